@@ -1,0 +1,27 @@
+/*
+ * hash.h -- digests. XXH3-128 for data (fast, not cryptographic), SHA-256 for texts that others publish
+ * the SHA-256 of (chat templates).
+ */
+#ifndef MOE_BASE_HASH_H
+#define MOE_BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define HASH_HEX   33 /* XXH3-128: 32 lower-case hex digits and a NUL, most significant first */
+#define SHA256_HEX 65
+
+/* Streaming XXH3-128. hash_new/hash_free pair; hash_hex may be called at any time and does not reset. */
+struct hash;
+struct hash *hash_new(struct err *e);
+void hash_add(struct hash *h, const void *bytes, size_t n);
+void hash_hex(const struct hash *h, char out[HASH_HEX]);
+void hash_free(struct hash *h);
+void hash_once(const void *bytes, size_t n, char out[HASH_HEX]);
+
+/* FIPS 180-4. */
+void sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX]);
+
+#endif

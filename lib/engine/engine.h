@@ -1,0 +1,103 @@
+/*
+ * engine.h -- the forward pass, layer by layer, over a set of documents.
+ *
+ * Layer-major and streaming: hidden states of all documents are held, one layer's weights are read (a
+ * reader thread fetches the next layer meanwhile), every document runs through it, the layer is dropped. Only
+ * the routed experts of a token are computed. Results do not depend on thread count, chunking or neighbours:
+ * every product runs in row tiles of one fixed height, and sums are made in document order in f64.
+ *
+ *     engine_open(&en, &options, e)
+ *     engine_forward(en, model, &batch, mask, &observer, &hidden, e)   hidden states after the final norm
+ *     engine_nll(en, model, hidden, &batch, nll, e)                    or engine_logits, engine_kl
+ *     hidden_free(hidden); engine_close(en)
+ */
+#ifndef MOE_ENGINE_ENGINE_H
+#define MOE_ENGINE_ENGINE_H
+
+#include "model/model.h"
+
+enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
+enum precision { PREC_AUTO, PREC_BF16, PREC_F32 }; /* auto: bf16 where the hardware has products for it */
+
+struct engine_options {
+    enum device_kind device;
+    int device_index;
+    enum precision precision;
+    int threads;      /* 0: all */
+    uint64_t mem_max; /* bytes for hidden states and chunks; 0: no limit of our own */
+    int chunk_tokens; /* internal knob: tokens that go through an operation at once; 0: default. Whole
+                         documents are kept together. Does not change any result. */
+    void (*progress)(void *ctx, int layer, int layers, double fraction); /* of the whole pass; may be NULL */
+    void *progress_ctx;
+};
+
+struct engine;
+int engine_open(struct engine **out, const struct engine_options *o, struct err *e);
+void engine_close(struct engine *en);
+const char *engine_device(const struct engine *en);    /* "cpu" */
+const char *engine_library(const struct engine *en);   /* "oneDNN 2.6.3 (avx512_core_bf16)", "OpenBLAS ..." */
+const char *engine_precision(const struct engine *en); /* "bf16" or "f32", resolved */
+int engine_threads(const struct engine *en);
+
+/* Documents end to end; document d is ids[first[d]] .. ids[first[d+1]-1], positions from 0. */
+struct batch {
+    const int32_t *ids;
+    const int64_t *first; /* [docs + 1] */
+    int64_t docs;
+};
+
+/*
+ * Called after each MoE layer with consecutive tokens, in document order, each token once (in pieces of
+ * any size). layer is the checkpoint's layer number. The k chosen experts of a token are in ascending
+ * order of expert number. expert, gate, norm, max: [n][k]; gate is the weight the model applied, norm the L2
+ * of the ungated output, max its largest |element|. Not called from several threads at once. A return other
+ * than 0 stops the pass (fill e).
+ */
+struct observer {
+    int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
+                  const float *norm, const float *max, struct err *e);
+    void *ctx;
+};
+
+/* What a pass cost; filled when asked for. */
+struct engine_cost {
+    double seconds, read_seconds, wait_seconds; /* all; reading in the reader thread; waiting for it */
+    double flops; /* useful multiply-adds x 2: routed products, attention, projections */
+    uint64_t bytes_read;
+    uint64_t peak_bytes; /* largest resident set of the process */
+};
+
+struct hidden; /* [tokens][H] after the final norm, in the engine's precision */
+/*
+ * mask: [layers][experts], 0 = the expert may not be chosen (its router logit counts as -infinity, and
+ * softmax runs over the others: exactly the pruned model for families with renorm_exact); rows of dense
+ * layers are ignored; NULL: none. observer, hidden and cost may be NULL. With hidden NULL the last
+ * layer's leftovers (final norm) are not computed.
+ */
+int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const uint8_t *mask,
+                   const struct observer *observer, struct hidden **hidden, struct engine_cost *cost,
+                   struct err *e);
+void hidden_free(struct hidden *h);
+
+/* nll[t] = -ln p(ids[t+1] | up to t) for every token but the last of a document (there NaN). f64 log-sum
+ * over f32 logits. */
+int engine_nll(struct engine *en, const struct model *m, const struct hidden *h, const struct batch *b,
+               float *nll, struct err *e);
+/* f32 logits of tokens first .. first+n-1: out[n][V]. */
+int engine_logits(struct engine *en, const struct model *m, const struct hidden *h, int64_t first, int n,
+                  float *out, struct err *e);
+/* Per token: KL(ref || other) in nats over the whole vocabulary, whether the most likely token agrees, the
+ * nll of both, for every token (nll as above). a and b may be the same model with two hidden states (mask).
+ */
+struct kl_row {
+    float kl, nll_ref, nll;
+    uint8_t same_top;
+};
+int engine_kl(struct engine *en, const struct model *ref, const struct hidden *h_ref,
+              const struct model *other, const struct hidden *h, const struct batch *b, struct kl_row *out,
+              struct err *e);
+
+/* Matrix-product peak of this machine through the same library, packed weights, all threads: flop/s. */
+int engine_peak(struct engine *en, int rows, int n, int k, double *flops, struct err *e);
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * stats.h -- per-expert statistics and their plain file (moe-stats(5)).
+ */
+#ifndef MOE_STATS_STATS_H
+#define MOE_STATS_STATS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+
+/* Sums over the tokens routed to one expert; g the gate weight that the model applied, f the L2 norm of
+ * the ungated expert output. */
+enum moment { M_G, M_G2, M_F, M_GF, M_G2F, M_F2, M_GF2, M_G2F2, M_COUNT };
+extern const char *const moment_name[M_COUNT]; /* "g", "g2", ... as in the file's columns */
+
+struct expert_stats {
+    uint64_t n; /* routed tokens */
+    double m[M_COUNT];
+    double max; /* largest |element| of the ungated output; 0 if n = 0 */
+};
+
+/* The #model line: of statistics and plans alike. */
+struct model_id {
+    char family[32];
+    int layers, experts, topk, hidden; /* layers: all of the model's, dense ones included */
+    char digest[HASH_HEX];
+};
+
+struct stats_part { /* a #part line */
+    char digest[HASH_HEX];
+    int shard, shards; /* 1-based */
+    int64_t documents, tokens;
+};
+
+struct stats {
+    struct model_id model;
+    char *run; /* the #run line after its tag: "precision=bf16\tmaxlen=512\tchat=qwen3" */
+    struct stats_part *part;
+    int parts;
+    int *layer; /* [n_layers] MoE layers by checkpoint number, ascending */
+    int n_layers;
+    char **category; /* [categories], sorted by byte value, unescaped */
+    int categories;
+    struct expert_stats *cell; /* [n_layers][categories][2 halves][experts] */
+};
+
+/* Zeroed cells; copies everything. */
+int stats_new(struct stats *s, const struct model_id *id, const char *run, const int *layer, int n_layers,
+              char *const *category, int categories, struct err *e);
+struct expert_stats *stats_cell(const struct stats *s, int layer_index, int category,
+                                int half); /* [experts] */
+int stats_add_part(struct stats *s, const struct stats_part *p, struct err *e);
+void stats_free(struct stats *s);
+
+/* One routed token: adds to a cell. */
+static inline void stats_add(struct expert_stats *c, double g, double f, double max)
+{
+    c->n++;
+    c->m[M_G] += g;
+    c->m[M_G2] += g * g;
+    c->m[M_F] += f;
+    c->m[M_GF] += g * f;
+    c->m[M_G2F] += g * g * f;
+    c->m[M_F2] += f * f;
+    c->m[M_GF2] += g * f * f;
+    c->m[M_G2F2] += g * g * f * f;
+    if (max > c->max)
+        c->max = max;
+}
+
+/* path "-": standard output / input. Same statistics, same bytes. */
+int stats_write(const struct stats *s, const char *path, bool force, struct err *e);
+/* Refused with file and line: not a statistics file, another version, no #end (truncated), wrong row
+ * count or digest, rows out of order, missing or twice, values that are no numbers, negative or NaN. A
+ * 75 MB file reads in under half a second. */
+int stats_read(struct stats *s, const char *path, struct err *e);
+/* Adds b to a; refused: another model, another #run, a part twice, one digest with two shard counts. */
+int stats_merge(struct stats *a, const struct stats *b, struct err *e);
+/* Same family, sizes and digest? If not, the message says what differs ("plan.tsv was made from another
+ * model: digest X, this one has Y"). what_a and what_b name the two. */
+int model_id_check(const struct model_id *a, const char *what_a, const struct model_id *b, const char *what_b,
+                   struct err *e);
+/* "family=gpt_oss layers=24 ..." <-> struct; shared with plans. Tab-separated key=value fields. */
+int model_id_parse(struct model_id *id, const char *line, const char *where, struct err *e);
+int model_id_print(const struct model_id *id, char *buf, size_t n);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * quantize.h -- changing the number format of weights: BF16 <-> MXFP4 today.
+ */
+#ifndef MOE_SURGERY_QUANTIZE_H
+#define MOE_SURGERY_QUANTIZE_H
+
+#include "model/model.h"
+
+enum quant_format { QF_BF16, QF_MXFP4 };
+
+struct quant_tensor_report {
+    const char *name;  /* of the tensor written (valid during the callback) */
+    uint64_t count;    /* elements */
+    double err2, sum2; /* sum (v-q)^2, sum v^2: relative squared error and SQNR follow */
+};
+
+struct quantize_options {
+    bool force, dry_run;
+    int threads; /* 0: all */
+    const char *const
+        *include; /* NULL-terminated globs on tensor names (fnmatch); NULL: routed experts only */
+    const char *const *exclude;
+    const char *command;
+    void (*tensor)(void *ctx, const struct quant_tensor_report *r); /* in file order; may be NULL */
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+};
+
+struct quantize_report {
+    uint64_t bytes_before, bytes_after;
+    uint64_t tensors;  /* converted */
+    double err2, sum2; /* over all of them */
+};
+
+/*
+ * To MXFP4: GPT-OSS gets the released layout (blocks, scales, quantization_config mxfp4), split-expert
+ * families the compressed-tensors layout (weight_packed, weight_scale, format mxfp4-pack-quantized). To BF16:
+ * back to the family's own layout (GPT-OSS: [E,H,2I] interleaved, in-out). Everything else is copied. NaN or
+ * infinity in a weight is refused with tensor and index. OUT appears complete or not at all.
+ */
+int quantize_model(const struct model *m, enum quant_format to, const char *out,
+                   const struct quantize_options *o, struct quantize_report *r, struct err *e);
+
+#endif

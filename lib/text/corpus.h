@@ -1,0 +1,82 @@
+/*
+ * corpus.h -- DATA operands to token sequences with categories.
+ *
+ * DATA: a .jsonl/.json file (one object per line), a plain text file (one document), a directory of such
+ * files (sorted by name, one level), or "-" (JSON lines on standard input). An object has one of
+ * messages, conversations (ShareGPT), instruction+output (Alpaca; optional input), prompt (raw text), text,
+ * ids; optionally category and tools. Category: the field, else the file's stem; standard input without one:
+ * "-".
+ */
+#ifndef MOE_TEXT_CORPUS_H
+#define MOE_TEXT_CORPUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+struct corpus_options {
+    int max_len;                  /* tokens kept of a document; 0: all */
+    int64_t samples_per_category; /* 0: all */
+    bool draw;                    /* samples drawn with seed instead of the first N */
+    uint64_t seed;
+    const char *category_field; /* NULL: "category" */
+    struct chat_options chat;
+    bool no_special;
+    int vocab; /* ids must be below; 0: not checked */
+};
+
+struct doc {
+    int64_t first;  /* index of its first token in ids */
+    int n;          /* tokens, >= 1 */
+    int category;   /* index into corpus.category */
+    int half;       /* ordinal of the document in its category, mod 2 */
+    int file, line; /* where it came from: corpus.file[file], line from 0 (the line's number in the file) */
+};
+
+struct corpus {
+    int32_t *ids; /* [tokens], documents end to end */
+    int64_t tokens;
+    struct doc *doc; /* [docs] in input order */
+    int64_t docs;
+    char **category; /* [categories] sorted by byte value */
+    int categories;
+    char **file; /* [files] names as given */
+    int files;
+    int64_t empty;         /* documents without a token, left out */
+    int64_t truncated;     /* documents cut to max_len */
+    const char *chat;      /* name of the renderer used, or "-" */
+    char digest[HASH_HEX]; /* of the DATA bytes and every option (and tokenizer, template) that chooses tokens
+                            */
+};
+
+/*
+ * dir: the model's directory (tokenizer, template); they are opened only when a document needs them, so
+ * "ids" input works without a tokenizer. Every mistake names file and line.
+ */
+int corpus_read(struct corpus *c, const char *dir, const char *const *data, int n_data,
+                const struct corpus_options *o, struct err *e);
+void corpus_free(struct corpus *c);
+
+/*
+ * The same walk without keeping anything, for moe-inspect --tokenize: fn gets each document's place and
+ * either its ids or, with render, the text that would be encoded (text documents: themselves). Returns
+ * what fn returned if not 0.
+ */
+struct corpus_item {
+    const char *file; /* as given */
+    int line;
+    const char *category;
+    const struct ids *ids;  /* NULL with render */
+    const struct str *text; /* NULL for "ids" documents */
+};
+int corpus_each(const char *dir, const char *const *data, int n_data, const struct corpus_options *o,
+                bool render, int (*fn)(void *ctx, const struct corpus_item *item, struct err *e), void *ctx,
+                struct err *e);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * tokenizer.h -- tokenizer.json to token ids, exactly as the reference tokenizer does it.
+ *
+ * Today: byte-level BPE (normalizer null or NFC; pre-tokenizer Split, ByteLevel, Sequence of them;
+ * post-processor null, ByteLevel, TemplateProcessing, Sequence). Anything else is refused by name.
+ */
+#ifndef MOE_TEXT_TOKENIZER_H
+#define MOE_TEXT_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+
+struct tokenizer;
+
+/* Reads dir/tokenizer.json (and dir/tokenizer_config.json for add_bos_token). */
+int tokenizer_open(struct tokenizer **out, const char *dir, struct err *e);
+void tokenizer_close(struct tokenizer *t);
+
+struct ids {
+    int32_t *id; /* [n] */
+    size_t n, cap;
+};
+void ids_free(struct ids *ids);
+
+/* Appends the ids of text (valid UTF-8, n bytes) to out. special: add what the post-processor adds (BOS
+ * and the like). Added tokens inside the text are recognised in any case. Thread-safe: one tokenizer may
+ * be used by several threads at once. */
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool special, struct ids *out,
+                     struct err *e);
+/* Id of a token by its content ("<|im_end|>"), or -1. */
+int32_t tokenizer_id(const struct tokenizer *t, const char *content);
+/* Largest id + 1. */
+int32_t tokenizer_size(const struct tokenizer *t);
+/* XXH3-128 of tokenizer.json's bytes (part of what decides the tokens). */
+const char *tokenizer_digest(const struct tokenizer *t);
+
+#endif
