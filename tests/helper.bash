@@ -1,0 +1,27 @@
+# Loaded by every .bats file: load helper
+bats_require_minimum_version 1.5.0
+ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+BUILD=${BUILD:-$ROOT/build}
+case $BUILD in /*) ;; *) BUILD=$ROOT/$BUILD ;; esac
+PATH=$BUILD:$PATH
+SHARED=${MOE_SHARED:-$ROOT/../shared}
+TINY_QWEN3=$ROOT/examples/tiny-qwen3
+TINY_GPTOSS=$ROOT/examples/tiny-gptoss
+export PATH ROOT BUILD SHARED
+
+# Tests against the reference data beside the checkout; they skip where it is not.
+need_shared() {
+    [ -d "$SHARED/fixtures" ] || skip "no reference data beside the checkout (../shared)"
+}
+
+# fails_with PATTERN COMMAND...: exit status 1, exactly one line on stderr, matching PATTERN (extended
+# regular expression), nothing on stdout.
+fails_with() {
+    local pattern=$1
+    shift
+    run --separate-stderr "$@"
+    [ "$status" -eq 1 ] || { echo "status $status, expected 1: $*"; echo "$stderr"; return 1; }
+    [ -z "$output" ] || { echo "unexpected output: $output"; return 1; }
+    [ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || { echo "not one line: $stderr"; return 1; }
+    [[ $stderr =~ $pattern ]] || { echo "does not match /$pattern/: $stderr"; return 1; }
+}
