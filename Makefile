@@ -3,6 +3,8 @@
 #   make            builds what this machine can: the six programs, with oneDNN if it is there, else OpenBLAS
 #   make demo       installs what is missing, builds, runs the whole pipeline on the models in examples/
 #   make check      installs what is missing, builds, runs the tests
+#
+# Everything is named relative to the checkout, whose own path may contain spaces; BUILD may not.
 
 PREFIX  ?= /usr/local
 BUILD   ?= build
@@ -49,11 +51,12 @@ all: $(PROGRAMS:%=$(BUILD)/%)
 help:
 	@sed -n 's/^## //p' Makefile
 
-# version.h changes only when its text does, so that an unchanged tree does not rebuild.
-$(BUILD)/version.h: VERSION Makefile
+# Written anew only when the version, the compiler or its options change: then everything is rebuilt.
+$(BUILD)/version.h: VERSION FORCE
 	@mkdir -p $(BUILD)
-	@printf '#define MOE_VERSION "%s"\n#define MOE_BUILD "built with %s, products by %s"\n' \
-	    '$(VERSION)' "$$($(CC) --version | sed 1q)" '$(BLAS)' > $@
+	@printf '/* %s %s */\n#define MOE_VERSION "%s"\n#define MOE_BUILD "built with %s, products by %s"\n' \
+	    '$(CC)' '$(ALL_CFLAGS)' '$(VERSION)' "$$($(CC) --version | sed 1q)" '$(BLAS)' > $@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
 $(BUILD)/%.o: %.c $(BUILD)/version.h
 	@mkdir -p $(@D)
@@ -81,6 +84,72 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a $(HEAVY_LIBS) $(LIGHT_LIBS)
 
-.PHONY: all help
+## demo: install what is missing, build, run the whole pipeline on the models in examples/
+demo:
+	@BLAS='$(BLAS_CHOICE)' tools/packages build
+	@$(MAKE) $(PARALLEL) --no-print-directory all
+	@BUILD='$(BUILD)' examples/demo.sh
+
+## check: install what is missing, build, run the tests (TESTS="model score": only these)
+check:
+	@BLAS='$(BLAS_CHOICE)' tools/packages build test
+	@$(MAKE) $(PARALLEL) --no-print-directory all test-programs
+	@tests/run $(BUILD) $(TESTS)
+test-programs: $(TEST_BIN)
+
+## check-asan: the tests with the address and undefined behaviour sanitizers
+check-asan:
+	@ASAN_OPTIONS=exitcode=99:allocator_may_return_null=1 UBSAN_OPTIONS=exitcode=99:print_stacktrace=1 \
+	    $(MAKE) --no-print-directory check BUILD=$(BUILD)-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+	    SAN='-fsanitize=address,undefined -fno-sanitize-recover=all'
+
+## check-openblas: the tests with OpenBLAS in place of oneDNN
+check-openblas:
+	@$(MAKE) --no-print-directory check BUILD=$(BUILD)-openblas BLAS=openblas
+
+## lint: formatting, man pages, shell scripts, cppcheck if it is installed
+lint:
+	@tools/packages lint
+	@tools/lint
+
+## bench: this machine's matrix product peak, then prefill and decode speed of the models in examples/
+bench: all
+	@for m in examples/tiny-qwen3 examples/tiny-gptoss; do $(BUILD)/moe-bench speed "$$m" || exit; done
+
+DATADIR = $(DESTDIR)$(PREFIX)/share
+MAN1 = $(notdir $(wildcard man/*.1))
+MAN5 = $(notdir $(wildcard man/*.5))
+MAN7 = $(notdir $(wildcard man/*.7))
+EXAMPLES = $(patsubst examples/%,%,$(shell find examples -type f | LC_ALL=C sort))
+
+## install: programs, man pages, completion and examples under $(DESTDIR)$(PREFIX)
+install: all
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DATADIR)/bash-completion/completions"
+	for i in 1 5 7; do install -d "$(DATADIR)/man/man$$i" || exit; done
+	install -m 755 $(PROGRAMS:%=$(BUILD)/%) "$(DESTDIR)$(PREFIX)/bin"
+	for f in $(MAN1) $(MAN5) $(MAN7); do \
+	    install -m 644 "man/$$f" "$(DATADIR)/man/man$${f##*.}/" || exit; done
+	for p in $(PROGRAMS); do \
+	    install -m 644 tools/completion.bash "$(DATADIR)/bash-completion/completions/$$p" || exit; done
+	for f in $(EXAMPLES); do m=644; if [ -x "examples/$$f" ]; then m=755; fi; \
+	    install -D -m $$m "examples/$$f" "$(DATADIR)/moe-tools/examples/$$f" || exit; done
+
+## uninstall: remove what install put there
+uninstall:
+	for p in $(PROGRAMS); do \
+	    rm -f "$(DESTDIR)$(PREFIX)/bin/$$p" "$(DATADIR)/bash-completion/completions/$$p"; done
+	for f in $(MAN1) $(MAN5) $(MAN7); do rm -f "$(DATADIR)/man/man$${f##*.}/$$f"; done
+	rm -rf "$(DATADIR)/moe-tools"
+
+## clean: remove everything that was built
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-openblas
+
+# What the user said about BLAS, if anything; without it the package script chooses.
+BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
+# All cores, unless the user gave -j.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
+.PHONY: all help demo check test-programs check-asan check-openblas lint bench install uninstall clean FORCE
 .SECONDARY:
 -include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d)
