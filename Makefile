@@ -63,11 +63,11 @@ $(BUILD)/%.o: %.c $(BUILD)/version.h
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libmoe.a: $(LIGHT_OBJ)
-	@rm -f $@
+	@mkdir -p $(@D) && rm -f $@
 	$(AR) rcs $@ $^
 
 $(BUILD)/libmoe-engine.a: $(HEAVY_OBJ)
-	@rm -f $@
+	@mkdir -p $(@D) && rm -f $@
 	$(AR) rcs $@ $^
 
 LIGHT_PROGRAMS = moe-inspect moe-score moe-prune moe-quant
