@@ -1,0 +1,36 @@
+#include "text_opts.h"
+
+#include <string.h>
+
+struct text_opts text_opts = {.max_len = 2048, .seed = -1};
+
+static bool is_date(const char *s)
+{
+    static const char form[] = "dddd-dd-dd";
+    size_t i;
+
+    for (i = 0; form[i]; i++)
+        if (form[i] == '-' ? s[i] != '-' : s[i] < '0' || s[i] > '9')
+            return false;
+    return !s[i] && (s[5] != '0' || s[6] != '0') && strncmp(s + 5, "12", 2) <= 0 &&
+           (s[8] != '0' || s[9] != '0') && strncmp(s + 8, "31", 2) <= 0;
+}
+
+void text_options(struct corpus_options *o)
+{
+    const struct text_opts *t = &text_opts;
+
+    if (t->seed >= 0 && !t->samples)
+        usage_error("--seed draws samples: say how many with --samples-per-category");
+    if (t->date && !is_date(t->date))
+        usage_error("--date: '%s' is not a date like 2025-01-31", t->date);
+    *o = (struct corpus_options){
+        .max_len = (int)t->max_len,
+        .samples_per_category = t->samples,
+        .draw = t->seed >= 0,
+        .seed = t->seed >= 0 ? (uint64_t)t->seed : 0,
+        .category_field = t->category_field,
+        .chat = {.name = t->chat, .date = t->date},
+        .no_special = t->no_special,
+    };
+}
