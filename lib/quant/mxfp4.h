@@ -14,8 +14,8 @@
 
 enum { MXFP4_BLOCK = 32, MXFP4_BYTES = 16 };
 
-/* n_blocks blocks -> 32 * n_blocks values, exact in both types (bf16 holds every product; values under
- * its normal range included). */
+/* n_blocks blocks -> 32 * n_blocks values, exact in both types (values under the normal range included).
+ * Scales 253 and 254 overflow to infinity with the larger codes, 255 gives NaN. */
 void mxfp4_to_f32(const uint8_t *blocks, const uint8_t *scales, size_t n_blocks, float *dst);
 void mxfp4_to_bf16(const uint8_t *blocks, const uint8_t *scales, size_t n_blocks, uint16_t *dst);
 /* Index of the first scale byte 255, or n. */
@@ -23,11 +23,11 @@ size_t mxfp4_bad_scale(const uint8_t *scales, size_t n);
 
 /*
  * Values -> blocks. The scale is the better, by squared error in f64, of the OCP rule
- * e = floor(log2 max|v|) - 2 and e + 1 (the smaller e on a tie); two candidates are optimal under plain
- * squared error. Elements round to nearest, ties to even, saturating at 6. A zero block gets scale 0 and
- * codes 0; -0 becomes 0. Values that an MXFP4 block could have produced come back exactly.
- * n = 32 * blocks values, all finite (check before: mxfp4_from_f32 does not).
- * *err2 and *sum2, if not NULL, get sum (v - q)^2 and sum v^2 added.
+ * e = floor(log2 max|v|) - 2 and e + 1 (the smaller e on a tie); on Gauss, Laplace and heavy-tailed blocks
+ * no other exponent is ever better by more than a rounding error (tests/test_quant.c). Elements round to
+ * nearest, ties to even, saturating at 6. A zero block gets scale 0 and codes 0; -0 becomes 0. Values that an
+ * MXFP4 block could have produced come back exactly. n = 32 * blocks values, all finite (check before:
+ * mxfp4_from_f32 does not). *err2 and *sum2, if not NULL, get sum (v - q)^2 and sum v^2 added.
  */
 void mxfp4_from_f32(const float *src, size_t n_blocks, uint8_t *blocks, uint8_t *scales, double *err2,
                     double *sum2);
