@@ -70,7 +70,7 @@ struct engine_cost {
 struct hidden; /* [tokens][H] after the final norm, in the engine's precision */
 /*
  * mask: [layers][experts], 0 = the expert may not be chosen (its router logit counts as -infinity, and
- * softmax runs over the others: exactly the pruned model for families with renorm_exact); rows of dense
+ * softmax runs over the others: exactly what the router of the pruned model computes); rows of dense
  * layers are ignored; NULL: none. observer, hidden and cost may be NULL. With hidden NULL the last
  * layer's leftovers (final norm) are not computed.
  */

@@ -42,6 +42,11 @@ enum expert_layout {
 };
 const char *expert_layout_name(enum expert_layout l);
 
+/* Which layers are FFN_MOE: all; or by decoder_sparse_step and mlp_only_layers. */
+enum ffn_rule { FFN_ALL_MOE, FFN_SPARSE_STEP };
+/* Masks: sliding everywhere if use_sliding_window; or by layer_types (absent: even layers slide). */
+enum mask_rule { MASKS_USE_SLIDING, MASKS_LAYER_TYPES };
+
 struct rope {
     enum rope_type type;
     double theta, factor;
@@ -68,11 +73,15 @@ struct family {
     /* config.json spellings; the first is canonical; all that are present must agree and are patched */
     const char *key_experts[4], *key_topk[3];
     const char *key_inter, *key_dense_inter; /* dense NULL: no dense layers */
+    enum ffn_rule ffn_rule;
+    enum mask_rule mask_rule;
     /* keys that this row consumes beyond the ones above and the common ones (see family.c) */
     const char *const *own_keys;
     /* defaults for absent keys */
     double default_theta, default_eps;
     int default_head_dim; /* 0: H / heads */
+    int default_kv_heads;
+    double default_yarn_factor; /* 0: plain rope when config.json has no rope dictionary */
     int default_window;
     bool default_attention_bias;
     /* operations */
@@ -83,9 +92,9 @@ struct family {
     double act_limit; /* default of swiglu_limit */
     enum score_kind score;
     enum gate_kind gate;
-    enum renorm_kind renorm; /* before a norm_topk_prob key is looked at */
-    bool renorm_key;         /* norm_topk_prob decides (absent: false) */
-    bool renorm_exact;       /* deleting experts leaves the others' weights exactly as masking does */
+    enum renorm_kind renorm;         /* before a norm_topk_prob key is looked at */
+    bool renorm_key;                 /* norm_topk_prob decides (absent: false) */
+    enum expert_layout fused_layout; /* what "experts.gate_up_proj" means in this family */
     /* names after "model.layers.N." */
     const char *ffn_module;                            /* "mlp" */
     const char *router;                                /* "gate" or "router", within ffn_module */

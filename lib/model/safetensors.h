@@ -90,7 +90,7 @@ void st_close(struct st_file *f); /* {0} is harmless */
  */
 struct st_writer {
     struct wfile out;
-    uint64_t data_bytes; /* that the header promises */
+    uint64_t data_bytes; /* size that the file must reach, header included */
 };
 /* Computes sizes and returns the header (8 + N bytes) that st_create would write; the caller frees.
  * Deterministic, so a file's size is known before it is written: header bytes + data bytes. */
@@ -102,7 +102,7 @@ int st_create(struct st_writer *w, const char *path, bool force, struct tensor *
 /* Appends data; whole tensors or parts. */
 int st_put(struct st_writer *w, const void *p, size_t n, struct err *e);
 int st_copy(struct st_writer *w, const struct rfile *from, uint64_t off, uint64_t n, struct err *e);
-/* Checks that exactly data_bytes came, then commits. */
+/* Checks that exactly the promised bytes came, then commits. */
 int st_finish(struct st_writer *w, struct err *e);
 void st_writer_close(struct st_writer *w); /* always; removes what was not finished */
 
