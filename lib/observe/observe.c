@@ -1,0 +1,207 @@
+#include "observe/observe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int observe_model_id(struct model_id *id, const struct model *m, struct err *e)
+{
+    const struct arch *a = &m->arch;
+    size_t n = strlen(a->family->name);
+
+    memset(id, 0, sizeof *id);
+    if (n >= sizeof id->family)
+        return err_set(e, ERR_UNKNOWN, "the family name '%s' is too long for a statistics file",
+                       a->family->name);
+    memcpy(id->family, a->family->name, n);
+    id->layers = a->layers;
+    id->experts = a->experts;
+    id->topk = a->topk;
+    id->hidden = a->hidden;
+    return model_digest(m, id->digest, e);
+}
+
+/* Where the observer stands. */
+struct watch {
+    struct stats *s;
+    const struct corpus *c;
+    const int *index; /* [layers]: which of the statistics' layers, -1: dense */
+    int topk;
+    int64_t token; /* corpus index of the pass's first token */
+    int64_t doc;   /* the document that the next token is likely to be in */
+};
+
+/* The document that holds token t of the corpus, looking on from where the last call ended. */
+static const struct doc *doc_of(struct watch *w, int64_t t)
+{
+    const struct doc *doc = w->c->doc;
+
+    if (t < doc[w->doc].first) /* the next layer begins with the pass's first document again */
+        while (t < doc[w->doc].first)
+            w->doc--;
+    while (t >= doc[w->doc].first + doc[w->doc].n)
+        w->doc++;
+    return &doc[w->doc];
+}
+
+static int not_finite(const struct watch *w, int layer, int expert, const struct doc *d, struct err *e)
+{
+    return err_set(e, ERR_INPUT,
+                   "layer %d, expert %d: the gate weight or the output is not a finite number (document at "
+                   "%s line %d); weights are damaged, or --precision f32 is needed",
+                   layer, expert, w->c->file[d->file], d->line + 1);
+}
+
+static int routed(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
+                  const float *norm, const float *max, struct err *e)
+{
+    struct watch *w = ctx;
+    int t, j;
+
+    for (t = 0; t < n; t++) {
+        const struct doc *d = doc_of(w, w->token + first_token + t);
+        struct expert_stats *cell = stats_cell(w->s, w->index[layer], d->category, d->half);
+
+        for (j = 0; j < w->topk; j++) {
+            size_t i = (size_t)t * (size_t)w->topk + (size_t)j;
+
+            if (!isfinite(gate[i]) || !isfinite(norm[i]) || !isfinite(max[i]))
+                return not_finite(w, layer, expert[i], d, e);
+            stats_add(&cell[expert[i]], gate[i], norm[i], max[i]);
+        }
+    }
+    return 0;
+}
+
+/* Empty statistics of this model and corpus; index[layers] is filled on the way. */
+static int new_stats(struct stats *s, struct engine *en, const struct model *m, const struct corpus *c,
+                     int max_len, int *index, struct err *e)
+{
+    const struct arch *a = &m->arch;
+    struct stats_part part = {.shard = 1, .shards = 1, .documents = c->docs, .tokens = c->tokens};
+    struct model_id id;
+    struct str run = {0};
+    int *layer = NULL;
+    int i, n = 0, rc = -1;
+
+    str_addf(&run, "precision=%s\tmaxlen=%d\tchat=%s", engine_precision(en), max_len, c->chat);
+    layer = mem_new((size_t)a->layers, sizeof *layer, e);
+    if (!layer || str_ok(&run, e) || observe_model_id(&id, m, e))
+        goto out;
+    for (i = 0; i < a->layers; i++) {
+        index[i] = -1;
+        if (a->layer[i].ffn == FFN_MOE) {
+            index[i] = n;
+            layer[n++] = i;
+        }
+    }
+    memcpy(part.digest, c->digest, sizeof part.digest);
+    if (stats_new(s, &id, run.p, layer, n, c->category, c->categories, e))
+        goto out;
+    rc = stats_add_part(s, &part, e);
+    if (rc)
+        stats_free(s);
+out:
+    free(layer);
+    str_free(&run);
+    return rc;
+}
+
+static int run_pass(struct watch *w, struct engine *en, const struct model *m, int64_t first_doc,
+                    int64_t end_doc, struct engine_cost *sum, struct err *e)
+{
+    const struct observer ob = {routed, w};
+    struct engine_cost cost = {0};
+    struct pass p;
+    int rc;
+
+    if (pass_open(&p, w->c, first_doc, end_doc, e))
+        return -1;
+    w->token = p.token;
+    w->doc = first_doc;
+    rc = engine_forward(en, m, &p.batch, NULL, &ob, NULL, &cost, e);
+    cost_add(sum, &cost);
+    pass_close(&p);
+    return rc;
+}
+
+int observe_corpus(struct stats *s, struct engine *en, const struct model *m, const struct corpus *c,
+                   int max_len, const struct pass_options *po, struct observe_report *r, struct err *e)
+{
+    struct observe_report dummy;
+    struct passes ps = {0};
+    struct watch w = {.s = s, .c = c, .topk = m->arch.topk};
+    int *index = mem_new((size_t)m->arch.layers, sizeof *index, e);
+    int64_t i;
+    int rc = -1;
+
+    r = r ? r : &dummy;
+    memset(r, 0, sizeof *r);
+    memset(s, 0, sizeof *s);
+    if (!index || new_stats(s, en, m, c, max_len, index, e))
+        goto out;
+    w.index = index;
+    if (passes_split(&ps, c, pass_state_bytes(m, engine_precision(en)), po->mem_max, e))
+        goto out;
+    for (i = 0; i < ps.n; i++) {
+        if (po->begin)
+            po->begin(po->ctx, i, ps.n);
+        if (run_pass(&w, en, m, ps.doc[i], ps.doc[i + 1], &r->cost, e))
+            goto out;
+    }
+    r->passes = ps.n;
+    rc = 0;
+out:
+    if (rc)
+        stats_free(s);
+    passes_free(&ps);
+    free(index);
+    return rc;
+}
+
+/* Stored bytes of all layers together, and of the largest one. */
+static int layer_bytes(const struct model *m, uint64_t *all, uint64_t *largest, struct err *e)
+{
+    uint64_t *sum = mem_new((size_t)m->arch.layers, sizeof *sum, e);
+    size_t i;
+
+    *all = *largest = 0;
+    if (!sum)
+        return -1;
+    for (i = 0; i < m->ckpt.n; i++) {
+        int layer = m->role[i].layer;
+
+        if (layer < 0 || layer >= m->arch.layers)
+            continue;
+        *all += m->ckpt.tensor[i]->size;
+        sum[layer] += m->ckpt.tensor[i]->size;
+        if (sum[layer] > *largest)
+            *largest = sum[layer];
+    }
+    free(sum);
+    return 0;
+}
+
+int observe_estimate(struct observe_estimate *x, const char *precision, const struct model *m,
+                     const struct corpus *c, uint64_t mem_max, struct err *e)
+{
+    uint64_t state = pass_state_bytes(m, precision), largest, all;
+    int64_t i, tokens = 0;
+    struct passes ps;
+
+    memset(x, 0, sizeof *x);
+    if (layer_bytes(m, &all, &largest, e) || passes_split(&ps, c, state, mem_max, e))
+        return -1;
+    x->passes = ps.n;
+    for (i = 0; i < ps.n; i++) {
+        const struct doc *last = &c->doc[ps.doc[i + 1] - 1];
+        int64_t n = last->first + last->n - c->doc[ps.doc[i]].first;
+
+        tokens = n > tokens ? n : tokens;
+    }
+    passes_free(&ps);
+    /* an embedding row a token; a layer without routed tokens is rare enough to count all of them */
+    x->bytes_read = all * (uint64_t)x->passes;
+    x->memory_bytes = (uint64_t)tokens * state + 2 * largest;
+    return 0;
+}

@@ -1,0 +1,36 @@
+/*
+ * observe.h -- what the engine sees of a corpus, as statistics.
+ */
+#ifndef MOE_OBSERVE_OBSERVE_H
+#define MOE_OBSERVE_OBSERVE_H
+
+#include "observe/pass.h"
+#include "stats/stats.h"
+
+struct observe_report {
+    int64_t passes;
+    struct engine_cost cost;
+};
+
+/* The #model line of a model; reads the routers for its digest. */
+int observe_model_id(struct model_id *id, const struct model *m, struct err *e);
+
+/*
+ * Runs the whole corpus through m and adds every routed token to the cell of its layer, category and half,
+ * in document order and f64: the same sums, bit for bit, in one pass or many. *s is made new, with one
+ * #part (shard 1/1); max_len only names the option in the #run line. A gate weight or output that is not
+ * finite is refused with layer, expert and document. r may be NULL.
+ */
+int observe_corpus(struct stats *s, struct engine *en, const struct model *m, const struct corpus *c,
+                   int max_len, const struct pass_options *po, struct observe_report *r, struct err *e);
+
+/* What observing would take, before anything is computed: an estimate for people. */
+struct observe_estimate {
+    int64_t passes;
+    uint64_t bytes_read;   /* all passes */
+    uint64_t memory_bytes; /* hidden states of the largest pass and two layers' weights as stored */
+};
+int observe_estimate(struct observe_estimate *x, const char *precision, const struct model *m,
+                     const struct corpus *c, uint64_t mem_max, struct err *e);
+
+#endif
