@@ -77,7 +77,7 @@ $(LIGHT_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(CMD_SHARED) $(BUI
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIGHT_LIBS)
 
 $(BUILD)/moe-bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/bench_*.c))
-$(HEAVY_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/common.o $(BUILD)/cmd/engine_opts.o $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
+$(HEAVY_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/common.o $(BUILD)/cmd/engine_opts.o $(BUILD)/cmd/text_opts.o $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HEAVY_LIBS) $(LIGHT_LIBS)
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a

@@ -82,8 +82,8 @@ static _Noreturn void help(void)
         printf("\nExamples:\n%s", cmd->examples);
     printf(
         "\nExit status: 0 done; 1 input, I/O or device failure; 2 usage; 3 checked, and the answer is no.\n"
-        "The manual: man %s, man 7 moe.\n",
-        cmd->name);
+        "The manual: man %.*s, man 7 moe.\n",
+        (int)strcspn(cmd->name, " "), cmd->name); /* "moe-bench compare" has its manual in moe-bench */
     cmd_exit(EXIT_DONE);
 }
 

@@ -17,30 +17,40 @@ struct compare {
     struct engine_cost cost;
 };
 
+static int check_plan(const struct plan *p, const struct model *m, struct err *e)
+{
+    const struct arch *a = &m->arch;
+    int i;
+
+    if (p->n_layers != a->moe_layers)
+        return err_set(e, ERR_INPUT, "the plan has %d layers, but %s has experts in %d", p->n_layers, m->dir,
+                       a->moe_layers);
+    for (i = 0; i < p->n_layers; i++) {
+        if (p->layer[i] < 0 || p->layer[i] >= a->layers || a->layer[p->layer[i]].ffn != FFN_MOE)
+            return err_set(e, ERR_INPUT, "the plan names layer %d, which has no experts in %s", p->layer[i],
+                           m->dir);
+        if (plan_kept(p, i) < a->topk)
+            return err_set(e, ERR_INPUT,
+                           "the plan keeps %d experts of layer %d, but the router chooses %d; masking needs "
+                           "at least as many",
+                           plan_kept(p, i), p->layer[i], a->topk);
+    }
+    return 0;
+}
+
 uint8_t *plan_mask(const struct plan *p, const struct model *m, struct err *e)
 {
     const struct arch *a = &m->arch;
     size_t experts = (size_t)a->experts, n = (size_t)a->layers * experts, j;
-    uint8_t *mask = mem_new(n, 1, e);
+    uint8_t *mask;
     int i;
 
-    if (!mask)
+    if (check_plan(p, m, e) || !(mask = mem_new(n, 1, e)))
         return NULL;
     memset(mask, 1, n);
-    for (i = 0; i < p->n_layers; i++) {
-        const struct plan_row *row = plan_rows(p, i);
-
-        if (plan_kept(p, i) < a->topk) {
-            err_set(e, ERR_INPUT,
-                    "the plan keeps %d experts of layer %d, but the router chooses %d; masking needs at "
-                    "least as many",
-                    plan_kept(p, i), p->layer[i], a->topk);
-            free(mask);
-            return NULL;
-        }
+    for (i = 0; i < p->n_layers; i++)
         for (j = 0; j < experts; j++)
-            mask[(size_t)p->layer[i] * experts + j] = row[j].keep;
-    }
+            mask[(size_t)p->layer[i] * experts + j] = plan_rows(p, i)[j].keep;
     return mask;
 }
 

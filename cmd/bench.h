@@ -1,0 +1,28 @@
+/*
+ * bench.h -- the subcommands of moe-bench, each in its own file, and what they share.
+ */
+#ifndef MOE_CMD_BENCH_H
+#define MOE_CMD_BENCH_H
+
+#include "common.h"
+#include "engine_opts.h"
+#include "judge/judge.h"
+#include "text_opts.h"
+
+/* argv[0] is the subcommand's name. They do not return. */
+_Noreturn void bench_perplexity(int argc, char **argv);
+_Noreturn void bench_compare(int argc, char **argv);
+_Noreturn void bench_speed(int argc, char **argv);
+
+/* Where the result goes: standard output, or with -o a file that appears when it is complete. An existing
+ * file is refused by result_open, before the work. */
+FILE *result_open(void);
+void result_close(FILE *f);
+
+/* The TEXT options and DATA operands as a corpus of m's tokens; dies when there is nothing to score. Says
+ * what was cut or left out. */
+void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data);
+/* Width of the category column. */
+int category_width(const struct corpus *c);
+
+#endif

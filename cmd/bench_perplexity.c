@@ -1,0 +1,99 @@
+/* moe-bench perplexity -- how well a model predicts text, by category. */
+#include <math.h>
+
+#include "base/num.h"
+#include "bench.h"
+
+static const struct opt opts[] = {ENGINE_OPTS, TEXT_OPTS, OPT_END};
+static const struct cmd cmd = {
+    .name = "moe-bench perplexity",
+    .purpose = "perplexity of a model on text, by category",
+    .usage = "moe-bench perplexity [options] MODEL DATA...",
+    .opts = opts,
+    .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
+                "  moe-bench perplexity --json --max-len 512 --precision f32 pruned/ eval.jsonl\n",
+};
+
+static double ppl(const struct ppl_row *r)
+{
+    return r->tokens ? exp(r->nll / (double)r->tokens) : NAN;
+}
+
+static void print_json_row(FILE *f, const struct ppl_row *r)
+{
+    fprintf(f, "{\"tokens\":%lld,\"nll\":", (long long)r->tokens);
+    json_number(f, r->nll);
+    fputs(",\"ppl\":", f);
+    json_number(f, ppl(r));
+    fputc('}', f);
+}
+
+static void print_json(FILE *f, const struct ppl_report *r, const struct corpus *c)
+{
+    int k;
+
+    fputs("{\"total\":", f);
+    print_json_row(f, &r->total);
+    fputs(",\"category\":{", f);
+    for (k = 0; k < c->categories; k++) {
+        if (k)
+            fputc(',', f);
+        json_string(f, c->category[k]);
+        fputc(':', f);
+        print_json_row(f, &r->category[k]);
+    }
+    fputs("}}\n", f);
+}
+
+static void print_row(FILE *f, int width, const char *name, const struct ppl_row *r)
+{
+    char buf[32];
+
+    fprintf(f, "%-*s  %12s", width, name, num_thousands(r->tokens, buf));
+    if (r->tokens)
+        fprintf(f, "  %10.5f  %12.4f\n", r->nll / (double)r->tokens, ppl(r));
+    else
+        fprintf(f, "  %10s  %12s\n", "-", "-");
+}
+
+static void print_table(FILE *f, const struct ppl_report *r, const struct corpus *c)
+{
+    int k, width = category_width(c);
+
+    fprintf(f, "%-*s  %12s  %10s  %12s\n", width, "category", "tokens", "nll/token", "perplexity");
+    for (k = 0; k < c->categories; k++)
+        print_row(f, width, c->category[k], &r->category[k]);
+    print_row(f, width, "total", &r->total);
+}
+
+void bench_perplexity(int argc, char **argv)
+{
+    int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv);
+    struct ppl_report r;
+    struct corpus c;
+    struct engine *en;
+    struct model m;
+    struct err e = {0};
+    FILE *f;
+
+    if (n < 2)
+        usage_error(n ? "no DATA after MODEL" : "MODEL and DATA are missing");
+    f = result_open();
+    open_model(&m, argv[0]);
+    en = open_engine();
+    detail_engine(en);
+    read_corpus(&c, &m, argv + 1, n - 1);
+    if (judge_perplexity(&r, en, &m, &c, pass_display("scoring"), &e))
+        die(&e);
+    if (common.json)
+        print_json(f, &r, &c);
+    else
+        print_table(f, &r, &c);
+    result_close(f);
+    detail("%lld tokens in %.1f s", (long long)c.tokens, r.cost.seconds);
+    ppl_report_free(&r);
+    corpus_free(&c);
+    engine_close(en);
+    model_close(&m);
+    cmd_exit(EXIT_DONE);
+}

@@ -1,0 +1,114 @@
+/* moe-bench -- perplexity, divergence from the original, speed. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "bench.h"
+
+static const struct cmd cmd = {
+    .name = "moe-bench",
+    .purpose = "judge a model: perplexity, divergence from the original, speed",
+    .usage = "moe-bench perplexity [options] MODEL DATA...\n"
+             "moe-bench compare [options] MODEL REF DATA...\n"
+             "moe-bench compare --plan PLAN [options] REF DATA...\n"
+             "moe-bench speed [options] MODEL\n"
+             "moe-bench SUBCOMMAND --help",
+    .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
+                "  moe-bench compare pruned/ openai/gpt-oss-20b eval.jsonl\n"
+                "  moe-bench compare --plan plan.tsv --max-kl 0.1 openai/gpt-oss-20b eval.jsonl\n"
+                "  moe-bench speed pruned/\n",
+};
+
+static const struct {
+    const char *name;
+    void (*run)(int argc, char **argv);
+} subcommands[] = {
+    {"perplexity", bench_perplexity},
+    {"compare", bench_compare},
+    {"speed", bench_speed},
+};
+
+static FILE *memory;
+static char *memory_text;
+static size_t memory_n;
+
+FILE *result_open(void)
+{
+    struct err e = {0};
+    struct wfile w = {0};
+
+    if (!common.out || strcmp(common.out, "-") == 0)
+        return stdout;
+    if (wfile_open(&w, common.out, common.force, &e))
+        die(&e);
+    wfile_close(&w);
+    memory = open_memstream(&memory_text, &memory_n);
+    if (!memory)
+        err_set(&e, ERR_NOMEM, "out of memory"), die(&e);
+    return memory;
+}
+
+void result_close(FILE *f)
+{
+    struct err e = {0};
+
+    if (f != memory)
+        return;
+    if (fclose(f))
+        err_set(&e, ERR_NOMEM, "out of memory"), die(&e);
+    if (file_write(common.out, memory_text, memory_n, common.force, &e))
+        die(&e);
+    free(memory_text);
+}
+
+void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data)
+{
+    struct corpus_options o;
+    struct err e = {0};
+
+    text_options(&o);
+    o.vocab = m->arch.vocab;
+    if (corpus_read(c, m->dir, (const char *const *)data, n_data, &o, &e))
+        die(&e);
+    if (c->tokens == c->docs)
+        err_set(&e, ERR_INPUT, "DATA has no document of two tokens or more, so there is nothing to score"),
+            die(&e);
+    if (c->truncated)
+        note("%lld of %lld documents were cut to %lld tokens (--max-len)", (long long)c->truncated,
+             (long long)c->docs, (long long)text_opts.max_len);
+    if (c->empty)
+        note("%lld documents had no token and were left out", (long long)c->empty);
+}
+
+int category_width(const struct corpus *c)
+{
+    int k, width = 8; /* "category" */
+
+    for (k = 0; k < c->categories; k++)
+        if ((int)strlen(c->category[k]) > width)
+            width = (int)strlen(c->category[k]);
+    return width;
+}
+
+/* Index of a subcommand, or -1. */
+static int find(const char *name)
+{
+    int i;
+
+    for (i = 0; i < (int)(sizeof subcommands / sizeof *subcommands); i++)
+        if (strcmp(name, subcommands[i].name) == 0)
+            return i;
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    int i = argc > 1 ? find(argv[1]) : -1;
+
+    if (i >= 0)
+        subcommands[i].run(argc - 1, argv + 1);
+    if (cmd_start(&cmd, 0, argc, argv))
+        usage_error(find(argv[0]) < 0 ? "unknown subcommand '%s'" : "options come after the subcommand '%s'",
+                    argv[0]);
+    usage_error("a subcommand is missing: perplexity, compare or speed");
+}
