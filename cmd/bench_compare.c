@@ -119,9 +119,6 @@ static void read_plan(struct plan *p, const struct model *ref)
         detail("%s keeps %d of %d experts a layer", plans.v[0], most, ref->arch.experts);
     else
         detail("%s keeps %d to %d of %d experts a layer", plans.v[0], least, most, ref->arch.experts);
-    if (!ref->arch.family->renorm_exact)
-        warn("for this family a masked expert is not exactly a removed one: the pruned model differs a "
-             "little");
 }
 
 /* The answer to --max-kl; without it always yes. */
