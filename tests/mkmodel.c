@@ -289,18 +289,17 @@ static void add_shape(struct str *s, const struct item *t, bool here)
     }
 }
 
-/* The third tensor of the first shard is the one that header breaks hit: it has a neighbour on each side. */
-static void add_entry(struct str *s, const struct item *t, bool here)
+/* The third tensor of the first shard (nth == 2) is the one that header breaks hit: it has a neighbour on
+ * each side. A hole or an overlap moves all that follows, so that nothing else is wrong. */
+static void add_entry(struct str *s, const struct item *t, size_t nth)
 {
-    uint64_t begin = t->begin, end = t->begin + t->size;
+    bool here = nth == 2;
+    uint64_t shift = nth < 2 ? 0 : broken("hole") ? 2 : broken("overlap") ? (uint64_t)-2 : 0;
+    uint64_t begin = t->begin + shift, end = begin + t->size;
     const char *name = t->name;
 
     if (here && broken("duplicate-name"))
         name = t[-1].name;
-    if (here && broken("overlap"))
-        begin -= 2;
-    if (here && broken("hole"))
-        begin += 2;
     if (here && broken("backwards"))
         end = begin - 2;
     str_addf(s, "\"%s%s%s\":{\"dtype\":\"%s\",\"shape\":", here && broken("bad-utf8") ? "\xff" : "", name,
@@ -320,7 +319,7 @@ static void add_header(struct str *s, int shard)
     for (size_t i = 0; i < n_items; i++)
         if (items[i].shard == shard) {
             str_addc(s, ',');
-            add_entry(s, &items[i], shard == 0 && nth++ == 2);
+            add_entry(s, &items[i], shard == 0 ? nth++ : 0);
         }
     if (shard == 1 && broken("tensor-in-two-shards")) {
         str_addc(s, ',');
@@ -412,6 +411,10 @@ static void write_shard(const char *name, int shard)
     }
     if (o.sparse)
         cut(f, 8 + head.n + data);
+    if (shard == 0 && broken("hole"))
+        fputs("..", f);
+    if (shard == 0 && broken("overlap"))
+        cut(f, 8 + head.n + data - 2);
     if (broken("trailing-bytes"))
         fputs("trailing", f);
     if (broken("truncated-data"))

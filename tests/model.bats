@@ -1,0 +1,195 @@
+#!/usr/bin/env bats
+# Reading models: what is refused, each from a checkpoint with exactly one named mistake (tests/mkmodel.c), and
+# where models are found.
+load helper
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    MKMODEL=$BUILD/tests/mkmodel
+}
+
+# refuses BREAK PATTERN [MKMODEL ARGUMENT...]: the family is the last argument, by default qwen3. moe-inspect and
+# moe-prune say the same one line, and moe-prune leaves nothing behind.
+refuses() {
+    local name=$1 pattern=$2
+    shift 2
+    "$MKMODEL" "break=$name" "${@:-qwen3}" broken
+    printf 'a plan that nobody reads\n' >plan.tsv
+    fails_with "^moe-inspect: .*$pattern" moe-inspect broken
+    fails_with "^moe-prune: .*$pattern" moe-prune broken plan.tsv out
+    ls -A >left
+    printf '%s\n' broken left plan.tsv | diff - left
+}
+
+@test "a whole model of each family is taken, in one file and in shards" {
+    local family
+    for family in qwen3 gptoss; do
+        "$MKMODEL" $family $family-one
+        "$MKMODEL" shards=3 $family $family-many
+        moe-inspect --check $family-one
+        moe-inspect --check $family-many
+    done
+}
+
+# the file
+@test "refused: empty file" { refuses empty-file "model.safetensors' is too short"; }
+@test "refused: file of five bytes" { refuses short-file 'too short .*5 bytes'; }
+@test "refused: header length of 2^40" { refuses huge-header 'header of 1099511627776 bytes is not allowed'; }
+@test "refused: truncated header" { refuses truncated-header 'truncated: its header'; }
+@test "refused: truncated data" { refuses truncated-data "truncated: tensor '.*' ends past the end"; }
+@test "refused: bytes after the last tensor" { refuses trailing-bytes '8 bytes after the last tensor'; }
+
+# the header
+@test "refused: header that is no JSON" { refuses bad-json "header: byte [0-9]+: the text ends before '}'"; }
+@test "refused: header that is not UTF-8" { refuses bad-utf8 'header: byte [0-9]+: not UTF-8'; }
+@test "refused: U+0000 in a name" { refuses nul-in-name 'U\+0000'; }
+@test "refused: header that is an array" { refuses header-not-object "expected '\{'"; }
+@test "refused: metadata that is no string" { refuses metadata-number "__metadata__ 'format' is not a string"; }
+@test "refused: unknown dtype" { refuses unknown-dtype "unknown dtype 'BF17'"; }
+@test "refused: no offsets" { refuses no-offsets "q_proj.weight' has no data_offsets"; }
+@test "refused: negative dimension" { refuses negative-shape 'whole number, 0 or more'; }
+@test "refused: nine dimensions" { refuses deep-shape "q_proj.weight' has more than 8 dimensions"; }
+@test "refused: size that overflows" { refuses size-overflow "q_proj.weight'.* no number of bytes"; }
+@test "refused: lying size" { refuses lying-size "q_proj.weight' needs 8320 bytes .* span 8192"; }
+@test "refused: end before begin" { refuses backwards "q_proj.weight' ends before it begins"; }
+@test "refused: overlapping offsets" { refuses overlap "q_proj.weight' overlaps another"; }
+@test "refused: hole" { refuses hole "hole of 2 bytes before tensor '.*q_proj.weight'"; }
+@test "refused: duplicate name" { refuses duplicate-name "input_layernorm.weight' occurs twice"; }
+
+# files and index
+@test "refused: no config.json" { refuses no-config "'broken' has no config.json"; }
+@test "refused: no safetensors" { refuses no-weights 'neither model.safetensors nor'; }
+@test "refused: shard missing" { refuses missing-shard "model-00002-of-00002.safetensors' is missing" shards=2 qwen3; }
+@test "refused: shard of another directory" { refuses shard-elsewhere "'../other/.*' is not a plain file name" shards=2 qwen3; }
+@test "refused: tensor not in its shard" { refuses tensor-not-in-shard "'model.layers.0.ghost.weight' is not in '.*model-00001" shards=2 qwen3; }
+@test "refused: tensor not in the index" { refuses tensor-not-in-index "'model.embed_tokens.weight' of .* is not listed" shards=2 qwen3; }
+@test "refused: index that is no JSON" { refuses index-bad-json 'index.json: byte [0-9]+: the text ends' shards=2 qwen3; }
+@test "refused: tensor in two shards" { refuses tensor-in-two-shards "'model.embed_tokens.weight' is in '.*' and in" shards=2 qwen3; }
+
+# config.json
+@test "refused: config.json that is no JSON" { refuses config-bad-json 'config.json: not JSON at byte'; }
+@test "refused: config.json that is not UTF-8" { refuses config-bad-utf8 'config.json: byte [0-9]+ is not UTF-8'; }
+@test "refused: unknown family" { refuses unknown-family "architecture 'FrobMoeForCausalLM' is not known.*--families"; }
+@test "refused: unknown key" { refuses unknown-key "'router_temperature' is not understood.*--ignore-key"; }
+@test "refused: unknown quantization" { refuses unknown-quantization "quantization 'frob4'"; }
+@test "refused: missing key" { refuses missing-key 'has no hidden_size'; }
+@test "refused: expert counts that disagree" { refuses experts-disagree 'num_experts is 4 but num_local_experts is 5'; }
+@test "refused: more experts per token than experts" { refuses topk-over-experts '5 experts per token of 4'; }
+@test "refused: layer_types of the wrong length" { refuses layer-types-short 'layer_types has 1 entries for 2 layers' gptoss; }
+
+# tensors against config.json
+@test "refused: missing expert" { refuses missing-expert "'model.layers.1.mlp.experts.1.gate_proj.weight' is missing"; }
+@test "refused: expert without down_proj" { refuses missing-matrix "'model.layers.1.mlp.experts.1.down_proj.weight' is missing"; }
+@test "refused: no down_proj, GPT-OSS" { refuses missing-matrix "'model.layers.1.mlp.experts.down_proj_.*' is missing" gptoss; }
+@test "refused: one expert too many" { refuses extra-expert "belongs to expert 4, config.json has experts 0 to 3"; }
+@test "refused: missing router" { refuses missing-router "'model.layers.1.mlp.gate.weight' is missing"; }
+@test "refused: router with too few rows" { refuses router-rows "'model.layers.1.mlp.gate.weight' holds 3 experts"; }
+@test "refused: wrong shape" { refuses wrong-shape "q_proj.weight' has shape \[64, 128\] where .* \[64, 64\]"; }
+@test "refused: wrong dtype" { refuses wrong-dtype "input_layernorm.weight' has dtype I32"; }
+@test "refused: unknown tensor in a layer" { refuses unknown-tensor "'model.layers.1.mlp.frobnicator.weight' is not understood"; }
+@test "refused: somebody else's pruned model with unsliced biases" {
+    refuses unsliced-bias "gate_up_proj_bias' holds 16 experts, config.json says 12" experts=12 gptoss
+}
+
+@test "--ignore-key lets an unknown key pass" {
+    "$MKMODEL" break=unknown-key qwen3 vouched
+    moe-inspect --ignore-key router_temperature vouched
+}
+
+# values
+observe_refuses() {
+    "$MKMODEL" "break=$1" qwen3 broken
+    printf '{"ids":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20]}\n' >data.jsonl
+    fails_with "^moe-observe: .*$2" moe-observe --precision f32 -o out broken data.jsonl
+    [ ! -e out ]
+}
+@test "refused: NaN in an expert's weight" { observe_refuses nan-weight "[Nn]a[Nn].*layer 1|layer.* 1.*[Nn]a[Nn]|not finite"; }
+@test "refused: NaN in a router" { observe_refuses nan-router "[Nn]a[Nn].*layer 1|layer.* 1.*[Nn]a[Nn]|not finite"; }
+
+# large and odd, but right
+@test "a header of 100,000 tensors is read" {
+    "$MKMODEL" layers=65 experts=512 hidden=8 inter=8 heads=2 kv_heads=1 head_dim=4 topk=4 qwen3 many
+    run moe-inspect --json many
+    [ "$status" -eq 0 ]
+    [[ $output == *512* ]]
+}
+
+@test "shards may be counted from 0 or from 1: their names come from the index" {
+    "$MKMODEL" shards=3 first=0 gptoss zero
+    "$MKMODEL" shards=3 first=1 gptoss one
+    [ -e zero/model-00000-of-00002.safetensors ]
+    moe-inspect zero | sed 's/zero/NAME/g' >a
+    moe-inspect one | sed 's/one/NAME/g' >b
+    grep -q NAME a
+    diff a b
+}
+
+@test "model.safetensors beside an index wins, as in transformers" {
+    "$MKMODEL" shards=2 qwen3 both
+    "$MKMODEL" qwen3 whole
+    rm both/model-00002-of-00002.safetensors
+    run moe-inspect both
+    [ "$status" -eq 1 ]
+    cp whole/model.safetensors both/
+    moe-inspect both
+}
+
+@test "original/ and metal/ are not looked into" {
+    "$MKMODEL" gptoss plain
+    moe-inspect plain >before
+    mkdir plain/original plain/metal
+    echo junk >plain/original/model.safetensors
+    echo junk >plain/metal/model.bin
+    moe-inspect plain | diff before -
+}
+
+# hub_cache DIR: a cache as huggingface_hub leaves it, with blobs and symlinks, of frob/tiny at main.
+hub_cache() {
+    local revision=0123456789abcdef0123456789abcdef01234567 f
+    local repo=$1/models--frob--tiny
+    mkdir -p "$repo/blobs" "$repo/refs" "$repo/snapshots/$revision"
+    printf %s $revision >"$repo/refs/main"
+    "$MKMODEL" shards=2 qwen3 downloaded
+    for f in downloaded/*; do
+        mv "$f" "$repo/blobs/blob-of-${f##*/}"
+        ln -s "../../blobs/blob-of-${f##*/}" "$repo/snapshots/$revision/${f##*/}"
+    done
+    rmdir downloaded
+}
+
+@test "a hub id is looked up in HF_HUB_CACHE, in HF_HOME, and in the home directory" {
+    hub_cache "$PWD/cache with space"
+    HF_HUB_CACHE="$PWD/cache with space" moe-inspect frob/tiny >by-id
+    HF_HUB_CACHE="$PWD/cache with space" moe-inspect frob/tiny@main | diff by-id -
+    mkdir -p home/.cache/huggingface
+    mv "cache with space" home/.cache/huggingface/hub
+    env -u HF_HUB_CACHE HF_HOME="$PWD/home/.cache/huggingface" moe-inspect frob/tiny | diff by-id -
+    env -u HF_HUB_CACHE -u HF_HOME -u XDG_CACHE_HOME HOME="$PWD/home" moe-inspect frob/tiny | diff by-id -
+    grep -q 0123456789ab by-id
+}
+
+@test "a hub cache directory is a model, and is never written to" {
+    hub_cache "$PWD/hub"
+    find hub | sort >before
+    chmod -R a-w hub
+    moe-inspect hub/models--frob--tiny
+    moe-inspect hub/models--frob--tiny/snapshots/0123456789abcdef0123456789abcdef01234567
+    find hub | sort | diff before -
+    chmod -R u+w hub
+}
+
+@test "a model that is nowhere: the message says where was looked" {
+    export HF_HUB_CACHE=$PWD/empty
+    mkdir empty
+    fails_with "frob/tiny.*$PWD/empty" moe-inspect frob/tiny
+    fails_with "no/such/dir" moe-inspect ./no/such/dir
+}
+
+@test "a directory wins over a hub id of the same name" {
+    hub_cache "$PWD/hub"
+    mkdir frob
+    "$MKMODEL" experts=8 qwen3 frob/tiny
+    HF_HUB_CACHE=$PWD/hub moe-inspect --json frob/tiny >here
+    moe-inspect --json ./frob/tiny >there
+    sed 's|\./frob|frob|g' there | diff here -
+}
