@@ -73,8 +73,9 @@ $(BUILD)/libmoe-engine.a: $(HEAVY_OBJ)
 LIGHT_PROGRAMS = moe-inspect moe-score moe-prune moe-quant
 HEAVY_PROGRAMS = moe-observe moe-bench
 
+$(BUILD)/moe-inspect: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/inspect_*.c)) $(BUILD)/cmd/text_opts.o
 $(LIGHT_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(CMD_SHARED) $(BUILD)/libmoe.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIGHT_LIBS)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIGHT_LIBS)
 
 $(BUILD)/moe-bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/bench_*.c))
 $(HEAVY_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/common.o $(BUILD)/cmd/engine_opts.o $(BUILD)/cmd/text_opts.o $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
