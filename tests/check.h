@@ -13,32 +13,32 @@
 static int check_failed, check_passed;
 
 #define CHECK(cond) CHECK_MSG(cond, "%s", #cond)
-#define CHECK_MSG(cond, ...)                                                                                      \
-    do {                                                                                                          \
-        if (cond) {                                                                                               \
-            check_passed++;                                                                                       \
-        } else {                                                                                                  \
-            check_failed++;                                                                                       \
-            printf("%s:%d: ", __FILE__, __LINE__);                                                                \
-            printf(__VA_ARGS__);                                                                                  \
-            printf("\n");                                                                                         \
-        }                                                                                                         \
+#define CHECK_MSG(cond, ...)                                                                                 \
+    do {                                                                                                     \
+        if (cond) {                                                                                          \
+            check_passed++;                                                                                  \
+        } else {                                                                                             \
+            check_failed++;                                                                                  \
+            printf("%s:%d: ", __FILE__, __LINE__);                                                           \
+            printf(__VA_ARGS__);                                                                             \
+            printf("\n");                                                                                    \
+        }                                                                                                    \
     } while (0)
 #define CHECK_STR(a, b) CHECK_MSG(strcmp((a), (b)) == 0, "'%s' is not '%s'", (a), (b))
 /* |a - b| <= abs + rel * |b| */
-#define CHECK_NEAR(a, b, abs_tol, rel_tol)                                                                        \
-    CHECK_MSG(fabs((double)(a) - (double)(b)) <= (abs_tol) + (rel_tol) * fabs((double)(b)), "%s = %.9g is not %.9g", \
-              #a, (double)(a), (double)(b))
+#define CHECK_NEAR(a, b, abs_tol, rel_tol)                                                                   \
+    CHECK_MSG(fabs((double)(a) - (double)(b)) <= (abs_tol) + (rel_tol)*fabs((double)(b)),                    \
+              "%s = %.9g is not %.9g", #a, (double)(a), (double)(b))
 /* As the last statement of main. */
-#define CHECK_END()                                                                                               \
-    do {                                                                                                          \
-        printf("%s: %d checks passed, %d failed\n", __FILE__, check_passed, check_failed);                        \
-        return check_failed ? 1 : 0;                                                                              \
+#define CHECK_END()                                                                                          \
+    do {                                                                                                     \
+        printf("%s: %d checks passed, %d failed\n", __FILE__, check_passed, check_failed);                   \
+        return check_failed ? 1 : 0;                                                                         \
     } while (0)
-#define CHECK_SKIP(why)                                                                                           \
-    do {                                                                                                          \
-        printf("skip: %s: %s\n", __FILE__, why);                                                                  \
-        return 77;                                                                                                \
+#define CHECK_SKIP(why)                                                                                      \
+    do {                                                                                                     \
+        printf("skip: %s: %s\n", __FILE__, why);                                                             \
+        return 77;                                                                                           \
     } while (0)
 
 /* The folder with reference data beside the checkout; MOE_SHARED overrides. */

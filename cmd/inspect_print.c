@@ -1,0 +1,425 @@
+#include "inspect_print.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/num.h"
+#include "common.h"
+#include "model/summary.h"
+#include "surgery/fit.h"
+#include "surgery/prune.h"
+
+#define HUB_HEADER_LIMIT 25000000u /* what the hub's own header parser accepts */
+
+static void name_list(const char *const *list, int max, bool json)
+{
+    int i;
+
+    for (i = 0; i < max && list[i]; i++) {
+        if (json) {
+            fputs(i ? ", " : "", stdout);
+            json_string(stdout, list[i]);
+        } else {
+            printf("%s%s", i ? ", " : "", list[i]);
+        }
+    }
+}
+
+void print_families(void)
+{
+    int n, i;
+    const struct family *f = family_table(&n);
+
+    if (common.json)
+        printf("[");
+    else
+        printf("%-12s %-12s %-28s %s\n", "name", "family", "architecture", "stored as");
+    for (i = 0; i < n; i++, f++) {
+        const char *split = f->expert_gate ? "split; " : "";
+        const char *mx =
+            f->fused_layout == EXPERTS_INTERLEAVED_IO ? "; MXFP4" : "; MXFP4, split (compressed-tensors)";
+
+        if (!common.json) {
+            printf("%-12s %-12s %-28s %s%s%s\n", f->name, f->title, f->architectures[0], split,
+                   expert_layout_name(f->fused_layout), mx);
+            continue;
+        }
+        printf("%s\n  {\"name\": \"%s\", \"title\": \"%s\", \"model_type\": \"%s\", \"architectures\": [",
+               i ? "," : "", f->name, f->title, f->model_type);
+        name_list(f->architectures, 3, true);
+        printf("], \"expert_count_keys\": [");
+        name_list(f->key_experts, 4, true);
+        printf("]}");
+    }
+    if (common.json)
+        printf("\n]\n");
+}
+
+static double percent(uint64_t part, uint64_t whole)
+{
+    return whole ? 100.0 * (double)part / (double)whole : 0;
+}
+
+/* "20.9 B": parameters the way models are named. */
+static char *billions(uint64_t n, char buf[32])
+{
+    double v = (double)n;
+
+    snprintf(buf, 32, v >= 1e9 ? "%.1f B" : "%.1f M", v >= 1e9 ? v / 1e9 : v / 1e6);
+    return buf;
+}
+
+/* Four ratios that people ask for, as a table. */
+static void ratio_table(const struct model *m, uint64_t now)
+{
+    static const char *const ratios[] = {"0.125", "0.25", "0.375", "0.5"};
+    struct err e = {0};
+    char b[32];
+    size_t i;
+
+    printf("\n  %-8s %-8s %-12s %s\n", "removed", "kept", "size", "of now");
+    for (i = 0; i < sizeof ratios / sizeof *ratios; i++) {
+        uint64_t size, tensors;
+        int64_t drop;
+
+        if (num_ratio(ratios[i], "ratio", m->arch.experts, &drop, &e) ||
+            prune_size(m, m->arch.experts - (int)drop, &size, &tensors, &e))
+            die(&e);
+        printf("  %-8.4g %-8d %-12s %.1f%%\n", strtod(ratios[i], NULL), m->arch.experts - (int)drop,
+               num_bytes(size, b), percent(size, now));
+    }
+}
+
+static int first_moe_layer(const struct model *m)
+{
+    int i = 0;
+
+    while (m->arch.layer[i].ffn != FFN_MOE)
+        i++;
+    return i;
+}
+
+static void summary_json(const struct model *m, const struct model_summary *s, const char *digest)
+{
+    const struct arch *a = &m->arch;
+
+    printf("{\"directory\": ");
+    json_string(stdout, m->dir);
+    printf(", \"revision\": ");
+    if (m->revision)
+        json_string(stdout, m->revision);
+    else
+        printf("null");
+    printf(", \"family\": \"%s\", \"digest\": \"%s\",\n \"layers\": %d, \"moe_layers\": %d, \"experts\": %d, "
+           "\"topk\": %d, "
+           "\"hidden\": %d, \"intermediate\": %d, \"vocabulary\": %d, \"expert_storage\": \"%s\",\n",
+           a->family->name, digest, a->layers, a->moe_layers, a->experts, a->topk, a->hidden, a->inter,
+           a->vocab, expert_layout_name(m->layout));
+    printf(" \"parameters\": %llu, \"active_parameters\": %llu, \"files\": %d, \"tensors\": %zu,\n "
+           "\"bytes\": %llu, "
+           "\"expert_bytes\": %llu, \"router_bytes\": %llu, \"other_bytes\": %llu, \"bytes_per_expert\": "
+           "%llu}\n",
+           (unsigned long long)s->params, (unsigned long long)s->active, m->ckpt.shards, m->ckpt.n,
+           (unsigned long long)s->file_bytes, (unsigned long long)s->expert_bytes,
+           (unsigned long long)s->router_bytes, (unsigned long long)s->other_bytes,
+           (unsigned long long)model_expert_bytes(m, first_moe_layer(m)));
+}
+
+void print_summary(const struct model *m)
+{
+    const struct arch *a = &m->arch;
+    char digest[HASH_HEX], b1[32], b2[32];
+    struct model_summary s;
+    struct err e = {0};
+
+    model_summarize(m, &s);
+    if (model_digest(m, digest, &e))
+        die(&e);
+    if (common.json) {
+        summary_json(m, &s, digest);
+        return;
+    }
+    printf("%s%s%s\n", m->dir, m->revision ? " at " : "", m->revision ? m->revision : "");
+    printf("  family      %s (%s)\n", a->family->title, a->family->name);
+    printf("  layers      %d, %d with experts\n", a->layers, a->moe_layers);
+    printf("  experts     %d in each, %d per token; stored as %s\n", a->experts, a->topk,
+           expert_layout_name(m->layout));
+    printf("  shape       hidden %d, expert intermediate %d, heads %d/%d x %d, vocabulary %d\n", a->hidden,
+           a->inter, a->heads, a->kv_heads, a->head_dim, a->vocab);
+    printf("  parameters  %s, of them %s used by a token\n", billions(s.params, b1), billions(s.active, b2));
+    printf("  size        %s in %d file%s\n", num_bytes(s.file_bytes, b1), m->ckpt.shards,
+           m->ckpt.shards == 1 ? "" : "s");
+    printf("    experts   %-10s %5.1f%%   one expert of one layer: %s\n", num_bytes(s.expert_bytes, b1),
+           percent(s.expert_bytes, s.file_bytes), num_bytes(model_expert_bytes(m, first_moe_layer(m)), b2));
+    printf("    routers   %-10s %5.1f%%\n", num_bytes(s.router_bytes, b1),
+           percent(s.router_bytes, s.file_bytes));
+    printf("    the rest  %-10s %5.1f%%   never shrinks\n", num_bytes(s.other_bytes, b1),
+           percent(s.other_bytes, s.file_bytes));
+    printf("  digest      %s\n", digest);
+    ratio_table(m, s.file_bytes);
+}
+
+void print_tensors(const struct model *m)
+{
+    size_t i;
+    int d;
+
+    if (!common.json)
+        printf("%-9s %-24s %15s %s\n", "#dtype", "shape", "bytes", "name");
+    for (i = 0; i < m->ckpt.n; i++) {
+        const struct tensor *t = m->ckpt.tensor[i];
+        char shape[200] = "[";
+        size_t at = 1;
+
+        for (d = 0; d < t->rank; d++)
+            at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%llu", d ? "," : "",
+                                   (unsigned long long)t->shape[d]);
+        snprintf(shape + at, sizeof shape - at, "]");
+        if (!common.json) {
+            printf("%-9s %-24s %15llu %s\n", dtype_name(t->dtype), shape, (unsigned long long)t->size,
+                   t->name);
+            continue;
+        }
+        printf("{\"name\": ");
+        json_string(stdout, t->name);
+        printf(", \"dtype\": \"%s\", \"shape\": %s, \"bytes\": %llu, \"file\": ", dtype_name(t->dtype), shape,
+               (unsigned long long)t->size);
+        json_string(stdout, m->ckpt.shard_name[t->shard]);
+        printf(", \"offset\": %llu}\n", (unsigned long long)t->begin);
+    }
+}
+
+static const char *const part_names[] = {"-", "gate", "up", "down", "gate_up"};
+static const char *const piece_names[] = {"weight", "bias", "scales", "blocks"};
+
+static void expert_row(const struct model *m, size_t i, int expert, uint64_t begin, uint64_t bytes)
+{
+    const struct tensor_role *r = &m->role[i];
+    const struct tensor *t = m->ckpt.tensor[i];
+
+    if (!common.json) {
+        printf("%d\t%d\t%s\t%s\t%s\t%llu\t%llu\t%s\n", r->layer, expert, part_names[r->part],
+               piece_names[r->piece], m->ckpt.shard_name[t->shard], (unsigned long long)begin,
+               (unsigned long long)bytes, t->name);
+        return;
+    }
+    printf("{\"layer\": %d, \"expert\": %d, \"part\": \"%s\", \"piece\": \"%s\", \"file\": ", r->layer,
+           expert, part_names[r->part], piece_names[r->piece]);
+    json_string(stdout, m->ckpt.shard_name[t->shard]);
+    printf(", \"offset\": %llu, \"bytes\": %llu, \"tensor\": ", (unsigned long long)begin,
+           (unsigned long long)bytes);
+    json_string(stdout, t->name);
+    printf("}\n");
+}
+
+void print_experts(const struct model *m)
+{
+    size_t i;
+    int j;
+
+    if (!common.json)
+        printf("#layer\texpert\tpart\tpiece\tfile\toffset\tbytes\ttensor\n");
+    for (i = 0; i < m->ckpt.n; i++) {
+        const struct tensor *t = m->ckpt.tensor[i];
+
+        if (m->role[i].role == ROLE_EXPERT)
+            expert_row(m, i, m->role[i].expert, t->begin, t->size);
+        for (j = 0; m->role[i].role == ROLE_EXPERTS && j < m->arch.experts; j++) {
+            uint64_t bytes = t->size / (uint64_t)m->arch.experts;
+
+            expert_row(m, i, j, t->begin + bytes * (uint64_t)j, bytes);
+        }
+    }
+}
+
+static void size_answer(const struct model *m, int keep, uint64_t size)
+{
+    struct model_summary s;
+    char b1[32], b2[32];
+
+    model_summarize(m, &s);
+    if (common.json)
+        printf("{\"keep\": %d, \"experts\": %d, \"bytes\": %llu, \"bytes_now\": %llu}\n", keep,
+               m->arch.experts, (unsigned long long)size, (unsigned long long)s.file_bytes);
+    else
+        printf("%d of %d experts in every layer: %s (%llu bytes) of %s, %.1f%%\n", keep, m->arch.experts,
+               num_bytes(size, b1), (unsigned long long)size, num_bytes(s.file_bytes, b2),
+               percent(size, s.file_bytes));
+}
+
+void print_keep(const struct model *m, int keep)
+{
+    uint64_t size, tensors;
+    struct err e = {0};
+
+    if (keep < 1 || keep > m->arch.experts)
+        usage_error("--keep %d: this model has %d experts", keep, m->arch.experts);
+    if (prune_size(m, keep, &size, &tensors, &e))
+        die(&e);
+    size_answer(m, keep, size);
+}
+
+void print_plan_size(const struct model *m, const char *plan_path)
+{
+    struct err e = {0};
+    struct plan p;
+    uint64_t size;
+
+    if (plan_read(&p, plan_path, &e) || prune_plan_size(m, &p, &size, &e))
+        die(&e);
+    size_answer(m, plan_kept(&p, 0), size);
+    plan_free(&p);
+}
+
+int print_fit(const struct model *m, uint64_t bytes, int64_t context)
+{
+    char b1[32], b2[32], b3[32];
+    struct err e = {0};
+    struct fit f;
+
+    if (fit_keep(m, bytes, context, &f, &e))
+        die(&e);
+    if (common.json) {
+        printf("{\"keep\": %d, \"experts\": %d, \"weights_bytes\": %llu, \"kv_bytes\": %llu, "
+               "\"limit_bytes\": %llu}\n",
+               f.keep, m->arch.experts, (unsigned long long)f.weights, (unsigned long long)f.kv,
+               (unsigned long long)bytes);
+    } else if (f.keep) {
+        printf("%d of %d experts fit into %s: weights %s, key-value cache of %lld tokens %s (bf16)\n", f.keep,
+               m->arch.experts, num_bytes(bytes, b1), num_bytes(f.weights, b2), (long long)context,
+               num_bytes(f.kv, b3));
+        if (f.keep < m->arch.topk)
+            warn("fewer than the %d experts that a token uses: every token would run through all of them",
+                 m->arch.topk);
+        if (f.keep < m->arch.experts)
+            note("a runtime needs 1 to 2 GB more for itself; moe-score -k %d makes the plan", f.keep);
+    } else {
+        printf("does not fit into %s: with one expert a layer the weights still take %s, and the key-value "
+               "cache %s\n",
+               num_bytes(bytes, b1), num_bytes(f.weights, b2), num_bytes(f.kv, b3));
+    }
+    return f.keep ? EXIT_DONE : EXIT_NO;
+}
+
+/* ---- --check ---- */
+
+static int problems;
+
+static void problem(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+static void problem(const char *fmt, ...)
+{
+    char text[600];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (common.json) {
+        printf("%s\n  ", problems ? "," : "");
+        json_string(stdout, text);
+    } else {
+        printf("problem: %s\n", text);
+    }
+    problems++;
+}
+
+static void value_problem(void *ctx, const struct value_problem *p)
+{
+    (void)ctx;
+    problem("tensor '%s' holds %s at element %llu", p->tensor, p->what, (unsigned long long)p->index);
+}
+
+static void value_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx;
+    progress("checking values", total ? (double)done / (double)total : 1);
+}
+
+static bool in_dir(const struct model *m, const char *name)
+{
+    char *p = path_join(m->dir, name, NULL);
+    bool yes = p && path_exists(p);
+
+    free(p);
+    return yes;
+}
+
+/* What loaders trip over although every tensor is right. */
+static void check_files(const struct model *m)
+{
+    char **names;
+    size_t n, i;
+    int k;
+    struct err e = {0};
+
+    if (!in_dir(m, "tokenizer.json") && !in_dir(m, "tokenizer.model") && !in_dir(m, "tekken.json"))
+        problem("there is no tokenizer.json, tokenizer.model or tekken.json");
+    if (!in_dir(m, "tokenizer_config.json"))
+        problem("there is no tokenizer_config.json");
+    for (k = 0; k < m->ckpt.shards; k++)
+        if (m->ckpt.shard[k].header_bytes > HUB_HEADER_LIMIT)
+            problem("'%s' has a header over 25 MB, which the hub refuses", m->ckpt.shard_name[k]);
+    if (!m->ckpt.has_index && in_dir(m, "model.safetensors.index.json"))
+        problem("an index lies beside model.safetensors: loaders disagree on which one counts");
+    if (dir_list(m->dir, &names, &n, &e))
+        die(&e);
+    for (i = 0; i < n; i++) {
+        size_t len = strlen(names[i]);
+        bool used = false;
+
+        if (len < 12 || strcmp(names[i] + len - 12, ".safetensors") != 0)
+            continue;
+        for (k = 0; k < m->ckpt.shards; k++)
+            used = used || strcmp(names[i], m->ckpt.shard_name[k]) == 0;
+        if (!used)
+            problem("'%s' belongs to no index: some loaders would read it", names[i]);
+    }
+    dir_free(names, n);
+}
+
+static void check_index_size(const struct model *m)
+{
+    struct err e = {0};
+    const cJSON *meta, *size;
+    cJSON *index;
+    char *path;
+
+    if (!m->ckpt.has_index)
+        return;
+    path = path_join(m->dir, "model.safetensors.index.json", &e);
+    if (!path || json_read(path, ST_MAX_HEADER, &index, &e))
+        die(&e);
+    free(path);
+    meta = cJSON_GetObjectItemCaseSensitive(index, "metadata");
+    size = cJSON_GetObjectItemCaseSensitive(meta, "total_size");
+    if (cJSON_IsNumber(size) && size->valuedouble != (double)m->ckpt.tensor_bytes)
+        problem("the index says total_size %.0f, the tensors take %llu bytes", size->valuedouble,
+                (unsigned long long)m->ckpt.tensor_bytes);
+    cJSON_Delete(index);
+}
+
+int print_check(const struct model *m)
+{
+    struct err e = {0};
+    char b[32];
+
+    if (common.json)
+        printf("{\"problems\": [");
+    check_files(m);
+    check_index_size(m);
+    if (model_check_values(m, 0, value_problem, value_progress, NULL, &e))
+        die(&e);
+    if (common.json)
+        printf("], \"tensors\": %zu, \"bytes\": %llu}\n", m->ckpt.n,
+               (unsigned long long)m->ckpt.tensor_bytes);
+    else if (problems)
+        printf("%d problem%s\n", problems, problems == 1 ? "" : "s");
+    else
+        printf("good: %zu tensors, %d layers x %d experts, %s, every value a number\n", m->ckpt.n,
+               m->arch.moe_layers, m->arch.experts, num_bytes(m->ckpt.tensor_bytes, b));
+    return problems ? EXIT_NO : EXIT_DONE;
+}

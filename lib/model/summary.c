@@ -1,0 +1,189 @@
+#include "model/summary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/thread.h"
+
+enum { CHUNK = 4 << 20 }; /* bytes read at once when values are checked */
+
+/* Weights that a tensor holds: MXFP4 packs two into a byte, and its scales are no weights. */
+static uint64_t weights_in(const struct model *m, size_t i)
+{
+    const struct tensor *t = m->ckpt.tensor[i];
+    const char *packed = strstr(t->name, ".weight_packed"), *scale = strstr(t->name, ".weight_scale");
+
+    if (m->role[i].piece == PIECE_SCALE || scale)
+        return 0;
+    if (m->role[i].piece == PIECE_BLOCKS || packed)
+        return 2 * t->size;
+    return tensor_count(t);
+}
+
+void model_summarize(const struct model *m, struct model_summary *s)
+{
+    uint64_t expert_params = 0, n;
+    size_t i;
+    int k;
+
+    *s = (struct model_summary){0};
+    for (k = 0; k < m->ckpt.shards; k++)
+        s->file_bytes += m->ckpt.shard[k].file.size;
+    for (i = 0; i < m->ckpt.n; i++) {
+        const struct tensor *t = m->ckpt.tensor[i];
+
+        n = weights_in(m, i);
+        s->params += n;
+        if (m->role[i].role == ROLE_EXPERT || m->role[i].role == ROLE_EXPERTS) {
+            s->expert_bytes += t->size;
+            expert_params += n;
+        } else if (m->role[i].role == ROLE_ROUTER) {
+            s->router_bytes += t->size;
+        } else {
+            s->other_bytes += t->size;
+        }
+    }
+    s->active =
+        s->params - expert_params + expert_params / (uint64_t)m->arch.experts * (uint64_t)m->arch.topk;
+}
+
+uint64_t model_kv_bytes(const struct model *m, int64_t context)
+{
+    const struct arch *a = &m->arch;
+    uint64_t tokens = 0;
+    int i;
+
+    for (i = 0; i < a->layers; i++) {
+        int64_t n = context;
+
+        if (a->layer[i].mask == MASK_SLIDING && a->layer[i].window < n)
+            n = a->layer[i].window;
+        tokens += (uint64_t)n;
+    }
+    return tokens * 2 * (uint64_t)a->kv_heads * (uint64_t)a->head_dim * 2;
+}
+
+/* ---- values ---- */
+
+struct value_job {
+    const struct model *m;
+    struct value_problem *found; /* [ckpt.n], what == NULL: none */
+    size_t first;                /* tensor of task 0 */
+    struct err *errs;            /* [threads] */
+    unsigned char **buf;         /* [threads] [CHUNK] */
+};
+
+static const char *bad_float(uint32_t bits, uint32_t exp_mask, uint32_t man_mask)
+{
+    if ((bits & exp_mask) != exp_mask)
+        return NULL;
+    return bits & man_mask ? "NaN" : "infinity";
+}
+
+/* First bad element among n bytes; returns what is wrong with it or NULL. */
+static const char *scan(const struct tensor *t, bool scales, const unsigned char *p, size_t n, size_t *at)
+{
+    const char *what = NULL;
+    size_t i;
+
+    if (t->dtype == DT_BF16 || t->dtype == DT_F16) {
+        uint32_t exp = t->dtype == DT_BF16 ? 0x7f80 : 0x7c00, man = t->dtype == DT_BF16 ? 0x7f : 0x3ff;
+
+        for (i = 0; !what && i < n / 2; i++) {
+            uint16_t v;
+
+            memcpy(&v, p + 2 * i, 2);
+            what = bad_float(v, exp, man);
+        }
+    } else if (t->dtype == DT_F32) {
+        for (i = 0; !what && i < n / 4; i++) {
+            uint32_t v;
+
+            memcpy(&v, p + 4 * i, 4);
+            what = bad_float(v, 0x7f800000, 0x7fffff);
+        }
+    } else if (scales) {
+        for (i = 0; !what && i < n; i++)
+            what = p[i] == 255 ? "MXFP4 scale 255 (NaN)" : NULL;
+    } else {
+        return NULL;
+    }
+    *at = i - 1;
+    return what;
+}
+
+static void check_tensor(void *ctx, long task, int worker)
+{
+    struct value_job *j = ctx;
+    size_t i = j->first + (size_t)task;
+    const struct tensor *t = j->m->ckpt.tensor[i];
+    bool scales = j->m->role[i].piece == PIECE_SCALE || strstr(t->name, ".weight_scale");
+    unsigned elem = dtype_bits(t->dtype) / 8;
+    uint64_t off;
+    size_t at;
+
+    for (off = 0; off < t->size && !j->errs[worker].kind; off += CHUNK) {
+        size_t n = t->size - off < CHUNK ? (size_t)(t->size - off) : CHUNK;
+
+        if (check_cancelled(&j->errs[worker]) ||
+            checkpoint_read(&j->m->ckpt, t, off, j->buf[worker], n, &j->errs[worker]))
+            return;
+        j->found[i].what = scan(t, scales, j->buf[worker], n, &at);
+        if (j->found[i].what) {
+            j->found[i].tensor = t->name;
+            j->found[i].index = (elem ? off / elem : off) + at;
+            return;
+        }
+    }
+}
+
+int model_check_values(const struct model *m, int threads,
+                       void (*problem)(void *ctx, const struct value_problem *p),
+                       void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct err *e)
+{
+    struct value_job j = {.m = m};
+    struct pool *pool = NULL;
+    uint64_t done = 0;
+    size_t from, to, i;
+    int w, n_threads = 0, r = -1;
+
+    if (pool_open(&pool, threads, NULL, e))
+        return -1;
+    n_threads = pool_threads(pool);
+    j.found = mem_new(m->ckpt.n, sizeof *j.found, e);
+    j.errs = mem_new((size_t)n_threads, sizeof *j.errs, e);
+    j.buf = mem_new((size_t)n_threads, sizeof *j.buf, e);
+    for (w = 0; j.buf && w < n_threads; w++)
+        if (!(j.buf[w] = mem_new(CHUNK, 1, e)))
+            goto done;
+    if (!j.found || !j.errs || !j.buf)
+        goto done;
+    for (from = 0; from < m->ckpt.n; from = to) {
+        uint64_t bytes = 0;
+
+        for (to = from; to < m->ckpt.n && bytes < (uint64_t)CHUNK * 64; to++)
+            bytes += m->ckpt.tensor[to]->size;
+        j.first = from;
+        pool_run(pool, (long)(to - from), check_tensor, &j);
+        done += bytes;
+        if (progress)
+            progress(ctx, done, m->ckpt.tensor_bytes);
+    }
+    for (w = 0; w < n_threads; w++)
+        if (j.errs[w].kind) {
+            err_set(e, j.errs[w].kind, "%s", j.errs[w].msg);
+            goto done;
+        }
+    for (i = 0; i < m->ckpt.n; i++)
+        if (j.found[i].what && problem)
+            problem(ctx, &j.found[i]);
+    r = 0;
+done:
+    for (w = 0; j.buf && w < n_threads; w++)
+        free(j.buf[w]);
+    free(j.buf);
+    free(j.errs);
+    free(j.found);
+    pool_close(pool);
+    return r;
+}

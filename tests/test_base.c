@@ -1,0 +1,244 @@
+/* What lib/base promises: JSON refusals and edits, numbers, files that appear whole or not at all. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/num.h"
+#include "base/thread.h"
+#include "check.h"
+
+static void bad_json(const char *text, size_t n, const char *expect)
+{
+    struct err e = {0};
+    cJSON *v;
+
+    CHECK_MSG(json_parse(text, n, "t", &v, &e) == -1, "accepted: %s", text);
+    CHECK_MSG(strstr(e.msg, expect) != NULL, "'%s' does not say '%s'", e.msg, expect);
+}
+#define BAD(text, expect) bad_json(text, strlen(text), expect)
+
+static void test_parse(void)
+{
+    struct err e = {0};
+    cJSON *v;
+
+    CHECK(json_parse("{\"a\": \"\\\\u0000 \xc3\xa9\"} \n", 19, "t", &v, &e) == 0);
+    cJSON_Delete(v);
+    BAD("{\"a\": 1} x", "text after the value");
+    BAD("{\"a\": }", "not JSON");
+    BAD("\"\xff\"", "not UTF-8");
+    BAD("\"\xed\xa0\x80\"", "not UTF-8"); /* a surrogate */
+    BAD("\"\xc0\xaf\"", "not UTF-8");     /* an overlong form */
+    BAD("\"a\\u0000b\"", "U+0000");
+    bad_json("{\"a\"\0: 1}", 9, "U+0000");
+    CHECK(utf8_check("a\xf0\x9f\x98\x80z", 6) == 6);
+    CHECK(utf8_check("a\xf0\x9f\x98", 4) == 1);
+}
+
+static int scan(const char *text, uint64_t *sum, struct err *e)
+{
+    struct str key = {0};
+    struct js s;
+    uint64_t v;
+
+    js_init(&s, text, strlen(text), "t", e);
+    js_open(&s, '{');
+    while (js_key(&s, &key)) {
+        js_open(&s, '[');
+        while (js_item(&s))
+            if (js_u64(&s, &v) == 0)
+                *sum += v;
+    }
+    js_end(&s);
+    str_free(&key);
+    return e->kind ? -1 : 0;
+}
+
+static void test_scanner(void)
+{
+    static const char *const bad[] = {"{\"a\": [1,]}",
+                                      "{\"a\": [1 2]}",
+                                      "{\"a\": [1]",
+                                      "{\"a\": [1]} x",
+                                      "{\"a\" [1]}",
+                                      "{\"a\": [-1]}",
+                                      "{\"a\": [1.5]}",
+                                      "{\"a\": [01]}",
+                                      "{,}",
+                                      "{\"a\": [1],}",
+                                      "{\"a\": [18446744073709551616]}",
+                                      "{\"\\ud800\": [1]}",
+                                      "{\"a\nb\": []}",
+                                      ""};
+    uint64_t sum = 0;
+    struct err e = {0};
+    size_t i;
+
+    CHECK(scan(" { \"a\" : [ 1 , 2 ], \"b\\u00e9\\ud83d\\ude00\": [], \"c\":[18446744073709551615]} ", &sum,
+               &e) == 0);
+    CHECK_MSG(sum == 2, "sum %llu", (unsigned long long)sum); /* wraps: 3 + 2^64 - 1 */
+    for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+        err_clear(&e);
+        CHECK_MSG(scan(bad[i], &sum, &e) == -1, "accepted: %s", bad[i]);
+    }
+}
+
+/* Applies one edit to a text and compares. */
+static void edit(int kind, const char *text, const char *const *path, const char *value, const char *expect)
+{
+    struct err e = {0};
+    char *t = mem_strdup(text, &e);
+    size_t n = strlen(text);
+
+    if (kind == 0)
+        json_replace(&t, &n, "t", path, value, &e);
+    else if (kind == 1)
+        json_set(&t, &n, "t", path, value, &e);
+    else
+        json_remove(&t, &n, "t", path, &e);
+    CHECK_STR(e.msg, "");
+    CHECK_STR(t, expect);
+    CHECK(n == strlen(t));
+    free(t);
+}
+
+static void test_edits(void)
+{
+    static const char *const a[] = {"a", NULL}, *const b[] = {"b", NULL}, *const xa[] = {"x", "a", NULL};
+    const char *doc = "{\n  \"a\": 1e6,\n  \"b\": [ 1, {\"a\": 2} ],\n  \"x\": {\"a\": \"q\\\"\"}\n}\n";
+    struct err e = {0};
+    size_t from, to;
+
+    edit(0, doc, a, "7", "{\n  \"a\": 7,\n  \"b\": [ 1, {\"a\": 2} ],\n  \"x\": {\"a\": \"q\\\"\"}\n}\n");
+    edit(0, doc, xa, "null", "{\n  \"a\": 1e6,\n  \"b\": [ 1, {\"a\": 2} ],\n  \"x\": {\"a\": null}\n}\n");
+    edit(2, doc, a, NULL, "{\n  \"b\": [ 1, {\"a\": 2} ],\n  \"x\": {\"a\": \"q\\\"\"}\n}\n");
+    edit(2, doc, b, NULL, "{\n  \"a\": 1e6,\n  \"x\": {\"a\": \"q\\\"\"}\n}\n");
+    edit(2, doc, xa, NULL, "{\n  \"a\": 1e6,\n  \"b\": [ 1, {\"a\": 2} ],\n  \"x\": {}\n}\n");
+    edit(1, "{\n  \"a\": 1\n}\n", b, "2", "{\n  \"a\": 1,\n  \"b\": 2\n}\n");
+    edit(1, "{}", b, "2", "{\"b\": 2}");
+    edit(1, "{\"b\":1}", b, "2", "{\"b\":2}");
+    edit(0, "{\"c\":1}", b, "2", "{\"c\":1}");
+    CHECK(json_find("{\"a\":1,\"a\":2}", 13, "t", a, &from, &to, &e) == -1);
+    CHECK(strstr(e.msg, "twice") != NULL);
+}
+
+static void test_numbers(void)
+{
+    struct err e = {0};
+    uint64_t size;
+    int64_t n;
+    double d;
+    char buf[32];
+
+    CHECK(num_size("16GB", "s", &size, &e) == 0 && size == 16000000000u);
+    CHECK(num_size("1.5 KiB", "s", &size, &e) == 0 && size == 1536);
+    CHECK(num_size("12", "s", &size, &e) == 0 && size == 12);
+    CHECK(num_size("12 bananas", "s", &size, &e) == -1);
+    err_clear(&e);
+    CHECK(num_ratio("0.29", "r", 100, &n, &e) == 0 && n == 29); /* 0.29 * 100 is 28.999... in doubles */
+    CHECK(num_ratio("25%", "r", 32, &n, &e) == 0 && n == 8);
+    CHECK(num_ratio("0", "r", 32, &n, &e) == 0 && n == 0);
+    CHECK(num_ratio("1", "r", 32, &n, &e) == -1);
+    err_clear(&e);
+    CHECK(num_ratio("-0.1", "r", 32, &n, &e) == -1);
+    err_clear(&e);
+    CHECK(num_i64("12x", "i", 0, 99, &n, &e) == -1);
+    err_clear(&e);
+    CHECK(num_i64("100", "i", 0, 99, &n, &e) == -1);
+    err_clear(&e);
+    CHECK(num_double("0x10", "d", 0, 99, &d, &e) == -1);
+    err_clear(&e);
+    CHECK(num_double("nan", "d", 0, 99, &d, &e) == -1);
+    CHECK_STR(num_bytes(13761300984, buf), "13.76 GB");
+    CHECK_STR(num_bytes(999, buf), "999 B");
+    CHECK_STR(num_thousands(-1234567, buf), "-1,234,567");
+}
+
+static void test_digests(void)
+{
+    char hex[SHA256_HEX], x[HASH_HEX];
+
+    sha256_hex("abc", 3, hex);
+    CHECK_STR(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    sha256_hex("", 0, hex);
+    CHECK_STR(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    sha256_hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56, hex);
+    CHECK_STR(hex, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    hash_once("", 0, x);
+    CHECK_STR(x, "99aa06d3014798d86001c324468d497f");
+}
+
+static void test_files(void)
+{
+    char dir[] = "/tmp/moe-test-XXXXXX", path[64], *text;
+    struct err e = {0};
+    struct wfile w;
+    struct outdir d;
+    size_t n;
+
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/f", dir);
+    CHECK(wfile_open(&w, path, false, &e) == 0);
+    CHECK(wfile_write(&w, "half", 4, &e) == 0);
+    wfile_close(&w); /* not committed: nothing is left */
+    CHECK(!path_exists(path));
+    CHECK(file_write(path, "whole", 5, false, &e) == 0);
+    CHECK(file_read(path, 100, &text, &n, &e) == 0 && n == 5 && strcmp(text, "whole") == 0);
+    free(text);
+    CHECK(file_write(path, "again", 5, false, &e) == -1);
+    CHECK(strstr(e.msg, "exists already") != NULL);
+    err_clear(&e);
+    CHECK(file_read(path, 4, &text, &n, &e) == -1);
+    err_clear(&e);
+    unlink(path);
+    CHECK(outdir_open(&d, path, false, &e) == 0);
+    CHECK(!path_exists(path) && path_is_dir(d.tmp));
+    outdir_close(&d);
+    CHECK(outdir_open(&d, path, false, &e) == 0 && outdir_commit(&d, &e) == 0);
+    outdir_close(&d);
+    CHECK(path_is_dir(path));
+    CHECK(outdir_open(&d, path, false, &e) == -1);
+    err_clear(&e);
+    CHECK(outdir_open(&d, path, true, &e) == 0 && outdir_commit(&d, &e) == 0);
+    outdir_close(&d);
+    CHECK(rmdir(path) == 0);
+    CHECK_MSG(rmdir(dir) == 0, "something was left in %s", dir);
+}
+
+static void square(void *ctx, long task, int worker)
+{
+    (void)worker;
+    ((long *)ctx)[task] = task * task;
+}
+
+static void test_pool(void)
+{
+    struct err e = {0};
+    struct pool *p;
+    long v[1000], i, wrong = 0;
+    int round;
+
+    CHECK(pool_open(&p, 4, NULL, &e) == 0);
+    for (round = 0; round < 50; round++) {
+        memset(v, 0, sizeof v);
+        pool_run(p, 1000, square, v);
+        for (i = 0; i < 1000; i++)
+            wrong += v[i] != i * i;
+    }
+    CHECK(wrong == 0);
+    pool_close(p);
+}
+
+int main(void)
+{
+    test_parse();
+    test_scanner();
+    test_edits();
+    test_numbers();
+    test_digests();
+    test_files();
+    test_pool();
+    CHECK_END();
+}
