@@ -1,0 +1,84 @@
+#include "stats/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "stats/decimal.h"
+#include "stats/format.h"
+
+struct plan_row *plan_rows(const struct plan *p, int layer_index)
+{
+    return p->row + (size_t)layer_index * (size_t)p->model.experts;
+}
+
+int plan_kept(const struct plan *p, int layer_index)
+{
+    const struct plan_row *row = plan_rows(p, layer_index);
+    int i, kept = 0;
+
+    for (i = 0; i < p->model.experts; i++)
+        kept += row[i].keep;
+    return kept;
+}
+
+int plan_new(struct plan *p, const struct model_id *id, const char *criterion, const int *layer, int n_layers,
+             struct err *e)
+{
+    uint64_t rows;
+    int l, i;
+
+    *p = (struct plan){.model = *id};
+    if (!mul_u64((uint64_t)n_layers, (uint64_t)id->experts, &rows))
+        return err_set(e, ERR_NOMEM, "too many layers and experts");
+    p->criterion = mem_strdup(criterion, e);
+    p->layer = mem_new((size_t)n_layers, sizeof *p->layer, e);
+    p->row = mem_new(rows, sizeof *p->row, e);
+    if (!p->criterion || !p->layer || !p->row) {
+        plan_free(p);
+        return -1;
+    }
+    p->n_layers = n_layers;
+    for (l = 0; l < n_layers; l++) {
+        struct plan_row *row = plan_rows(p, l);
+
+        p->layer[l] = layer[l];
+        for (i = 0; i < id->experts; i++)
+            row[i] = (struct plan_row){.layer = layer[l], .expert = i};
+    }
+    return 0;
+}
+
+void plan_free(struct plan *p)
+{
+    free(p->criterion);
+    free(p->layer);
+    free(p->row);
+    *p = (struct plan){0};
+}
+
+int plan_write(const struct plan *p, const char *path, bool force, struct err *e)
+{
+    size_t rows = (size_t)p->n_layers * (size_t)p->model.experts, i;
+    char id[256], score[DECIMAL_MAX];
+    struct str out = {0};
+    int r;
+
+    if (model_id_print(&p->model, id, sizeof id) < 0 || strchr(p->criterion, '\n'))
+        return err_set(e, ERR_INPUT, "plan: the model or criterion line cannot be written");
+    str_addf(&out, "%s\n#model\t%s\n", PLAN_MAGIC, id);
+    if (*p->criterion)
+        str_addf(&out, "#criterion\t%s\n", p->criterion);
+    str_addf(&out, "%s\n", PLAN_COLUMNS);
+    for (i = 0; i < rows; i++) {
+        const struct plan_row *row = &p->row[i];
+
+        decimal_print(row->score, score);
+        str_addf(&out, "%d\t%d\t%d\t%s\t%d\n", row->layer, row->expert, row->keep, score, row->rank);
+    }
+    str_addf(&out, "#end\trows=%zu\n", rows);
+    r = str_ok(&out, e) ? -1 : file_write(path, out.p, out.n, force, e);
+    str_free(&out);
+    return r;
+}

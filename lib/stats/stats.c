@@ -1,0 +1,205 @@
+#include "stats/stats.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+const char *const moment_name[M_COUNT] = {"g", "g2", "f", "gf", "g2f", "f2", "gf2", "g2f2"};
+
+static int copy_names(struct stats *s, char *const *category, int categories, struct err *e)
+{
+    int i;
+
+    s->category = mem_new((size_t)categories, sizeof *s->category, e);
+    if (!s->category)
+        return -1;
+    for (i = 0; i < categories; i++) {
+        s->category[i] = mem_strdup(category[i], e);
+        if (!s->category[i])
+            return -1;
+        s->categories = i + 1;
+        if (!*category[i] || (i && strcmp(category[i - 1], category[i]) >= 0))
+            return err_set(e, ERR_INPUT, "categories: '%s' is empty, stands twice or is out of order",
+                           category[i]);
+    }
+    return 0;
+}
+
+int stats_new(struct stats *s, const struct model_id *id, const char *run, const int *layer, int n_layers,
+              char *const *category, int categories, struct err *e)
+{
+    uint64_t cells;
+    int i;
+
+    *s = (struct stats){.model = *id};
+    s->run = mem_strdup(run, e);
+    s->layer = mem_new((size_t)n_layers, sizeof *s->layer, e);
+    if (!s->run || !s->layer || copy_names(s, category, categories, e))
+        goto fail;
+    for (i = 0; i < n_layers; i++) {
+        s->layer[i] = layer[i];
+        if (layer[i] < 0 || layer[i] >= id->layers || (i && layer[i] <= layer[i - 1])) {
+            err_set(e, ERR_INPUT, "MoE layer %d stands twice, out of order or beyond the model's %d layers",
+                    layer[i], id->layers);
+            goto fail;
+        }
+    }
+    s->n_layers = n_layers;
+    if (!mul_u64((uint64_t)n_layers * 2, (uint64_t)categories, &cells) ||
+        !mul_u64(cells, (uint64_t)id->experts, &cells)) {
+        err_set(e, ERR_NOMEM, "too many layers, categories and experts");
+        goto fail;
+    }
+    s->cell = mem_new(cells, sizeof *s->cell, e);
+    if (!s->cell)
+        goto fail;
+    return 0;
+fail:
+    stats_free(s);
+    return -1;
+}
+
+struct expert_stats *stats_cell(const struct stats *s, int layer_index, int category, int half)
+{
+    size_t block = ((size_t)layer_index * (size_t)s->categories + (size_t)category) * 2 + (size_t)half;
+
+    return s->cell + block * (size_t)s->model.experts;
+}
+
+/* The order of part lines; equal only if it is the same part. */
+static int part_order(const struct stats_part *a, const struct stats_part *b)
+{
+    int c = strcmp(a->digest, b->digest);
+
+    return c ? c : (a->shard > b->shard) - (a->shard < b->shard);
+}
+
+int stats_add_part(struct stats *s, const struct stats_part *p, struct err *e)
+{
+    struct stats_part *grown;
+    int i, at = 0;
+
+    for (i = 0; i < s->parts; i++) {
+        const struct stats_part *q = &s->part[i];
+        int order = part_order(q, p);
+
+        if (strcmp(q->digest, p->digest) == 0 && q->shards != p->shards)
+            return err_set(e, ERR_INPUT,
+                           "data %s was cut into %d shards here and into %d there: they overlap", p->digest,
+                           q->shards, p->shards);
+        if (order == 0)
+            return err_set(e, ERR_INPUT, "shard %d/%d of data %s is in it twice", p->shard, p->shards,
+                           p->digest);
+        if (order < 0)
+            at = i + 1;
+    }
+    grown = realloc(s->part, (size_t)(s->parts + 1) * sizeof *grown);
+    if (!grown)
+        return err_set(e, ERR_NOMEM, "out of memory: %d parts", s->parts + 1);
+    s->part = grown;
+    memmove(grown + at + 1, grown + at, (size_t)(s->parts - at) * sizeof *grown);
+    grown[at] = *p;
+    s->parts++;
+    return 0;
+}
+
+void stats_free(struct stats *s)
+{
+    int i;
+
+    for (i = 0; i < s->categories; i++)
+        free(s->category[i]);
+    free(s->category);
+    free(s->run);
+    free(s->part);
+    free(s->layer);
+    free(s->cell);
+    *s = (struct stats){0};
+}
+
+/* ---- merging ---- */
+
+static void add_cells(struct stats *to, int to_category, const struct stats *from, int from_category)
+{
+    int l, half, x, m;
+
+    for (l = 0; l < to->n_layers; l++)
+        for (half = 0; half < 2; half++) {
+            struct expert_stats *a = stats_cell(to, l, to_category, half);
+            const struct expert_stats *b = stats_cell(from, l, from_category, half);
+
+            for (x = 0; x < to->model.experts; x++) {
+                a[x].n += b[x].n;
+                for (m = 0; m < M_COUNT; m++)
+                    a[x].m[m] += b[x].m[m];
+                if (b[x].max > a[x].max)
+                    a[x].max = b[x].max;
+            }
+        }
+}
+
+static int check_mergeable(const struct stats *a, const struct stats *b, struct err *e)
+{
+    if (model_id_check(&b->model, "this file", &a->model, "those before it", e))
+        return -1;
+    if (strcmp(a->run, b->run) != 0)
+        return err_set(e, ERR_INPUT, "observed with other options than those before it: '%s', not '%s'",
+                       b->run, a->run);
+    if (a->n_layers != b->n_layers || memcmp(a->layer, b->layer, (size_t)a->n_layers * sizeof *a->layer) != 0)
+        return err_set(e, ERR_INPUT, "it has other MoE layers than those before it");
+    return 0;
+}
+
+/* Names of both, sorted, each once; the pointers stay theirs. The caller frees the array. */
+static char **unite(const struct stats *a, const struct stats *b, int *n, struct err *e)
+{
+    char **all = mem_new((size_t)(a->categories + b->categories), sizeof *all, e);
+    int i = 0, k = 0, c;
+
+    *n = 0;
+    while (all && (i < a->categories || k < b->categories)) {
+        c = i == a->categories ? 1 : k == b->categories ? -1 : strcmp(a->category[i], b->category[k]);
+        all[(*n)++] = c <= 0 ? a->category[i] : b->category[k];
+        i += c <= 0;
+        k += c >= 0;
+    }
+    return all;
+}
+
+static void add_all(struct stats *sum, const struct stats *s)
+{
+    int i, to = 0;
+
+    for (i = 0; i < s->categories; i++) {
+        while (strcmp(sum->category[to], s->category[i]) != 0)
+            to++;
+        add_cells(sum, to, s, i);
+    }
+}
+
+int stats_merge(struct stats *a, const struct stats *b, struct err *e)
+{
+    struct stats sum = {0};
+    char **all = NULL;
+    int n, i;
+
+    if (check_mergeable(a, b, e))
+        return -1;
+    all = unite(a, b, &n, e);
+    if (!all || stats_new(&sum, &a->model, a->run, a->layer, a->n_layers, all, n, e))
+        goto fail;
+    for (i = 0; i < a->parts + b->parts; i++)
+        if (stats_add_part(&sum, i < a->parts ? &a->part[i] : &b->part[i - a->parts], e))
+            goto fail;
+    add_all(&sum, a);
+    add_all(&sum, b);
+    free(all);
+    stats_free(a);
+    *a = sum;
+    return 0;
+fail:
+    free(all);
+    stats_free(&sum);
+    return -1;
+}

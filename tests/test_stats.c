@@ -1,0 +1,360 @@
+/*
+ * Statistics and plan files: exact numbers, the same bytes, merging, what is refused. With "--big FILE" it
+ * writes a file of 12 categories, 64 layers and 256 experts instead (score.bats times its reading).
+ */
+#include "check.h"
+
+#include <float.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "stats/decimal.h"
+#include "stats/plan.h"
+#include "stats/stats.h"
+
+static char dir[] = "/tmp/moe-test-stats-XXXXXX";
+static uint64_t seed = 88172645463325252ULL;
+
+static uint64_t draw(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed * 2685821657736338717ULL;
+}
+
+static const char *at(const char *name)
+{
+    static char path[2][300];
+    static int turn;
+
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
+    return path[turn];
+}
+
+static char *slurp(const char *path)
+{
+    struct err e = {0};
+    char *text;
+    size_t n;
+
+    if (file_read(path, UINT64_MAX, &text, &n, &e)) {
+        CHECK_MSG(0, "%s", e.msg);
+        exit(1);
+    }
+    return text;
+}
+
+/* ---- numbers ---- */
+
+static void check_number(double v)
+{
+    char ours[DECIMAL_MAX], libc[64];
+    size_t n = decimal_print(v, ours);
+    const char *end;
+    double back = -1;
+
+    snprintf(libc, sizeof libc, "%.17g", v);
+    end = decimal_parse(ours, &back);
+    if (strcmp(ours, libc) != 0 || n != strlen(ours) || !end || *end || memcmp(&back, &v, sizeof v) != 0)
+        CHECK_MSG(0, "%s printed as %s, read as %.17g", libc, ours, back);
+}
+
+static void check_text(const char *text)
+{
+    double want = strtod(text, NULL), got = -1;
+    const char *end = decimal_parse(text, &got);
+
+    if (!end || *end || memcmp(&want, &got, sizeof want) != 0)
+        CHECK_MSG(0, "'%s' read as %.17g, strtod gives %.17g", text, got, want);
+}
+
+static void test_random_numbers(void)
+{
+    char text[80];
+    int i;
+
+    for (i = 0; i < 200000; i++) {
+        uint64_t u = draw();
+        double v;
+
+        switch (i % 4) {
+        case 0: /* any finite double */
+            u &= ~(1ULL << 63);
+            memcpy(&v, &u, sizeof v);
+            break;
+        case 1: /* sums as they occur */
+            v = exp((double)(u >> 11) * 0x1p-53 * 60 - 15);
+            break;
+        case 2: /* few bits: ties of the 17th digit */
+            v = ldexp((double)(u >> 44), (int)(draw() % 80) - 60);
+            break;
+        default:
+            v = (double)(u >> (draw() % 64));
+        }
+        if (isfinite(v))
+            check_number(v);
+        snprintf(text, sizeof text, "%llu.%llue%d", (unsigned long long)(draw() >> draw() % 64),
+                 (unsigned long long)(draw() >> draw() % 64), (int)(draw() % 70) - 35);
+        check_text(text);
+    }
+}
+
+static void test_numbers(void)
+{
+    static const char *const good[] = {"0",
+                                       "0.1",
+                                       "9007199254740993",
+                                       "9007199254740992.99999999999999999999",
+                                       "0012",
+                                       "1e-5",
+                                       "1E+5",
+                                       "9007199254740993.00000000000000000001",
+                                       "0e9",
+                                       "1e22",
+                                       "4.9e-324",
+                                       "1.7976931348623157e308",
+                                       "2.5",
+                                       "1e23",
+                                       "1e-400",
+                                       "18446744073709551616"};
+    static const char *const bad[] = {"", "-1", "+1", "nan", "inf", ".5", "1.", "1e", "1e+", "1e999", " 1"};
+    uint64_t u;
+    double v;
+    size_t i;
+    int k;
+
+    for (i = 0; i < sizeof good / sizeof *good; i++)
+        check_text(good[i]);
+    for (i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_MSG(!decimal_parse(bad[i], &v), "'%s' was read as a number", bad[i]);
+    for (k = -30; k < 30; k++) {
+        check_number(pow(10, k));
+        check_number(nextafter(pow(10, k), 0));
+        check_number(nextafter(pow(10, k), INFINITY));
+    }
+    check_number(DBL_MAX);
+    check_number(DBL_TRUE_MIN);
+    CHECK(decimal_parse_u64("18446744073709551615", &u) && u == UINT64_MAX);
+    CHECK(!decimal_parse_u64("18446744073709551616", &u));
+    CHECK(!decimal_parse_u64("x", &u));
+    test_random_numbers();
+}
+
+/* ---- statistics ---- */
+
+static const struct model_id id = {"test_moe", 4, 3, 2, 8, "0123456789abcdef0123456789abcdef"};
+
+static void make(struct stats *s, char *const *category, int categories, const char *digest, int shard)
+{
+    struct stats_part part = {.shard = shard, .shards = 2, .documents = 10, .tokens = 100};
+    static const int layer[] = {1, 3};
+    struct err e = {0};
+    int l, c, half, x;
+
+    snprintf(part.digest, sizeof part.digest, "%s", digest);
+    if (stats_new(s, &id, "precision=f32\tmaxlen=512", layer, 2, category, categories, &e) ||
+        stats_add_part(s, &part, &e)) {
+        CHECK_MSG(0, "%s", e.msg);
+        exit(1);
+    }
+    for (l = 0; l < 2; l++)
+        for (c = 0; c < categories; c++)
+            for (half = 0; half < 2; half++)
+                for (x = 0; x < 2; x++) { /* the third expert is never used */
+                    stats_add(&stats_cell(s, l, c, half)[x], 0.1 * (l + 1), 3.3 + x, 0.7 + half);
+                    stats_add(&stats_cell(s, l, c, half)[x], 0.3, 1.1 + c, 0.2);
+                }
+}
+
+static bool same_cells(const struct stats *a, const struct stats *b)
+{
+    size_t n = (size_t)a->n_layers * (size_t)a->categories * 2 * (size_t)a->model.experts;
+
+    return a->n_layers == b->n_layers && a->categories == b->categories &&
+           memcmp(a->cell, b->cell, n * sizeof *a->cell) == 0;
+}
+
+#define DIGEST_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define DIGEST_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+static void test_round_trip(void)
+{
+    char *names[] = {"a\tb\\c\nd\r", "code", "math"}, *text, *again, hex[HASH_HEX], *end;
+    struct stats s, back;
+    struct err e = {0};
+
+    make(&s, names, 3, DIGEST_A, 1);
+    CHECK_MSG(stats_write(&s, at("x.stats"), false, &e) == 0, "%s", e.msg);
+    CHECK(stats_write(&s, at("x.stats"), false, &e) == -1 && strstr(e.msg, "exists already"));
+    err_clear(&e);
+    CHECK_MSG(stats_read(&back, at("x.stats"), &e) == 0, "%s", e.msg);
+    CHECK(same_cells(&s, &back));
+    CHECK_STR(back.category[0], names[0]);
+    CHECK_STR(back.run, s.run);
+    CHECK(memcmp(&back.model, &s.model, sizeof s.model) == 0);
+    CHECK(back.layer[0] == 1 && back.layer[1] == 3);
+    CHECK(back.parts == 1 && back.part[0].tokens == 100 && back.part[0].shards == 2);
+    CHECK(stats_write(&back, at("y.stats"), false, &e) == 0);
+    text = slurp(at("x.stats"));
+    again = slurp(at("y.stats"));
+    CHECK_STR(text, again);
+    CHECK(strncmp(text, "#moe-stats 1\n#model\tfamily=test_moe\tlayers=4\t", 45) == 0);
+    CHECK(strstr(text, "\n1\ta\\tb\\\\c\\nd\\r\t0\t0\t2\t0.40000000000000002\t") != NULL);
+    end = strstr(text, "#end\t");
+    hash_once(text, (size_t)(end - text), hex);
+    CHECK(strstr(end, hex) && strstr(end, "rows=36\t"));
+    free(text);
+    free(again);
+    stats_free(&s);
+    stats_free(&back);
+}
+
+static void test_merge(void)
+{
+    char *ab[] = {"a", "b"}, *bc[] = {"b", "c"};
+    struct stats s, t, u;
+    struct err e = {0};
+    double b_in_s, b_in_t;
+
+    make(&s, ab, 2, DIGEST_B, 1);
+    make(&t, bc, 2, DIGEST_A, 2);
+    b_in_s = stats_cell(&s, 1, 1, 0)[1].m[M_GF];
+    b_in_t = stats_cell(&t, 1, 0, 0)[1].m[M_GF];
+    CHECK_MSG(stats_merge(&s, &t, &e) == 0, "%s", e.msg);
+    CHECK(s.categories == 3 && s.parts == 2);
+    CHECK_STR(s.category[2], "c");
+    CHECK_STR(s.part[0].digest, DIGEST_A); /* in order */
+    CHECK(stats_cell(&s, 1, 1, 0)[1].m[M_GF] == b_in_s + b_in_t);
+    CHECK(stats_cell(&s, 1, 1, 0)[1].n == 4);
+    CHECK(stats_cell(&s, 0, 1, 1)[0].max == 1.7);
+    CHECK(stats_merge(&s, &t, &e) == -1 && strstr(e.msg, "twice"));
+    err_clear(&e);
+    make(&u, ab, 2, DIGEST_A, 1);
+    u.part[0].shards = 3;
+    CHECK(stats_merge(&s, &u, &e) == -1 && strstr(e.msg, "2 shards here and into 3"));
+    err_clear(&e);
+    u.run[0] = 'X';
+    CHECK(stats_merge(&s, &u, &e) == -1 && strstr(e.msg, "other options"));
+    err_clear(&e);
+    u.model.digest[0] = 'f';
+    CHECK(stats_merge(&s, &u, &e) == -1 && strstr(e.msg, "another model"));
+    CHECK(s.parts == 2 && s.categories == 3); /* a refused merge changes nothing */
+    stats_free(&s);
+    stats_free(&t);
+    stats_free(&u);
+}
+
+static void test_overflow_refused(void)
+{
+    char *names[] = {"a"};
+    struct err e = {0};
+    struct stats s;
+
+    make(&s, names, 1, DIGEST_A, 1);
+    stats_cell(&s, 1, 0, 1)[2].m[M_F2] = NAN;
+    CHECK(stats_write(&s, at("nan.stats"), false, &e) == -1);
+    CHECK_MSG(strstr(e.msg, "layer 3, expert 2") && strstr(e.msg, "f2"), "%s", e.msg);
+    CHECK(!path_exists(at("nan.stats")));
+    stats_free(&s);
+}
+
+/* ---- plans ---- */
+
+static void test_plan(void)
+{
+    static const int layer[] = {0, 2};
+    struct err e = {0};
+    struct plan p, q;
+    char *text;
+    int i;
+
+    CHECK(plan_new(&p, &id, "reap\tratio=0.25", layer, 2, &e) == 0);
+    for (i = 0; i < 6; i++) {
+        p.row[i].keep = i % 3 != 1;
+        p.row[i].score = 0.1 * i;
+        p.row[i].rank = i % 3 + 1;
+    }
+    CHECK_MSG(plan_write(&p, at("plan.tsv"), false, &e) == 0, "%s", e.msg);
+    CHECK_MSG(plan_read(&q, at("plan.tsv"), &e) == 0, "%s", e.msg);
+    for (i = 0; i < 6; i++)
+        CHECK(p.row[i].layer == q.row[i].layer && p.row[i].expert == q.row[i].expert &&
+              p.row[i].keep == q.row[i].keep && p.row[i].score == q.row[i].score &&
+              p.row[i].rank == q.row[i].rank);
+    CHECK_STR(q.criterion, "reap\tratio=0.25");
+    CHECK(plan_kept(&q, 1) == 2 && plan_rows(&q, 1)[1].layer == 2);
+    CHECK(q.n_layers == 2 && q.layer[1] == 2);
+    text = slurp(at("plan.tsv"));
+    CHECK(strstr(text, "#columns\tlayer\texpert\tkeep\tscore\trank\n0\t0\t1\t0\t1\n") != NULL);
+    CHECK(strstr(text, "\n#end\trows=6\n") != NULL);
+    free(text);
+    plan_free(&p);
+    plan_free(&q);
+}
+
+/* What an editor may do to a plan without changing what it says. */
+static void test_edited_plan(void)
+{
+    static const char edited[] = "#moe-plan 1\r\n# kept by hand\r\n\r\n"
+                                 "#model family=test_moe layers=4 experts=3 topk=2 hidden=8 "
+                                 "digest=0123456789abcdef0123456789abcdef\r\n"
+                                 "  2   1 0 -3.5e-2 2\n2 0 1 1 1\n\n2\t2\t0\t0\t3\t\r\n#end rows=3";
+    struct err e = {0};
+    struct plan p;
+
+    CHECK(file_write(at("edited.tsv"), edited, strlen(edited), true, &e) == 0);
+    CHECK_MSG(plan_read(&p, at("edited.tsv"), &e) == 0, "%s", e.msg);
+    CHECK(p.n_layers == 1 && p.layer[0] == 2 && plan_kept(&p, 0) == 1);
+    CHECK(p.row[1].score == -0.035);
+    CHECK_STR(p.criterion, "");
+    plan_free(&p);
+}
+
+static int write_big(const char *path)
+{
+    char *names[] = {"agent", "chat",    "code", "de",      "fr",   "legal",
+                     "math",  "medical", "news", "science", "tool", "zh"};
+    struct model_id big = {"test_moe", 64, 256, 8, 4096, "0123456789abcdef0123456789abcdef"};
+    struct stats_part part = {DIGEST_A, 1, 1, 900, 438301};
+    int layer[64], l, c, i, k;
+    struct err e = {0};
+    struct stats s;
+
+    for (l = 0; l < 64; l++)
+        layer[l] = l;
+    if (stats_new(&s, &big, "precision=bf16", layer, 64, names, 12, &e) || stats_add_part(&s, &part, &e))
+        return printf("%s\n", e.msg);
+    for (l = 0; l < 64; l++)
+        for (c = 0; c < 24; c++)
+            for (i = 0; i < 256; i++)
+                for (k = 0; k < 4; k++)
+                    stats_add(&stats_cell(&s, l, c / 2, c % 2)[i], (double)(draw() >> 11) * 0x1p-53,
+                              (double)(draw() >> 11) * 0x1p-53 * 40 * (l + 1),
+                              (double)(draw() >> 40) * 0x1p-20);
+    if (stats_write(&s, path, true, &e))
+        return printf("%s\n", e.msg);
+    stats_free(&s);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "--big") == 0)
+        return write_big(argv[2]);
+    if (!mkdtemp(dir))
+        return 1;
+    test_numbers();
+    test_round_trip();
+    test_merge();
+    test_overflow_refused();
+    test_plan();
+    test_edited_plan();
+    unlink(at("x.stats"));
+    unlink(at("y.stats"));
+    unlink(at("plan.tsv"));
+    unlink(at("edited.tsv"));
+    rmdir(dir);
+    CHECK_END();
+}
