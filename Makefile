@@ -73,7 +73,6 @@ $(BUILD)/libmoe-engine.a: $(HEAVY_OBJ)
 LIGHT_PROGRAMS = moe-inspect moe-score moe-prune moe-quant
 HEAVY_PROGRAMS = moe-observe moe-bench
 
-$(BUILD)/moe-inspect: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/inspect_*.c)) $(BUILD)/cmd/text_opts.o
 $(LIGHT_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(CMD_SHARED) $(BUILD)/libmoe.a
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIGHT_LIBS)
 
