@@ -1,0 +1,72 @@
+#!/bin/bash
+# demo.sh -- the whole pipeline on the two trained models that lie beside this script: what is in them, what their
+# experts do on text, which to drop, the smaller model, the same in another number format, and what it cost.
+# Needs no GPU and no network; takes well under a minute. Everything it makes stays in build/demo.
+set -e -o pipefail
+cd "$(dirname "$0")/.."
+build=${BUILD:-build}
+work=$build/demo
+PATH=$PWD/$build:$PATH
+rm -rf "$work"
+mkdir -p "$work"
+
+# Shows a command and runs it; how long it took is then in $seconds.
+run() {
+    local start=$EPOCHREALTIME
+    printf '\n$ %s\n' "$*"
+    "$@"
+    seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }')
+}
+# The number that KEY has in the JSON file (or in its object "total").
+number() { sed -n "s/.*\"$1\": *\([-+.0-9e]*\).*/\1/p" "$2" | head -n 1; }
+total() { sed -n "s/.*\"total\":{[^}]*\"$1\":\([-+.0-9e]*\).*/\1/p" "$2"; }
+row() { printf '%-22s %10s %8s %7s %8s %7s %11s %9s\n' "$@" >>"$work/table.txt"; }
+# add MODEL LABEL TOKENS TIME PERPLEXITY KL: a row of the table about a checkpoint.
+add() {
+    moe-inspect --json "$1" >"$work/model.json"
+    row "$2" "$(awk -v b="$(number bytes "$work/model.json")" 'BEGIN { printf "%.2f MB", b / 1e6 }')" \
+        "$(number experts "$work/model.json")" "$(number layers "$work/model.json")" "$3" "$4" "$5" "$6"
+}
+# judge MODEL REF NAME: how MODEL differs from REF on text that was not observed.
+judge() {
+    run moe-bench compare --json --max-len 512 --force -o "$work/$3.json" "$1" "$2" "$work/held-out.jsonl"
+    ppl=$(total ppl "$work/$3.json" | awk '{ printf "%.3f", $1 }')
+    kl=$(total kl_mean "$work/$3.json" | awk '{ printf "%.4f", $1 }')
+}
+
+echo 'Text to observe, and other text to judge with: this project, its source and its documentation.'
+text=(README.md CONTRIBUTING.md man/* examples/calibration/README.md lib/*/*.[ch] cmd/*.[ch] Makefile tools/* tests/run)
+examples/calibration/own-text "${text[@]}" >"$work/calib.jsonl"
+examples/calibration/own-text --held-out "${text[@]}" >"$work/held-out.jsonl"
+wc -l "$work/calib.jsonl" "$work/held-out.jsonl"
+row model size experts layers tokens time perplexity KL
+
+# demo MODEL FORMAT: prunes a quarter of the experts, then stores what is left as FORMAT.
+demo() {
+    local name=$1 model=examples/$1 to=$2 tokens ppl kl seconds
+    run moe-inspect "$model"
+    run moe-observe --max-len 512 --samples-per-category 60 -o "$work/$name.stats" "$model" "$work/calib.jsonl"
+    tokens=$(sed -n 's/^#part.*tokens=\([0-9]*\).*/\1/p' "$work/$name.stats")
+    local observed=$seconds
+    run moe-score -r 0.25 -o "$work/$name.plan" "$work/$name.stats"
+    run moe-prune --verify "$model" "$work/$name.plan" "$work/$name-pruned"
+    local pruned=$seconds
+    run moe-inspect --check "$work/$name-pruned"
+    run moe-quant -t "$to" "$work/$name-pruned" "$work/$name-pruned-$to"
+    local quantized=$seconds
+
+    judge "$work/$name-pruned" "$model" "$name-pruned"
+    add "$model" "$name" "$tokens" "$observed" "$(total ppl_ref "$work/$name-pruned.json" | awk '{ printf "%.3f", $1 }')" -
+    add "$work/$name-pruned" "  pruned by 25%" - "$pruned" "$ppl" "$kl"
+    judge "$work/$name-pruned-$to" "$model" "$name-pruned-$to"
+    add "$work/$name-pruned-$to" "  pruned, as $to" - "$quantized" "$ppl" "$kl"
+}
+demo tiny-qwen3 mxfp4
+# Its experts are stored as MXFP4 and stay so when pruned; going to bf16 changes the size and no value.
+demo tiny-gptoss bf16
+
+echo
+cat "$work/table.txt"
+echo
+echo "time: to observe, to prune and verify, to quantize; perplexity and KL (nats a token, from the unpruned model) on"
+echo "held-out text. These are toys of 2 million parameters: the figures show the tools, not what a real model loses."

@@ -1,0 +1,46 @@
+# experiment.mk -- which criterion, and how much? Every combination judged from one observation, before
+# anything is cut: moe-bench masks the experts that a plan drops, which is what the pruned model would compute.
+#
+#   make -f examples/experiment.mk MODEL=... DATA=calib.jsonl EVAL=held-out.jsonl RATIOS="0.25 0.5"
+#
+# EVAL must not be text from DATA. Another ratio or criterion reruns moe-score and moe-bench, never
+# moe-observe. The table is in WORK/table.txt.
+
+MODEL    ?= $(error MODEL=... is missing: a directory or a hub id)
+DATA     ?= $(error DATA=... is missing: text to observe)
+EVAL     ?= $(error EVAL=... is missing: other text, to judge with)
+CRITERIA ?= reap wean-sum frequency
+RATIOS   ?= 0.25 0.5
+WORK     ?= experiment
+# More options, for example OBSERVE="--max-len 512".
+OBSERVE  ?=
+BENCH    ?=
+
+BIN   ?= $(patsubst %moe-bench,%,$(wildcard $(dir $(lastword $(MAKEFILE_LIST)))../build/moe-bench))
+# criterion@ratio
+RUNS  := $(foreach c,$(CRITERIA),$(foreach r,$(RATIOS),$(c)@$(r)))
+
+table: $(WORK)/table.txt
+	@cat $<
+
+$(WORK)/run.stats: $(DATA) $(wildcard $(MODEL)/config.json)
+	@mkdir -p $(WORK)
+	$(BIN)moe-observe $(OBSERVE) --force -o $@ $(MODEL) $(DATA)
+
+$(WORK)/%.tsv: $(WORK)/run.stats
+	$(BIN)moe-score -q -c $(word 1,$(subst @, ,$*)) -r $(word 2,$(subst @, ,$*)) --force -o $@ $<
+
+$(WORK)/%.json: $(WORK)/%.tsv $(EVAL)
+	$(BIN)moe-bench compare --json $(BENCH) --plan $< --force -o $@ $(MODEL) $(EVAL)
+
+$(WORK)/table.txt: $(RUNS:%=$(WORK)/%.json) FORCE
+	@{ echo 'criterion ratio KL same_top ppl_ratio'; \
+	   for run in $(RUNS); do \
+	       sed -n 's/.*"total":{[^}]*"kl_mean":\([^,}]*\)[^}]*"same_top":\([^,}]*\)[^}]*"ppl_ratio":\([^,}]*\).*/\1 \2 \3/p' \
+	           "$(WORK)/$$run.json" | awk -v run="$$run" \
+	           '{ split(run, part, "@"); printf "%s %s %.4f %.2f%% %.4f\n", part[1], part[2], $$1, 100 * $$2, $$3 }'; \
+	   done; } | awk '{ printf "%-20s %-8s %10s %10s %10s\n", $$1, $$2, $$3, $$4, $$5 }' >$@
+
+.PHONY: table FORCE
+.SECONDARY:
+.DELETE_ON_ERROR:
