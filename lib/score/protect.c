@@ -1,0 +1,87 @@
+/* Which experts stay whatever the criterion says. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "score/pool.h"
+
+static int ascending(const void *va, const void *vb)
+{
+    double a = *(const double *)va, b = *(const double *)vb;
+
+    return (a > b) - (a < b);
+}
+
+/* By linear interpolation between the two nearest of n sorted values. */
+static double quantile(const double *sorted, size_t n, double q)
+{
+    double at = q * (double)(n - 1), low = floor(at);
+    size_t i = (size_t)low;
+
+    return i + 1 < n ? sorted[i] + (at - low) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
+}
+
+int protect_super(unsigned char *flags, const struct stats *s, struct err *e)
+{
+    size_t experts = (size_t)s->model.experts, n = (size_t)s->n_layers * experts, i;
+    double *max = mem_new(n, sizeof *max, e), *sorted = mem_new(n, sizeof *sorted, e), limit;
+    int l, c, r = -1;
+
+    if (!max || !sorted || n == 0)
+        goto out;
+    for (l = 0; l < s->n_layers; l++)
+        for (c = 0; c < 2 * s->categories; c++) {
+            const struct expert_stats *x = stats_cell(s, l, c / 2, c % 2);
+
+            for (i = 0; i < experts; i++)
+                max[(size_t)l * experts + i] = fmax(max[(size_t)l * experts + i], x[i].max);
+        }
+    for (i = 0; i < n; i++)
+        sorted[i] = max[i];
+    qsort(sorted, n, sizeof *sorted, ascending);
+    limit = fmax(quantile(sorted, n, 0.995), sorted[n - 1] / 10);
+    for (i = 0; i < (size_t)(s->n_layers * 3 / 4) * experts; i++)
+        if (max[i] > limit)
+            flags[i] |= PROTECT_SUPER;
+    r = 0;
+out:
+    free(max);
+    free(sorted);
+    return r;
+}
+
+/* The n most frequent experts of one category in one layer, the lower index first. */
+static void flag_top(unsigned char *flags, uint64_t *count, int experts, int n)
+{
+    int best, i;
+
+    while (n-- > 0) {
+        best = 0;
+        for (i = 1; i < experts; i++)
+            if (count[i] > count[best])
+                best = i;
+        if (count[best] == 0)
+            return;
+        flags[best] |= PROTECT_TOP;
+        count[best] = 0;
+    }
+}
+
+int protect_top(unsigned char *flags, const struct stats *s, int n, struct err *e)
+{
+    int experts = s->model.experts, l, c, i;
+    uint64_t *count = mem_new((size_t)experts, sizeof *count, e);
+
+    if (!count)
+        return -1;
+    for (l = 0; l < s->n_layers; l++)
+        for (c = 0; c < s->categories; c++) {
+            const struct expert_stats *a = stats_cell(s, l, c, 0), *b = stats_cell(s, l, c, 1);
+
+            for (i = 0; i < experts; i++)
+                count[i] = a[i].n + b[i].n;
+            flag_top(flags + (size_t)l * (size_t)experts, count, experts, n);
+        }
+    free(count);
+    return 0;
+}
