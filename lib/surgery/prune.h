@@ -14,6 +14,7 @@ struct prune_options {
     bool verify;           /* read the result back and compare every kept byte with the source */
     const char *command;   /* command line for the model card */
     const char *plan_name; /* the plan's file name for the model card and metadata */
+    const struct model_options *model; /* as the model was opened, to open the result; may be NULL */
     void (*progress)(void *ctx, uint64_t done, uint64_t total); /* bytes; may be NULL */
     void *progress_ctx;
 };
@@ -23,23 +24,32 @@ struct prune_report {
     uint64_t bytes_before, bytes_after; /* of all safetensors files, headers included */
     uint64_t tensor_bytes_after;
     uint64_t bytes_verified; /* 0 without verify */
+    uint64_t bytes_needed;   /* everything that is written, tokenizer and the like included */
+    uint64_t bytes_free;     /* where OUT is to be, before */
     int files;               /* safetensors files written */
+    bool crossed;            /* the plan's digest is another model's */
 };
 
-/* Size of the safetensors files (headers included) when every MoE layer keeps `keep` experts; exact to
- * the byte when expert numbers in names do not decide the header's length, otherwise for the experts
- * 0..keep-1. Used by moe-inspect --keep and --fit as well. */
+/*
+ * Size of the safetensors files (headers included) when every MoE layer keeps `keep` experts. Exact to the
+ * byte for fused layouts (GPT-OSS), whatever experts stay. For split layouts the tensor bytes are exact; the
+ * headers are those of the experts 0..keep-1, and may differ by a few bytes for others: which shard loses
+ * which tensors decides how many digits the offsets have, and whether a shard is left empty.
+ * Used by moe-inspect --keep and --fit as well.
+ */
 int prune_size(const struct model *m, int keep, uint64_t *bytes, uint64_t *tensor_bytes, struct err *e);
-/* The same for one plan: exact. */
+/* The same for one plan: exact for every layout. */
 int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes, struct err *e);
 
 /*
  * Refused before anything is written: a plan of another model (unless cross_digest), another layer set,
  * different numbers of kept experts in the layers (no runtime of these families loads that), nothing kept,
- * not enough free space. OUT is a directory that appears complete or not at all. Carried along: tokenizer,
- * template, licence, generation and processor files; README.md becomes README.base.md beside the new model
- * card; the map from old to new expert numbers goes into the metadata of every safetensors file
- * ("moe-tools.experts").
+ * OUT inside the model or around it, not enough free space. OUT is a directory that appears complete or not
+ * at all. Shards keep their names and the order of their tensors; one of which nothing is left is not
+ * written. Carried along: tokenizer, template, licence, generation and processor files; README.md becomes
+ * README.base.md beside the new model card. The metadata of every safetensors file get "moe-tools.experts"
+ * (the first model's numbers of the experts that are left; man moe-prune), "moe-tools.model" (the digest of
+ * the model that was cut) and "moe-tools.plan" (a digest of the criterion and of what is kept).
  */
 int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
                 struct prune_report *r, struct err *e);

@@ -1,0 +1,134 @@
+#define _XOPEN_SOURCE 700 /* realpath */
+#include "surgery/card.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CARD = 16 << 20 };
+
+/* "ORG/NAME" from a path with "models--ORG--NAME" in it; NULL if there is none or no memory. */
+static char *hub_id(const char *path, struct err *e)
+{
+    const char *p = strstr(path, "models--"), *end, *dash;
+
+    if (!p || (p > path && p[-1] != '/'))
+        return NULL;
+    p += strlen("models--");
+    end = p + strcspn(p, "/");
+    dash = strstr(p, "--");
+    if (!dash || dash >= end)
+        return mem_strndup(p, (size_t)(end - p), e);
+    return mem_printf(e, "%.*s/%.*s", (int)(dash - p), p, (int)(end - dash - 2), dash + 2);
+}
+
+/* The last part of a directory's real name. */
+static char *dir_name(const char *dir, struct err *e)
+{
+    char *real = realpath(dir, NULL), *name;
+
+    name = mem_strdup(real ? path_base(real) : path_base(dir), e);
+    free(real);
+    return name;
+}
+
+/* The front matter's block of one key: its line and the indented or "- " lines after it. */
+static size_t block(const char *yaml, const char *key, const char **from)
+{
+    size_t k = strlen(key);
+    const char *p = yaml, *end;
+
+    while (*p) {
+        if (strncmp(p, key, k) == 0 && p[k] == ':') {
+            end = p;
+            do {
+                end += strcspn(end, "\n");
+                end += *end == '\n';
+            } while (*end == ' ' || *end == '\t' || *end == '-');
+            *from = p;
+            return (size_t)(end - p);
+        }
+        p += strcspn(p, "\n");
+        p += *p == '\n';
+    }
+    return 0;
+}
+
+/* The YAML between the two "---" lines of the source's README.md, or "". The caller frees. */
+static char *front_matter(const struct model *m, struct err *e)
+{
+    char *path = path_join(m->dir, "README.md", e), *text = NULL, *yaml = NULL, *end;
+    size_t n;
+
+    if (!path)
+        return NULL;
+    if (!path_exists(path)) {
+        yaml = mem_strdup("", e);
+    } else if (file_read(path, MAX_CARD, &text, &n, e) == 0) {
+        end = strncmp(text, "---\n", 4) == 0 ? strstr(text + 3, "\n---") : NULL;
+        yaml = end ? mem_strndup(text + 4, (size_t)(end + 1 - (text + 4)), e) : mem_strdup("", e);
+    }
+    free(text);
+    free(path);
+    return yaml;
+}
+
+static bool copy_block(struct str *s, const char *yaml, const char *key)
+{
+    const char *from;
+    size_t n = block(yaml, key, &from);
+
+    if (n)
+        str_add(s, from, n);
+    return n > 0;
+}
+
+static void add_yaml(struct str *s, const struct card *c, const char *yaml, const char *hub, const char *name)
+{
+    static const char *const keep[] = {"license", "license_name", "license_link", "language", "pipeline_tag"};
+    size_t i;
+
+    str_adds(s, "---\n");
+    if (hub || !copy_block(s, yaml, "base_model"))
+        str_addf(s, "base_model: %s\n", hub ? hub : name);
+    if (c->quantized)
+        str_adds(s, "base_model_relation: quantized\n");
+    for (i = 0; i < sizeof keep / sizeof *keep; i++)
+        copy_block(s, yaml, keep[i]);
+    if (!copy_block(s, yaml, "library_name"))
+        str_adds(s, "library_name: transformers\n");
+    str_addf(s, "tags:\n- moe\n- moe-tools\n- %s\n---\n", c->tag);
+}
+
+int card_write(const struct card *c, const char *dir, struct err *e)
+{
+    char *yaml = front_matter(c->m, e), *hub = hub_id(c->m->dir, e), *name = dir_name(c->m->dir, e);
+    char *path = path_join(dir, "README.md", e), *base = path_join(dir, "README.base.md", e);
+    char *title = mem_strdup(c->out, e);
+    struct str s = {0};
+    size_t n;
+    int r = -1;
+
+    if (!yaml || !name || !path || !base || !title)
+        goto done;
+    for (n = strlen(title); n > 1 && title[n - 1] == '/'; n--)
+        title[n - 1] = 0;
+    add_yaml(&s, c, yaml, hub, name);
+    str_addf(&s, "\n# %s\n\nMade from %s", path_base(title), hub ? hub : name);
+    if (c->m->revision)
+        str_addf(&s, " (revision %s)", c->m->revision);
+    str_addf(&s, " with moe-tools. %s", c->body);
+    if (c->command)
+        str_addf(&s, "\n## Command\n\n```sh\n%s\n```\n", c->command);
+    if (path_exists(base))
+        str_adds(&s, "\nThe card of the model that this one was made from is in README.base.md.\n");
+    r = str_ok(&s, e) ? -1 : file_write(path, s.p, s.n, false, e);
+done:
+    free(yaml);
+    free(hub);
+    free(name);
+    free(path);
+    free(base);
+    free(title);
+    str_free(&s);
+    return r;
+}

@@ -1,0 +1,201 @@
+#define _XOPEN_SOURCE 700 /* realpath */
+#include "surgery/carry.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "base/num.h"
+
+#define TEMPLATES "additional_chat_templates"
+
+/* In this order: the first pattern that matches decides. */
+static const struct {
+    const char *pattern;
+    bool carried;
+} rules[] = {
+    {".*", false},         {"config.json", false},   {"*.index.json", false}, {"*.json", true},
+    {"*.jinja", true},     {"*.jinja2", true},       {"*.txt", true},         {"*.model", true},
+    {"*.tiktoken", true},  {"*.py", true},           {"*.md", true},          {"*.yaml", true},
+    {"*.yml", true},       {"*.safetensors", false}, {"*.bin", false},        {"*.gguf", false},
+    {"licen[sc]e*", true}, {"notice*", true},        {"copying*", true},      {"*use_policy*", true},
+};
+
+static void lower(char *s)
+{
+    for (; *s; s++)
+        if (*s >= 'A' && *s <= 'Z')
+            *s += 'a' - 'A';
+}
+
+static bool carried(const char *name)
+{
+    char low[NAME_MAX + 1];
+    size_t i;
+
+    if (strlen(name) > NAME_MAX)
+        return false;
+    memcpy(low, name, strlen(name) + 1);
+    lower(low);
+    for (i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (fnmatch(rules[i].pattern, low, 0) == 0)
+            return rules[i].carried;
+    return false;
+}
+
+/* README.md, README.base.md, README.base.base.md ... move one step on. The caller frees. */
+static char *new_name(const char *name, struct err *e)
+{
+    const char *s = name;
+
+    if (strncmp(s, "README", 6) != 0)
+        return mem_strdup(name, e);
+    for (s += 6; strncmp(s, ".base", 5) == 0; s += 5)
+        ;
+    if (strcmp(s, ".md") != 0)
+        return mem_strdup(name, e);
+    return mem_printf(e, "%.*s.base.md", (int)(s - name), name);
+}
+
+static int copy_file(const char *from, const char *to, struct err *e)
+{
+    struct rfile in;
+    struct wfile out = {.fd = -1};
+    int r = -1;
+
+    if (rfile_open(&in, from, e))
+        return -1;
+    if (wfile_open(&out, to, false, e) == 0) {
+        if (wfile_copy(&out, &in, 0, in.size, e) == 0)
+            r = wfile_commit(&out, e);
+        wfile_close(&out);
+    }
+    rfile_close(&in);
+    return r;
+}
+
+/* One directory: with to, copies; always adds the sizes. names_by_rule: only what the rules carry. */
+static int carry_dir(const char *from, const char *to, bool names_by_rule, uint64_t *bytes, struct err *e)
+{
+    char **name;
+    size_t n, i;
+    int r = 0;
+
+    if (dir_list(from, &name, &n, e))
+        return -1;
+    for (i = 0; i < n && !r; i++) {
+        char *src = path_join(from, name[i], e), *as = new_name(name[i], e), *dst = NULL;
+        struct stat st;
+
+        r = src && as ? 0 : -1;
+        if (!r && (!names_by_rule || carried(name[i])) && stat(src, &st) == 0 && S_ISREG(st.st_mode)) {
+            *bytes += (uint64_t)st.st_size;
+            if (to) {
+                dst = path_join(to, as, e);
+                r = dst ? copy_file(src, dst, e) : -1;
+            }
+        }
+        free(src);
+        free(as);
+        free(dst);
+    }
+    dir_free(name, n);
+    return r;
+}
+
+static int carry(const struct model *m, const char *dir, uint64_t *bytes, struct err *e)
+{
+    char *from = path_join(m->dir, TEMPLATES, e), *to = dir ? path_join(dir, TEMPLATES, e) : NULL;
+    int r = from && (to || !dir) ? carry_dir(m->dir, dir, true, bytes, e) : -1;
+
+    if (!r && path_is_dir(from)) {
+        if (to && mkdir(to, 0777))
+            r = err_sys(e, "cannot create the directory '%s'", to);
+        else
+            r = carry_dir(from, to, false, bytes, e);
+    }
+    free(from);
+    free(to);
+    return r;
+}
+
+int carry_bytes(const struct model *m, uint64_t *bytes, struct err *e)
+{
+    *bytes = 0;
+    return carry(m, NULL, bytes, e);
+}
+
+int carry_files(const struct model *m, const char *dir, struct err *e)
+{
+    uint64_t bytes = 0;
+
+    return carry(m, dir, &bytes, e);
+}
+
+/* ---- where OUT may stand ---- */
+
+/* The absolute path of out, of which the last components may not exist yet. The caller frees. */
+static char *absolute(const char *out, struct err *e)
+{
+    char *p = mem_strdup(out, e), *real = NULL, *slash, *full;
+    size_t n;
+
+    if (!p)
+        return NULL;
+    for (n = strlen(p); n > 1 && p[n - 1] == '/'; n--)
+        p[n - 1] = 0;
+    real = realpath(p, NULL);
+    if (!real && errno == ENOENT) {
+        slash = strrchr(p, '/');
+        if (slash)
+            *slash = 0;
+        real = realpath(!slash ? "." : *p ? p : "/", NULL);
+        if (real) {
+            full = mem_printf(e, "%s%s%s", real, strcmp(real, "/") == 0 ? "" : "/", slash ? slash + 1 : p);
+            free(real);
+            real = full;
+        }
+    }
+    if (!real)
+        err_sys(e, "cannot use '%s' as the output", out);
+    free(p);
+    return real;
+}
+
+static bool contains(const char *outer, const char *inner)
+{
+    size_t n = strlen(outer);
+
+    return strncmp(outer, inner, n) == 0 && (!inner[n] || inner[n] == '/' || outer[n - 1] == '/');
+}
+
+int carry_check_target(const struct model *m, const char *out, struct err *e)
+{
+    char *to = absolute(out, e), *from = absolute(m->dir, e);
+    int r = to && from ? 0 : -1;
+
+    if (!r && (contains(to, from) || contains(from, to)))
+        r = err_set(e, ERR_INPUT,
+                    "the output '%s' is the model's own directory, or one holds the other: choose another",
+                    out);
+    free(to);
+    free(from);
+    return r;
+}
+
+int carry_check_space(const char *out, uint64_t bytes, uint64_t *free_bytes, struct err *e)
+{
+    char need[32], have[32];
+
+    *free_bytes = 0;
+    if (disk_free(out, free_bytes, e))
+        return -1;
+    if (*free_bytes >= bytes)
+        return 0;
+    return err_set(e, ERR_IO, "'%s' needs %s, its file system has %s free", out, num_bytes(bytes, need),
+                   num_bytes(*free_bytes, have));
+}

@@ -1,0 +1,224 @@
+#include "surgery/config_edit.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+
+static int set_all(char **text, size_t *n, const char *what, const char *const *keys, size_t max, int value,
+                   struct err *e)
+{
+    char number[16];
+    size_t i;
+
+    snprintf(number, sizeof number, "%d", value);
+    for (i = 0; i < max && keys[i]; i++) {
+        const char *path[] = {keys[i], NULL};
+
+        if (json_replace(text, n, what, path, number, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Where an expert's number stands in a module or tensor name. */
+struct mention {
+    int layer, expert;
+    size_t from, to; /* of the digits */
+};
+
+static bool take_number(const char *s, size_t *at, int *out)
+{
+    size_t from = *at;
+
+    for (*out = 0; isdigit((unsigned char)s[*at]) && *at - from < 8; ++*at)
+        *out = *out * 10 + (s[*at] - '0');
+    return *at > from;
+}
+
+/* "...layers.L. ... .experts.J" followed by '.' or the end. */
+static bool find_mention(const char *s, struct mention *x)
+{
+    const char *layers = strstr(s, "layers."), *experts = strstr(s, ".experts.");
+    size_t at;
+
+    if (!layers || !experts || experts < layers)
+        return false;
+    at = (size_t)(layers - s) + strlen("layers.");
+    if (!take_number(s, &at, &x->layer) || s[at] != '.')
+        return false;
+    x->from = x->to = (size_t)(experts - s) + strlen(".experts.");
+    return take_number(s, &x->to, &x->expert) && (s[x->to] == '.' || !s[x->to]);
+}
+
+/* A regular expression in which a digit follows "experts" and punctuation. */
+static bool pattern_with_number(const char *s)
+{
+    const char *p;
+
+    if (strncmp(s, "re:", 3) != 0)
+        return false;
+    for (p = s; (p = strstr(p, "experts")) != NULL;) {
+        p += strlen("experts");
+        while (*p && strchr("\\.([", *p))
+            p++;
+        if (isdigit((unsigned char)*p))
+            return true;
+    }
+    return false;
+}
+
+struct renumber {
+    const struct cut *c;
+    const char *text;
+    struct js js;
+    struct str out; /* the text so far */
+    size_t copied;  /* bytes of text that are in out, or left out on purpose */
+};
+
+static void copy_to(struct renumber *r, size_t to)
+{
+    if (to > r->copied)
+        str_add(&r->out, r->text + r->copied, to - r->copied);
+    r->copied = to;
+}
+
+/* A string in a list: 1 if it stays, 0 if it names an expert that is dropped, -1 refused. */
+static int rename_item(struct renumber *r, const char *s, struct str *renamed)
+{
+    struct mention x;
+    int number;
+
+    str_clear(renamed);
+    if (pattern_with_number(s))
+        return js_fail(&r->js, "the pattern '%s' names an expert by number and cannot be renumbered", s);
+    if (!find_mention(s, &x) || x.layer >= r->c->layers || !r->c->moe[x.layer] || x.expert >= r->c->experts)
+        return 1;
+    number = cut_number(r->c, x.layer, x.expert);
+    if (number < 0)
+        return 0;
+    str_add_json(renamed, s, x.from);
+    str_addf(renamed, "%d", number);
+    str_add_json(renamed, s + x.to, strlen(s + x.to));
+    return 1;
+}
+
+static int walk(struct renumber *r);
+
+/* Items of dropped experts go with the comma and white space before them; if nothing is left before an item
+ * that stays, the comma that stood there goes. */
+static int walk_list(struct renumber *r)
+{
+    struct str value = {0}, renamed = {0};
+    size_t end = (size_t)(r->js.p - r->text) + 1; /* of the item before, or of '[' */
+    bool any = false, dropped = false;
+
+    js_open(&r->js, '[');
+    while (js_item(&r->js)) {
+        bool is_string = js_peek(&r->js) == '"';
+        size_t from = (size_t)(r->js.p - r->text);
+        int stays = is_string && js_string(&r->js, &value) ? -1
+                    : is_string                            ? rename_item(r, value.p, &renamed)
+                                                           : 1;
+
+        if (stays < 0)
+            break;
+        if (!stays) {
+            copy_to(r, end);
+            end = r->copied = (size_t)(r->js.p - r->text);
+            dropped = true;
+            continue;
+        }
+        if (dropped && !any)
+            while (r->text[r->copied++] != ',')
+                ;
+        any = true;
+        copy_to(r, from);
+        if (!is_string && walk(r))
+            break;
+        if (is_string && renamed.n) {
+            str_addf(&r->out, "\"%s\"", renamed.p);
+            r->copied = (size_t)(r->js.p - r->text);
+        }
+        end = (size_t)(r->js.p - r->text);
+    }
+    str_free(&value);
+    str_free(&renamed);
+    return r->js.e->kind ? -1 : 0;
+}
+
+/* One value; lists within it are rewritten. */
+static int walk(struct renumber *r)
+{
+    struct str key = {0};
+
+    switch (js_peek(&r->js)) {
+    case '{':
+        js_open(&r->js, '{');
+        while (js_key(&r->js, &key))
+            if (walk(r))
+                break;
+        str_free(&key);
+        break;
+    case '[':
+        return walk_list(r);
+    default:
+        js_skip(&r->js, NULL, NULL);
+    }
+    return r->js.e->kind ? -1 : 0;
+}
+
+static int renumber_lists(char **text, size_t *n, const char *what, const struct cut *c, struct err *e)
+{
+    static const char *const path[] = {"quantization_config", NULL};
+    struct renumber r = {.c = c};
+    size_t from, to;
+    char *value;
+    int found = json_find(*text, *n, what, path, &from, &to, e), ret = -1;
+
+    if (found <= 0)
+        return found;
+    value = mem_strndup(*text + from, to - from, e);
+    if (!value)
+        return -1;
+    r.text = value;
+    if (js_init(&r.js, value, to - from, what, e) || walk(&r))
+        goto done;
+    copy_to(&r, to - from);
+    if (str_ok(&r.out, e))
+        goto done;
+    ret = json_replace(text, n, what, path, r.out.p, e) < 0 ? -1 : 0;
+done:
+    str_free(&r.out);
+    free(value);
+    return ret;
+}
+
+int config_cut(const struct model *m, const struct cut *c, char **text, size_t *n, int *topk, struct err *e)
+{
+    const struct family *f = m->arch.family;
+    char *what = path_join(m->dir, "config.json", e);
+    int r = -1;
+
+    *topk = m->arch.topk < c->kept ? m->arch.topk : c->kept;
+    *n = m->config_n;
+    *text = what ? mem_strndup(m->config_text, m->config_n, e) : NULL;
+    if (!*text)
+        goto done;
+    if (set_all(text, n, what, f->key_experts, sizeof f->key_experts / sizeof *f->key_experts, c->kept, e))
+        goto done;
+    if (*topk < m->arch.topk &&
+        set_all(text, n, what, f->key_topk, sizeof f->key_topk / sizeof *f->key_topk, *topk, e))
+        goto done;
+    r = renumber_lists(text, n, what, c, e);
+done:
+    if (r) {
+        free(*text);
+        *text = NULL;
+    }
+    free(what);
+    return r;
+}

@@ -1,0 +1,326 @@
+#include "surgery/prune.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "surgery/card.h"
+#include "surgery/carry.h"
+#include "surgery/config_edit.h"
+#include "surgery/cut.h"
+#include "surgery/verify.h"
+
+#define KEY_MODEL "moe-tools.model"
+#define KEY_PLAN  "moe-tools.plan"
+
+/* ---- what is written ---- */
+
+/* Tensor i of the source, if anything of it stays. */
+static int add_tensor(struct rewrite *rw, const struct cut *c, size_t i, struct err *e)
+{
+    const struct tensor_role *r = &rw->m->role[i];
+    const struct tensor *from = rw->m->ckpt.tensor[i];
+    int number = r->role == ROLE_EXPERT ? cut_number(c, r->layer, r->expert) : 0;
+    struct out_tensor *t;
+
+    if (number < 0)
+        return 0;
+    t = rewrite_add(rw, i, e);
+    if (!t)
+        return -1;
+    if (r->role == ROLE_EXPERTS || r->role == ROLE_ROUTER) {
+        if (from->rank < 1 || from->shape[0] != (uint64_t)c->experts)
+            return err_set(e, ERR_INPUT, "'%s': tensor '%s' does not hold one row for each of %d experts",
+                           rw->m->dir, from->name, c->experts);
+        t->t.shape[0] = (uint64_t)c->kept;
+    } else if (r->role == ROLE_EXPERT && number != r->expert) {
+        t->t.name = rewrite_name(rw,
+                                 mem_printf(e, "%.*s%d%s", (int)r->digits, from->name, number,
+                                            from->name + r->digits + r->digits_n),
+                                 e);
+        if (!t->t.name)
+            return -1;
+    }
+    return 0;
+}
+
+static int add_tensors(struct rewrite *rw, const struct cut *c, struct err *e)
+{
+    size_t *order, n, i;
+    int shard, r = 0;
+
+    for (shard = 0; !r && shard < rw->m->ckpt.shards; shard++) {
+        if (rewrite_order(rw->m, shard, &order, &n, e))
+            return -1;
+        for (i = 0; i < n && !r; i++)
+            r = add_tensor(rw, c, order[i], e);
+        free(order);
+    }
+    return r;
+}
+
+/* digest, plan_hash: of the metadata; they have one length, so sizes can be asked for without them. */
+static int prepare(struct rewrite *rw, const struct model *m, const struct cut *c, const char *record,
+                   const char *digest, const char *plan_hash, struct err *e)
+{
+    const char *keys[] = {CUT_KEY, KEY_MODEL, KEY_PLAN}, *values[] = {record, digest, plan_hash};
+
+    if (rewrite_open(rw, m, keys, values, 3, e) || add_tensors(rw, c, e) || rewrite_sizes(rw, e)) {
+        rewrite_free(rw);
+        return -1;
+    }
+    return 0;
+}
+
+static int cut_size(const struct model *m, const struct cut *c, uint64_t *bytes, uint64_t *tensor_bytes,
+                    struct err *e)
+{
+    static const char any[HASH_HEX] = "00000000000000000000000000000000";
+    char *record = cut_record(c, m, e);
+    struct rewrite rw;
+    int r = record ? prepare(&rw, m, c, record, any, any, e) : -1;
+
+    if (!r) {
+        *bytes = rw.bytes;
+        if (tensor_bytes)
+            *tensor_bytes = rw.tensor_bytes;
+        rewrite_free(&rw);
+    }
+    free(record);
+    return r;
+}
+
+int prune_size(const struct model *m, int keep, uint64_t *bytes, uint64_t *tensor_bytes, struct err *e)
+{
+    struct cut c;
+    int r;
+
+    if (cut_first(&c, m, keep, e))
+        return -1;
+    r = cut_size(m, &c, bytes, tensor_bytes, e);
+    cut_free(&c);
+    return r;
+}
+
+int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes, struct err *e)
+{
+    struct cut c;
+    int r;
+
+    if (cut_from_plan(&c, m, p, e))
+        return -1;
+    r = cut_size(m, &c, bytes, NULL, e);
+    cut_free(&c);
+    return r;
+}
+
+/* ---- writing ---- */
+
+struct job {
+    struct rewrite *rw;
+    const struct cut *cut;
+};
+
+static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t, struct err *e)
+{
+    const struct job *j = ctx;
+    const struct rfile *file = &j->rw->m->ckpt.shard[t->from->shard].file;
+    const int *old = j->cut->old + (t->role->layer < 0 ? 0 : t->role->layer * j->cut->kept);
+    int k = 0, run;
+
+    if (t->role->role != ROLE_EXPERTS && t->role->role != ROLE_ROUTER)
+        return st_copy(w, file, t->from->begin, t->from->size, e) || rewrite_step(j->rw, t->from->size, e)
+                   ? -1
+                   : 0;
+    while (k < j->cut->kept) {
+        uint64_t row = t->from->size / (uint64_t)j->cut->experts, bytes;
+
+        for (run = 1; k + run < j->cut->kept && old[k + run] == old[k] + run; run++)
+            ;
+        bytes = (uint64_t)run * row;
+        if (st_copy(w, file, t->from->begin + (uint64_t)old[k] * row, bytes, e) ||
+            rewrite_step(j->rw, bytes, e))
+            return -1;
+        k += run;
+    }
+    return 0;
+}
+
+/* ---- the model card ---- */
+
+static void card_body(struct str *s, const struct prune_report *r, const struct plan *p,
+                      const struct prune_options *o)
+{
+    char before[32], after[32];
+    const char *c;
+
+    str_addf(s,
+             "Each mixture-of-experts layer keeps %d of its %d routed experts. Every tensor that stays is a "
+             "byte-for-byte copy: nothing was retrained, merged or requantized.\n\n",
+             r->experts_after, r->experts_before);
+    str_adds(s, "| | before | after |\n|---|---|---|\n");
+    str_addf(s, "| routed experts per layer | %d | %d |\n", r->experts_before, r->experts_after);
+    str_addf(s, "| experts per token | %d | %d |\n", r->topk_before, r->topk_after);
+    str_addf(s, "| safetensors | %s (%llu bytes) | %s (%llu bytes) |\n", num_bytes(r->bytes_before, before),
+             (unsigned long long)r->bytes_before, num_bytes(r->bytes_after, after),
+             (unsigned long long)r->bytes_after);
+    str_adds(s, "\n- Criterion: ");
+    for (c = *p->criterion ? p->criterion : "not recorded"; *c; c++)
+        str_addc(s, *c == '\t' ? ' ' : *c);
+    str_addf(s, "\n- Plan: %s, made for the model with the digest %s%s\n",
+             o->plan_name ? o->plan_name : "(unnamed)", p->model.digest,
+             r->crossed ? ", which is another model (--force)" : "");
+    str_adds(s, "- Which experts are left: the metadata key `" CUT_KEY "` of every safetensors file\n");
+    if (r->bytes_verified)
+        str_addf(s, "- Verified: all %llu tensor bytes were read back and compared with the base model\n",
+                 (unsigned long long)r->bytes_verified);
+    else
+        str_adds(s,
+                 "- Verified: names, shapes and sizes; the bytes were not read back (--verify does that)\n");
+}
+
+static int write_card(const struct model *m, const struct plan *p, const char *out, const char *dir,
+                      const struct prune_options *o, const struct prune_report *r, struct err *e)
+{
+    struct str body = {0};
+    struct card c = {.m = m, .out = out, .tag = "pruned", .command = o->command};
+    int ret;
+
+    card_body(&body, r, p, o);
+    c.body = body.p;
+    ret = str_ok(&body, e) ? -1 : card_write(&c, dir, e);
+    str_free(&body);
+    return ret;
+}
+
+/* ---- all of it ---- */
+
+static int check_digest(const struct model *m, const struct plan *p, const struct prune_options *o,
+                        struct prune_report *r, char digest[HASH_HEX], struct err *e)
+{
+    if (model_digest(m, digest, e))
+        return -1;
+    r->crossed = strcmp(digest, p->model.digest) != 0;
+    if (!r->crossed || o->cross_digest)
+        return 0;
+    return err_set(e, ERR_INPUT,
+                   "the plan was made from a model with the digest %s, '%s' has %s: its experts are not the "
+                   "ones that were judged; --force uses the plan all the same",
+                   p->model.digest, m->dir, digest);
+}
+
+static void plan_digest(const struct plan *p, const char *record, char hash[HASH_HEX], struct str *text)
+{
+    str_addf(text, "%s\n%s\n%s\n", p->model.digest, p->criterion, record);
+    hash_once(text->p, text->n, hash);
+}
+
+/* Everything into the new directory, which is not yet under its name. */
+static int fill(struct job *j, const struct plan *p, const char *out, const char *dir, const char *config,
+                size_t config_n, const struct prune_options *o, struct prune_report *r, struct err *e)
+{
+    const struct model *m = j->rw->m;
+    struct model written;
+    char *path;
+    int ret;
+
+    if (rewrite_write(j->rw, dir, put_tensor, j, e) || carry_files(m, dir, e))
+        return -1;
+    path = path_join(dir, "config.json", e);
+    ret = path ? file_write(path, config, config_n, false, e) : -1;
+    free(path);
+    if (ret)
+        return -1;
+    if (model_open(&written, dir, o->model, e)) { /* names, shapes, index: all that loaders look at */
+        err_prefix(e, "the pruned model does not open");
+        return -1;
+    }
+    model_close(&written);
+    if (o->verify && verify_cut(m, j->cut, dir, j->rw, &r->bytes_verified, e))
+        return -1;
+    return write_card(m, p, out, dir, o, r, e);
+}
+
+static int write_out(struct job *j, const struct plan *p, const char *out, const char *config,
+                     size_t config_n, const struct prune_options *o, struct prune_report *r, struct err *e)
+{
+    struct outdir d;
+    int ret = -1;
+
+    if (outdir_open(&d, out, o->force, e))
+        return -1;
+    if (fill(j, p, out, d.tmp, config, config_n, o, r, e) == 0)
+        ret = outdir_commit(&d, e);
+    outdir_close(&d);
+    return ret;
+}
+
+static uint64_t file_bytes(const struct model *m)
+{
+    uint64_t n = 0;
+    int i;
+
+    for (i = 0; i < m->ckpt.shards; i++)
+        n += m->ckpt.shard[i].file.size;
+    return n;
+}
+
+static int run(struct job *j, const struct plan *p, const char *out, const struct prune_options *o,
+               struct prune_report *r, struct err *e)
+{
+    const struct model *m = j->rw->m;
+    char *config;
+    size_t n;
+    int ret;
+
+    r->experts_before = m->arch.experts;
+    r->experts_after = j->cut->kept;
+    r->topk_before = m->arch.topk;
+    r->bytes_before = file_bytes(m);
+    r->bytes_after = j->rw->bytes;
+    r->tensor_bytes_after = j->rw->tensor_bytes;
+    r->files = j->rw->files;
+    j->rw->progress = o->progress;
+    j->rw->progress_ctx = o->progress_ctx;
+    j->rw->total *= o->verify ? 2 : 1;
+    if (carry_check_target(m, out, e) || carry_bytes(m, &r->bytes_needed, e) ||
+        config_cut(m, j->cut, &config, &n, &r->topk_after, e))
+        return -1;
+    r->bytes_needed += r->bytes_after + n;
+    if (o->dry_run)
+        ret = disk_free(out, &r->bytes_free, e);
+    else
+        ret = carry_check_space(out, r->bytes_needed, &r->bytes_free, e) ||
+                      write_out(j, p, out, config, n, o, r, e)
+                  ? -1
+                  : 0;
+    free(config);
+    return ret;
+}
+
+int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
+                struct prune_report *r, struct err *e)
+{
+    char digest[HASH_HEX], hash[HASH_HEX], *record = NULL;
+    struct str text = {0};
+    struct rewrite rw;
+    struct cut c;
+    int ret = -1;
+
+    *r = (struct prune_report){0};
+    if (cut_from_plan(&c, m, p, e))
+        return -1;
+    if (check_digest(m, p, o, r, digest, e) || !(record = cut_record(&c, m, e)))
+        goto done;
+    plan_digest(p, record, hash, &text);
+    if (str_ok(&text, e) || prepare(&rw, m, &c, record, digest, hash, e))
+        goto done;
+    ret = run(&(struct job){&rw, &c}, p, out, o, r, e);
+    rewrite_free(&rw);
+done:
+    str_free(&text);
+    free(record);
+    cut_free(&c);
+    return ret;
+}

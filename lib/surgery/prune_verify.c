@@ -1,0 +1,146 @@
+/*
+ * prune_verify.c -- the pruned model against its source, one expert at a time. It shares only the numbering
+ * with the code that writes: every range is worked out again from both files' headers.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "surgery/prune.h"
+#include "surgery/verify.h"
+
+enum { CHUNK = 4 << 20 };
+
+struct check {
+    const struct model *m;
+    const struct cut *cut;
+    struct checkpoint out;
+    struct rewrite *progress; /* or NULL */
+    unsigned char *a, *b;     /* [CHUNK] */
+    uint64_t bytes;
+    size_t tensors;
+};
+
+static int same(struct check *v, const struct tensor *from, uint64_t from_off, const struct tensor *to,
+                uint64_t to_off, uint64_t n, struct err *e)
+{
+    while (n) {
+        size_t k = n < CHUNK ? (size_t)n : CHUNK, i;
+
+        if (checkpoint_read(&v->m->ckpt, from, from_off, v->a, k, e) ||
+            checkpoint_read(&v->out, to, to_off, v->b, k, e) ||
+            (v->progress ? rewrite_step(v->progress, k, e) : check_cancelled(e)))
+            return -1;
+        if (memcmp(v->a, v->b, k) != 0) {
+            for (i = 0; v->a[i] == v->b[i]; i++)
+                ;
+            return err_set(e, ERR_IO,
+                           "verification failed: tensor '%s' of '%s' differs at byte %llu from '%s' of '%s'",
+                           to->name, v->out.dir, (unsigned long long)(to_off + i), from->name, v->m->dir);
+        }
+        from_off += k;
+        to_off += k;
+        n -= k;
+        v->bytes += k;
+    }
+    return 0;
+}
+
+static const struct tensor *find(struct check *v, const char *name, const struct tensor *from, uint64_t rows,
+                                 struct err *e)
+{
+    const struct tensor *to = checkpoint_find(&v->out, name);
+    int i;
+
+    if (!to) {
+        err_set(e, ERR_INPUT, "verification failed: '%s' has no tensor '%s'", v->out.dir, name);
+        return NULL;
+    }
+    v->tensors++;
+    for (i = 0; to->rank == from->rank && i < to->rank; i++)
+        if (to->shape[i] != (i == 0 ? rows : from->shape[i]))
+            break;
+    if (i == from->rank && to->dtype == from->dtype)
+        return to;
+    err_set(e, ERR_INPUT,
+            "verification failed: tensor '%s' of '%s' has another dtype or shape than it should", name,
+            v->out.dir);
+    return NULL;
+}
+
+static int check_tensor(struct check *v, const struct tensor *from, const struct tensor_role *r,
+                        struct err *e)
+{
+    uint64_t rows = from->rank ? from->shape[0] : 1, row;
+    const struct tensor *to;
+    char *name;
+    int j, number;
+
+    if (r->role == ROLE_EXPERT) {
+        number = cut_number(v->cut, r->layer, r->expert);
+        if (number < 0)
+            return 0;
+        name = mem_printf(e, "%.*s%d%s", (int)r->digits, from->name, number,
+                          from->name + r->digits + r->digits_n);
+        to = name ? find(v, name, from, rows, e) : NULL;
+        free(name);
+        return to ? same(v, from, 0, to, 0, from->size, e) : -1;
+    }
+    if (r->role == ROLE_OTHER) {
+        to = find(v, from->name, from, rows, e);
+        return to ? same(v, from, 0, to, 0, from->size, e) : -1;
+    }
+    to = find(v, from->name, from, (uint64_t)v->cut->kept, e);
+    if (!to)
+        return -1;
+    row = from->size / rows;
+    for (j = 0; j < v->cut->experts; j++) {
+        number = cut_number(v->cut, r->layer, j);
+        if (number >= 0 && same(v, from, (uint64_t)j * row, to, (uint64_t)number * row, row, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int check_all(struct check *v, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; i < v->m->ckpt.n; i++)
+        if (check_tensor(v, v->m->ckpt.tensor[i], &v->m->role[i], e))
+            return -1;
+    if (v->tensors != v->out.n)
+        return err_set(e, ERR_INPUT, "verification failed: '%s' has %zu tensors instead of %zu", v->out.dir,
+                       v->out.n, v->tensors);
+    return 0;
+}
+
+int verify_cut(const struct model *m, const struct cut *c, const char *out, struct rewrite *rw,
+               uint64_t *bytes, struct err *e)
+{
+    struct check v = {.m = m, .cut = c, .progress = rw};
+    int r = -1;
+
+    *bytes = 0;
+    v.a = mem_new(1, CHUNK, e);
+    v.b = mem_new(1, CHUNK, e);
+    if (v.a && v.b && checkpoint_open(&v.out, out, e) == 0) {
+        r = check_all(&v, e);
+        *bytes = v.bytes;
+        checkpoint_close(&v.out);
+    }
+    free(v.a);
+    free(v.b);
+    return r;
+}
+
+int prune_verify(const struct model *m, const struct plan *p, const char *out, uint64_t *bytes, struct err *e)
+{
+    struct cut c;
+    int r;
+
+    if (cut_from_plan(&c, m, p, e))
+        return -1;
+    r = verify_cut(m, &c, out, NULL, bytes, e);
+    cut_free(&c);
+    return r;
+}
