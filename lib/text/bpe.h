@@ -1,0 +1,85 @@
+/*
+ * bpe.h -- byte-pair encoding: the vocabulary, the merge rules, and one piece of text to ids.
+ *
+ * Filled by the reader of tokenizer.json (vocab_add for every token, then bpe_merge in file order, then
+ * bpe_ready), read-only afterwards. Room: text; nothing outside it includes this.
+ */
+#ifndef MOE_TEXT_BPE_H
+#define MOE_TEXT_BPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "text/tokenizer.h"
+
+/* Strings to ids, by open addressing; the strings as tokenizer.json spells them. */
+struct vocab {
+    char *text; /* all strings end to end */
+    size_t text_n, text_cap;
+    struct vocab_entry {
+        uint32_t off, len, hash;
+        int32_t id;
+    } * entry; /* [n] */
+    size_t n, cap;
+    uint32_t *slot; /* [mask + 1] index of an entry + 1, 0: free */
+    size_t mask;
+};
+/* A string that is already there gets the new id, as in the reference. */
+int vocab_add(struct vocab *v, const char *s, size_t n, int32_t id, struct err *e);
+int32_t vocab_find(const struct vocab *v, const char *s, size_t n); /* -1: absent */
+void vocab_free(struct vocab *v);
+
+struct bpe {
+    struct vocab vocab;
+    struct bpe_rule {
+        uint64_t pair; /* left id << 32 | right id; UINT64_MAX: free slot */
+        uint32_t rank;
+        int32_t id; /* of the merged token */
+    } * rule;       /* open addressing, [rule_mask + 1] */
+    size_t rules, rule_mask;
+
+    bool byte_level;          /* symbols are bytes (through the byte alphabet), else Unicode characters */
+    bool ignore_merges;       /* a piece that is a token stays one */
+    bool byte_fallback;       /* an unknown character becomes <0xNN> tokens if all exist */
+    bool fuse_unk;            /* consecutive unknown characters become one unk */
+    int32_t unk;              /* -1: unknown characters are dropped, as the reference does */
+    int32_t byte_id[256];     /* byte_level: id of the one-byte token, -1: none */
+    int32_t fallback_id[256]; /* byte_fallback: id of <0xNN>, -1: none */
+};
+/* Adds the next rule (rank = the number of rules so far). what names the file in messages. */
+int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right, size_t right_n,
+              const char *what, struct err *e);
+/* Fills the tables that depend on vocabulary and flags. */
+void bpe_ready(struct bpe *b);
+void bpe_free(struct bpe *b);
+
+/* A byte in the byte alphabet of GPT-2: UTF-8 of one character, 1 or 2 bytes; returns how many. */
+size_t byte_alphabet(unsigned char byte, char out[2]);
+
+/* What one thread needs to encode: scratch arrays and the cache of recent pieces. */
+struct bpe_work {
+    struct bpe_symbol {
+        int32_t id; /* -1: merged into its left neighbour */
+        int32_t prev, next;
+    } * symbol;
+    size_t symbol_cap;
+    struct bpe_candidate {
+        uint32_t rank;
+        int32_t pos, left, right, id;
+    } * heap;
+    size_t heap_n, heap_cap;
+    struct bpe_cached *cache;
+    struct str mapped;
+};
+int bpe_work_init(struct bpe_work *w, struct err *e);
+void bpe_work_free(struct bpe_work *w);
+/* Appends the ids of one piece. */
+int bpe_encode(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n, struct ids *out,
+               struct err *e);
+
+int ids_add(struct ids *ids, int32_t id, struct err *e);
+
+#endif

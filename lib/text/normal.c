@@ -1,0 +1,227 @@
+#include "text/normal.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+/* ---- NFC ---- */
+
+static bool is_stable(const struct normalizer *m, utf8proc_int32_t c)
+{
+    return c < 0x10000 && (m->stable[c >> 3] >> (c & 7) & 1);
+}
+
+/*
+ * The code points that are their own NFC, have combining class 0 and never join the one before them: a text
+ * can be cut before each of them and normalized part by part. Found by decomposing every code point: one
+ * that occurs behind the first place of a decomposition may join, one whose composed decomposition differs
+ * changes.
+ */
+static int find_stable(struct normalizer *m, struct err *e)
+{
+    utf8proc_int32_t c, d[32];
+    utf8proc_ssize_t n, k;
+    int boundary = 0;
+
+    m->stable = mem_new(0x10000 / 8, 1, e);
+    if (!m->stable)
+        return -1;
+    memset(m->stable, 0xff, 0x10000 / 8);
+    for (c = 0; c < 0x110000; c++) {
+        const utf8proc_property_t *p = utf8proc_get_property(c);
+        bool changes = p->combining_class != 0;
+
+        if (c >= 0x30000 && c < 0xe0000)
+            continue; /* unassigned, and nothing there decomposes */
+        if (p->decomp_seqindex != UINT16_MAX || (c >= 0xac00 && c <= 0xd7a3)) {
+            n = utf8proc_decompose_char(c, d, 32, UTF8PROC_DECOMPOSE, &boundary);
+            for (k = 1; k < n; k++)
+                if (d[k] < 0x10000)
+                    m->stable[d[k] >> 3] &= (unsigned char)~(1u << (d[k] & 7));
+            if (n < 1 || n > 32 || utf8proc_normalize_utf32(d, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1 ||
+                d[0] != c)
+                changes = true;
+        }
+        if (changes && c < 0x10000)
+            m->stable[c >> 3] &= (unsigned char)~(1u << (c & 7));
+    }
+    return 0;
+}
+
+/* The first byte from i on that does not begin a stable character; i is at a character. */
+static size_t skip_stable(const struct normalizer *m, const char *s, size_t n, size_t i)
+{
+    utf8proc_int32_t c;
+    utf8proc_ssize_t len;
+
+    for (; i < n; i += (size_t)len) {
+        if ((unsigned char)s[i] < 0x80) {
+            len = 1;
+            continue;
+        }
+        len = utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &c);
+        if (len < 1 || !is_stable(m, c))
+            break;
+    }
+    return i;
+}
+
+static size_t skip_unstable(const struct normalizer *m, const char *s, size_t n, size_t i)
+{
+    utf8proc_int32_t c;
+    utf8proc_ssize_t len;
+
+    for (; i < n; i += (size_t)len) {
+        len = utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &c);
+        if (len < 1 || is_stable(m, c))
+            break;
+    }
+    return i;
+}
+
+static size_t step_back(const char *s, size_t i)
+{
+    do
+        i--;
+    while (i && ((unsigned char)s[i] & 0xc0) == 0x80);
+    return i;
+}
+
+/* Appends NFC(s) to out, except that nothing is done, and false returned, if s is all stable. */
+static bool nfc(const struct normalizer *m, const char *s, size_t n, struct str *out)
+{
+    size_t i = skip_stable(m, s, n, 0), done = 0;
+
+    if (i >= n)
+        return false;
+    while (i < n) {
+        size_t from = i > done ? step_back(s, i) : i, to = skip_unstable(m, s, n, i);
+        utf8proc_uint8_t *composed = NULL;
+        utf8proc_ssize_t len;
+
+        str_add(out, s + done, from - done);
+        len = utf8proc_map((const utf8proc_uint8_t *)s + from, (utf8proc_ssize_t)(to - from), &composed,
+                           UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        if (len < 0)
+            out->failed = true; /* the text is valid UTF-8: only memory can lack */
+        else
+            str_add(out, composed, (size_t)len);
+        free(composed);
+        done = to;
+        i = skip_stable(m, s, n, to);
+    }
+    str_add(out, s + done, n - done);
+    return true;
+}
+
+/* ---- the steps ---- */
+
+static void replace_all(const struct normal_step *st, const char *s, size_t n, struct str *out)
+{
+    size_t len = strlen(st->what), i = 0, from = 0;
+
+    while (i + len <= n) {
+        if (memcmp(s + i, st->what, len) != 0) {
+            i++;
+            continue;
+        }
+        str_add(out, s + from, i - from);
+        str_adds(out, st->with);
+        from = i += len;
+    }
+    str_add(out, s + from, n - from);
+}
+
+int normalize(const struct normalizer *m, const char *s, size_t n, struct str *a, struct str *b,
+              const char **out, size_t *out_n, struct err *e)
+{
+    int i;
+
+    *out = s;
+    *out_n = n;
+    for (i = 0; i < m->steps && *out_n; i++) {
+        const struct normal_step *st = &m->step[i];
+        struct str *to = i % 2 ? b : a;
+
+        str_clear(to);
+        if (st->kind == NORMAL_NFC) {
+            if (!nfc(m, *out, *out_n, to))
+                continue;
+        } else if (st->kind == NORMAL_PREPEND) {
+            str_adds(to, st->with);
+            str_add(to, *out, *out_n);
+        } else {
+            replace_all(st, *out, *out_n, to);
+        }
+        if (str_ok(to, e))
+            return -1;
+        *out = to->p ? to->p : s;
+        *out_n = to->n;
+    }
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static int add_step(struct normalizer *m, int kind, const char *what, const char *with, struct err *e)
+{
+    struct normal_step *st = &m->step[m->steps++];
+
+    *st = (struct normal_step){.kind = kind};
+    if ((what && !(st->what = mem_strdup(what, e))) || (with && !(st->with = mem_strdup(with, e))))
+        return -1;
+    return kind == NORMAL_NFC && !m->stable ? find_stable(m, e) : 0;
+}
+
+int normalizer_read(struct normalizer *m, const cJSON *json, const char *file, struct err *e)
+{
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "type"));
+    const cJSON *item;
+
+    if (!json || cJSON_IsNull(json))
+        return 0;
+    if (!type)
+        return err_set(e, ERR_UNKNOWN, "%s: a normalizer without a type", file);
+    if (m->steps == NORMAL_STEPS)
+        return err_set(e, ERR_UNKNOWN, "%s: more than %d normalizers", file, NORMAL_STEPS);
+    if (strcmp(type, "Sequence") == 0) {
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "normalizers"))
+        {
+            if (normalizer_read(m, item, file, e))
+                return -1;
+        }
+        return 0;
+    }
+    if (strcmp(type, "NFC") == 0)
+        return add_step(m, NORMAL_NFC, NULL, NULL, e);
+    if (strcmp(type, "Prepend") == 0) {
+        const char *with = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "prepend"));
+
+        return with ? add_step(m, NORMAL_PREPEND, NULL, with, e)
+                    : err_set(e, ERR_INPUT, "%s: the normalizer Prepend has no string 'prepend'", file);
+    }
+    if (strcmp(type, "Replace") == 0) {
+        const cJSON *pattern = cJSON_GetObjectItemCaseSensitive(json, "pattern");
+        const char *what = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(pattern, "String"));
+        const char *with = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "content"));
+
+        if (!what || !*what || !with)
+            return err_set(e, ERR_UNKNOWN, "%s: the normalizer Replace is understood with a string only",
+                           file);
+        return add_step(m, NORMAL_REPLACE, what, with, e);
+    }
+    return err_set(e, ERR_UNKNOWN, "%s: the normalizer '%s' is not understood", file, type);
+}
+
+void normalizer_free(struct normalizer *m)
+{
+    int i;
+
+    for (i = 0; i < m->steps; i++) {
+        free(m->step[i].what);
+        free(m->step[i].with);
+    }
+    free(m->stable);
+    *m = (struct normalizer){0};
+}

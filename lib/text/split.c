@@ -1,0 +1,225 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "text/split.h"
+
+#include <pcre2.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ByteLevel's own pattern, of GPT-2. */
+static const char gpt2[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+static int add_level(struct splitter *s, const char *pattern, uint32_t options, bool removed, bool invert,
+                     const char *what, struct err *e)
+{
+    struct split_level *l = &s->level[s->levels];
+    PCRE2_UCHAR why[160];
+    PCRE2_SIZE at;
+    pcre2_code *code;
+    int error;
+
+    if (s->levels == SPLIT_LEVELS)
+        return err_set(e, ERR_UNKNOWN, "%s: more than %d pre-tokenizers", what, SPLIT_LEVELS);
+    code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &error, &at, NULL);
+    if (!code) {
+        pcre2_get_error_message(error, why, sizeof why);
+        return err_set(e, ERR_UNKNOWN, "%s: pattern '%.200s': %s at byte %zu", what, pattern, (char *)why,
+                       (size_t)at);
+    }
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* where it cannot, the interpreter matches */
+    *l = (struct split_level){.code = code, .removed = removed, .invert = invert};
+    s->levels++;
+    return 0;
+}
+
+static int add_regex(struct splitter *s, const char *pattern, bool removed, bool invert, const char *what,
+                     struct err *e)
+{
+    struct str t = {0};
+    int r = -1;
+
+    if (regex_translate(pattern, what, &t, e) == 0 && str_ok(&t, e) == 0)
+        r = add_level(s, t.p ? t.p : "", PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK,
+                      removed, invert, what, e);
+    str_free(&t);
+    return r;
+}
+
+static const cJSON *member(const cJSON *o, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(o, name);
+}
+
+static int read_split(struct splitter *s, const cJSON *j, const char *what, struct err *e)
+{
+    const char *regex = cJSON_GetStringValue(member(member(j, "pattern"), "Regex"));
+    const char *string = cJSON_GetStringValue(member(member(j, "pattern"), "String"));
+    const char *behavior = cJSON_GetStringValue(member(j, "behavior"));
+    bool removed = behavior && strcmp(behavior, "Removed") == 0, invert = cJSON_IsTrue(member(j, "invert"));
+
+    if (!behavior || (!removed && strcmp(behavior, "Isolated") != 0))
+        return err_set(e, ERR_UNKNOWN, "%s: Split with behavior '%s' is not understood", what,
+                       behavior ? behavior : "(none)");
+    if (regex)
+        return add_regex(s, regex, removed, invert, what, e);
+    if (string && *string)
+        return add_level(s, string, PCRE2_UTF | PCRE2_LITERAL, removed, invert, what, e);
+    return err_set(e, ERR_UNKNOWN, "%s: Split without a Regex or String pattern", what);
+}
+
+static int read_byte_level(struct splitter *s, const cJSON *j, const char *what, struct err *e)
+{
+    const cJSON *use_regex = member(j, "use_regex");
+
+    if (cJSON_IsTrue(member(j, "add_prefix_space")))
+        return err_set(e, ERR_UNKNOWN, "%s: ByteLevel with add_prefix_space is not understood", what);
+    if (!cJSON_IsFalse(use_regex) && add_regex(s, gpt2, false, false, what, e)) /* absent: true */
+        return -1;
+    s->byte_level = true;
+    return 0;
+}
+
+int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct err *e)
+{
+    const char *type = cJSON_GetStringValue(member(j, "type"));
+    const cJSON *item;
+
+    if (!j || cJSON_IsNull(j))
+        return 0;
+    if (!type)
+        return err_set(e, ERR_UNKNOWN, "%s: a pre-tokenizer without a type", what);
+    if (strcmp(type, "Sequence") == 0) {
+        cJSON_ArrayForEach(item, member(j, "pretokenizers"))
+        {
+            if (splitter_read(s, item, what, e))
+                return -1;
+        }
+        return 0;
+    }
+    if (s->byte_level)
+        return err_set(e, ERR_UNKNOWN, "%s: the pre-tokenizer '%s' after ByteLevel is not understood", what,
+                       type);
+    if (strcmp(type, "Split") == 0)
+        return read_split(s, j, what, e);
+    if (strcmp(type, "ByteLevel") == 0)
+        return read_byte_level(s, j, what, e);
+    if (strcmp(type, "Digits") == 0)
+        return add_regex(s, cJSON_IsTrue(member(j, "individual_digits")) ? "\\p{N}" : "\\p{N}+", false, false,
+                         what, e);
+    return err_set(e, ERR_UNKNOWN, "%s: the pre-tokenizer '%s' is not understood", what, type);
+}
+
+void splitter_free(struct splitter *s)
+{
+    int i;
+
+    for (i = 0; i < s->levels; i++)
+        pcre2_code_free(s->level[i].code);
+    *s = (struct splitter){0};
+}
+
+/* ---- matching ---- */
+
+int split_work_init(struct split_work *w, const struct splitter *s, struct err *e)
+{
+    pcre2_match_context *c;
+    int i;
+
+    *w = (struct split_work){0};
+    w->context = c = pcre2_match_context_create(NULL);
+    w->stack = pcre2_jit_stack_create(32 * 1024, 16 * 1024 * 1024, NULL);
+    for (i = 0; i < s->levels; i++)
+        w->data[i] = pcre2_match_data_create(1, NULL);
+    for (i = 0; i < s->levels; i++)
+        if (!w->data[i])
+            break;
+    if (!c || !w->stack || i < s->levels) {
+        split_work_free(w);
+        return err_set(e, ERR_NOMEM, "out of memory: pattern matching");
+    }
+    pcre2_jit_stack_assign(c, NULL, w->stack);
+    /* the patterns backtrack at most over the run they are in; a long run is not an error */
+    pcre2_set_match_limit(c, UINT32_MAX);
+    pcre2_set_depth_limit(c, UINT32_MAX);
+    pcre2_set_heap_limit(c, UINT32_MAX);
+    return 0;
+}
+
+void split_work_free(struct split_work *w)
+{
+    int i;
+
+    for (i = 0; i < SPLIT_LEVELS; i++)
+        pcre2_match_data_free(w->data[i]);
+    pcre2_jit_stack_free(w->stack);
+    pcre2_match_context_free(w->context);
+    *w = (struct split_work){0};
+}
+
+/* 1: *from and *to are set; 0: no match from pos on; -1: error. */
+static int find(const struct split_level *l, struct split_work *w, int level, const char *text, size_t n,
+                size_t pos, size_t *from, size_t *to, struct err *e)
+{
+    pcre2_match_data *data = w->data[level];
+    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(data);
+    int r = pcre2_jit_match(l->code, (PCRE2_SPTR)text, n, pos, 0, data, w->context);
+
+    if (r == PCRE2_ERROR_JIT_BADOPTION || r == PCRE2_ERROR_JIT_STACKLIMIT)
+        r = pcre2_match(l->code, (PCRE2_SPTR)text, n, pos, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
+                        w->context);
+    if (r == PCRE2_ERROR_NOMATCH)
+        return 0;
+    if (r < 0)
+        return err_set(e, r == PCRE2_ERROR_NOMEMORY ? ERR_NOMEM : ERR_INPUT,
+                       "matching the pre-tokenizer's pattern failed (PCRE2 error %d)", r);
+    *from = at[0];
+    *to = at[1];
+    return 1;
+}
+
+struct walk {
+    const struct splitter *s;
+    struct split_work *w;
+    int (*fn)(void *ctx, const char *piece, size_t n, struct err *e);
+    void *ctx;
+    struct err *e;
+};
+
+/* Cuts text by the patterns from level on, each refining the pieces of the one before. */
+static int cut(const struct walk *k, int level, const char *text, size_t n)
+{
+    const struct split_level *l = &k->s->level[level];
+    size_t pos = 0, done = 0, from = 0, to = 0;
+    bool keep_match = !(l->removed && !l->invert), keep_gap = !(l->removed && l->invert);
+    int r;
+
+    if (!n)
+        return 0;
+    if (level == k->s->levels)
+        return k->fn(k->ctx, text, n, k->e);
+    while (pos < n) {
+        r = find(l, k->w, level, text, n, pos, &from, &to, k->e);
+        if (r < 0)
+            return -1;
+        if (!r)
+            break;
+        if (keep_gap && (r = cut(k, level + 1, text + done, from - done)))
+            return r;
+        if (keep_match && (r = cut(k, level + 1, text + from, to - from)))
+            return r;
+        done = pos = to;
+        if (from == to) /* an empty match: go on behind the next character */
+            for (pos++; pos < n && ((unsigned char)text[pos] & 0xc0) == 0x80;)
+                pos++;
+    }
+    return keep_gap ? cut(k, level + 1, text + done, n - done) : 0;
+}
+
+int split(const struct splitter *s, struct split_work *w, const char *text, size_t n,
+          int (*fn)(void *ctx, const char *piece, size_t n, struct err *e), void *ctx, struct err *e)
+{
+    struct walk k = {s, w, fn, ctx, e};
+
+    return cut(&k, 0, text, n);
+}

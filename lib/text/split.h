@@ -1,0 +1,45 @@
+/*
+ * split.h -- pre-tokenizers that cut a text into pieces by regular expressions.
+ *
+ * The reference matches with Oniguruma in Ruby syntax, here PCRE2 does: patterns are rewritten where the
+ * two differ, and refused where it is not known that they agree.
+ */
+#ifndef MOE_TEXT_SPLIT_H
+#define MOE_TEXT_SPLIT_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+/* A pattern of the reference as one of PCRE2 (UTF, UCP, MULTILINE). what names it in messages. */
+int regex_translate(const char *pattern, const char *what, struct str *out, struct err *e);
+
+enum { SPLIT_LEVELS = 16 };
+struct splitter {
+    struct split_level {
+        void *code;   /* pcre2_code */
+        bool removed; /* matches are dropped, else they are pieces of their own */
+        bool invert;  /* matches and gaps change places */
+    } level[SPLIT_LEVELS];
+    int levels;
+    bool byte_level; /* ends with ByteLevel */
+};
+/* json: the member "pre_tokenizer" (null: none). what names the file in messages. */
+int splitter_read(struct splitter *s, const cJSON *json, const char *what, struct err *e);
+void splitter_free(struct splitter *s);
+
+/* What one thread needs to match. */
+struct split_work {
+    void *data[SPLIT_LEVELS]; /* pcre2_match_data of each level */
+    void *context, *stack;
+};
+int split_work_init(struct split_work *w, const struct splitter *s, struct err *e);
+void split_work_free(struct split_work *w);
+/* Calls fn for every piece of text (valid UTF-8), in order; stops and returns its result if it is not 0. */
+int split(const struct splitter *s, struct split_work *w, const char *text, size_t n,
+          int (*fn)(void *ctx, const char *piece, size_t n, struct err *e), void *ctx, struct err *e);
+
+#endif

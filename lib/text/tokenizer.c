@@ -1,0 +1,165 @@
+#include "text/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/tokenizer_parts.h"
+
+static void workspace_free(struct workspace *w)
+{
+    if (!w)
+        return;
+    bpe_work_free(&w->bpe);
+    split_work_free(&w->split);
+    str_free(&w->normal_a);
+    str_free(&w->normal_b);
+    free(w);
+}
+
+static struct workspace *workspace_take(struct tokenizer *t, struct err *e)
+{
+    struct workspace *w;
+
+    pthread_mutex_lock(&t->lock);
+    w = t->idle;
+    if (w)
+        t->idle = w->next;
+    pthread_mutex_unlock(&t->lock);
+    if (w)
+        return w;
+    w = mem_new(1, sizeof *w, e);
+    if (w && (bpe_work_init(&w->bpe, e) || split_work_init(&w->split, &t->splitter, e))) {
+        workspace_free(w);
+        w = NULL;
+    }
+    return w;
+}
+
+static void workspace_return(struct tokenizer *t, struct workspace *w)
+{
+    pthread_mutex_lock(&t->lock);
+    w->next = t->idle;
+    t->idle = w;
+    pthread_mutex_unlock(&t->lock);
+}
+
+int tokenizer_open(struct tokenizer **out, const char *dir, struct err *e)
+{
+    struct tokenizer *t = mem_new(1, sizeof *t, e);
+
+    *out = NULL;
+    if (!t)
+        return -1;
+    pthread_mutex_init(&t->lock, NULL);
+    if (tokenizer_read(t, dir, e)) {
+        tokenizer_close(t);
+        return -1;
+    }
+    *out = t;
+    return 0;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    if (!t)
+        return;
+    while (t->idle) {
+        struct workspace *w = t->idle;
+
+        t->idle = w->next;
+        workspace_free(w);
+    }
+    added_free(&t->raw);
+    added_free(&t->normalized);
+    normalizer_free(&t->normalizer);
+    splitter_free(&t->splitter);
+    bpe_free(&t->bpe);
+    ids_free(&t->before);
+    ids_free(&t->after);
+    vocab_free(&t->added_id);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+struct encoding {
+    const struct tokenizer *t;
+    struct workspace *w;
+    struct ids *out;
+};
+
+static int encode_piece(void *ctx, const char *piece, size_t n, struct err *e)
+{
+    struct encoding *x = ctx;
+
+    return bpe_encode(&x->t->bpe, &x->w->bpe, piece, n, x->out, e);
+}
+
+/* A stretch of raw text between added tokens. */
+static int encode_stretch(struct encoding *x, const char *s, size_t n, struct err *e)
+{
+    const struct tokenizer *t = x->t;
+    struct added_walk walk = {0};
+    size_t from, to;
+    int32_t id;
+
+    if (normalize(&t->normalizer, s, n, &x->w->normal_a, &x->w->normal_b, &walk.s, &walk.n, e))
+        return -1;
+    while (added_next(&t->normalized, &walk, &from, &to, &id))
+        if (split(&t->splitter, &x->w->split, walk.s + from, to - from, encode_piece, x, e) ||
+            (id >= 0 && ids_add(x->out, id, e)))
+            return -1;
+    return 0;
+}
+
+static int add_all(struct ids *out, const struct ids *from, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; i < from->n; i++)
+        if (ids_add(out, from->id[i], e))
+            return -1;
+    return 0;
+}
+
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool special, struct ids *out,
+                     struct err *e)
+{
+    struct tokenizer *pool = (struct tokenizer *)t; /* only the list of idle workspaces changes */
+    struct encoding x = {t, workspace_take(pool, e), out};
+    struct added_walk walk = {.s = text, .n = n};
+    size_t from, to;
+    int32_t id;
+    int r = -1;
+
+    if (!x.w)
+        return -1;
+    if (special && add_all(out, &t->before, e))
+        goto done;
+    while (added_next(&t->raw, &walk, &from, &to, &id))
+        if ((to > from && encode_stretch(&x, text + from, to - from, e)) || (id >= 0 && ids_add(out, id, e)))
+            goto done;
+    if (special && add_all(out, &t->after, e))
+        goto done;
+    r = 0;
+done:
+    workspace_return(pool, x.w);
+    return r;
+}
+
+int32_t tokenizer_id(const struct tokenizer *t, const char *content)
+{
+    size_t n = strlen(content);
+    int32_t id = vocab_find(&t->added_id, content, n);
+
+    return id >= 0 ? id : vocab_find(&t->bpe.vocab, content, n);
+}
+
+int32_t tokenizer_size(const struct tokenizer *t)
+{
+    return t->size;
+}
+
+const char *tokenizer_digest(const struct tokenizer *t)
+{
+    return t->digest;
+}
