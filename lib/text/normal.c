@@ -7,9 +7,34 @@
 
 /* ---- NFC ---- */
 
+/* Combining marks of Unicode 10 to 15. The reference normalizes by the tables of Unicode 9, where these are
+ * unassigned: nothing moves across them. */
+static const struct {
+    utf8proc_int32_t from, to;
+} young[] = {
+    {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},
+    {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},   {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},
+    {0xa82c, 0xa82c},   {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff}, {0x10f46, 0x10f50},
+    {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e}, {0x11839, 0x1183a},
+    {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47},
+    {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45}, {0x11d97, 0x11d97}, {0x11f41, 0x11f42},
+    {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef},
+    {0x1e4ec, 0x1e4ef},
+};
+
+static bool is_young(utf8proc_int32_t c)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof young / sizeof *young; i++)
+        if (c >= young[i].from && c <= young[i].to)
+            return true;
+    return false;
+}
+
 static bool is_stable(const struct normalizer *m, utf8proc_int32_t c)
 {
-    return c < 0x10000 && (m->stable[c >> 3] >> (c & 7) & 1);
+    return c < 0x10000 ? m->stable[c >> 3] >> (c & 7) & 1 : is_young(c);
 }
 
 /*
@@ -43,7 +68,7 @@ static int find_stable(struct normalizer *m, struct err *e)
                 d[0] != c)
                 changes = true;
         }
-        if (changes && c < 0x10000)
+        if (changes && c < 0x10000 && !is_young(c))
             m->stable[c >> 3] &= (unsigned char)~(1u << (c & 7));
     }
     return 0;
@@ -88,6 +113,20 @@ static size_t step_back(const char *s, size_t i)
     return i;
 }
 
+/* Where the part to normalize begins whose first unstable character is at i: at the one before, which it may
+ * join. */
+static size_t part_from(const char *s, size_t done, size_t i)
+{
+    utf8proc_int32_t c;
+    size_t from;
+
+    if (i == done)
+        return i;
+    from = step_back(s, i);
+    utf8proc_iterate((const utf8proc_uint8_t *)s + from, (utf8proc_ssize_t)(i - from), &c);
+    return is_young(c) ? i : from;
+}
+
 /* Appends NFC(s) to out, except that nothing is done, and false returned, if s is all stable. */
 static bool nfc(const struct normalizer *m, const char *s, size_t n, struct str *out)
 {
@@ -96,7 +135,7 @@ static bool nfc(const struct normalizer *m, const char *s, size_t n, struct str 
     if (i >= n)
         return false;
     while (i < n) {
-        size_t from = i > done ? step_back(s, i) : i, to = skip_unstable(m, s, n, i);
+        size_t from = part_from(s, done, i), to = skip_unstable(m, s, n, i);
         utf8proc_uint8_t *composed = NULL;
         utf8proc_ssize_t len;
 
