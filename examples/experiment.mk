@@ -9,7 +9,7 @@
 MODEL    ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA     ?= $(error DATA=... is missing: text to observe)
 EVAL     ?= $(error EVAL=... is missing: other text, to judge with)
-CRITERIA ?= reap wean-sum frequency
+CRITERIA ?= reap weighted_ean_sum expert_frequency
 RATIOS   ?= 0.25 0.5
 WORK     ?= experiment
 # More options, for example OBSERVE="--max-len 512".

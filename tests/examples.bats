@@ -1,0 +1,70 @@
+#!/usr/bin/env bats
+# The examples: they work, and they do no step twice.
+load helper
+
+setup() {
+    mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
+    # A plain name for the checkout: make cannot have spaces in file names.
+    ln -s "$ROOT/examples" examples
+    examples/calibration/own-text examples/../lib/base/*.[ch] >calib.jsonl
+    examples/calibration/own-text --held-out examples/../lib/base/*.[ch] >held-out.jsonl
+}
+
+# What was written since the file "mark", without what only records how the steps were called.
+written() {
+    find . -newer mark -type f -not -name mark | sort
+}
+
+@test "own-text: valid JSON lines, categories, and no document on both sides" {
+    printf 'tab\there "quoted" back\\slash\001\n\303\244 & \\& end\n' >odd.c
+    [ "$(examples/calibration/own-text odd.c)" = \
+        '{"category":"c","text":"tab\there \"quoted\" back\\slash \n'$'\303\244'' & \\& end\n"}' ]
+    moe-inspect --tokenize calib.jsonl "$TINY_QWEN3" >/dev/null
+    [ "$(cat calib.jsonl held-out.jsonl | sort | uniq -d | wc -l)" -eq 0 ]
+    [ "$(wc -l <held-out.jsonl)" -ge 3 ]
+    examples/calibration/own-text "$ROOT/man/moe.7" "$ROOT/tests/run" >more
+    grep -q '^{"category":"docs"' more
+    grep -q '^{"category":"shell"' more
+}
+
+@test "prune.mk: a checked pruned model; another ratio observes nothing again; nothing changed, nothing done" {
+    local prune=(make -f examples/prune.mk BIN="" MODEL="examples/tiny-gptoss" DATA=calib.jsonl OUT=small OBSERVE="--max-len 256")
+    "${prune[@]}" RATIO=0.25
+    [[ $(moe-inspect --json small) == *'"experts": 12'* ]]
+
+    touch mark && sleep 0.02
+    "${prune[@]}" RATIO=0.25
+    [ -z "$(written)" ]
+
+    "${prune[@]}" RATIO=0.5
+    [[ $(moe-inspect --json small) == *'"experts": 8'* ]]
+    run written
+    [[ $output != *run.stats* ]]
+    [[ $output == *reap-0.5.tsv* ]]
+
+    # Back to the first ratio: its plan is there already, the model is made again.
+    "${prune[@]}" RATIO=0.25
+    [[ $(moe-inspect --json small) == *'"experts": 12'* ]]
+}
+
+@test "prune.mk: what is missing is named" {
+    run make -f examples/prune.mk DATA=calib.jsonl OUT=small
+    [ "$status" -ne 0 ]
+    [[ $output == *"MODEL=... is missing"* ]]
+}
+
+@test "experiment.mk: three criteria and two ratios from one observation, as a table" {
+    local experiment=(make -f examples/experiment.mk BIN="" MODEL="examples/tiny-qwen3" DATA=calib.jsonl EVAL=held-out.jsonl
+        OBSERVE="--max-len 256" BENCH="--max-len 256")
+    "${experiment[@]}"
+    [ "$(wc -l <experiment/table.txt)" -eq 7 ]
+    # Every row has a criterion, a ratio, KL, agreement and a ratio of perplexities.
+    awk 'NR > 1 && (NF != 5 || !($3 > 0) || !($5 > 0)) { exit 1 }' experiment/table.txt
+
+    touch mark && sleep 0.02
+    "${experiment[@]}" RATIOS="0.25 0.375"
+    run written
+    [[ $output != *run.stats* ]]
+    [[ $output == *reap@0.375.tsv* ]]
+    [[ $output != *@0.25* ]]
+}

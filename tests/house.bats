@@ -1,0 +1,114 @@
+#!/usr/bin/env bats
+# The house around the programs: installation, completion, and that the README tells the truth.
+load helper
+
+PROGRAMS='moe-inspect moe-observe moe-score moe-prune moe-quant moe-bench'
+
+setup() {
+    mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
+}
+
+# In the checkout, with the BUILD of this run, which make wants relative.
+make_here() {
+    make -C "$ROOT" --no-print-directory BUILD="${BUILD#"$ROOT"/}" "$@"
+}
+
+@test "every program answers --help, --version and --list-options" {
+    local p
+    for p in $PROGRAMS; do
+        "$p" --help | grep -q "^usage: $p"
+        [ "$("$p" --version | head -n 1)" = "$p $(cat "$ROOT/VERSION")" ]
+        "$p" --list-options | grep -qx -e --help
+    done
+}
+
+@test "every program refuses an unknown option with status 2 and one line" {
+    local p
+    for p in $PROGRAMS; do
+        run --separate-stderr "$p" --frobnicate
+        [ "$status" -eq 2 ]
+        [ -z "$output" ]
+        [ "${#stderr_lines[@]}" -eq 1 ]
+        [[ $stderr == *frobnicate* ]]
+    done
+}
+
+@test "every program fails when its output cannot be written" {
+    local p
+    for p in $PROGRAMS; do
+        run bash -c "$p --help >/dev/full"
+        [ "$status" -eq 1 ]
+        [[ $output == *"No space left"* ]]
+    done
+}
+
+@test "every program and every file format has a manual page, which names each option" {
+    local p option
+    for p in $PROGRAMS; do
+        [ -f "$ROOT/man/$p.1" ]
+        while read -r option; do
+            option=${option#--}
+            grep -q -e "$option" "$ROOT/man/$p.1" ||
+                [[ $option == no-* ]] || { echo "man/$p.1 does not mention --$option"; return 1; }
+        done < <("$p" --list-options)
+    done
+    [ -f "$ROOT/man/moe-stats.5" ] && [ -f "$ROOT/man/moe-plan.5" ] && [ -f "$ROOT/man/moe.7" ]
+}
+
+@test "install puts everything under DESTDIR and PREFIX, uninstall takes it away" {
+    make_here install DESTDIR="$PWD/a dir" PREFIX=/opt/moe
+    local root="$PWD/a dir/opt/moe" p
+    for p in $PROGRAMS; do
+        [ -x "$root/bin/$p" ]
+        [ -f "$root/share/man/man1/$p.1" ]
+        [ -f "$root/share/bash-completion/completions/$p" ]
+    done
+    [ -f "$root/share/man/man7/moe.7" ]
+    [ -x "$root/share/moe-tools/examples/calibration/own-text" ]
+    "$root/bin/moe-inspect" "$root/share/moe-tools/examples/tiny-qwen3"
+    make_here uninstall DESTDIR="$PWD/a dir" PREFIX=/opt/moe
+    [ -z "$(find "a dir" -type f)" ]
+}
+
+@test "completion offers options and values" {
+    # shellcheck source=/dev/null
+    source "$ROOT/tools/completion.bash"
+    COMP_WORDS=(moe-observe --dev) COMP_CWORD=1
+    _moe_tools
+    [ "${COMPREPLY[*]}" = --device ]
+    COMP_WORDS=(moe-score -c weighted_ean) COMP_CWORD=2
+    _moe_tools
+    [[ " ${COMPREPLY[*]} " == *" weighted_ean_sum "* ]]
+    COMP_WORDS=(moe-bench comp) COMP_CWORD=1
+    _moe_tools
+    [ "${COMPREPLY[*]}" = compare ]
+}
+
+# The README's transcript: each command that follows "$ ", and exactly what it prints.
+@test "README: the transcript for gpt-oss-20b is what the programs print" {
+    "$BUILD/tests/mkmodel" gpt-oss-20b gpt-oss-20b
+    sed -n '/^    \$ /,/^[^ ]/{s/^    //p;}' "$ROOT/README.md" >expected
+    [ -s expected ]
+    local command
+    while IFS= read -r command; do
+        printf '$ %s\n' "$command"
+        bash -c "$command" 2>&1
+        echo
+    done < <(sed -n 's/^\$ //p' expected) | sed '/^$/d' >printed
+    sed '/^$/d' expected | diff - printed
+}
+
+@test "README: the commands from start to end work" {
+    local cache=$PWD/hub/models--openai--gpt-oss-20b revision=0123456789abcdef0123456789abcdef01234567
+    mkdir -p "$cache/refs" "$cache/snapshots"
+    printf %s $revision >"$cache/refs/main"
+    ln -s "$TINY_GPTOSS" "$cache/snapshots/$revision"
+    "$ROOT/examples/calibration/own-text" "$ROOT"/lib/base/*.c >calib.jsonl
+    "$ROOT/examples/calibration/own-text" --held-out "$ROOT"/lib/base/*.c >held-out.jsonl
+    sed -n '/^From start to end/,/^or, /s/^    //p' "$ROOT/README.md" >commands
+    [ "$(wc -l <commands)" -ge 5 ]
+    HF_HUB_CACHE=$PWD/hub bash -e commands
+    [ -f gpt-oss-pruned/config.json ]
+    run sed -n 's/^or, each step cached, `\(.*\)`\./\1/p' "$ROOT/README.md"
+    [[ $output == "make -f examples/prune.mk "* ]]
+}
