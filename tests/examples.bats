@@ -22,9 +22,9 @@ written() {
     moe-inspect --tokenize calib.jsonl "$TINY_QWEN3" >/dev/null
     [ "$(cat calib.jsonl held-out.jsonl | sort | uniq -d | wc -l)" -eq 0 ]
     [ "$(wc -l <held-out.jsonl)" -ge 3 ]
-    examples/calibration/own-text "$ROOT/man/moe.7" "$ROOT/tests/run" >more
-    grep -q '^{"category":"docs"' more
-    grep -q '^{"category":"shell"' more
+    examples/calibration/own-text "$ROOT/man/moe.7" "$ROOT/tests/run" >other.jsonl
+    grep -q '^{"category":"docs"' other.jsonl
+    grep -q '^{"category":"shell"' other.jsonl
 }
 
 @test "prune.mk: a checked pruned model; another ratio observes nothing again; nothing changed, nothing done" {

@@ -112,3 +112,45 @@ make_here() {
     run sed -n 's/^or, each step cached, `\(.*\)`\./\1/p' "$ROOT/README.md"
     [[ $output == "make -f examples/prune.mk "* ]]
 }
+
+# packages: with a compiler that lacks cJSON, and an apt-get, sudo and id that only say that they were called.
+fake_system() {
+    mkdir fake
+    cat >fake/cc <<'END'
+#!/bin/sh
+! grep -q cjson
+END
+    printf '#!/bin/sh\necho "apt-get $*" >>called\n' >fake/apt-get
+    printf '#!/bin/sh\necho "sudo $*" >>called; [ -e may-sudo ] || exit 1; [ "$1" = -n ] || "$@"\n' >fake/sudo
+    printf '#!/bin/sh\n[ -e is-root ] && echo 0 || echo 1000\n' >fake/id
+    chmod +x fake/*
+    PATH=$PWD/fake:$PATH
+}
+
+@test "packages: where nothing is missing, nothing is called" {
+    fake_system
+    CC=/bin/true run "$ROOT/tools/packages" build test
+    [ "$status" -eq 0 ]
+    [ -z "$output" ]
+    [ ! -e called ]
+}
+
+@test "packages: root, or sudo without a password, installs exactly what is missing" {
+    fake_system
+    touch is-root
+    "$ROOT/tools/packages" build
+    [ "$(cat called)" = "apt-get update -qq
+apt-get install -y -qq --no-install-recommends libcjson-dev" ]
+    rm called is-root
+    touch may-sudo
+    "$ROOT/tools/packages" build
+    grep -q '^sudo env .*apt-get install .* libcjson-dev$' called
+}
+
+@test "packages: otherwise the one line to type, and a stop" {
+    fake_system
+    run "$ROOT/tools/packages" build
+    [ "$status" -eq 1 ]
+    [ "${lines[1]}" = "    sudo apt-get install libcjson-dev" ]
+    run ! grep -q apt-get called
+}
