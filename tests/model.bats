@@ -8,13 +8,20 @@ setup() {
     MKMODEL=$BUILD/tests/mkmodel
 }
 
+# A plan for any model of mkmodel's default size, to get moe-prune as far as the model.
+keep_all() {
+    printf '#moe-plan 1\n#model\tfamily=qwen3_moe\tlayers=2\texperts=4\ttopk=2\thidden=64\tdigest=%032d\n' 0
+    printf '%s\t1\t1\t1\n' 0$'\t'{0..3} 1$'\t'{0..3}
+    printf '#end\trows=8\n'
+}
+
 # refuses BREAK PATTERN [MKMODEL ARGUMENT...]: the family is the last argument, by default qwen3. moe-inspect and
 # moe-prune say the same one line, and moe-prune leaves nothing behind.
 refuses() {
     local name=$1 pattern=$2
     shift 2
     "$MKMODEL" "break=$name" "${@:-qwen3}" broken
-    printf 'a plan that nobody reads\n' >plan.tsv
+    keep_all >plan.tsv
     fails_with "^moe-inspect: .*$pattern" moe-inspect broken
     fails_with "^moe-prune: .*$pattern" moe-prune broken plan.tsv out
     [ "$(ls -A)" = "$(printf '%s\n' broken plan.tsv)" ]
