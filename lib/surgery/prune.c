@@ -5,10 +5,8 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "surgery/card.h"
-#include "surgery/carry.h"
 #include "surgery/config_edit.h"
-#include "surgery/cut.h"
+#include "surgery/publish.h"
 #include "surgery/verify.h"
 
 #define KEY_MODEL "moe-tools.model"
@@ -120,6 +118,9 @@ int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes
 struct job {
     struct rewrite *rw;
     const struct cut *cut;
+    const struct plan *plan;
+    const struct prune_options *o;
+    struct prune_report *r;
 };
 
 static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t, struct err *e)
@@ -147,14 +148,23 @@ static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t
     return 0;
 }
 
-/* ---- the model card ---- */
+/* ---- what is said of it ---- */
 
-static void card_body(struct str *s, const struct prune_report *r, const struct plan *p,
-                      const struct prune_options *o)
+static int verify(void *ctx, const char *dir, struct err *e)
 {
+    struct job *j = ctx;
+
+    return j->o->verify ? verify_cut(j->rw->m, j->cut, dir, j->rw, &j->r->bytes_verified, e) : 0;
+}
+
+static void describe(void *ctx, struct card *card, struct str *s)
+{
+    const struct job *j = ctx;
+    const struct prune_report *r = j->r;
     char before[32], after[32];
     const char *c;
 
+    card->tag = "pruned";
     str_addf(s,
              "Each mixture-of-experts layer keeps %d of its %d routed experts. Every tensor that stays is a "
              "byte-for-byte copy: nothing was retrained, merged or requantized.\n\n",
@@ -166,10 +176,10 @@ static void card_body(struct str *s, const struct prune_report *r, const struct 
              (unsigned long long)r->bytes_before, num_bytes(r->bytes_after, after),
              (unsigned long long)r->bytes_after);
     str_adds(s, "\n- Criterion: ");
-    for (c = *p->criterion ? p->criterion : "not recorded"; *c; c++)
+    for (c = *j->plan->criterion ? j->plan->criterion : "not recorded"; *c; c++)
         str_addc(s, *c == '\t' ? ' ' : *c);
     str_addf(s, "\n- Plan: %s, made for the model with the digest %s%s\n",
-             o->plan_name ? o->plan_name : "(unnamed)", p->model.digest,
+             j->o->plan_name ? j->o->plan_name : "(unnamed)", j->plan->model.digest,
              r->crossed ? ", which is another model (--force)" : "");
     str_adds(s, "- Which experts are left: the metadata key `" CUT_KEY "` of every safetensors file\n");
     if (r->bytes_verified)
@@ -178,20 +188,6 @@ static void card_body(struct str *s, const struct prune_report *r, const struct 
     else
         str_adds(s,
                  "- Verified: names, shapes and sizes; the bytes were not read back (--verify does that)\n");
-}
-
-static int write_card(const struct model *m, const struct plan *p, const char *out, const char *dir,
-                      const struct prune_options *o, const struct prune_report *r, struct err *e)
-{
-    struct str body = {0};
-    struct card c = {.m = m, .out = out, .tag = "pruned", .command = o->command};
-    int ret;
-
-    card_body(&body, r, p, o);
-    c.body = body.p;
-    ret = str_ok(&body, e) ? -1 : card_write(&c, dir, e);
-    str_free(&body);
-    return ret;
 }
 
 /* ---- all of it ---- */
@@ -216,85 +212,40 @@ static void plan_digest(const struct plan *p, const char *record, char hash[HASH
     hash_once(text->p, text->n, hash);
 }
 
-/* Everything into the new directory, which is not yet under its name. */
-static int fill(struct job *j, const struct plan *p, const char *out, const char *dir, const char *config,
-                size_t config_n, const struct prune_options *o, struct prune_report *r, struct err *e)
+static int run(struct job *j, const char *out, struct err *e)
 {
     const struct model *m = j->rw->m;
-    struct model written;
-    char *path;
-    int ret;
-
-    if (rewrite_write(j->rw, dir, put_tensor, j, e) || carry_files(m, dir, e))
-        return -1;
-    path = path_join(dir, "config.json", e);
-    ret = path ? file_write(path, config, config_n, false, e) : -1;
-    free(path);
-    if (ret)
-        return -1;
-    if (model_open(&written, dir, o->model, e)) { /* names, shapes, index: all that loaders look at */
-        err_prefix(e, "the pruned model does not open");
-        return -1;
-    }
-    model_close(&written);
-    if (o->verify && verify_cut(m, j->cut, dir, j->rw, &r->bytes_verified, e))
-        return -1;
-    return write_card(m, p, out, dir, o, r, e);
-}
-
-static int write_out(struct job *j, const struct plan *p, const char *out, const char *config,
-                     size_t config_n, const struct prune_options *o, struct prune_report *r, struct err *e)
-{
-    struct outdir d;
-    int ret = -1;
-
-    if (outdir_open(&d, out, o->force, e))
-        return -1;
-    if (fill(j, p, out, d.tmp, config, config_n, o, r, e) == 0)
-        ret = outdir_commit(&d, e);
-    outdir_close(&d);
-    return ret;
-}
-
-static uint64_t file_bytes(const struct model *m)
-{
-    uint64_t n = 0;
-    int i;
-
-    for (i = 0; i < m->ckpt.shards; i++)
-        n += m->ckpt.shard[i].file.size;
-    return n;
-}
-
-static int run(struct job *j, const struct plan *p, const char *out, const struct prune_options *o,
-               struct prune_report *r, struct err *e)
-{
-    const struct model *m = j->rw->m;
+    const struct prune_options *o = j->o;
+    struct prune_report *r = j->r;
+    struct publish p = {.rw = j->rw,
+                        .put = put_tensor,
+                        .check = verify,
+                        .describe = describe,
+                        .ctx = j,
+                        .out = out,
+                        .command = o->command,
+                        .model = o->model,
+                        .force = o->force,
+                        .dry_run = o->dry_run};
     char *config;
-    size_t n;
     int ret;
 
+    if (config_cut(m, j->cut, &config, &p.config_n, &r->topk_after, e))
+        return -1;
+    p.config = config;
     r->experts_before = m->arch.experts;
     r->experts_after = j->cut->kept;
     r->topk_before = m->arch.topk;
-    r->bytes_before = file_bytes(m);
+    r->bytes_before = publish_source_bytes(m);
     r->bytes_after = j->rw->bytes;
     r->tensor_bytes_after = j->rw->tensor_bytes;
     r->files = j->rw->files;
     j->rw->progress = o->progress;
     j->rw->progress_ctx = o->progress_ctx;
     j->rw->total *= o->verify ? 2 : 1;
-    if (carry_check_target(m, out, e) || carry_bytes(m, &r->bytes_needed, e) ||
-        config_cut(m, j->cut, &config, &n, &r->topk_after, e))
-        return -1;
-    r->bytes_needed += r->bytes_after + n;
-    if (o->dry_run)
-        ret = disk_free(out, &r->bytes_free, e);
-    else
-        ret = carry_check_space(out, r->bytes_needed, &r->bytes_free, e) ||
-                      write_out(j, p, out, config, n, o, r, e)
-                  ? -1
-                  : 0;
+    ret = publish(&p, e);
+    r->bytes_needed = p.bytes_needed;
+    r->bytes_free = p.bytes_free;
     free(config);
     return ret;
 }
@@ -316,7 +267,7 @@ int prune_model(const struct model *m, const struct plan *p, const char *out, co
     plan_digest(p, record, hash, &text);
     if (str_ok(&text, e) || prepare(&rw, m, &c, record, digest, hash, e))
         goto done;
-    ret = run(&(struct job){&rw, &c}, p, out, o, r, e);
+    ret = run(&(struct job){&rw, &c, p, o, r}, out, e);
     rewrite_free(&rw);
 done:
     str_free(&text);

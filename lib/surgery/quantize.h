@@ -21,6 +21,7 @@ struct quantize_options {
         *include; /* NULL-terminated globs on tensor names (fnmatch); NULL: routed experts only */
     const char *const *exclude;
     const char *command;
+    const struct model_options *model; /* as the model was opened, to open the result; may be NULL */
     void (*tensor)(void *ctx, const struct quant_tensor_report *r); /* in file order; may be NULL */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
@@ -28,15 +29,25 @@ struct quantize_options {
 
 struct quantize_report {
     uint64_t bytes_before, bytes_after;
-    uint64_t tensors;  /* converted */
-    double err2, sum2; /* over all of them */
+    uint64_t bytes_needed; /* everything that is written, tokenizer and the like included */
+    uint64_t bytes_free;   /* where OUT is to be, before */
+    uint64_t tensors;      /* converted */
+    int files;             /* safetensors files written */
+    double err2, sum2;     /* over all of them; 0 towards BF16, which holds every MXFP4 value */
 };
 
 /*
  * To MXFP4: GPT-OSS gets the released layout (blocks, scales, quantization_config mxfp4), split-expert
  * families the compressed-tensors layout (weight_packed, weight_scale, format mxfp4-pack-quantized). To BF16:
- * back to the family's own layout (GPT-OSS: [E,H,2I] interleaved, in-out). Everything else is copied. NaN or
- * infinity in a weight is refused with tensor and index. OUT appears complete or not at all.
+ * back to the family's own layout (GPT-OSS: [E,H,2I] interleaved, in-out); everything MXFP4 is decoded.
+ * Everything else is copied. Shards keep their names; within one, tensors stand in the order of the reference
+ * writer (dtype, then name), so that all are aligned.
+ *
+ * Refused, by tensor: rows that are no multiple of 32; NaN or infinity, with the index (for GPT-OSS in the
+ * order of the BF16 tensor); what include names and the layout cannot express (anything but experts for
+ * GPT-OSS; vectors, routers and embeddings everywhere); routed experts of some layers only. Refused too: a
+ * model that is in that format already, include or exclude towards BF16 (ERR_USAGE). OUT appears complete or
+ * not at all.
  */
 int quantize_model(const struct model *m, enum quant_format to, const char *out,
                    const struct quantize_options *o, struct quantize_report *r, struct err *e);

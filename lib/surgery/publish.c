@@ -1,0 +1,77 @@
+#include "surgery/publish.h"
+
+#include <stdlib.h>
+
+#include "surgery/carry.h"
+
+static int write_config(const struct publish *p, const char *dir, struct err *e)
+{
+    char *path = path_join(dir, "config.json", e);
+    int r = path ? file_write(path, p->config, p->config_n, false, e) : -1;
+
+    free(path);
+    return r;
+}
+
+/* Names, shapes, index and config.json fit together: what a loader looks at. */
+static int open_result(const struct publish *p, const char *dir, struct err *e)
+{
+    struct model m;
+
+    if (model_open(&m, dir, p->model, e)) {
+        err_prefix(e, "the new model does not open");
+        return -1;
+    }
+    model_close(&m);
+    return 0;
+}
+
+static int write_card(const struct publish *p, const char *dir, struct err *e)
+{
+    struct card c = {.m = p->rw->m, .out = p->out, .command = p->command};
+    struct str body = {0};
+    int r;
+
+    p->describe(p->ctx, &c, &body);
+    c.body = body.p;
+    r = str_ok(&body, e) ? -1 : card_write(&c, dir, e);
+    str_free(&body);
+    return r;
+}
+
+static int fill(const struct publish *p, const char *dir, struct err *e)
+{
+    return rewrite_write(p->rw, dir, p->put, p->ctx, e) || carry_files(p->rw->m, dir, e) ||
+                   write_config(p, dir, e) || open_result(p, dir, e) ||
+                   (p->check && p->check(p->ctx, dir, e)) || write_card(p, dir, e)
+               ? -1
+               : 0;
+}
+
+uint64_t publish_source_bytes(const struct model *m)
+{
+    uint64_t n = 0;
+    int i;
+
+    for (i = 0; i < m->ckpt.shards; i++)
+        n += m->ckpt.shard[i].file.size;
+    return n;
+}
+
+int publish(struct publish *p, struct err *e)
+{
+    const struct model *m = p->rw->m;
+    struct outdir d;
+    int r;
+
+    if (carry_check_target(m, p->out, e) || carry_bytes(m, &p->bytes_needed, e))
+        return -1;
+    p->bytes_needed += p->rw->bytes + p->config_n;
+    if (p->dry_run)
+        return disk_free(p->out, &p->bytes_free, e);
+    if (carry_check_space(p->out, p->bytes_needed, &p->bytes_free, e) || outdir_open(&d, p->out, p->force, e))
+        return -1;
+    r = fill(p, d.tmp, e) || outdir_commit(&d, e) ? -1 : 0;
+    outdir_close(&d);
+    return r;
+}

@@ -1,0 +1,32 @@
+/*
+ * publish.h -- private to surgery: from a planned rewrite to a model directory under its name: checks,
+ * shards, index, the files that go along, config.json, a look at the result, the model card.
+ */
+#ifndef MOE_SURGERY_PUBLISH_H
+#define MOE_SURGERY_PUBLISH_H
+
+#include "surgery/card.h"
+#include "surgery/rewrite.h"
+
+struct publish {
+    struct rewrite *rw; /* rewrite_sizes() done */
+    rewrite_put *put;
+    /* Looks at the finished files in dir, before the card is written; may be NULL. */
+    int (*check)(void *ctx, const char *dir, struct err *e);
+    /* Sets the card's tag and quantized, and adds its body. */
+    void (*describe)(void *ctx, struct card *card, struct str *body);
+    void *ctx; /* of the three */
+    const char *out, *config;
+    size_t config_n;
+    const char *command;
+    const struct model_options *model; /* to open the result */
+    bool force, dry_run;               /* dry_run: sizes only */
+    uint64_t bytes_needed, bytes_free; /* results: all that is written, and free space before */
+};
+
+/* OUT appears complete or not at all. */
+int publish(struct publish *p, struct err *e);
+/* Bytes of the source's safetensors files, headers included. */
+uint64_t publish_source_bytes(const struct model *m);
+
+#endif

@@ -1,0 +1,353 @@
+#include "surgery/quant_select.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "quant/mxfp4.h"
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+static bool matches(const char *name, const char *const *globs)
+{
+    for (; globs && *globs; globs++)
+        if (fnmatch(*globs, name, 0) == 0)
+            return true;
+    return false;
+}
+
+static bool is_float(const struct tensor *t)
+{
+    return t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32;
+}
+
+static bool is_expert_weight(const struct model *m, size_t i)
+{
+    enum role r = m->role[i].role;
+
+    return (r == ROLE_EXPERT || r == ROLE_EXPERTS) && m->role[i].piece == PIECE_WEIGHT &&
+           is_float(m->ckpt.tensor[i]);
+}
+
+/* ---- to MXFP4 ---- */
+
+/* Elements of a row: the dimension that is summed over. */
+static uint64_t row_length(const struct model *m, size_t i)
+{
+    const struct tensor *t = m->ckpt.tensor[i];
+
+    return t->shape[m->layout == EXPERTS_INTERLEAVED_IO ? t->rank - 2 : t->rank - 1];
+}
+
+static int check_chosen(const struct model *m, size_t i, struct err *e)
+{
+    const struct tensor *t = m->ckpt.tensor[i];
+    const char *why = NULL;
+
+    if (m->role[i].role == ROLE_ROUTER)
+        why = "is a router, which stays as it is";
+    else if (m->layout == EXPERTS_INTERLEAVED_IO && !is_expert_weight(m, i))
+        why = "is no expert's weight, and the MXFP4 layout of this family has no other";
+    else if (ends_with(t->name, "embed_tokens.weight"))
+        why = "is an embedding, not a linear layer";
+    else if (!is_float(t) || t->rank < 2 || (!is_expert_weight(m, i) && !ends_with(t->name, ".weight")))
+        why = "is not the weight of a linear layer";
+    if (why)
+        return err_set(e, ERR_INPUT, "tensor '%s' %s: leave it out with --exclude", t->name, why);
+    if (row_length(m, i) % MXFP4_BLOCK)
+        return err_set(
+            e, ERR_INPUT,
+            "tensor '%s' has rows of %llu elements, MXFP4 needs a multiple of %d: leave it out with "
+            "--exclude",
+            t->name, (unsigned long long)row_length(m, i), MXFP4_BLOCK);
+    return 0;
+}
+
+/* Runtimes have one number format for all routed experts. */
+static int check_experts(const struct model *m, const bool *chosen, struct err *e)
+{
+    const struct tensor *in = NULL, *out = NULL;
+    size_t i;
+
+    for (i = 0; i < m->ckpt.n; i++)
+        if (is_expert_weight(m, i)) {
+            in = chosen[i] ? m->ckpt.tensor[i] : in;
+            out = chosen[i] ? out : m->ckpt.tensor[i];
+        }
+    if (in && out)
+        return err_set(e, ERR_INPUT,
+                       "'%s' would become MXFP4 but '%s' would not: convert all routed experts or none",
+                       in->name, out->name);
+    return 0;
+}
+
+static int select_mxfp4(const struct model *m, const struct quantize_options *o, bool *chosen, struct err *e)
+{
+    bool any = false;
+    size_t i;
+
+    if (m->layout == EXPERTS_MXFP4 || m->layout == EXPERTS_SPLIT_MXFP4 || m->arch.mxfp4_config ||
+        m->arch.ct_mxfp4_config)
+        return err_set(e, ERR_INPUT, "'%s' is quantized already: make it BF16 first (-t bf16)", m->dir);
+    if (m->layout == EXPERTS_FUSED)
+        return err_set(
+            e, ERR_UNKNOWN,
+            "'%s' keeps all experts of a layer in one tensor (%s): no MXFP4 layout is known for that", m->dir,
+            expert_layout_name(m->layout));
+    for (i = 0; i < m->ckpt.n; i++) {
+        const char *name = m->ckpt.tensor[i]->name;
+
+        chosen[i] =
+            (o->include ? matches(name, o->include) : is_expert_weight(m, i)) && !matches(name, o->exclude);
+        if (chosen[i] && check_chosen(m, i, e))
+            return -1;
+        any = any || chosen[i];
+    }
+    if (!any)
+        return err_set(e, ERR_INPUT, "no tensor of '%s' is left to convert: look at --include and --exclude",
+                       m->dir);
+    return check_experts(m, chosen, e);
+}
+
+/* ---- to BF16 ---- */
+
+static const char *const packed_end[] = {"_blocks", ".weight_packed"};
+static const char *const scale_end[] = {"_scales", ".weight_scale"};
+
+/* Which of the two MXFP4 layouts, or -1: not MXFP4. */
+static int packed_kind(const struct model *m, const struct tensor *t)
+{
+    int kind = m->layout == EXPERTS_MXFP4 ? 0 : 1;
+
+    return t->dtype == DT_U8 && ends_with(t->name, packed_end[kind]) ? kind : -1;
+}
+
+static bool is_scale(const struct model *m, const struct tensor *t)
+{
+    return t->dtype == DT_U8 && ends_with(t->name, scale_end[m->layout == EXPERTS_MXFP4 ? 0 : 1]);
+}
+
+static int select_bf16(const struct model *m, const struct quantize_options *o, bool *chosen, struct err *e)
+{
+    bool any = false;
+    size_t i;
+
+    if (o->include || o->exclude)
+        return err_set(e, ERR_USAGE,
+                       "--include and --exclude go with -t mxfp4: everything MXFP4 becomes BF16");
+    for (i = 0; i < m->ckpt.n; i++) {
+        chosen[i] = packed_kind(m, m->ckpt.tensor[i]) >= 0;
+        any = any || chosen[i];
+    }
+    return any ? 0 : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert", m->dir);
+}
+
+bool *quant_select(const struct model *m, enum quant_format to, const struct quantize_options *o,
+                   struct err *e)
+{
+    bool *chosen = mem_new(m->ckpt.n, sizeof *chosen, e);
+
+    if (!chosen)
+        return NULL;
+    if (to == QF_MXFP4 ? select_mxfp4(m, o, chosen, e) : select_bf16(m, o, chosen, e)) {
+        free(chosen);
+        return NULL;
+    }
+    return chosen;
+}
+
+/* ---- new names and shapes ---- */
+
+/* BF16 [.., a, b] becomes blocks and scales: [E, out, in/32, 16] and [E, out, in/32] in the GPT-OSS layout,
+ * [out, in/2] and [out, in/32] in that of compressed-tensors. */
+static int plan_encode(struct rewrite *rw, size_t i, struct err *e)
+{
+    const struct tensor *from = rw->m->ckpt.tensor[i];
+    bool oss = rw->m->layout == EXPERTS_INTERLEAVED_IO;
+    int base = (int)strlen(from->name) - (oss ? 0 : (int)strlen(".weight")), r = from->rank;
+    uint64_t in = from->shape[oss ? r - 2 : r - 1], out = from->shape[oss ? r - 1 : r - 2];
+    struct out_tensor *t = rewrite_add(rw, i, e), *s;
+
+    if (!t)
+        return -1;
+    t->op = oss ? QOP_ENCODE_IO : QOP_ENCODE;
+    t->t.dtype = DT_U8;
+    t->t.name = rewrite_name(rw, mem_printf(e, "%.*s%s", base, from->name, packed_end[!oss]), e);
+    if (!t->t.name)
+        return -1;
+    t->t.shape[r - 2] = out;
+    if (oss) {
+        t->t.shape[r - 1] = in / MXFP4_BLOCK;
+        t->t.shape[r] = MXFP4_BYTES;
+        t->t.rank = r + 1;
+    } else {
+        t->t.shape[r - 1] = in / 2;
+    }
+    s = rewrite_add(rw, i, e);
+    if (!s)
+        return -1;
+    s->op = QOP_SCALES;
+    s->t.dtype = DT_U8;
+    s->t.name = rewrite_name(rw, mem_printf(e, "%.*s%s", base, from->name, scale_end[!oss]), e);
+    s->t.shape[r - 2] = out;
+    s->t.shape[r - 1] = in / MXFP4_BLOCK;
+    return s->t.name ? 0 : -1;
+}
+
+static int plan_decode(struct rewrite *rw, size_t i, struct err *e)
+{
+    const struct tensor *from = rw->m->ckpt.tensor[i];
+    int kind = packed_kind(rw->m, from), r = from->rank;
+    int base = (int)(strlen(from->name) - strlen(packed_end[kind]));
+    char *scale = mem_printf(e, "%.*s%s", base, from->name, scale_end[kind]);
+    struct out_tensor *t = rewrite_add(rw, i, e);
+
+    if (!scale || !t) {
+        free(scale);
+        return -1;
+    }
+    t->also = checkpoint_find(&rw->m->ckpt, scale);
+    if (!t->also || t->also->size != from->size / MXFP4_BYTES) {
+        err_set(e, ERR_INPUT, "'%s': tensor '%s' has no '%s' of the right size", rw->m->dir, from->name,
+                scale);
+        free(scale);
+        return -1;
+    }
+    free(scale);
+    t->op = kind == 0 ? QOP_DECODE_IO : QOP_DECODE;
+    t->t.dtype = DT_BF16;
+    t->t.name = rewrite_name(rw, mem_printf(e, "%.*s%s", base, from->name, kind == 0 ? "" : ".weight"), e);
+    if (kind == 0) { /* [E, out, in/32, 16] -> [E, in, out] */
+        t->t.rank = r - 1;
+        t->t.shape[r - 2] = from->shape[r - 3];
+        t->t.shape[r - 3] = from->shape[r - 2] * MXFP4_BLOCK;
+    } else {
+        t->t.shape[r - 1] *= 2;
+    }
+    return t->t.name ? 0 : -1;
+}
+
+static int by_reference_order(const void *a, const void *b)
+{
+    const struct tensor *x = &((const struct out_tensor *)a)->t, *y = &((const struct out_tensor *)b)->t;
+
+    return x->dtype != y->dtype ? (x->dtype < y->dtype ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+int quant_plan(struct rewrite *rw, const bool *chosen, enum quant_format to, struct err *e)
+{
+    const struct model *m = rw->m;
+    size_t i;
+    int k, r = 0;
+
+    for (i = 0; i < m->ckpt.n && !r; i++) {
+        if (chosen[i])
+            r = to == QF_MXFP4 ? plan_encode(rw, i, e) : plan_decode(rw, i, e);
+        else if (to == QF_MXFP4 || !is_scale(m, m->ckpt.tensor[i]))
+            r = rewrite_add(rw, i, e) ? 0 : -1;
+    }
+    for (k = 0; k < m->ckpt.shards && !r; k++)
+        if (rw->shard[k].n)
+            qsort(rw->shard[k].out, rw->shard[k].n, sizeof *rw->shard[k].out, by_reference_order);
+    return r;
+}
+
+/* ---- config.json ---- */
+
+static const char oss_config[] = "{\n"
+                                 "    \"modules_to_not_convert\": [\n"
+                                 "      \"model.layers.*.self_attn\",\n"
+                                 "      \"model.layers.*.mlp.router\",\n"
+                                 "      \"model.embed_tokens\",\n"
+                                 "      \"lm_head\"\n"
+                                 "    ],\n"
+                                 "    \"quant_method\": \"mxfp4\"\n"
+                                 "  }";
+
+/* One group of weight-only MXFP4 for all linear layers, and the names of those that are not converted. Every
+ * name is written out: runtimes that fuse q, k and v look for each of the three. */
+static void ct_config(struct str *s, const struct model *m, const bool *chosen)
+{
+    bool head = false;
+    size_t i;
+
+    str_adds(s, "{\n"
+                "    \"config_groups\": {\n"
+                "      \"group_0\": {\n"
+                "        \"format\": \"mxfp4-pack-quantized\",\n"
+                "        \"input_activations\": null,\n"
+                "        \"output_activations\": null,\n"
+                "        \"targets\": [\n"
+                "          \"Linear\"\n"
+                "        ],\n"
+                "        \"weights\": {\n"
+                "          \"dynamic\": false,\n"
+                "          \"group_size\": 32,\n"
+                "          \"num_bits\": 4,\n"
+                "          \"scale_dtype\": \"torch.uint8\",\n"
+                "          \"strategy\": \"group\",\n"
+                "          \"symmetric\": true,\n"
+                "          \"type\": \"float\"\n"
+                "        }\n"
+                "      }\n"
+                "    },\n"
+                "    \"format\": \"mxfp4-pack-quantized\",\n"
+                "    \"ignore\": [");
+    for (i = 0; i < m->ckpt.n; i++) {
+        const struct tensor *t = m->ckpt.tensor[i];
+        size_t n = strlen(t->name);
+
+        head = head || strcmp(t->name, "lm_head.weight") == 0;
+        if (chosen[i] || t->rank != 2 || !ends_with(t->name, ".weight") ||
+            ends_with(t->name, "embed_tokens.weight"))
+            continue;
+        str_adds(s, "\n      \"");
+        str_add_json(s, t->name, n - strlen(".weight"));
+        str_adds(s, "\",");
+    }
+    if (!head) /* tied to the embedding, but a module of the runtime all the same */
+        str_adds(s, "\n      \"lm_head\",");
+    if (s->n && s->p[s->n - 1] == ',')
+        s->p[--s->n] = 0;
+    str_adds(s, "\n    ],\n"
+                "    \"quant_method\": \"compressed-tensors\",\n"
+                "    \"quantization_status\": \"compressed\"\n"
+                "  }");
+}
+
+int quant_config(const struct model *m, const bool *chosen, enum quant_format to, char **text, size_t *n,
+                 struct err *e)
+{
+    static const char *const path[] = {"quantization_config", NULL};
+    char *what = path_join(m->dir, "config.json", e);
+    struct str s = {0};
+    int r = -1;
+
+    *n = m->config_n;
+    *text = what ? mem_strndup(m->config_text, m->config_n, e) : NULL;
+    if (!*text)
+        goto done;
+    if (to == QF_BF16) {
+        r = json_remove(text, n, what, path, e);
+    } else {
+        if (m->layout == EXPERTS_INTERLEAVED_IO)
+            str_adds(&s, oss_config);
+        else
+            ct_config(&s, m, chosen);
+        r = str_ok(&s, e) ? -1 : json_set(text, n, what, path, s.p, e);
+    }
+done:
+    if (r < 0) {
+        free(*text);
+        *text = NULL;
+    }
+    str_free(&s);
+    free(what);
+    return r < 0 ? -1 : 0;
+}
