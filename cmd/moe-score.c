@@ -161,6 +161,23 @@ static char *next_part(char **p)
     return part;
 }
 
+/* Cuts "CATEGORY=WEIGHT" after the category and returns the weight. */
+static double cut_weight(char *part)
+{
+    char *eq = strrchr(part, '=');
+    struct err e = {0};
+    double w = 0;
+
+    if (eq && eq > part) {
+        *eq = 0;
+        if (num_double(eq + 1, "--weights", 0, DBL_MAX, &w, &e))
+            usage_error("%s", e.msg);
+    } else {
+        usage_error("--weights: '%s' is not CATEGORY=WEIGHT", part);
+    }
+    return w;
+}
+
 /* --weights: text is cut up and must live as long as o. */
 static void read_weights(struct score_options *o, char *text)
 {
@@ -172,14 +189,8 @@ static void read_weights(struct score_options *o, char *text)
 
     o->default_weight = 0;
     while ((part = next_part(&text))) {
-        char *eq = strrchr(part, '=');
-        double value;
+        double value = cut_weight(part);
 
-        if (!eq || eq == part)
-            usage_error("--weights: '%s' is not CATEGORY=WEIGHT", part);
-        *eq = 0;
-        if (num_double(eq + 1, "--weights", 0, DBL_MAX, &value, &e))
-            usage_error("%s", e.msg);
         for (i = 0; i < o->weights; i++)
             if (strcmp(w[i].category, part) == 0)
                 usage_error("--weights: category '%s' stands twice", part);

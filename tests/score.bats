@@ -67,7 +67,7 @@ END
     fails_with "'b.tsv' exists already" moe-score -q -o b.tsv -k 1 "$GOOD"
     cmp a.tsv b.tsv
     moe-score -q -f -o b.tsv -k 1 "$GOOD"
-    ! cmp -s a.tsv b.tsv
+    run ! cmp -s a.tsv b.tsv
 }
 
 @test "ratios are decimals, and -k says the same" {

@@ -47,12 +47,12 @@ struct stats {
     struct expert_stats *cell; /* [n_layers][categories][2 halves][experts] */
 };
 
-/* Zeroed cells; copies everything. */
+/* Zeroed cells; copies everything. run is "" or tab-separated key=value fields; layers ascend, categories are
+ * sorted by byte value, none empty or twice (refused otherwise). */
 int stats_new(struct stats *s, const struct model_id *id, const char *run, const int *layer, int n_layers,
               char *const *category, int categories, struct err *e);
 struct expert_stats *stats_cell(const struct stats *s, int layer_index, int category,
                                 int half); /* [experts] */
-int stats_add_part(struct stats *s, const struct stats_part *p, struct err *e);
 void stats_free(struct stats *s);
 
 /* One routed token: adds to a cell. */
@@ -71,13 +71,17 @@ static inline void stats_add(struct expert_stats *c, double g, double f, double 
         c->max = max;
 }
 
-/* path "-": standard output / input. Same statistics, same bytes. */
+/* Keeps part ordered by digest and shard; refused: a part twice, one digest with two shard counts. */
+int stats_add_part(struct stats *s, const struct stats_part *p, struct err *e);
+/* path "-": standard output / input. Same statistics, same bytes. Refused: a sum that is negative, infinite
+ * or NaN, since no reader would take it. */
 int stats_write(const struct stats *s, const char *path, bool force, struct err *e);
 /* Refused with file and line: not a statistics file, another version, no #end (truncated), wrong row
  * count or digest, rows out of order, missing or twice, values that are no numbers, negative or NaN. A
  * 75 MB file reads in under half a second. */
 int stats_read(struct stats *s, const char *path, struct err *e);
-/* Adds b to a; refused: another model, another #run, a part twice, one digest with two shard counts. */
+/* Adds b to a (categories that only b has are carried over); refused, leaving a as it was: another model,
+ * another #run, other layers, a part twice, one digest with two shard counts. */
 int stats_merge(struct stats *a, const struct stats *b, struct err *e);
 /* Same family, sizes and digest? If not, the message says what differs ("plan.tsv was made from another
  * model: digest X, this one has Y"). what_a and what_b name the two. */

@@ -185,7 +185,7 @@ static int wrong_row(struct reader *r, const struct stats *s, uint64_t i)
     size_t experts = (size_t)s->model.experts, shown = 0;
     int tabs = 0;
 
-    while (r->p[shown] != '\n' && shown < 200 && (tabs += r->p[shown] == '\t') < 4)
+    while (shown < 200 && r->p[shown] != '\n' && (tabs += r->p[shown] == '\t') < 4)
         shown++;
     return err_set(
         r->e, ERR_INPUT,
