@@ -1,0 +1,138 @@
+/*
+ * simd.h -- 16 floats at a time, for the hot loops of the CPU backend.
+ *
+ * v16 is the compilers' generic vector: one register with AVX-512, two with AVX2, four with SSE or NEON.
+ * HOT compiles a function for several instruction sets and chooses when the program starts; the helpers
+ * here are always inlined into such functions. The order of every sum is fixed by the code (16 lanes,
+ * then v16_sum), so a result depends on the machine only through fused multiply-adds.
+ */
+#ifndef MOE_ENGINE_SIMD_H
+#define MOE_ENGINE_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* The clones are reached through a resolver that runs before a sanitizer is ready. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&             \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define HOT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define HOT
+#endif
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* Nothing of this type crosses a real call, so its calling convention does not matter. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+enum { LANES = 16 };
+typedef float v16 __attribute__((vector_size(64)));
+typedef int32_t v16i __attribute__((vector_size(64)));
+typedef float v16_mem __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint16_t v16h_mem __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint32_t v16u __attribute__((vector_size(64)));
+
+INLINE v16 v16_load(const float *p)
+{
+    return *(const v16_mem *)p;
+}
+
+INLINE void v16_store(float *p, v16 v)
+{
+    *(v16_mem *)p = v;
+}
+
+INLINE v16 v16_all(float f)
+{
+    return (v16){0} + f;
+}
+
+/* m is the result of a comparison: all bits or none in each lane. */
+INLINE v16 v16_select(v16i m, v16 yes, v16 no)
+{
+    return (v16)((m & (v16i)yes) | (~m & (v16i)no));
+}
+
+/* As x86 does it: a NaN in b is kept, one in a is not. */
+INLINE v16 v16_max(v16 a, v16 b)
+{
+    return v16_select(a > b, a, b);
+}
+
+INLINE v16 v16_min(v16 a, v16 b)
+{
+    return v16_select(a < b, a, b);
+}
+
+INLINE v16 v16_abs(v16 a)
+{
+    return (v16)((v16i)a & 0x7fffffff);
+}
+
+/* Pairwise, in one order. */
+INLINE float v16_sum(v16 v)
+{
+    float a[LANES];
+    int w, i;
+
+    v16_store(a, v);
+    for (w = LANES / 2; w > 0; w /= 2)
+        for (i = 0; i < w; i++)
+            a[i] += a[i + w];
+    return a[0];
+}
+
+INLINE float v16_highest(v16 v)
+{
+    float a[LANES];
+    int w, i;
+
+    v16_store(a, v);
+    for (w = LANES / 2; w > 0; w /= 2)
+        for (i = 0; i < w; i++)
+            a[i] = a[i + w] > a[i] ? a[i + w] : a[i];
+    return a[0];
+}
+
+/* bf16, round to nearest even. Infinities stay; a NaN may become another NaN. */
+INLINE void v16_store_bf16(uint16_t *p, v16 v)
+{
+    v16u b = (v16u)v, r = (b + 0x7fff + (b >> 16 & 1)) >> 16;
+    v16u nan = (v16u)(v != v);
+
+    *(v16h_mem *)p = __builtin_convertvector((r & ~nan) | (nan & 0x7fc0), v16h_mem);
+}
+
+INLINE v16 v16_load_bf16(const uint16_t *p)
+{
+    return (v16)(__builtin_convertvector(*(const v16h_mem *)p, v16u) << 16);
+}
+
+/*
+ * e^x within about 1 ulp for -87.3 <= x <= 88; 0 below (so -infinity gives 0), e^88 above; NaN stays.
+ * x = n ln 2 + r with |r| <= ln 2 / 2; the polynomial is that of Cephes' expf (Moshier).
+ */
+INLINE v16 v16_exp(v16 x)
+{
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer, which then stands in the low bits */
+    v16i tiny = x < -87.3f;
+    v16 t, n, r, p;
+
+    x = v16_select(x > 88.0f, v16_all(88.0f), x);
+    x = v16_select(tiny, v16_all(-87.3f), x);
+    t = x * 1.44269504088896341f + magic;
+    n = t - magic;
+    r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    p = v16_all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    p = (v16)((v16i)p + (v16i)((v16u)t << 23)); /* times 2^n: magic's own low bits are zero */
+    return v16_select(tiny, v16_all(0), p);
+}
+
+#endif
