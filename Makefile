@@ -12,7 +12,7 @@ CC      ?= cc
 # Code for any machine of this architecture; hot loops are compiled for several instruction sets and
 # chosen at run time, so nothing is gained by -march=native except in them.
 CFLAGS  ?= -O2 -g
-WARN     = -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wno-format-nonliteral
+WARN     = -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-psabi
 SAN     ?=
 VERSION  = $(shell cat VERSION)
 

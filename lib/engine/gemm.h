@@ -9,9 +9,9 @@
 #ifndef MOE_ENGINE_GEMM_H
 #define MOE_ENGINE_GEMM_H
 
-#include "engine/engine.h"
+#include "engine/ops.h"
 
-enum { GEMM_ROWS = 64 };
+enum { GEMM_ROWS = TILE_ROWS };
 
 struct gemm;
 struct gemm_shape; /* [GEMM_ROWS][k] x [k][n] */

@@ -9,9 +9,18 @@
 #ifndef MOE_ENGINE_SIMD_H
 #define MOE_ENGINE_SIMD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+/* Include this last: from here on, multiply-adds may be fused (nothing else about the arithmetic is
+ * loosened), and gcc vectorises fully. */
+#if defined(__clang__)
+#pragma clang fp contract(fast)
+#elif defined(__GNUC__) && defined(__OPTIMIZE__)
+#pragma GCC optimize("O3", "fp-contract=fast")
+#endif
 
 /* The clones are reached through a resolver that runs before a sanitizer is ready. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&             \
@@ -21,9 +30,6 @@
 #define HOT
 #endif
 #define INLINE static inline __attribute__((always_inline, unused))
-
-/* Nothing of this type crosses a real call, so its calling convention does not matter. */
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 enum { LANES = 16 };
 typedef float v16 __attribute__((vector_size(64)));
@@ -133,6 +139,58 @@ INLINE v16 v16_exp(v16 x)
     p = p * (r * r) + r + 1.0f;
     p = (v16)((v16i)p + (v16i)((v16u)t << 23)); /* times 2^n: magic's own low bits are zero */
     return v16_select(tiny, v16_all(0), p);
+}
+
+/* The first n < LANES lanes; the others are zero, or not stored. */
+INLINE v16 v16_load_part(const float *p, int n)
+{
+    float a[LANES] = {0};
+
+    memcpy(a, p, (size_t)n * sizeof *p);
+    return v16_load(a);
+}
+
+INLINE void v16_store_part(float *p, v16 v, int n)
+{
+    float a[LANES];
+
+    v16_store(a, v);
+    memcpy(p, a, (size_t)n * sizeof *p);
+}
+
+/* n <= LANES elements, f32 or bf16, from element i of p on. */
+INLINE v16 elem_load(const void *p, size_t i, int n, bool bf16)
+{
+    uint16_t h[LANES] = {0};
+
+    if (!bf16)
+        return n == LANES ? v16_load((const float *)p + i) : v16_load_part((const float *)p + i, n);
+    if (n == LANES)
+        return v16_load_bf16((const uint16_t *)p + i);
+    memcpy(h, (const uint16_t *)p + i, (size_t)n * sizeof *h);
+    return v16_load_bf16(h);
+}
+
+INLINE void elem_store(void *p, size_t i, v16 v, int n, bool bf16)
+{
+    uint16_t h[LANES];
+
+    if (!bf16 && n == LANES) {
+        v16_store((float *)p + i, v);
+    } else if (!bf16) {
+        v16_store_part((float *)p + i, v, n);
+    } else if (n == LANES) {
+        v16_store_bf16((uint16_t *)p + i, v);
+    } else {
+        v16_store_bf16(h, v);
+        memcpy((uint16_t *)p + i, h, (size_t)n * sizeof *h);
+    }
+}
+
+/* How many lanes of a row of n are left at i. */
+INLINE int lanes_at(int i, int n)
+{
+    return n - i < LANES ? n - i : LANES;
 }
 
 #endif

@@ -1,0 +1,134 @@
+/* The CPU backend: opening, memory, and the table of operations. */
+#include "engine/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_THREADS = 1024 };
+
+int cpu_room(void *buf_ptr, size_t *have, size_t bytes, struct err *e)
+{
+    void *old, *p;
+
+    if (bytes <= *have)
+        return 0;
+    memcpy(&old, buf_ptr, sizeof old);
+    free(old);
+    *have = 0;
+    p = mem_new_aligned(bytes, 1, e);
+    memcpy(buf_ptr, &p, sizeof p);
+    if (!p)
+        return -1;
+    *have = bytes;
+    return 0;
+}
+
+int cpu_scratch(struct cpu *c, size_t bytes, struct err *e)
+{
+    int i;
+
+    if (bytes <= c->scratch_bytes)
+        return 0;
+    c->scratch_bytes = 0;
+    for (i = 0; i < c->dev.threads; i++) {
+        size_t none = 0;
+
+        if (cpu_room(&c->scratch[i], &none, bytes, e))
+            return -1;
+    }
+    c->scratch_bytes = bytes;
+    return 0;
+}
+
+static void *buf_new(struct device *d, size_t bytes, struct err *e)
+{
+    void *p;
+
+    (void)d;
+    p = mem_new_aligned(bytes, 1, e);
+    if (p)
+        memset(p, 0, bytes);
+    return p;
+}
+
+static void buf_free(struct device *d, void *p)
+{
+    (void)d;
+    free(p);
+}
+
+static void copy(struct device *d, void *dst, const void *src, size_t n)
+{
+    (void)d;
+    memcpy(dst, src, n);
+}
+
+static int check(struct device *d, struct err *e)
+{
+    if (atomic_load(&cpu_of(d)->failed))
+        return err_set(e, ERR_DEVICE, "%s: a matrix product failed", d->library);
+    return 0;
+}
+
+static void cpu_close(struct device *d)
+{
+    struct cpu *c = cpu_of(d);
+    int i;
+
+    for (i = 0; c->scratch && i < d->threads; i++)
+        free(c->scratch[i]);
+    free(c->scratch);
+    free(c->keys);
+    free(c->lists);
+    pool_close(c->pool);
+    gemm_close(c->gemm);
+    free(c);
+}
+
+static const struct ops cpu_ops = {.close = cpu_close,
+                                   .buf_new = buf_new,
+                                   .buf_free = buf_free,
+                                   .to_device = copy,
+                                   .to_host = copy,
+                                   .pack = cpu_pack,
+                                   .matrix_free = cpu_matrix_free,
+                                   .norm = cpu_norm,
+                                   .linear = cpu_linear,
+                                   .linear_add = cpu_linear_add,
+                                   .qk = cpu_qk,
+                                   .attention = cpu_attention,
+                                   .route = cpu_route,
+                                   .experts = cpu_experts,
+                                   .combine = cpu_combine,
+                                   .head = cpu_head,
+                                   .check = check};
+
+int cpu_open(struct device **out, const struct engine_options *o, struct err *e)
+{
+    struct cpu *c = mem_new(1, sizeof *c, e);
+
+    *out = NULL;
+    if (!c)
+        return -1;
+    if (o->threads < 0 || o->threads > MAX_THREADS) {
+        free(c);
+        return err_set(e, ERR_USAGE, "%d threads: between 0 (all) and %d are possible", o->threads,
+                       MAX_THREADS);
+    }
+    c->dev.ops = &cpu_ops;
+    c->dev.kind = "cpu";
+    if (pool_open(&c->pool, o->threads, gemm_thread_start, e))
+        goto fail;
+    c->dev.threads = pool_threads(c->pool);
+    c->scratch = mem_new((size_t)c->dev.threads, sizeof *c->scratch, e);
+    if (!c->scratch || gemm_open(&c->gemm, o->precision, c->dev.threads, e))
+        goto fail;
+    c->dev.library = gemm_library(c->gemm);
+    c->dev.bf16 = gemm_is_bf16(c->gemm);
+    c->dev.elem_bytes = c->dev.bf16 ? 2 : 4;
+    *out = &c->dev;
+    return 0;
+fail:
+    cpu_close(&c->dev);
+    return -1;
+}

@@ -1,0 +1,86 @@
+/*
+ * cpu.h -- private to the CPU backend: the device, packed matrices, and running tasks in the pool.
+ *
+ * A task runs whole row tiles of GEMM_ROWS rows through whole panels of a matrix, so what it computes
+ * depends on its number only.
+ */
+#ifndef MOE_ENGINE_CPU_H
+#define MOE_ENGINE_CPU_H
+
+#include <stdatomic.h>
+
+#include "base/mem.h"
+#include "base/thread.h"
+#include "engine/gemm.h"
+#include "engine/ops.h"
+
+enum { HEAD_COLUMNS = 128 }; /* panel width of a head matrix */
+
+struct cpu {
+    struct device dev;
+    struct pool *pool;
+    struct gemm *gemm;
+    void **scratch; /* [threads] */
+    size_t scratch_bytes;
+    float *keys; /* K and V of a chunk as attention wants them */
+    size_t keys_bytes;
+    int32_t *lists; /* the tokens of each expert */
+    size_t lists_bytes;
+    atomic_int failed; /* the library reported an error */
+};
+
+/* W [out][in] in panels of `width` rows (the last one may have fewer), each packed by itself: one panel
+ * stays in the cache while row tiles pass through it. paired: a panel holds width/2 rows of gate, then
+ * the same rows of up. */
+struct matrix {
+    int out, in, width, panels;
+    bool paired;
+    struct gemm_shape *full, *last;
+    size_t panel_bytes; /* distance between panels */
+    uint8_t *packed;
+};
+
+static inline struct cpu *cpu_of(struct device *d)
+{
+    return (struct cpu *)d;
+}
+
+static inline int panel_width(const struct matrix *m, int p)
+{
+    return p < m->panels - 1 ? m->width : m->out - p * m->width;
+}
+
+/* y [GEMM_ROWS][panel_width] = x [GEMM_ROWS][in] times panel p. */
+static inline void panel_run(struct cpu *c, const struct matrix *m, int p, int worker, const void *x,
+                             float *y)
+{
+    if (gemm_run(p < m->panels - 1 ? m->full : m->last, worker, x, m->packed + (size_t)p * m->panel_bytes, y))
+        atomic_store(&c->failed, 1);
+}
+
+/* Every worker has `bytes` of scratch after this. */
+int cpu_scratch(struct cpu *c, size_t bytes, struct err *e);
+/* Grows a buffer that keeps nothing. */
+int cpu_room(void *buf_ptr, size_t *have, size_t bytes, struct err *e);
+
+static inline size_t round_up(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+int cpu_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e);
+void cpu_matrix_free(struct device *d, struct matrix *m);
+void cpu_norm(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x);
+void cpu_linear(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                float *y);
+void cpu_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                    void *h);
+void cpu_qk(struct device *d, const struct attention_args *a);
+int cpu_attention(struct device *d, const struct attention_args *a, struct err *e);
+void cpu_route(struct device *d, const struct route_args *a);
+int cpu_experts(struct device *d, const struct experts_args *a, struct err *e);
+int64_t cpu_combine(struct device *d, const float *y, const float *gate, int64_t n, int topk, int width,
+                    void *h);
+int cpu_head(struct device *d, const struct head_args *a, struct err *e);
+
+#endif

@@ -1,0 +1,254 @@
+/*
+ * Attention that streams over keys: a task is one head and BLOCK queries, which go through the keys in
+ * blocks, keeping per query the largest score so far, the sum of exponentials and the weighted sum of values
+ * (Milakov & Gimelshein 2018; Dao et al. 2022). Nothing of size tokens x tokens exists. A task depends on its
+ * document only, so the threads change nothing.
+ */
+#include "engine/cpu.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "engine/simd.h"
+
+enum { BLOCK = 64, QROWS = 4, WIDE = 4 };
+
+struct attention {
+    struct cpu *c;
+    const struct attention_args *a;
+    int dim;           /* head_dim rounded up to LANES */
+    int32_t *doc_of;   /* [blocks] */
+    int64_t *block_at; /* [docs + 1] first block of each document */
+    float *keys;       /* [blocks][kv_heads] of K^T [dim][BLOCK], then V [BLOCK][dim] */
+};
+
+/* Keys and values of one block and head. */
+static inline size_t block_floats(const struct attention *s)
+{
+    return 2 * (size_t)s->dim * BLOCK;
+}
+
+static inline size_t qkv_width(const struct attention_args *a)
+{
+    return (size_t)(a->heads + 2 * a->kv_heads) * (size_t)a->head_dim;
+}
+
+/* Copies a block's keys (turned over) and values together; past the document's end they are zero. */
+static void gather_task(void *ctx, long task, int worker)
+{
+    const struct attention *s = ctx;
+    const struct attention_args *a = s->a;
+    int doc = s->doc_of[task], hd = a->head_dim, g, i, d;
+    int64_t from = (task - s->block_at[doc]) * BLOCK, len = a->docs.first[doc + 1] - a->docs.first[doc];
+    int n = len - from < BLOCK ? (int)(len - from) : BLOCK;
+    size_t width = qkv_width(a), one = block_floats(s);
+
+    (void)worker;
+    for (g = 0; g < a->kv_heads; g++) {
+        float *kt = s->keys + ((size_t)task * (size_t)a->kv_heads + (size_t)g) * one, *v = kt + one / 2;
+        const float *row = a->qkv + (size_t)(a->docs.first[doc] + from) * width;
+
+        memset(kt, 0, one * sizeof *kt);
+        row += (size_t)(a->heads + g) * (size_t)hd;
+        for (i = 0; i < n; i++, row += width) {
+            for (d = 0; d < hd; d++)
+                kt[d * BLOCK + i] = row[d];
+            memcpy(v + (size_t)i * (size_t)s->dim, row + (size_t)a->kv_heads * (size_t)hd,
+                   (size_t)hd * sizeof *v);
+        }
+    }
+}
+
+/* c [QROWS][16 * w] += a [QROWS][k] b [k][16 * w]; the sums stay in registers. */
+INLINE void outer(const float *a, int lda, const float *b, int ldb, int k, float *c, int ldc, const int w)
+{
+    v16 s[QROWS][WIDE];
+    int i, j, p;
+
+    for (i = 0; i < QROWS; i++)
+        for (j = 0; j < w; j++)
+            s[i][j] = v16_load(c + i * ldc + j * LANES);
+    for (p = 0; p < k; p++) {
+        v16 col[WIDE];
+
+        for (j = 0; j < w; j++)
+            col[j] = v16_load(b + p * ldb + j * LANES);
+        for (i = 0; i < QROWS; i++)
+            for (j = 0; j < w; j++)
+                s[i][j] += a[i * lda + p] * col[j];
+    }
+    for (i = 0; i < QROWS; i++)
+        for (j = 0; j < w; j++)
+            v16_store(c + i * ldc + j * LANES, s[i][j]);
+}
+
+/* c [rows][n] += a [rows][k] b [k][n]; rows a multiple of QROWS, n of LANES. */
+INLINE void multiply(const float *a, const float *b, int rows, int k, int n, float *c)
+{
+    int i, j;
+
+    for (i = 0; i < rows; i += QROWS) {
+        for (j = 0; j + WIDE * LANES <= n; j += WIDE * LANES)
+            outer(a + i * k, k, b + j, n, k, c + i * n + j, n, WIDE);
+        for (; j < n; j += LANES)
+            outer(a + i * k, k, b + j, n, k, c + i * n + j, n, 1);
+    }
+}
+
+struct state {
+    float *q, *scores, *out; /* [BLOCK][dim], [BLOCK][BLOCK], [BLOCK][dim] */
+    float *top, *sum;        /* [BLOCK] */
+};
+
+/* Scores of one query against keys at .. at+BLOCK-1 become exponentials; what was summed before is scaled to
+ * the new maximum. lo .. hi are the keys that the query sees. */
+INLINE void softmax_row(struct state *s, int i, int64_t at, int64_t lo, int64_t hi, int dim)
+{
+    float *p = s->scores + i * BLOCK, *out = s->out + i * dim, top, shrink;
+    v16 m = v16_all(-INFINITY), sum = v16_all(0);
+    int j;
+
+    if (lo > at || hi < at + BLOCK - 1)
+        for (j = 0; j < BLOCK; j++)
+            if (at + j < lo || at + j > hi)
+                p[j] = -INFINITY;
+    for (j = 0; j < BLOCK; j += LANES)
+        m = v16_max(m, v16_load(p + j));
+    top = v16_highest(m);
+    top = top > s->top[i] ? top : s->top[i];
+    if (top == -INFINITY) { /* nothing seen yet, no sink */
+        memset(p, 0, BLOCK * sizeof *p);
+        return;
+    }
+    shrink = expf(s->top[i] - top);
+    for (j = 0; j < BLOCK; j += LANES) {
+        v16 v = v16_exp(v16_load(p + j) - top);
+
+        sum += v;
+        v16_store(p + j, v);
+    }
+    s->sum[i] = s->sum[i] * shrink + v16_sum(sum);
+    s->top[i] = top;
+    if (shrink != 1)
+        for (j = 0; j < dim; j += LANES)
+            v16_store(out + j, v16_load(out + j) * shrink);
+}
+
+/* Scaled queries, and what the sink contributes: one more key with this score and no value. */
+HOT static void start(const struct attention *t, struct state *s, const float *q, int n, const float *sink)
+{
+    size_t width = qkv_width(t->a);
+    int i, d;
+
+    for (i = 0; i < n; i++)
+        for (d = 0; d < t->a->head_dim; d++)
+            s->q[i * t->dim + d] = q[(size_t)i * width + (size_t)d] * t->a->scale;
+    for (i = 0; i < BLOCK; i++) {
+        s->top[i] = sink ? *sink : -INFINITY;
+        s->sum[i] = sink ? 1 : 0;
+    }
+}
+
+HOT static void queries(const struct attention *t, struct state *s, const float *keys, size_t step,
+                        int64_t from, int n, int window)
+{
+    int rows = (n + QROWS - 1) / QROWS * QROWS, dim = t->dim, i;
+    int64_t first = window && from - window + 1 > 0 ? (from - window + 1) / BLOCK : 0, b;
+
+    for (b = first; b <= (from + n - 1) / BLOCK; b++) {
+        const float *kt = keys + (size_t)b * step;
+
+        memset(s->scores, 0, (size_t)rows * BLOCK * sizeof *s->scores);
+        multiply(s->q, kt, rows, dim, BLOCK, s->scores);
+        for (i = 0; i < rows; i++) {
+            int64_t at = from + i;
+
+            softmax_row(s, i, b * BLOCK, window ? at - window + 1 : 0, at, dim);
+        }
+        multiply(s->scores, kt + dim * BLOCK, rows, BLOCK, dim, s->out);
+    }
+}
+
+/* Rows of s->out over their sums, to the output's elements. */
+INLINE void finish(const struct attention *t, const struct state *s, int head, int64_t row, int n, bool bf16)
+{
+    const struct attention_args *a = t->a;
+    int i, d;
+
+    for (i = 0; i < n; i++) {
+        size_t at = ((size_t)(row + i) * (size_t)a->heads + (size_t)head) * (size_t)a->head_dim;
+        float inv = 1 / s->sum[i];
+
+        for (d = 0; d < a->head_dim; d += LANES)
+            elem_store(a->out, at + (size_t)d, v16_load(s->out + i * t->dim + d) * inv,
+                       lanes_at(d, a->head_dim), bf16);
+    }
+}
+
+HOT static void finish_bf16(const struct attention *t, const struct state *s, int head, int64_t row, int n)
+{
+    finish(t, s, head, row, n, true);
+}
+
+HOT static void finish_f32(const struct attention *t, const struct state *s, int head, int64_t row, int n)
+{
+    finish(t, s, head, row, n, false);
+}
+
+static void queries_task(void *ctx, long task, int worker)
+{
+    const struct attention *t = ctx;
+    const struct attention_args *a = t->a;
+    long block = task / a->heads;
+    int head = (int)(task % a->heads), doc = t->doc_of[block], group = head / (a->heads / a->kv_heads);
+    int64_t len = a->docs.first[doc + 1] - a->docs.first[doc], from = (block - t->block_at[doc]) * BLOCK;
+    int n = len - from < BLOCK ? (int)(len - from) : BLOCK;
+    size_t width = qkv_width(a), tile = (size_t)BLOCK * (size_t)t->dim, step = block_floats(t);
+    float *mem = t->c->scratch[worker];
+    struct state s = {mem, mem + 2 * tile, mem + tile, mem + 2 * tile + BLOCK * BLOCK,
+                      mem + 2 * tile + BLOCK * BLOCK + BLOCK};
+    const float *q =
+        a->qkv + (size_t)(a->docs.first[doc] + from) * width + (size_t)head * (size_t)a->head_dim;
+
+    memset(s.q, 0, 2 * tile * sizeof *s.q);
+    start(t, &s, q, n, a->sinks ? &a->sinks[head] : NULL);
+    queries(t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
+            step * (size_t)a->kv_heads, from, n, a->window);
+    (t->c->dev.bf16 ? finish_bf16 : finish_f32)(t, &s, head, a->docs.first[doc] + from, n);
+}
+
+int cpu_attention(struct device *d, const struct attention_args *a, struct err *e)
+{
+    struct cpu *c = cpu_of(d);
+    struct attention s = {.c = c, .a = a, .dim = (int)round_up((size_t)a->head_dim, LANES)};
+    size_t tile = (size_t)BLOCK * (size_t)s.dim;
+    int64_t blocks = 0, b;
+    int i, rc = -1;
+
+    s.block_at = mem_new((size_t)a->docs.n + 1, sizeof *s.block_at, e);
+    if (!s.block_at)
+        return -1;
+    for (i = 0; i < a->docs.n; i++) {
+        s.block_at[i] = blocks;
+        blocks += (a->docs.first[i + 1] - a->docs.first[i] + BLOCK - 1) / BLOCK;
+    }
+    s.block_at[i] = blocks;
+    s.doc_of = mem_new((size_t)blocks, sizeof *s.doc_of, e);
+    if (!s.doc_of)
+        goto out;
+    for (i = 0; i < a->docs.n; i++)
+        for (b = s.block_at[i]; b < s.block_at[i + 1]; b++)
+            s.doc_of[b] = i;
+    if (cpu_room(&c->keys, &c->keys_bytes,
+                 (size_t)blocks * (size_t)a->kv_heads * block_floats(&s) * sizeof *c->keys, e) ||
+        cpu_scratch(c, (2 * tile + BLOCK * BLOCK + 2 * BLOCK) * sizeof(float), e))
+        goto out;
+    s.keys = c->keys;
+    pool_run(c->pool, (long)blocks, gather_task, &s);
+    pool_run(c->pool, (long)(blocks * a->heads), queries_task, &s);
+    rc = 0;
+out:
+    free(s.block_at);
+    free(s.doc_of);
+    return rc;
+}

@@ -1,0 +1,136 @@
+#include "engine/engine_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "quant/bf16.h"
+
+double engine_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int engine_open(struct engine **out, const struct engine_options *o, struct err *e)
+{
+    struct engine *en;
+
+    *out = NULL;
+    if (o->device == DEVICE_CUDA)
+        return err_set(e, ERR_DEVICE, "this build has no CUDA backend: use --device cpu");
+    if (o->chunk_tokens < 0)
+        return err_set(e, ERR_USAGE, "a chunk of %d tokens makes no sense", o->chunk_tokens);
+    en = mem_new(1, sizeof *en, e);
+    if (!en)
+        return -1;
+    en->o = *o;
+    if (cpu_open(&en->d, o, e)) {
+        free(en);
+        return -1;
+    }
+    *out = en;
+    return 0;
+}
+
+void engine_close(struct engine *en)
+{
+    if (!en)
+        return;
+    en->d->ops->close(en->d);
+    free(en);
+}
+
+const char *engine_device(const struct engine *en)
+{
+    return en->d->kind;
+}
+
+const char *engine_library(const struct engine *en)
+{
+    return en->d->library;
+}
+
+const char *engine_precision(const struct engine *en)
+{
+    return en->d->bf16 ? "bf16" : "f32";
+}
+
+int engine_threads(const struct engine *en)
+{
+    return en->d->threads;
+}
+
+/* ---- peak ---- */
+
+enum { PEAK_RUNS = 5 };
+
+static void fill(struct device *d, void *host, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        float v = (float)(i % 13) - 6; /* small integers: exact, and no slow subnormal numbers */
+
+        if (d->bf16)
+            ((uint16_t *)host)[i] = f32_to_bf16(v);
+        else
+            ((float *)host)[i] = v;
+    }
+}
+
+/* The best of a few runs, each of at least a tenth of a second. */
+static double measure(struct device *d, const struct matrix *w, const void *x, int rows, float *y,
+                      double work)
+{
+    double best = 0;
+    int run;
+
+    for (run = 0; run < PEAK_RUNS; run++) {
+        double t0 = engine_now(), t;
+        int times = 0;
+
+        do {
+            d->ops->linear(d, w, x, rows, NULL, y);
+            times++;
+            t = engine_now() - t0;
+        } while (t < 0.1);
+        if (work * times / t > best)
+            best = work * times / t;
+    }
+    return best;
+}
+
+int engine_peak(struct engine *en, int rows, int n, int k, double *flops, struct err *e)
+{
+    struct device *d = en->d;
+    struct source s = {.out = n, .in = k, .step = 1, .stride = k, .name = "peak"};
+    struct matrix *w = NULL;
+    struct matrix_job job = {.m = &w, .parts = 1};
+    size_t xn = ((size_t)rows + TILE_ROWS) * (size_t)k, wn = (size_t)n * (size_t)k;
+    void *host = mem_new_aligned(xn > wn ? xn : wn, d->elem_bytes, e), *x = NULL;
+    float *y = NULL;
+    int rc = -1;
+
+    if (!host)
+        return -1;
+    fill(d, host, xn > wn ? xn : wn);
+    s.type = d->bf16 ? SOURCE_BF16 : SOURCE_F32;
+    s.data = host;
+    job.part[0] = s;
+    x = d->ops->buf_new(d, xn * d->elem_bytes, e);
+    y = x ? d->ops->buf_new(d, (size_t)rows * (size_t)n * sizeof *y, e) : NULL;
+    if (y && d->ops->pack(d, &job, 1, e) == 0) {
+        d->ops->to_device(d, x, host, xn * d->elem_bytes);
+        *flops = measure(d, w, x, rows, y, 2.0 * rows * n * k);
+        rc = d->ops->check(d, e);
+    }
+    d->ops->matrix_free(d, w);
+    d->ops->buf_free(d, x);
+    d->ops->buf_free(d, y);
+    free(host);
+    return rc;
+}

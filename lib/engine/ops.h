@@ -1,0 +1,146 @@
+/*
+ * ops.h -- what a backend does: one table of operations on its own memory.
+ *
+ * The layer loop (forward.c) and the head (head.c) are written against this table only. Pointers marked
+ * "device" come from buf_new; others are host memory. "Elements" are bf16 or f32 according to elem_bytes;
+ * everything between products is f32. Operations run in order; an operation that returns nothing cannot fail
+ * but may remember a failure of the library below it, which check() reports.
+ *
+ * Products run in whole tiles of rows: buffers of rows that go into one are TILE_ROWS rows longer than
+ * their content (what stands there does not matter).
+ *
+ * Every result must depend on its own token, document and the weights only: not on n, neighbours or threads.
+ */
+#ifndef MOE_ENGINE_OPS_H
+#define MOE_ENGINE_OPS_H
+
+#include "engine/engine.h"
+#include "engine/source.h"
+
+enum { TILE_ROWS = 64 };
+
+struct device;
+struct matrix; /* one linear map, packed for the device's products */
+
+/*
+ * Packs part[0..parts-1], stacked along out, into *m (made when NULL, else reused if the shape is the
+ * same). paired: two parts of equal shape, gate and up, laid side by side so that an activation finds
+ * both in one tile; such a matrix goes to experts() only. for_head: for head(), which needs the same cut
+ * of the vocabulary whatever the width of the model.
+ */
+struct matrix_job {
+    struct matrix **m;
+    struct source part[3];
+    int parts;
+    bool paired, for_head;
+};
+
+/* The documents of a chunk: document d is tokens first[d] .. first[d+1]-1 of it. rope[d]: device,
+ * [length][rot], a row being rot/2 cosines and rot/2 sines, times the model's scaling. */
+struct docs {
+    const int64_t *first; /* [n + 1] */
+    const float *const *rope;
+    int n;
+};
+
+/* qkv: device f32 [n][(heads + 2 * kv_heads) * head_dim], changed in place by qk(). */
+struct attention_args {
+    float *qkv;
+    struct docs docs;
+    int heads, kv_heads, head_dim, rot;
+    const float *q_norm, *k_norm; /* device [head_dim], or NULL */
+    float eps, scale;
+    int window;         /* keys seen, the token itself included; 0: all before it */
+    const float *sinks; /* device [heads], or NULL */
+    void *out;          /* device elements [n][heads * head_dim] */
+};
+
+struct route_args {
+    const float *logits; /* device [n][experts], bias included */
+    const uint8_t *mask; /* host [experts], 0 = not allowed; NULL: all are */
+    int64_t n;
+    int experts, topk;
+    bool whole;      /* gates are parts of the softmax over all allowed experts, not renormalised */
+    int32_t *chosen; /* device [n][topk], ascending */
+    float *gate;     /* device [n][topk] */
+};
+
+/* f_j(x) = down_j(act(gate_up_j(x))) of every chosen expert. A dense MLP is one expert that all choose. */
+struct experts_args {
+    const void *x;         /* device elements [n][hidden] */
+    const int32_t *chosen; /* device [n][topk]; NULL: expert 0, topk 1 */
+    int64_t n;
+    int topk, experts, hidden, inter;
+    struct matrix *const *gate_up, *const *down; /* [experts] */
+    const float *b_gate_up;                      /* device [experts][2 * inter], gate first; or NULL */
+    const float *b_down;                         /* device [experts][hidden], or NULL */
+    enum act_kind act;
+    float limit;
+    float *y;          /* device [n * topk][hidden], ungated */
+    float *norm, *max; /* device [n * topk] of y; NULL: not wanted */
+};
+
+/* One model's last step for the tokens of a tile loop; see head_row. */
+struct head_side {
+    const void *x; /* device elements [n][hidden], after the final norm */
+    const struct matrix *w;
+    int hidden;
+};
+struct head_row {
+    double lse;    /* ln sum exp of the logits */
+    float at;      /* logit of the target */
+    float top;     /* largest logit */
+    int32_t which; /* its token, the lowest on a tie */
+};
+struct head_args {
+    struct head_side side[2]; /* the second: what the first is compared with */
+    int sides;
+    int64_t n;
+    int vocab;
+    const int32_t *target;   /* host [n]; -1: none */
+    struct head_row *row[2]; /* host [n] each */
+    double *cross;           /* host [n], two sides: sum of p0 * (logit0 - logit1) */
+};
+
+struct ops {
+    void (*close)(struct device *d);
+    /* Zeroed. */
+    void *(*buf_new)(struct device *d, size_t bytes, struct err *e);
+    void (*buf_free)(struct device *d, void *p);
+    void (*to_device)(struct device *d, void *dst, const void *src, size_t n);
+    void (*to_host)(struct device *d, void *dst, const void *src, size_t n);
+
+    /* -1 names the tensor with a value that is not finite. */
+    int (*pack)(struct device *d, const struct matrix_job *job, int jobs, struct err *e);
+    void (*matrix_free)(struct device *d, struct matrix *m);
+
+    /* x = h / rms(h) * w, [n][width] */
+    void (*norm)(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x);
+    /* y = x W^T + bias, f32 [n][out]; bias may be NULL */
+    void (*linear)(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                   float *y);
+    /* h += x W^T + bias */
+    void (*linear_add)(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                       void *h);
+    void (*qk)(struct device *d, const struct attention_args *a); /* head norms and rope */
+    int (*attention)(struct device *d, const struct attention_args *a, struct err *e);
+    void (*route)(struct device *d, const struct route_args *a);
+    int (*experts)(struct device *d, const struct experts_args *a, struct err *e);
+    /* h += sum over k of gate * y (gate NULL: 1); returns the first token whose h is not finite, or -1 */
+    int64_t (*combine)(struct device *d, const float *y, const float *gate, int64_t n, int topk, int width,
+                       void *h);
+    int (*head)(struct device *d, const struct head_args *a, struct err *e);
+    int (*check)(struct device *d, struct err *e);
+};
+
+struct device {
+    const struct ops *ops;
+    const char *kind, *library; /* "cpu", "oneDNN ..." */
+    bool bf16;
+    size_t elem_bytes;
+    int threads;
+};
+
+int cpu_open(struct device **out, const struct engine_options *o, struct err *e);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * weights.h -- one layer's weights at a time: read by a thread of its own while the layer before computes,
+ * then decoded and packed for the device.
+ *
+ *     weights_open(&w, device, model, e)
+ *     weights_layer(w, 0, &lw, e)      lw is good until the next call
+ *     weights_layer(w, 1, &lw, e) ...  layers in order
+ *     weights_close(w)
+ */
+#ifndef MOE_ENGINE_WEIGHTS_H
+#define MOE_ENGINE_WEIGHTS_H
+
+#include "engine/ops.h"
+
+/* Experts of a layer, or the one MLP of a dense layer. Device memory. */
+struct ffn_weights {
+    struct matrix **gate_up, **down; /* [n] */
+    int n, inter;
+    float *b_gate_up, *b_down; /* [n][2 * inter] gate first, [n][hidden]; NULL: none */
+};
+
+struct layer_weights {
+    float *in_norm, *post_norm; /* device [hidden] */
+    float *q_norm, *k_norm;     /* device [head_dim], or NULL */
+    float *sinks;               /* device [heads], or NULL */
+    struct matrix *qkv, *o;
+    float *b_qkv, *b_o; /* device; NULL: none */
+    enum ffn_kind kind;
+    struct matrix *router; /* FFN_MOE */
+    float *b_router;       /* device [experts]; NULL: none */
+    const struct ffn_weights *ffn;
+};
+
+struct weights;
+/* Starts reading layer 0. m must outlive it. */
+int weights_open(struct weights **out, struct device *d, const struct model *m, struct err *e);
+int weights_layer(struct weights *w, int layer, const struct layer_weights **out, struct err *e);
+/* Adds what reading cost so far. */
+void weights_cost(const struct weights *w, struct engine_cost *cost);
+void weights_close(struct weights *w);
+
+/* What is not in a layer. */
+/* h: device elements [n][hidden] of the ids. Reads the embedding table. */
+int weights_embed(struct device *d, const struct model *m, const int32_t *ids, int64_t n, void *h,
+                  uint64_t *bytes, struct err *e);
+/* The final norm: device [hidden], to be freed with buf_free. */
+int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e);
+/* The map to the vocabulary: lm_head, or the embedding if there is none. To be freed with matrix_free. */
+int weights_head(struct device *d, const struct model *m, struct matrix **out, struct err *e);
+
+#endif
