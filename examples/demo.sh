@@ -11,9 +11,10 @@ rm -rf "$work"
 mkdir -p "$work"
 
 # Shows a command and runs it; how long it took is then in $seconds.
+exec 3>&1
 run() {
     local start=$EPOCHREALTIME
-    printf '\n$ %s\n' "$*"
+    printf '\n$ %s\n' "$*" >&3
     "$@"
     seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }')
 }
@@ -52,7 +53,9 @@ demo() {
     run moe-prune --verify "$model" "$work/$name.plan" "$work/$name-pruned"
     local pruned=$seconds
     run moe-inspect --check "$work/$name-pruned"
-    run moe-quant -t "$to" "$work/$name-pruned" "$work/$name-pruned-$to"
+    # A line for each tensor, and the sums, which are enough here.
+    run moe-quant -t "$to" "$work/$name-pruned" "$work/$name-pruned-$to" >"$work/quant.txt"
+    tail -n 2 "$work/quant.txt"
     local quantized=$seconds
 
     judge "$work/$name-pruned" "$model" "$name-pruned"
