@@ -1,0 +1,218 @@
+#!/usr/bin/env bats
+# moe-quant: layouts, round trips, what is refused. The codecs are tested in tests/test_quant.c.
+load helper
+
+setup() {
+    mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
+    MKMODEL=$BUILD/tests/mkmodel
+}
+
+header() {
+    local n
+    n=$(od -An -N8 -tu8 "$1")
+    head -c $((n + 8)) "$1" | tail -c +9
+}
+# dtype and shape of a tensor of a single-file model.
+shape() {
+    header "$1/model.safetensors" | jq -c --arg t "$2" '.[$t] | [.dtype, .shape]'
+}
+# The bytes of a tensor.
+tensor() {
+    local n from to
+    n=$(od -An -N8 -tu8 "$1/model.safetensors")
+    read -r from to < <(header "$1/model.safetensors" | jq -r --arg t "$2" '.[$t].data_offsets | "\(.[0]) \(.[1])"')
+    tail -c +$((n + 9 + from)) "$1/model.safetensors" | head -c $((to - from))
+}
+only() {
+    diff <(printf "%s\n" "$@" | sed "/^$/d" | sort) <(ls -A)
+}
+
+@test "GPT-OSS: MXFP4 to BF16 and back gives the same values and the same config.json" {
+    moe-quant -q -t bf16 "$TINY_GPTOSS" wide
+    [ "$(shape wide model.layers.1.mlp.experts.gate_up_proj)" = '["BF16",[16,128,128]]' ]
+    [ "$(shape wide model.layers.1.mlp.experts.down_proj)" = '["BF16",[16,64,128]]' ]
+    [ "$(jq .quantization_config wide/config.json)" = null ]
+    # nothing else in config.json has changed
+    diff <(jq 'del(.quantization_config)' "$TINY_GPTOSS/config.json") <(jq . wide/config.json)
+    run -0 moe-quant --json -t mxfp4 wide narrow
+    [ "$(jq -c '.total | [.tensors, .error]' <<<"$output")" = '[8,0]' ]
+    cmp "$TINY_GPTOSS/config.json" narrow/config.json
+    diff <(header "$TINY_GPTOSS/model.safetensors" | jq .) <(header narrow/model.safetensors | jq .)
+    # bytes may differ by the sign of zero and by the scale of blocks with small codes; the values do not
+    moe-quant -q -t bf16 narrow again
+    diff <(tensor wide model.layers.2.mlp.experts.down_proj | od -An -v -tx2 -w2 | sed 's/ 8000/ 0000/') \
+        <(tensor again model.layers.2.mlp.experts.down_proj | od -An -v -tx2 -w2)
+    for t in model.layers.0.self_attn.q_proj.weight model.layers.3.mlp.experts.down_proj_bias model.norm.weight; do
+        cmp <(tensor "$TINY_GPTOSS" $t) <(tensor narrow $t)
+    done
+}
+
+@test "GPT-OSS: one value by hand through both layouts" {
+    moe-quant -q -t bf16 "$TINY_GPTOSS" wide
+    # layer 0, expert 3, output row 5, input 37 of gate_up: block 1, byte 2, high nibble
+    local block scale code sign value got
+    block=$(tensor "$TINY_GPTOSS" model.layers.0.mlp.experts.gate_up_proj_blocks |
+        od -An -v -tu1 -j $((((3 * 128 + 5) * 4 + 1) * 16 + 2)) -N1)
+    scale=$(tensor "$TINY_GPTOSS" model.layers.0.mlp.experts.gate_up_proj_scales |
+        od -An -v -tu1 -j $(((3 * 128 + 5) * 4 + 1)) -N1)
+    code=$((block >> 4))
+    got=$(tensor wide model.layers.0.mlp.experts.gate_up_proj | od -An -v -tu2 -j $((((3 * 128 + 37) * 128 + 5) * 2)) -N2)
+    # bf16: sign, eight bits of exponent, seven of fraction
+    awk -v code=$code -v s=$((scale)) -v got=$((got)) 'BEGIN {
+        split("0 .5 1 1.5 2 3 4 6", v, " ")
+        want = v[code % 8 + 1] * 2 ^ (s - 127) * (code > 7 ? -1 : 1)
+        exp_ = int(got / 128) % 256
+        have = exp_ ? (1 + got % 128 / 128) * 2 ^ (exp_ - 127) * (got > 32767 ? -1 : 1) : 0
+        if (want != have) { print "code " code " scale " s ": want " want ", have " have; exit 1 }
+    }'
+}
+
+@test "Qwen3: BF16 to the compressed-tensors layout and back" {
+    run -0 moe-quant --json -t mxfp4 "$TINY_QWEN3" narrow
+    [ "$(jq '.total.tensors' <<<"$output")" -eq $((4 * 16 * 3)) ]
+    [ "$(jq '.total.error > 0.01 and .total.error < 0.014 and .total.sqnr_db > 18.5' <<<"$output")" = true ]
+    [ "$(jq '[.tensors[] | select(.error < 0.008 or .error > 0.02)] | length' <<<"$output")" -eq 0 ]
+    [ "$(shape narrow model.layers.0.mlp.experts.15.gate_proj.weight_packed)" = '["U8",[64,64]]' ]
+    [ "$(shape narrow model.layers.0.mlp.experts.15.gate_proj.weight_scale)" = '["U8",[64,4]]' ]
+    [ "$(shape narrow model.layers.0.mlp.experts.15.gate_proj.weight)" = '[null,null]' ]
+    local q=.quantization_config
+    [ "$(jq -r "$q.quant_method, $q.format" narrow/config.json)" = $'compressed-tensors\nmxfp4-pack-quantized' ]
+    [ "$(jq -c "$q.config_groups.group_0.weights | [.num_bits, .type, .group_size, .strategy, .scale_dtype]" narrow/config.json)" = \
+        '[4,"float",32,"group","torch.uint8"]' ]
+    # every linear layer that stays is named, no expert is
+    [ "$(jq "$q.ignore | length" narrow/config.json)" -eq $((4 * 5 + 1)) ]
+    jq -e "$q.ignore | index(\"lm_head\") and index(\"model.layers.2.mlp.gate\") and index(\"model.layers.3.self_attn.k_proj\")" narrow/config.json
+    [ "$(jq -c "$q.ignore[]" narrow/config.json | grep -c experts)" -eq 0 ]
+    diff <(jq . "$TINY_QWEN3/config.json") <(jq 'del(.quantization_config)' narrow/config.json)
+    cmp <(tensor "$TINY_QWEN3" model.layers.2.mlp.gate.weight) <(tensor narrow model.layers.2.mlp.gate.weight)
+    moe-inspect narrow
+    # decoding and encoding again changes nothing
+    moe-quant -q -t bf16 narrow wide
+    cmp "$TINY_QWEN3/config.json" wide/config.json
+    diff <(header "$TINY_QWEN3/model.safetensors" | jq -S 'del(.__metadata__)') \
+        <(header wide/model.safetensors | jq -S 'del(.__metadata__)')
+    run -0 moe-quant -t mxfp4 wide again
+    [[ $output == *exact*'all 192'* ]]
+    cmp narrow/model.safetensors again/model.safetensors
+    cmp narrow/config.json again/config.json
+}
+
+@test "shards keep their names, the index agrees, parameters are counted as before" {
+    need_shared
+    local model=$SHARED/models/pico-qwen3
+    moe-quant -q -t mxfp4 "$model" narrow
+    diff <(cd "$model" && ls -- *.safetensors) <(cd narrow && ls -- *.safetensors)
+    diff <(jq -r '.weight_map | keys[]' narrow/model.safetensors.index.json | sort) \
+        <(for f in narrow/*.safetensors; do header "$f" | jq -r 'del(.__metadata__) | keys[]'; done | sort)
+    [ "$(jq .metadata.total_parameters narrow/model.safetensors.index.json)" -eq \
+        "$(jq .metadata.total_parameters "$model/model.safetensors.index.json")" ]
+    moe-quant -q -t bf16 narrow wide
+    cmp "$model/model.safetensors.index.json" wide/model.safetensors.index.json
+}
+
+@test "the result does not depend on the number of threads" {
+    moe-quant --json --threads 1 -t mxfp4 "$TINY_QWEN3" one >one.json
+    moe-quant --json --threads 3 -t mxfp4 "$TINY_QWEN3" three >three.json
+    cmp one/model.safetensors three/model.safetensors
+    diff <(jq .tensors one.json) <(jq .tensors three.json)
+}
+
+@test "the model card says what was done" {
+    moe-quant -q -t mxfp4 "$TINY_QWEN3" narrow
+    for want in 'base_model: tiny-qwen3' 'base_model_relation: quantized' '- mxfp4' '# narrow' \
+        '192 tensors were converted to MXFP4' 'Relative squared error' 'moe-quant -q -t mxfp4'; do
+        grep -qF -e "$want" narrow/README.md || { echo "no '$want'"; return 1; }
+    done
+}
+
+@test "a dry run foretells the size and writes nothing" {
+    run -0 moe-quant -n --json -t mxfp4 "$TINY_QWEN3" narrow
+    only
+    local told
+    told=$(jq .bytes.after <<<"$output")
+    [ "$(jq -c '[.written, .total.tensors]' <<<"$output")" = '[false,192]' ]
+    moe-quant -q -t mxfp4 "$TINY_QWEN3" narrow
+    [ "$told" -eq "$(wc -c <narrow/model.safetensors)" ]
+}
+
+@test "pruning and quantizing commute: the same bytes of weights in either order" {
+    printf '#moe-plan 1\n#model\tfamily=qwen3_moe\tlayers=4\texperts=16\ttopk=2\thidden=128\tdigest=%s\n' \
+        "$(moe-inspect --json "$TINY_QWEN3" | jq -r .digest)" >plan.tsv
+    awk 'BEGIN { OFS = "\t"; for (l = 0; l < 4; l++) for (e = 0; e < 16; e++) print l, e, (e + l) % 4 ? 1 : 0, 1, e + 1
+        print "#end", "rows=64" }' >>plan.tsv
+    moe-prune -q "$TINY_QWEN3" plan.tsv a
+    moe-quant -q -t mxfp4 a a4
+    moe-quant -q -t mxfp4 "$TINY_QWEN3" b
+    moe-prune -q --verify b plan.tsv b4
+    for t in model.layers.{0,3}.mlp.experts.{0,11}.{up,down}_proj.weight_{packed,scale} model.layers.1.mlp.gate.weight; do
+        cmp <(tensor a4 "$t") <(tensor b4 "$t")
+    done
+    diff <(jq -S . a4/config.json) <(jq -S . b4/config.json)
+}
+
+@test "other linear layers with --include, less with --exclude" {
+    moe-quant -q -t mxfp4 --include '*.experts.*' --include '*.self_attn.?_proj.weight' \
+        --exclude '*.layers.0.self_attn.*' "$TINY_QWEN3" narrow
+    [ "$(shape narrow model.layers.1.self_attn.q_proj.weight_packed)" = '["U8",[128,64]]' ]
+    [ "$(shape narrow model.layers.0.self_attn.q_proj.weight)" = '["BF16",[128,128]]' ]
+    jq -e '.quantization_config.ignore | index("model.layers.0.self_attn.q_proj") and (index("model.layers.1.self_attn.q_proj") | not)' narrow/config.json
+    moe-inspect narrow
+}
+
+@test "refused: what the layout cannot hold" {
+    fails_with "norm.weight' is not the weight of a linear layer" moe-quant -t mxfp4 --include '*norm.weight' "$TINY_QWEN3" out
+    fails_with "mlp.gate.weight' is a router" moe-quant -t mxfp4 --include '*.mlp.gate.weight' "$TINY_QWEN3" out
+    fails_with "embed_tokens.weight' is an embedding" moe-quant -t mxfp4 --include '*embed*' "$TINY_QWEN3" out
+    fails_with 'convert all routed experts or none' moe-quant -t mxfp4 --exclude '*.layers.0.*' "$TINY_QWEN3" out
+    fails_with 'no tensor of .* is left to convert' moe-quant -t mxfp4 --exclude '*' "$TINY_QWEN3" out
+    moe-quant -q -t bf16 "$TINY_GPTOSS" wide
+    fails_with "q_proj.weight' is no expert's weight" moe-quant -t mxfp4 --include '*.q_proj.weight' wide out
+    only wide
+}
+
+@test "refused: rows that are no multiple of 32" {
+    "$MKMODEL" inter=48 qwen3 odd
+    fails_with "down_proj.weight' has rows of 48 elements" moe-quant -t mxfp4 odd out
+    only odd
+}
+
+@test "refused: NaN, with tensor and index; nothing is left" {
+    "$MKMODEL" break=nan-weight qwen3 bad
+    fails_with "down_proj.weight': element [0-9]+ is not a finite number" moe-quant -t mxfp4 bad out
+    only bad
+}
+
+@test "refused: a scale of 255" {
+    cp -r "$TINY_GPTOSS" bad
+    local n from
+    n=$(od -An -N8 -tu8 bad/model.safetensors)
+    from=$(header bad/model.safetensors | jq '.["model.layers.1.mlp.experts.down_proj_scales"].data_offsets[0]')
+    printf '\377' | dd of=bad/model.safetensors bs=1 seek=$((n + 8 + from + 77)) conv=notrunc status=none
+    fails_with "layers.1.mlp.experts.down_proj_scales': scale 77 is 255" moe-quant -t bf16 bad out
+    only bad
+}
+
+@test "refused: the wrong direction" {
+    fails_with 'quantized already' moe-quant -t mxfp4 "$TINY_GPTOSS" out
+    fails_with 'holds no MXFP4 tensor' moe-quant -t bf16 "$TINY_QWEN3" out
+    mkdir out
+    fails_with "'out' exists already" moe-quant -t mxfp4 "$TINY_QWEN3" out
+    fails_with "model's own directory" moe-quant -f -t mxfp4 "$TINY_QWEN3" "$TINY_QWEN3"
+}
+
+@test "a full disk leaves nothing" {
+    fails_with 'cannot write .*File too large' bash -c "ulimit -f 512; moe-quant -t mxfp4 $TINY_QWEN3 out"
+    only
+}
+
+@test "usage" {
+    run -2 --separate-stderr moe-quant "$TINY_QWEN3" out
+    [[ $stderr == *'-t mxfp4 or -t bf16'* ]]
+    run -2 --separate-stderr moe-quant -t int3 "$TINY_QWEN3" out
+    [[ $stderr == *"not 'int3'"* ]]
+    run -2 --separate-stderr moe-quant -t bf16 --include 'x*' "$TINY_GPTOSS" out
+    [[ $stderr == *'go with -t mxfp4'* ]]
+    run -0 moe-quant --help
+    [[ $output == *'--include GLOB'* ]]
+    only
+}
