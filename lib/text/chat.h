@@ -23,18 +23,20 @@ struct chat_options {
 };
 
 /* Looks at dir/chat_template.jinja, else "chat_template" in dir/tokenizer_config.json. *out is NULL when
- * there is no template or none that is known: then *why (static or in e->msg style, the caller does not
- * free) says which, for the refusal that chat_render would give. An unknown o->name is an error. */
-int chat_find(const struct chat_template **out, const char *dir, const struct chat_options *o, struct err *e);
+ * there is no template or none that is known: then why, a refusal that names the ways out, is set for the
+ * moment when a conversation turns up. An unknown o->name is an error. */
+int chat_find(const struct chat_template **out, struct str *why, const char *dir,
+              const struct chat_options *o, struct err *e);
 const char *chat_name(const struct chat_template *c); /* "qwen3", "harmony", ... */
 /* The i-th known template's name and a line about it; false past the end. */
 bool chat_list(int i, const char **name, const char **about);
 
 /*
- * One conversation as the template would print it. messages: array of {role, content, ...}; tools: array
- * or NULL. Tools, tool calls, tool results and thinking ("reasoning_content", "thinking") are rendered as
- * the template does, or refused, never dropped. A generation prompt is added when the last role is not
- * assistant. where names the document in messages ("data.jsonl line 3").
+ * One conversation as the template would print it, added to out. messages: array of {role, content, ...};
+ * tools: array or NULL. Tools, tool calls, tool results and thinking ("reasoning_content", "thinking") are
+ * rendered as the template does, or refused, never dropped. A generation prompt is added when the last role
+ * is not assistant. where names the document in messages ("data.jsonl line 3"). Numbers print as they were
+ * spelled if py_keep_numbers (pyjson.h) has gone through the tree.
  */
 int chat_render(const struct chat_template *c, const struct chat_options *o, const cJSON *messages,
                 const cJSON *tools, const char *where, struct str *out, struct err *e);
