@@ -5,7 +5,11 @@
  * files (sorted by name, one level), or "-" (JSON lines on standard input). An object has one of
  * messages, conversations (ShareGPT), instruction+output (Alpaca; optional input), prompt (raw text), text,
  * ids; optionally category and tools. Category: the field, else the file's stem; standard input without one:
- * "-".
+ * "-". Empty lines and, in directories, names that begin with a dot are passed over.
+ *
+ * Text and prompt are encoded with the special tokens that the tokenizer adds (BOS), unless no_special;
+ * conversations are rendered by the chat template, which prints its own, and encoded without.
+ * Messages name a line as editors count, from 1; the line members below count from 0.
  */
 #ifndef MOE_TEXT_CORPUS_H
 #define MOE_TEXT_CORPUS_H
@@ -35,7 +39,7 @@ struct doc {
     int64_t first;  /* index of its first token in ids */
     int n;          /* tokens, >= 1 */
     int category;   /* index into corpus.category */
-    int half;       /* ordinal of the document in its category, mod 2 */
+    int half;       /* ordinal of the document in its category, over all that were given, mod 2 */
     int file, line; /* where it came from: corpus.file[file], line from 0 (the line's number in the file) */
 };
 
@@ -44,13 +48,13 @@ struct corpus {
     int64_t tokens;
     struct doc *doc; /* [docs] in input order */
     int64_t docs;
-    char **category; /* [categories] sorted by byte value */
+    char **category; /* [categories] those of doc, sorted by byte value */
     int categories;
     char **file; /* [files] names as given */
     int files;
     int64_t empty;         /* documents without a token, left out */
     int64_t truncated;     /* documents cut to max_len */
-    const char *chat;      /* name of the renderer used, or "-" */
+    const char *chat;      /* name of the renderer used, or "-" (static) */
     char digest[HASH_HEX]; /* of the DATA bytes and every option (and tokenizer, template) that chooses tokens
                             */
 };
@@ -72,7 +76,7 @@ struct corpus_item {
     const char *file; /* as given */
     int line;
     const char *category;
-    const struct ids *ids;  /* NULL with render */
+    const struct ids *ids;  /* NULL with render, but for "ids" documents */
     const struct str *text; /* NULL for "ids" documents */
 };
 int corpus_each(const char *dir, const char *const *data, int n_data, const struct corpus_options *o,

@@ -1,0 +1,560 @@
+#include "text/corpus.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "text/bpe.h"
+#include "text/document.h"
+
+enum { WHERE = 400 };
+
+/* A file of DATA, kept while its documents are encoded. */
+struct source {
+    char *name; /* as given, with the file's name for one in a directory */
+    char *stem; /* the category of documents that name none */
+    char *text;
+    size_t n;
+    bool lines; /* JSON lines, else one document of plain text */
+};
+
+/* A document found by the first reading. */
+struct place {
+    int file, line;
+    size_t off, n;
+    int category;    /* index into names */
+    int64_t ordinal; /* in its category */
+    bool chosen;
+};
+
+struct reading {
+    const char *dir;
+    const struct corpus_options *o;
+    struct source *source;
+    size_t sources, sources_cap;
+    struct place *place;
+    size_t places, places_cap;
+    struct vocab names; /* categories in the order in which they turn up, to their index */
+    int64_t *count;     /* [categories] documents */
+    size_t count_cap;
+
+    struct tokenizer *tokenizer; /* opened when a document needs it */
+    const struct chat_template *chat;
+    bool chat_sought;
+    struct str why; /* no chat template */
+    struct str text;
+    struct ids ids;
+};
+
+static const char *where(const struct reading *r, int file, int line, char buf[WHERE])
+{
+    const char *name = r->source[file].name;
+
+    name = strcmp(name, "-") == 0 ? "<stdin>" : name;
+    if (r->source[file].lines)
+        snprintf(buf, WHERE, "%.350s line %d", name, line + 1);
+    else
+        snprintf(buf, WHERE, "%.390s", name);
+    return buf;
+}
+
+/* ---- the files ---- */
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+
+    return n > k && strcmp(s + n - k, end) == 0;
+}
+
+static int add_file(struct reading *r, const char *name, struct err *e)
+{
+    bool input = strcmp(name, "-") == 0;
+    const char *base = path_base(name), *dot = strrchr(base, '.');
+    struct source *s;
+
+    if (mem_grow(&r->source, &r->sources_cap, r->sources + 1, sizeof *r->source, e))
+        return -1;
+    s = &r->source[r->sources++];
+    *s = (struct source){.lines = input || ends_with(name, ".jsonl") || ends_with(name, ".json")};
+    s->name = mem_strdup(name, e);
+    s->stem = mem_strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base), e);
+    return s->name && s->stem ? file_read(name, UINT64_MAX, &s->text, &s->n, e) : -1;
+}
+
+static int add_directory(struct reading *r, const char *dir, struct err *e)
+{
+    char **names, *path;
+    size_t n, i, before = r->sources;
+    int bad = 0;
+
+    if (dir_list(dir, &names, &n, e))
+        return -1;
+    for (i = 0; i < n && !bad; i++) {
+        if (names[i][0] == '.')
+            continue;
+        path = path_join(dir, names[i], e);
+        if (!path)
+            bad = -1;
+        else if (path_is_dir(path))
+            bad = err_set(e, ERR_INPUT, "'%s' is a directory in a directory of data: name it itself", path);
+        else
+            bad = add_file(r, path, e);
+        free(path);
+    }
+    dir_free(names, n);
+    if (!bad && r->sources == before)
+        bad = err_set(e, ERR_INPUT, "'%s': no files in it", dir);
+    return bad;
+}
+
+/* ---- first reading: where the documents are, and of which category ---- */
+
+static int category_of(struct reading *r, const char *name, struct err *e)
+{
+    int32_t i = vocab_find(&r->names, name, strlen(name));
+
+    if (i >= 0)
+        return i;
+    i = (int32_t)r->names.n;
+    if (mem_grow(&r->count, &r->count_cap, r->names.n + 1, sizeof *r->count, e) ||
+        vocab_add(&r->names, name, strlen(name), i, e))
+        return -1;
+    r->count[i] = 0;
+    return i;
+}
+
+static int add_place(struct reading *r, int file, int line, size_t off, size_t n, const char *category,
+                     struct err *e)
+{
+    int c = category_of(r, category ? category : r->source[file].stem, e);
+
+    if (c < 0 || mem_grow(&r->place, &r->places_cap, r->places + 1, sizeof *r->place, e))
+        return -1;
+    r->place[r->places++] = (struct place){file, line, off, n, c, r->count[c]++, false};
+    return 0;
+}
+
+static bool blank(const char *s, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (!strchr(" \t\r\n", s[i]) || !s[i])
+            return false;
+    return true;
+}
+
+static int find_lines(struct reading *r, int file, struct err *e)
+{
+    const struct source *s = &r->source[file];
+    const char *field = r->o->category_field ? r->o->category_field : "category", *end;
+    char buf[WHERE];
+    size_t off, n;
+    int line = 0;
+
+    for (off = 0; off < s->n; off += n + 1, line++) {
+        struct document d;
+        int bad;
+
+        end = memchr(s->text + off, '\n', s->n - off);
+        n = end ? (size_t)(end - s->text) - off : s->n - off;
+        if (blank(s->text + off, n))
+            continue;
+        bad = check_cancelled(e) ||
+              document_parse(&d, s->text + off, n, field, where(r, file, line, buf), e) ||
+              add_place(r, file, line, off, n, d.category, e);
+        document_free(&d);
+        if (bad)
+            return -1;
+    }
+    return 0;
+}
+
+static int find_documents(struct reading *r, const char *const *data, int n_data, struct err *e)
+{
+    char buf[WHERE];
+    int i;
+
+    for (i = 0; i < n_data; i++)
+        if (path_is_dir(data[i]) ? add_directory(r, data[i], e) : add_file(r, data[i], e))
+            return -1;
+    for (i = 0; i < (int)r->sources; i++) {
+        const struct source *s = &r->source[i];
+        size_t good = s->lines ? s->n : utf8_check(s->text, s->n);
+
+        if (good < s->n)
+            return err_set(e, ERR_INPUT, "%s: byte %zu is not UTF-8", where(r, i, 0, buf), good);
+        if (!s->lines && memchr(s->text, 0, s->n))
+            return err_set(e, ERR_INPUT, "%s: contains the character U+0000", where(r, i, 0, buf));
+        if (s->lines ? find_lines(r, i, e) : add_place(r, i, 0, 0, s->n, NULL, e))
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- choosing ---- */
+
+/* splitmix64 (Steele, Lea, Flood 2014). */
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+/* Without bias: draws again in the incomplete last multiple of n. */
+static uint64_t random_below(uint64_t *state, uint64_t n)
+{
+    uint64_t limit = UINT64_MAX - UINT64_MAX % n, x;
+
+    do
+        x = next_random(state);
+    while (x >= limit);
+    return x % n;
+}
+
+/* The state for a category, from the seed and its name: what is drawn does not depend on other categories. */
+static uint64_t random_start(uint64_t seed, const char *name, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        seed ^= (unsigned char)name[i];
+        next_random(&seed);
+        seed = next_random(&seed);
+    }
+    return seed;
+}
+
+/* The first samples_per_category of each category, or as many drawn (selection sampling: every subset is
+ * equally likely, the order stays). */
+static int choose(struct reading *r, struct err *e)
+{
+    int64_t want = r->o->samples_per_category;
+    uint64_t *state = mem_new(r->names.n, sizeof *state, e);
+    int64_t *left = mem_new(r->names.n, sizeof *left, e);
+    size_t i;
+
+    if (!state || !left) {
+        free(state);
+        free(left);
+        return -1;
+    }
+    for (i = 0; i < r->names.n; i++) {
+        const struct vocab_entry *en = &r->names.entry[i];
+
+        state[i] = random_start(r->o->seed, r->names.text + en->off, en->len);
+        left[i] = want;
+    }
+    for (i = 0; i < r->places; i++) {
+        struct place *p = &r->place[i];
+        int64_t rest = r->count[p->category] - p->ordinal;
+
+        if (want <= 0)
+            p->chosen = true;
+        else if (left[p->category] > 0)
+            p->chosen = !r->o->draw ||
+                        random_below(&state[p->category], (uint64_t)rest) < (uint64_t)left[p->category];
+        left[p->category] -= p->chosen;
+    }
+    free(state);
+    free(left);
+    return 0;
+}
+
+/* ---- second reading: text and ids ---- */
+
+static int need_chat(struct reading *r, const char *place, struct err *e)
+{
+    if (!r->chat_sought && chat_find(&r->chat, &r->why, r->dir, &r->o->chat, e))
+        return -1;
+    r->chat_sought = true;
+    return r->chat ? 0 : err_set(e, ERR_UNKNOWN, "%s: is a conversation, but %s", place, r->why.p);
+}
+
+static int encode(struct reading *r, bool special, const char *place, struct err *e)
+{
+    size_t i;
+
+    if (!r->tokenizer && tokenizer_open(&r->tokenizer, r->dir, e))
+        return -1;
+    if (tokenizer_encode(r->tokenizer, r->text.p ? r->text.p : "", r->text.n, special, &r->ids, e)) {
+        err_prefix(e, "%s", place);
+        return -1;
+    }
+    for (i = 0; r->o->vocab && i < r->ids.n; i++)
+        if (r->ids.id[i] >= r->o->vocab)
+            return err_set(e, ERR_INPUT,
+                           "%s: the tokenizer gives id %d, but the model's vocabulary has %d: they do not "
+                           "belong together",
+                           place, r->ids.id[i], r->o->vocab);
+    return 0;
+}
+
+/* Fills r->text and, unless only the text is asked for, r->ids. *has_text is false for "ids". */
+static int convert(struct reading *r, const struct place *p, bool render, bool *has_text, struct err *e)
+{
+    const struct source *s = &r->source[p->file];
+    const char *line = s->text + p->off, *field = r->o->category_field;
+    struct document d = {0};
+    char place[WHERE];
+    bool chat = false;
+    int bad = 0;
+
+    where(r, p->file, p->line, place);
+    str_clear(&r->text);
+    r->ids.n = 0;
+    *has_text = true;
+    if (!s->lines) {
+        str_add(&r->text, line, p->n);
+        bad = str_ok(&r->text, e);
+    } else if (document_parse(&d, line, p->n, field ? field : "category", place, e)) {
+        bad = -1;
+    } else if (d.kind == DOC_IDS) {
+        *has_text = false;
+        bad = document_ids(&d, r->o->vocab, place, &r->ids, e);
+    } else if (document_is_chat(&d)) {
+        chat = true;
+        bad =
+            need_chat(r, place, e) || document_chat(&d, line, p->n, r->chat, &r->o->chat, place, &r->text, e);
+    } else {
+        bad = document_text(&d, place, &r->text, e);
+    }
+    document_free(&d);
+    if (!bad && *has_text && !render)
+        bad = encode(r, !chat && !r->o->no_special, place, e);
+    return bad ? -1 : 0;
+}
+
+static void reading_free(struct reading *r)
+{
+    size_t i;
+
+    for (i = 0; i < r->sources; i++) {
+        free(r->source[i].name);
+        free(r->source[i].stem);
+        free(r->source[i].text);
+    }
+    free(r->source);
+    free(r->place);
+    free(r->count);
+    vocab_free(&r->names);
+    tokenizer_close(r->tokenizer);
+    str_free(&r->why);
+    str_free(&r->text);
+    ids_free(&r->ids);
+}
+
+/* ---- the corpus ---- */
+
+static int add_doc(struct corpus *c, size_t *ids_cap, size_t *docs_cap, const struct place *p,
+                   const struct ids *ids, int max_len, struct err *e)
+{
+    size_t n = max_len > 0 && ids->n > (size_t)max_len ? (size_t)max_len : ids->n;
+
+    if (!n) {
+        c->empty++;
+        return 0;
+    }
+    if (n > INT32_MAX)
+        return err_set(e, ERR_INPUT, "a document of %zu tokens: limit it with --max-len", n);
+    if (mem_grow(&c->ids, ids_cap, (size_t)c->tokens + n, sizeof *c->ids, e) ||
+        mem_grow(&c->doc, docs_cap, (size_t)c->docs + 1, sizeof *c->doc, e))
+        return -1;
+    memcpy(c->ids + c->tokens, ids->id, n * sizeof *c->ids);
+    c->doc[c->docs++] = (struct doc){.first = c->tokens,
+                                     .n = (int)n,
+                                     .category = p->category,
+                                     .half = (int)(p->ordinal % 2),
+                                     .file = p->file,
+                                     .line = p->line};
+    c->tokens += (int64_t)n;
+    c->truncated += n < ids->n;
+    return 0;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Sorts the categories that have a document, and renumbers the documents'. */
+static int name_categories(struct corpus *c, const struct reading *r, struct err *e)
+{
+    size_t n = r->names.n, i;
+    int *sorted = mem_new(n, sizeof *sorted, e);
+    bool *used = mem_new(n, sizeof *used, e);
+    int64_t k;
+    int rc = -1;
+
+    c->category = mem_new(n, sizeof *c->category, e);
+    if (!sorted || !used || !c->category)
+        goto done;
+    for (k = 0; k < c->docs; k++)
+        used[c->doc[k].category] = true;
+    for (i = 0; i < n; i++) {
+        const struct vocab_entry *en = &r->names.entry[i];
+
+        if (used[i] && !(c->category[c->categories++] = mem_strndup(r->names.text + en->off, en->len, e)))
+            goto done;
+    }
+    qsort(c->category, (size_t)c->categories, sizeof *c->category, by_bytes);
+    for (i = 0; i < (size_t)c->categories; i++)
+        sorted[vocab_find(&r->names, c->category[i], strlen(c->category[i]))] = (int)i;
+    for (k = 0; k < c->docs; k++)
+        c->doc[k].category = sorted[c->doc[k].category];
+    rc = 0;
+done:
+    free(sorted);
+    free(used);
+    return rc;
+}
+
+static void hash_text(struct hash *h, const char *name, const char *text, size_t n)
+{
+    char head[80];
+    int k = snprintf(head, sizeof head, "%s %zu\n", name, n);
+
+    hash_add(h, head, (size_t)k);
+    hash_add(h, text, n);
+}
+
+static void hash_number(struct hash *h, const char *name, uint64_t v)
+{
+    char text[24];
+    int k = snprintf(text, sizeof text, "%llu", (unsigned long long)v);
+
+    hash_text(h, name, text, (size_t)k);
+}
+
+static int digest(struct corpus *c, struct reading *r, struct err *e)
+{
+    const struct corpus_options *o = r->o;
+    const char *field = o->category_field ? o->category_field : "category";
+    struct hash *h = hash_new(e);
+    size_t i;
+
+    if (!h)
+        return -1;
+    for (i = 0; i < r->sources; i++) {
+        hash_text(h, "stem", r->source[i].stem, strlen(r->source[i].stem));
+        hash_text(h, r->source[i].lines ? "lines" : "text", r->source[i].text, r->source[i].n);
+    }
+    hash_text(h, "category-field", field, strlen(field));
+    hash_number(h, "max-len", o->max_len > 0 ? (uint64_t)o->max_len : 0);
+    hash_number(h, "samples", o->samples_per_category > 0 ? (uint64_t)o->samples_per_category : 0);
+    if (o->draw && o->samples_per_category > 0)
+        hash_number(h, "seed", o->seed);
+    if (r->tokenizer) {
+        hash_text(h, "tokenizer", tokenizer_digest(r->tokenizer), strlen(tokenizer_digest(r->tokenizer)));
+        hash_number(h, "no-special", o->no_special);
+        r->ids.n = 0; /* what tokenizer_config.json adds is not in the tokenizer's digest */
+        if (tokenizer_encode(r->tokenizer, "", 0, true, &r->ids, e)) {
+            hash_free(h);
+            return -1;
+        }
+        for (i = 0; i < r->ids.n; i++)
+            hash_number(h, "special", (uint64_t)r->ids.id[i]);
+    }
+    hash_text(h, "chat", c->chat, strlen(c->chat));
+    if (r->chat && o->chat.date)
+        hash_text(h, "date", o->chat.date, strlen(o->chat.date));
+    hash_hex(h, c->digest);
+    hash_free(h);
+    return 0;
+}
+
+static int take_files(struct corpus *c, struct reading *r, struct err *e)
+{
+    size_t i;
+
+    c->file = mem_new(r->sources, sizeof *c->file, e);
+    if (!c->file)
+        return -1;
+    for (i = 0; i < r->sources; i++) {
+        c->file[c->files++] = r->source[i].name;
+        r->source[i].name = NULL;
+    }
+    return 0;
+}
+
+int corpus_read(struct corpus *c, const char *dir, const char *const *data, int n_data,
+                const struct corpus_options *o, struct err *e)
+{
+    struct reading r = {.dir = dir, .o = o};
+    size_t ids_cap = 0, docs_cap = 0, i;
+    bool has_text;
+    int bad;
+
+    *c = (struct corpus){.chat = "-"};
+    bad = find_documents(&r, data, n_data, e) || choose(&r, e);
+    for (i = 0; i < r.places && !bad; i++)
+        if (r.place[i].chosen)
+            bad = check_cancelled(e) || convert(&r, &r.place[i], false, &has_text, e) ||
+                  add_doc(c, &ids_cap, &docs_cap, &r.place[i], &r.ids, o->max_len, e);
+    if (!bad && r.chat)
+        c->chat = chat_name(r.chat);
+    if (!bad && !c->docs)
+        bad = err_set(e, ERR_INPUT, "there is no token in the data: %zu documents, all empty", r.places);
+    bad = bad || name_categories(c, &r, e) || digest(c, &r, e) || take_files(c, &r, e);
+    reading_free(&r);
+    if (bad)
+        corpus_free(c);
+    return bad ? -1 : 0;
+}
+
+void corpus_free(struct corpus *c)
+{
+    int i;
+
+    for (i = 0; i < c->categories; i++)
+        free(c->category[i]);
+    for (i = 0; i < c->files; i++)
+        free(c->file[i]);
+    free(c->category);
+    free(c->file);
+    free(c->ids);
+    free(c->doc);
+    *c = (struct corpus){0};
+}
+
+int corpus_each(const char *dir, const char *const *data, int n_data, const struct corpus_options *o,
+                bool render, int (*fn)(void *ctx, const struct corpus_item *item, struct err *e), void *ctx,
+                struct err *e)
+{
+    struct reading r = {.dir = dir, .o = o};
+    struct corpus_item item;
+    bool has_text;
+    size_t i;
+    int rc = find_documents(&r, data, n_data, e) || choose(&r, e) ? -1 : 0;
+
+    for (i = 0; i < r.places && !rc; i++) {
+        const struct place *p = &r.place[i];
+        const struct vocab_entry *en = &r.names.entry[p->category];
+        char *category;
+
+        if (!p->chosen)
+            continue;
+        if (check_cancelled(e) || convert(&r, p, render, &has_text, e)) {
+            rc = -1;
+            break;
+        }
+        if (o->max_len > 0 && r.ids.n > (size_t)o->max_len)
+            r.ids.n = (size_t)o->max_len;
+        category = mem_strndup(r.names.text + en->off, en->len, e);
+        item = (struct corpus_item){.file = r.source[p->file].name,
+                                    .line = p->line,
+                                    .category = category,
+                                    .ids = render && has_text ? NULL : &r.ids,
+                                    .text = has_text ? &r.text : NULL};
+        rc = category ? fn(ctx, &item, e) : -1;
+        free(category);
+    }
+    reading_free(&r);
+    return rc;
+}

@@ -1,0 +1,204 @@
+#include "text/document.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "text/pyjson.h"
+
+/* The members that are content, and what beside each would be silently lost. */
+static const struct {
+    const char *name;
+    enum document_kind kind;
+    const char *lost[4];
+} content[] = {
+    {"messages", DOC_MESSAGES, {NULL}},
+    {"conversations", DOC_CONVERSATIONS, {"system", NULL}},
+    {"instruction", DOC_INSTRUCTION, {"system", "history", "response", NULL}},
+    {"prompt", DOC_PROMPT, {"completion", "response", "chosen", NULL}},
+    {"text", DOC_TEXT, {NULL}},
+    {"ids", DOC_IDS, {NULL}},
+};
+enum { KINDS = sizeof content / sizeof *content };
+
+static const cJSON *get(const cJSON *o, const char *name)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, name);
+
+    return v && cJSON_IsNull(v) ? NULL : v;
+}
+
+static int find_content(struct document *d, const char *where, struct err *e)
+{
+    int i, found = -1;
+    size_t k;
+
+    for (i = 0; i < KINDS; i++) {
+        if (!get(d->json, content[i].name))
+            continue;
+        if (found >= 0)
+            return err_set(e, ERR_INPUT, "%s: has both '%s' and '%s': leave one out", where,
+                           content[found].name, content[i].name);
+        found = i;
+    }
+    if (found < 0)
+        return err_set(e, ERR_INPUT,
+                       "%s: has none of messages, conversations, instruction and output, prompt, text, ids",
+                       where);
+    for (k = 0; content[found].lost[k]; k++)
+        if (py_true(get(d->json, content[found].lost[k])))
+            return err_set(e, ERR_INPUT, "%s: '%s' beside '%s' is not understood", where,
+                           content[found].lost[k], content[found].name);
+    d->kind = content[found].kind;
+    return 0;
+}
+
+int document_parse(struct document *d, const char *line, size_t n, const char *category_field,
+                   const char *where, struct err *e)
+{
+    const cJSON *category;
+
+    *d = (struct document){0};
+    if (json_parse(line, n, where, &d->json, e))
+        return -1;
+    if (!cJSON_IsObject(d->json))
+        return err_set(e, ERR_INPUT, "%s: is not a JSON object (one a line is expected)", where);
+    category = get(d->json, category_field);
+    d->category = cJSON_GetStringValue(category);
+    if (category && (!d->category || !*d->category))
+        return err_set(e, ERR_INPUT, "%s: '%s' is not a string with something in it", where, category_field);
+    return find_content(d, where, e);
+}
+
+void document_free(struct document *d)
+{
+    cJSON_Delete(d->json);
+    *d = (struct document){0};
+}
+
+bool document_is_chat(const struct document *d)
+{
+    return d->kind == DOC_MESSAGES || d->kind == DOC_CONVERSATIONS || d->kind == DOC_INSTRUCTION;
+}
+
+int document_ids(const struct document *d, int vocab, const char *where, struct ids *out, struct err *e)
+{
+    const cJSON *list = get(d->json, "ids"), *v;
+
+    if (!cJSON_IsArray(list))
+        return err_set(e, ERR_INPUT, "%s: 'ids' is not a list", where);
+    cJSON_ArrayForEach(v, list)
+    {
+        double x = cJSON_IsNumber(v) ? v->valuedouble : -1;
+
+        if (!(x >= 0 && x < INT32_MAX) || x != (double)(int32_t)x)
+            return err_set(e, ERR_INPUT, "%s: id %zu is not a whole number, 0 or more", where, out->n);
+        if (vocab && x >= vocab)
+            return err_set(e, ERR_INPUT, "%s: id %d is outside the model's vocabulary of %d", where, (int)x,
+                           vocab);
+        if (out->n == out->cap && mem_grow(&out->id, &out->cap, out->n + 1, sizeof *out->id, e))
+            return -1;
+        out->id[out->n++] = (int32_t)x;
+    }
+    return 0;
+}
+
+int document_text(const struct document *d, const char *where, struct str *out, struct err *e)
+{
+    const char *name = d->kind == DOC_TEXT ? "text" : "prompt";
+    const char *text = cJSON_GetStringValue(get(d->json, name));
+
+    if (!text)
+        return err_set(e, ERR_INPUT, "%s: '%s' is not a string", where, name);
+    str_adds(out, text);
+    return str_ok(out, e);
+}
+
+/* ---- conversations ---- */
+
+static int add_message(cJSON *messages, const char *role, const char *text, struct err *e)
+{
+    cJSON *m = cJSON_CreateObject();
+
+    if (!m || !cJSON_AddStringToObject(m, "role", role) || !cJSON_AddStringToObject(m, "content", text) ||
+        !cJSON_AddItemToArray(messages, m)) {
+        cJSON_Delete(m);
+        return err_set(e, ERR_NOMEM, "out of memory: a conversation");
+    }
+    return 0;
+}
+
+static int from_sharegpt(cJSON *messages, const cJSON *list, const char *where, struct err *e)
+{
+    static const char *const role[][2] = {
+        {"human", "user"},    {"user", "user"}, {"gpt", "assistant"},   {"assistant", "assistant"},
+        {"system", "system"}, {"tool", "tool"}, {"observation", "tool"}};
+    const cJSON *turn;
+    int n = 0;
+    size_t i;
+
+    if (!cJSON_IsArray(list))
+        return err_set(e, ERR_INPUT, "%s: 'conversations' is not a list", where);
+    cJSON_ArrayForEach(turn, list)
+    {
+        const char *from = cJSON_GetStringValue(get(turn, "from"));
+        const char *value = cJSON_GetStringValue(get(turn, "value"));
+
+        n++;
+        for (i = 0; from && i < sizeof role / sizeof *role && strcmp(role[i][0], from) != 0; i++)
+            ;
+        if (!from || i == sizeof role / sizeof *role)
+            return err_set(e, ERR_INPUT, "%s: turn %d: 'from' is '%.40s', not human, gpt, system or tool",
+                           where, n, from ? from : "(missing)");
+        if (!value)
+            return err_set(e, ERR_INPUT, "%s: turn %d: 'value' is not a string", where, n);
+        if (add_message(messages, role[i][1], value, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int from_alpaca(cJSON *messages, const cJSON *json, const char *where, struct err *e)
+{
+    const char *instruction = cJSON_GetStringValue(get(json, "instruction"));
+    const char *output = cJSON_GetStringValue(get(json, "output"));
+    const char *input = cJSON_GetStringValue(get(json, "input"));
+    struct str asked = {0};
+    int r;
+
+    if (!instruction || !output || (get(json, "input") && !input))
+        return err_set(e, ERR_INPUT, "%s: '%s' is not a string", where,
+                       !instruction ? "instruction"
+                       : !output    ? "output"
+                                    : "input");
+    str_adds(&asked, instruction);
+    if (input && *input)
+        str_addf(&asked, "\n\n%s", input);
+    r = str_ok(&asked, e) || add_message(messages, "user", asked.p, e) ||
+                add_message(messages, "assistant", output, e)
+            ? -1
+            : 0;
+    str_free(&asked);
+    return r;
+}
+
+int document_chat(struct document *d, const char *line, size_t n, const struct chat_template *c,
+                  const struct chat_options *o, const char *where, struct str *out, struct err *e)
+{
+    const cJSON *tools = get(d->json, "tools");
+    cJSON *made;
+    int r;
+
+    if (py_keep_numbers(d->json, line, n, where, e))
+        return -1;
+    if (d->kind == DOC_MESSAGES)
+        return chat_render(c, o, get(d->json, "messages"), tools, where, out, e);
+    made = cJSON_CreateArray();
+    if (!made)
+        return err_set(e, ERR_NOMEM, "out of memory: a conversation");
+    r = d->kind == DOC_CONVERSATIONS ? from_sharegpt(made, get(d->json, "conversations"), where, e)
+                                     : from_alpaca(made, d->json, where, e);
+    if (!r)
+        r = chat_render(c, o, made, tools, where, out, e);
+    cJSON_Delete(made);
+    return r;
+}
