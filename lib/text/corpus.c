@@ -42,7 +42,7 @@ struct reading {
 
     struct tokenizer *tokenizer; /* opened when a document needs it */
     const struct chat_template *chat;
-    bool chat_sought;
+    bool chat_sought, chat_used;
     struct str why; /* no chat template */
     struct str text;
     struct ids ids;
@@ -108,6 +108,14 @@ static int add_directory(struct reading *r, const char *dir, struct err *e)
     if (!bad && r->sources == before)
         bad = err_set(e, ERR_INPUT, "'%s': no files in it", dir);
     return bad;
+}
+
+static int find_chat(struct reading *r, struct err *e)
+{
+    if (!r->chat_sought && chat_find(&r->chat, &r->why, r->dir, &r->o->chat, e))
+        return -1;
+    r->chat_sought = true;
+    return 0;
 }
 
 /* ---- first reading: where the documents are, and of which category ---- */
@@ -178,6 +186,8 @@ static int find_documents(struct reading *r, const char *const *data, int n_data
     char buf[WHERE];
     int i;
 
+    if (r->o->chat.name && find_chat(r, e)) /* a name that is unknown, even if nothing needs it */
+        return -1;
     for (i = 0; i < n_data; i++)
         if (path_is_dir(data[i]) ? add_directory(r, data[i], e) : add_file(r, data[i], e))
             return -1;
@@ -225,7 +235,6 @@ static uint64_t random_start(uint64_t seed, const char *name, size_t n)
 
     for (i = 0; i < n; i++) {
         seed ^= (unsigned char)name[i];
-        next_random(&seed);
         seed = next_random(&seed);
     }
     return seed;
@@ -271,9 +280,9 @@ static int choose(struct reading *r, struct err *e)
 
 static int need_chat(struct reading *r, const char *place, struct err *e)
 {
-    if (!r->chat_sought && chat_find(&r->chat, &r->why, r->dir, &r->o->chat, e))
+    r->chat_used = true;
+    if (find_chat(r, e))
         return -1;
-    r->chat_sought = true;
     return r->chat ? 0 : err_set(e, ERR_UNKNOWN, "%s: is a conversation, but %s", place, r->why.p);
 }
 
@@ -462,7 +471,7 @@ static int digest(struct corpus *c, struct reading *r, struct err *e)
             hash_number(h, "special", (uint64_t)r->ids.id[i]);
     }
     hash_text(h, "chat", c->chat, strlen(c->chat));
-    if (r->chat && o->chat.date)
+    if (r->chat_used && o->chat.date)
         hash_text(h, "date", o->chat.date, strlen(o->chat.date));
     hash_hex(h, c->digest);
     hash_free(h);
@@ -497,10 +506,11 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
         if (r.place[i].chosen)
             bad = check_cancelled(e) || convert(&r, &r.place[i], false, &has_text, e) ||
                   add_doc(c, &ids_cap, &docs_cap, &r.place[i], &r.ids, o->max_len, e);
-    if (!bad && r.chat)
+    if (!bad && r.chat_used)
         c->chat = chat_name(r.chat);
     if (!bad && !c->docs)
-        bad = err_set(e, ERR_INPUT, "there is no token in the data: %zu documents, all empty", r.places);
+        bad = err_set(e, ERR_INPUT, "there %s in the data",
+                      r.places ? "are only documents without a token" : "is no document");
     bad = bad || name_categories(c, &r, e) || digest(c, &r, e) || take_files(c, &r, e);
     reading_free(&r);
     if (bad)
