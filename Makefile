@@ -97,6 +97,7 @@ check:
 	@$(MAKE) $(PARALLEL) --no-print-directory all test-programs
 	@tests/run $(BUILD) $(TESTS)
 test-programs: $(TEST_BIN)
+	@:
 
 ## check-asan: the tests with the address and undefined behaviour sanitizers
 check-asan:

@@ -16,7 +16,7 @@ run() {
     local start=$EPOCHREALTIME
     printf '\n$ %s\n' "$*" >&3
     "$@"
-    seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }')
+    seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f s", b - a }')
 }
 # The number that KEY has in the JSON file (or in its object "total").
 number() { sed -n "s/.*\"$1\": *\([-+.0-9e]*\).*/\1/p" "$2" | head -n 1; }
@@ -46,7 +46,7 @@ row model size experts layers tokens time perplexity KL
 demo() {
     local name=$1 model=examples/$1 to=$2 tokens ppl kl seconds
     run moe-inspect "$model"
-    run moe-observe --max-len 512 --samples-per-category 60 -o "$work/$name.stats" "$model" "$work/calib.jsonl"
+    run moe-observe --max-len 512 --samples-per-category 100 -o "$work/$name.stats" "$model" "$work/calib.jsonl"
     tokens=$(sed -n 's/^#part.*tokens=\([0-9]*\).*/\1/p' "$work/$name.stats")
     local observed=$seconds
     run moe-score -r 0.25 -o "$work/$name.plan" "$work/$name.stats"

@@ -42,7 +42,7 @@ $(WORK)/scored: told = $(SCORE)
 $(WORK)/pruned: told = $(MODEL) $(PLAN)
 $(WORK)/observed $(WORK)/scored $(WORK)/pruned: FORCE
 	@mkdir -p $(WORK)
-	@if [ "$$(cat $@ 2>/dev/null)" != '$(strip $(told))' ]; then echo '$(strip $(told))' >$@; fi
+	@if [ ! -e $@ ] || [ "$$(cat $@)" != '$(strip $(told))' ]; then echo '$(strip $(told))' >$@; fi
 
 .PHONY: check FORCE
 .DELETE_ON_ERROR:
