@@ -82,7 +82,7 @@ only() {
     for f in chat_template.jinja generation_config.json tokenizer.json tokenizer_config.json; do
         cmp "$TINY_GPTOSS/$f" "cut/$f"
     done
-    [ "$(ls cut | wc -l)" -eq 7 ] # and README.md
+    [ "$(find cut -type f | wc -l)" -eq 7 ] # and README.md
     moe-inspect cut
 }
 
@@ -147,7 +147,7 @@ only() {
     echo '{}' >many/tokenizer.json
     make_plan many 1 >plan.tsv
     moe-prune -q --verify many plan.tsv cut
-    [ "$(ls cut/*.safetensors | wc -l)" -lt 12 ]
+    [ "$(find cut -name "*.safetensors" | wc -l)" -lt 12 ]
     diff <(jq -r '.weight_map[]' cut/model.safetensors.index.json | sort -u) <(cd cut && ls -- *.safetensors)
     moe-inspect cut
 }

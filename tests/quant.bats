@@ -50,7 +50,7 @@ only() {
 @test "GPT-OSS: one value by hand through both layouts" {
     moe-quant -q -t bf16 "$TINY_GPTOSS" wide
     # layer 0, expert 3, output row 5, input 37 of gate_up: block 1, byte 2, high nibble
-    local block scale code sign value got
+    local block scale code got
     block=$(tensor "$TINY_GPTOSS" model.layers.0.mlp.experts.gate_up_proj_blocks |
         od -An -v -tu1 -j $((((3 * 128 + 5) * 4 + 1) * 16 + 2)) -N1)
     scale=$(tensor "$TINY_GPTOSS" model.layers.0.mlp.experts.gate_up_proj_scales |
