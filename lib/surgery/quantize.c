@@ -54,9 +54,7 @@ static void describe(void *ctx, struct card *card, struct str *s)
                  (unsigned long long)r->tensors);
     str_addf(s,
              "| | before | after |\n|---|---|---|\n"
-             "| routed experts | %s | %s |\n"
              "| safetensors | %s (%llu bytes) | %s (%llu bytes) |\n",
-             j->to == QF_MXFP4 ? "BF16" : "MXFP4", j->to == QF_MXFP4 ? "MXFP4" : "BF16",
              num_bytes(r->bytes_before, before), (unsigned long long)r->bytes_before,
              num_bytes(r->bytes_after, after), (unsigned long long)r->bytes_after);
     if (j->to == QF_MXFP4 && r->err2 > 0)
