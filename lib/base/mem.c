@@ -1,9 +1,13 @@
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/mem.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20 };
 
 bool mul_u64(uint64_t a, uint64_t b, uint64_t *out)
 {
@@ -33,10 +37,14 @@ void *mem_new_aligned(size_t n, size_t size, struct err *e)
         err_set(e, ERR_NOMEM, "out of memory: %zu x %zu bytes", n, size);
         return NULL;
     }
-    if (posix_memalign(&p, 64, bytes ? bytes : 64)) {
+    if (posix_memalign(&p, bytes < 2 * HUGE_PAGE ? 64 : HUGE_PAGE, bytes ? bytes : 64)) {
         err_set(e, ERR_NOMEM, "out of memory: %zu x %zu bytes", n, size);
         return NULL;
     }
+#ifdef MADV_HUGEPAGE
+    if (bytes >= 2 * HUGE_PAGE)
+        madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* only a wish: 512 times fewer page faults */
+#endif
     return p;
 }
 

@@ -59,13 +59,14 @@ static void gather_task(void *ctx, long task, int worker)
     }
 }
 
-/* c [QROWS][16 * w] += a [QROWS][k] b [k][16 * w]; the sums stay in registers. */
-INLINE void outer(const float *a, int lda, const float *b, int ldb, int k, float *c, int ldc, const int w)
+/* c [QROWS][16 * w] (+)= a [QROWS][k] b [k][16 * w]; the sums stay in registers. */
+INLINE void outer(const float *a, int lda, const float *b, int ldb, int k, float *c, int ldc, const int w,
+                  bool add)
 {
-    v16 s[QROWS][WIDE];
+    v16 s[QROWS][WIDE] = {{{0}}};
     int i, j, p;
 
-    for (i = 0; i < QROWS; i++)
+    for (i = 0; i < QROWS && add; i++)
         for (j = 0; j < w; j++)
             s[i][j] = v16_load(c + i * ldc + j * LANES);
     for (p = 0; p < k; p++) {
@@ -82,56 +83,81 @@ INLINE void outer(const float *a, int lda, const float *b, int ldb, int k, float
             v16_store(c + i * ldc + j * LANES, s[i][j]);
 }
 
-/* c [rows][n] += a [rows][k] b [k][n]; rows a multiple of QROWS, n of LANES. */
-INLINE void multiply(const float *a, const float *b, int rows, int k, int n, float *c)
+/* The same for n columns, a multiple of LANES. */
+INLINE void outer_row(const float *a, int lda, const float *b, int ldb, int k, float *c, int n, bool add)
 {
-    int i, j;
+    int j = 0;
 
-    for (i = 0; i < rows; i += QROWS) {
-        for (j = 0; j + WIDE * LANES <= n; j += WIDE * LANES)
-            outer(a + i * k, k, b + j, n, k, c + i * n + j, n, WIDE);
-        for (; j < n; j += LANES)
-            outer(a + i * k, k, b + j, n, k, c + i * n + j, n, 1);
-    }
+    for (; j + 4 * LANES <= n; j += 4 * LANES)
+        outer(a, lda, b + j, ldb, k, c + j, ldb, 4, add);
+    for (; j + 2 * LANES <= n; j += 2 * LANES)
+        outer(a, lda, b + j, ldb, k, c + j, ldb, 2, add);
+    for (; j < n; j += LANES)
+        outer(a, lda, b + j, ldb, k, c + j, ldb, 1, add);
 }
 
 struct state {
-    float *q, *scores, *out; /* [BLOCK][dim], [BLOCK][BLOCK], [BLOCK][dim] */
-    float *top, *sum;        /* [BLOCK] */
+    float *q, *scores, *out;   /* [BLOCK][dim], [BLOCK][BLOCK], [BLOCK][dim] */
+    float *top, *sum, *shrink; /* [BLOCK] */
 };
 
-/* Scores of one query against keys at .. at+BLOCK-1 become exponentials; what was summed before is scaled to
- * the new maximum. lo .. hi are the keys that the query sees. */
-INLINE void softmax_row(struct state *s, int i, int64_t at, int64_t lo, int64_t hi, int dim)
+/* How many of BLOCK keys from `at` on the last of QROWS queries from `query` on can see. */
+INLINE int keys_seen(int64_t at, int64_t query)
 {
-    float *p = s->scores + i * BLOCK, *out = s->out + i * dim, top, shrink;
-    v16 m = v16_all(-INFINITY), sum = v16_all(0);
+    int64_t n = query + QROWS - at;
+
+    return n < BLOCK ? (int)n : BLOCK;
+}
+
+/* Scores of keys from `at` on that a query does not see become -infinity. */
+INLINE void hide(float *p, int64_t at, int64_t query, int window)
+{
+    int64_t lo = window ? query - window + 1 : 0;
     int j;
 
-    if (lo > at || hi < at + BLOCK - 1)
+    if (lo > at || query < at + BLOCK - 1)
         for (j = 0; j < BLOCK; j++)
-            if (at + j < lo || at + j > hi)
+            if (at + j < lo || at + j > query)
                 p[j] = -INFINITY;
-    for (j = 0; j < BLOCK; j += LANES)
-        m = v16_max(m, v16_load(p + j));
-    top = v16_highest(m);
-    top = top > s->top[i] ? top : s->top[i];
-    if (top == -INFINITY) { /* nothing seen yet, no sink */
-        memset(p, 0, BLOCK * sizeof *p);
-        return;
-    }
-    shrink = expf(s->top[i] - top);
-    for (j = 0; j < BLOCK; j += LANES) {
-        v16 v = v16_exp(v16_load(p + j) - top);
+}
 
-        sum += v;
-        v16_store(p + j, v);
+/* Scores become exponentials, and what was summed before is scaled to the new largest score. */
+INLINE void softmax(struct state *s, int rows, int dim)
+{
+    float old[BLOCK];
+    int i, j;
+
+    memcpy(old, s->top, sizeof old);
+    for (i = 0; i < rows; i++) {
+        const float *p = s->scores + i * BLOCK;
+        v16 m = v16_load(p);
+
+        for (j = LANES; j < BLOCK; j += LANES)
+            m = v16_max(m, v16_load(p + j));
+        s->top[i] = v16_highest(v16_max(m, v16_all(s->top[i])));
     }
-    s->sum[i] = s->sum[i] * shrink + v16_sum(sum);
-    s->top[i] = top;
-    if (shrink != 1)
-        for (j = 0; j < dim; j += LANES)
-            v16_store(out + j, v16_load(out + j) * shrink);
+    for (i = 0; i < rows; i += LANES) {
+        v16 top = v16_load(s->top + i), none = v16_all(-INFINITY);
+
+        /* where nothing was seen yet, and there is no sink: any finite number will do */
+        v16_store(s->shrink + i, v16_exp(v16_load(old + i) - v16_select(top == none, v16_all(0), top)));
+    }
+    for (i = 0; i < rows; i++) {
+        float *p = s->scores + i * BLOCK, *out = s->out + i * dim;
+        float top = s->top[i] == -INFINITY ? 0 : s->top[i];
+        v16 sum = v16_all(0);
+
+        for (j = 0; j < BLOCK; j += LANES) {
+            v16 v = v16_exp(v16_load(p + j) - top);
+
+            sum += v;
+            v16_store(p + j, v);
+        }
+        s->sum[i] = s->sum[i] * s->shrink[i] + v16_sum(sum);
+        if (s->shrink[i] != 1)
+            for (j = 0; j < dim; j += LANES)
+                v16_store(out + j, v16_load(out + j) * s->shrink[i]);
+    }
 }
 
 /* Scaled queries, and what the sink contributes: one more key with this score and no value. */
@@ -156,16 +182,21 @@ HOT static void queries(const struct attention *t, struct state *s, const float 
     int64_t first = window && from - window + 1 > 0 ? (from - window + 1) / BLOCK : 0, b;
 
     for (b = first; b <= (from + n - 1) / BLOCK; b++) {
-        const float *kt = keys + (size_t)b * step;
+        const float *kt = keys + (size_t)b * step, *v = kt + dim * BLOCK;
+        int64_t at = b * BLOCK;
 
-        memset(s->scores, 0, (size_t)rows * BLOCK * sizeof *s->scores);
-        multiply(s->q, kt, rows, dim, BLOCK, s->scores);
-        for (i = 0; i < rows; i++) {
-            int64_t at = from + i;
+        for (i = 0; i < rows; i += QROWS) {
+            int seen = keys_seen(at, from + i), r;
 
-            softmax_row(s, i, b * BLOCK, window ? at - window + 1 : 0, at, dim);
+            outer_row(s->q + i * dim, dim, kt, BLOCK, dim, s->scores + i * BLOCK,
+                      (seen + LANES - 1) / LANES * LANES, false);
+            for (r = i; r < i + QROWS; r++)
+                hide(s->scores + r * BLOCK, at, from + r, window);
         }
-        multiply(s->scores, kt + dim * BLOCK, rows, BLOCK, dim, s->out);
+        softmax(s, rows, dim);
+        for (i = 0; i < rows; i += QROWS)
+            outer_row(s->scores + i * BLOCK, BLOCK, v, dim, keys_seen(at, from + i), s->out + i * dim, dim,
+                      true);
     }
 }
 
@@ -205,8 +236,8 @@ static void queries_task(void *ctx, long task, int worker)
     int n = len - from < BLOCK ? (int)(len - from) : BLOCK;
     size_t width = qkv_width(a), tile = (size_t)BLOCK * (size_t)t->dim, step = block_floats(t);
     float *mem = t->c->scratch[worker];
-    struct state s = {mem, mem + 2 * tile, mem + tile, mem + 2 * tile + BLOCK * BLOCK,
-                      mem + 2 * tile + BLOCK * BLOCK + BLOCK};
+    float *rest = mem + 2 * tile + BLOCK * BLOCK;
+    struct state s = {mem, mem + 2 * tile, mem + tile, rest, rest + BLOCK, rest + 2 * BLOCK};
     const float *q =
         a->qkv + (size_t)(a->docs.first[doc] + from) * width + (size_t)head * (size_t)a->head_dim;
 
@@ -241,7 +272,7 @@ int cpu_attention(struct device *d, const struct attention_args *a, struct err *
             s.doc_of[b] = i;
     if (cpu_room(&c->keys, &c->keys_bytes,
                  (size_t)blocks * (size_t)a->kv_heads * block_floats(&s) * sizeof *c->keys, e) ||
-        cpu_scratch(c, (2 * tile + BLOCK * BLOCK + 2 * BLOCK) * sizeof(float), e))
+        cpu_scratch(c, (2 * tile + BLOCK * BLOCK + 3 * BLOCK) * sizeof(float), e))
         goto out;
     s.keys = c->keys;
     pool_run(c->pool, (long)blocks, gather_task, &s);

@@ -13,7 +13,7 @@
 #include "engine/rope.h"
 #include "engine/weights.h"
 
-enum { CHUNK_MIN = 256, CHUNK_MAX = 4096, BUFFER_TARGET = 256 << 20 };
+enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 256 << 20 };
 
 struct pass {
     struct engine *en;
@@ -40,18 +40,23 @@ struct pass {
     double flops;
 };
 
+/* Results of the experts are the largest buffer: f32 [tokens * topk][hidden]. */
 int64_t chunk_default(const struct engine *en, const struct model *m)
 {
-    uint64_t row = (uint64_t)m->arch.topk * (uint64_t)m->arch.hidden * sizeof(float), n = CHUNK_MAX;
-    uint64_t target = BUFFER_TARGET;
+    const struct arch *a = &m->arch;
+    int64_t row = (int64_t)a->topk * a->hidden * (int64_t)sizeof(float),
+            tile = TILE_ROWS * (int64_t)a->experts / a->topk;
+    int64_t cache = (en->d->threads > 2 ? en->d->threads : 2) * (int64_t)CACHE_BYTES / row;
+    int64_t most = BUFFER_BYTES / row, n;
 
     if (en->o.chunk_tokens)
         return en->o.chunk_tokens;
-    if (en->o.mem_max && en->o.mem_max / 4 < target)
-        target = en->o.mem_max / 4;
-    if (target / row < n)
-        n = target / row;
-    return n < CHUNK_MIN ? CHUNK_MIN : (int64_t)n;
+    if (en->o.mem_max && en->o.mem_max / 4 < BUFFER_BYTES)
+        most = (int64_t)(en->o.mem_max / 4) / row;
+    /* what stays in the caches, if that gives every expert two tiles; else four tiles */
+    n = cache >= 2 * tile ? cache : 4 * tile;
+    n = n < most ? n : most;
+    return n < CHUNK_MIN ? CHUNK_MIN : n;
 }
 
 /* ---- what the caller gave ---- */

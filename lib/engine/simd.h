@@ -75,29 +75,28 @@ INLINE v16 v16_abs(v16 a)
     return (v16)((v16i)a & 0x7fffffff);
 }
 
+/* v with its lanes 8, 4, 2 or 1 places on: four steps of these and an operation reduce all lanes. */
+#define V16_MOVED(v, n)                                                                                      \
+    __builtin_shufflevector(v, v, (n), 1 ^ (n), 2 ^ (n), 3 ^ (n), 4 ^ (n), 5 ^ (n), 6 ^ (n), 7 ^ (n),        \
+                            8 ^ (n), 9 ^ (n), 10 ^ (n), 11 ^ (n), 12 ^ (n), 13 ^ (n), 14 ^ (n), 15 ^ (n))
+
 /* Pairwise, in one order. */
 INLINE float v16_sum(v16 v)
 {
-    float a[LANES];
-    int w, i;
-
-    v16_store(a, v);
-    for (w = LANES / 2; w > 0; w /= 2)
-        for (i = 0; i < w; i++)
-            a[i] += a[i + w];
-    return a[0];
+    v = v + V16_MOVED(v, 8);
+    v = v + V16_MOVED(v, 4);
+    v = v + V16_MOVED(v, 2);
+    v = v + V16_MOVED(v, 1);
+    return v[0];
 }
 
 INLINE float v16_highest(v16 v)
 {
-    float a[LANES];
-    int w, i;
-
-    v16_store(a, v);
-    for (w = LANES / 2; w > 0; w /= 2)
-        for (i = 0; i < w; i++)
-            a[i] = a[i + w] > a[i] ? a[i + w] : a[i];
-    return a[0];
+    v = v16_max(v, V16_MOVED(v, 8));
+    v = v16_max(v, V16_MOVED(v, 4));
+    v = v16_max(v, V16_MOVED(v, 2));
+    v = v16_max(v, V16_MOVED(v, 1));
+    return v[0];
 }
 
 /* bf16, round to nearest even. Infinities stay; a NaN may become another NaN. */
