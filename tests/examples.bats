@@ -16,9 +16,11 @@ written() {
 }
 
 @test "own-text: valid JSON lines, categories, and no document on both sides" {
-    printf 'tab\there "quoted" back\\slash\001\n\303\244 & \\& end\n' >odd.c
+    local long
+    long=$(printf '%200s' '')
+    printf 'tab\there "quoted" back\\slash\001\n\303\244 & \\& end%s\n' "$long" >odd.c
     [ "$(examples/calibration/own-text odd.c)" = \
-        '{"category":"c","text":"tab\there \"quoted\" back\\slash \n'$'\303\244'' & \\& end\n"}' ]
+        '{"category":"c","text":"tab\there \"quoted\" back\\slash \n'$'\303\244'" & \\\\& end$long"'\n"}' ]
     moe-inspect --tokenize calib.jsonl "$TINY_QWEN3" >/dev/null
     [ "$(cat calib.jsonl held-out.jsonl | sort | uniq -d | wc -l)" -eq 0 ]
     [ "$(wc -l <held-out.jsonl)" -ge 3 ]
