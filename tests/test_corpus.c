@@ -1,0 +1,352 @@
+/*
+ * DATA to tokens: kinds of documents, categories, halves, sampling, the digest, and every mistake with its
+ * file and line.
+ */
+#include "check.h"
+
+#include <unistd.h>
+
+#include "base/file.h"
+#include "text/corpus.h"
+
+static char dir[] = "/tmp/moe-corpus-XXXXXX";
+static char file_name[6][100];
+static int files;
+
+/* Writes a file of ours and returns its path. */
+static const char *put(const char *name, const char *text)
+{
+    struct err e = {0};
+    int i;
+    char path[100];
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    for (i = 0; i < files && strcmp(file_name[i], path) != 0; i++)
+        ;
+    if (i == files)
+        memcpy(file_name[files++], path, sizeof path);
+    CHECK_MSG(file_write(path, text, strlen(text), true, &e) == 0, "%s", e.msg);
+    return file_name[i];
+}
+
+static void unput(void)
+{
+    while (files)
+        unlink(file_name[--files]);
+}
+
+static struct corpus read_data(const char *model, const char *data, const struct corpus_options *o)
+{
+    struct corpus c;
+    struct err e = {0};
+
+    CHECK_MSG(corpus_read(&c, model, &data, 1, o, &e) == 0, "%s", e.msg);
+    return c;
+}
+
+static void test_ids(void)
+{
+    struct corpus_options o = {.max_len = 3, .vocab = 100};
+    const char *path = put("two.jsonl", "{\"ids\":[1,2],\"category\":\"b\"}\n"
+                                        "\n"
+                                        "{\"ids\":[3,4,5,6]}\r\n"
+                                        "{\"ids\":[],\"category\":\"b\"}\n"
+                                        "{\"ids\":[],\"category\":\"empty\"}\n"
+                                        "{\"ids\":[7],\"category\":\"b\"}");
+    struct corpus c = read_data("/nonexistent", path, &o); /* no tokenizer is needed */
+
+    CHECK(c.docs == 3 && c.tokens == 6 && c.empty == 2 && c.truncated == 1);
+    CHECK(c.categories == 2 && c.files == 1);
+    CHECK_STR(c.category[0], "b");
+    CHECK_STR(c.category[1], "two"); /* the file's stem */
+    CHECK_STR(c.file[0], path);
+    CHECK_STR(c.chat, "-");
+    CHECK(c.doc[0].category == 0 && c.doc[0].half == 0 && c.doc[0].line == 0 && c.doc[0].n == 2);
+    CHECK(c.doc[1].category == 1 && c.doc[1].half == 0 && c.doc[1].line == 2 && c.doc[1].n == 3);
+    /* the document without a token counts: the third of its category is even */
+    CHECK(c.doc[2].category == 0 && c.doc[2].half == 0 && c.doc[2].line == 5 && c.doc[2].first == 5);
+    CHECK(c.ids[0] == 1 && c.ids[4] == 5 && c.ids[5] == 7);
+    CHECK(strlen(c.digest) == 32);
+    corpus_free(&c);
+    unput();
+}
+
+struct seen {
+    struct str text;
+    int n;
+};
+
+static int look(void *ctx, const struct corpus_item *item, struct err *e)
+{
+    struct seen *s = ctx;
+    size_t i;
+
+    (void)e;
+    str_addf(&s->text, "%d %s ", item->line, item->category);
+    for (i = 0; item->ids && i < item->ids->n; i++)
+        str_addf(&s->text, "%d,", item->ids->id[i]);
+    if (item->text)
+        str_adds(&s->text, item->text->p ? item->text->p : "");
+    str_adds(&s->text, "|");
+    return ++s->n == 7 ? 5 : 0;
+}
+
+static void test_kinds(void)
+{
+    struct corpus_options o = {.max_len = 0};
+    struct seen seen = {{0}, 0};
+    struct err e = {0};
+    const char *path =
+        put("kinds.json",
+            "{\"text\":\"t\"}\n{\"prompt\":\"p\",\"category\":null}\n{\"ids\":[4,2]}\n"
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}\n"
+            "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":"
+            "\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}]}\n"
+            "{\"instruction\":\"i\",\"input\":\"\",\"output\":\"o\"}\n"
+            "{\"instruction\":\"i\",\"input\":\"n\",\"output\":\"o\"}\n{\"text\":\"not reached\"}\n");
+
+    CHECK(corpus_each("examples/tiny-gptoss", &path, 1, &o, true, look, &seen, &e) == 5);
+    CHECK_STR(seen.text.p,
+              "0 kinds t|1 kinds p|2 kinds 4,2,|"
+              "3 kinds <|start|>user<|message|>q<|end|><|start|>assistant|"
+              "4 kinds <|start|>system<|message|>s<|end|><|start|>user<|message|>q<|end|>"
+              "<|start|>assistant<|message|>a<|end|>|"
+              "5 kinds <|start|>user<|message|>i<|end|><|start|>assistant<|message|>o<|end|>|"
+              "6 kinds <|start|>user<|message|>i\n\nn<|end|><|start|>assistant<|message|>o<|end|>|");
+    str_free(&seen.text);
+    unput();
+}
+
+static void test_special(void)
+{
+    static const char model[] = "{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"<s>\":2},\"merges\":[]}}";
+    struct corpus_options o = {.chat.name = "tiny-chatml"};
+    const char *data;
+    struct corpus c, d;
+
+    put("tokenizer.json", model);
+    put("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");
+    data = put("x.jsonl", "{\"text\":\"ab\"}\n{\"messages\":[{\"role\":\"b\",\"content\":\"a\"}]}\n");
+    c = read_data(dir, data, &o);
+    /* the tokenizer's BOS is for text; a template prints its own: <|im_start|>b\na...assistant */
+    CHECK(c.docs == 2 && c.doc[0].n == 3 && c.ids[0] == 2 && c.ids[3] == 0);
+    CHECK_STR(c.chat, "tiny-chatml");
+    o.no_special = true;
+    d = read_data(dir, data, &o);
+    CHECK(d.docs == 2 && d.doc[0].n == 2 && d.ids[0] == 0);
+    CHECK(strcmp(c.digest, d.digest) != 0);
+    corpus_free(&c);
+    corpus_free(&d);
+    unput();
+}
+
+static void test_text(void)
+{
+    struct corpus_options o = {.max_len = 0};
+    struct corpus c;
+    struct err e = {0};
+    const char *data[2];
+
+    put("b.txt", "plain text\nof two lines\n");
+    put("a.jsonl", "{\"text\":\"x\"}\n{\"text\":\"\"}\n");
+    put(".hidden", "no");
+    data[0] = dir;
+    CHECK_MSG(corpus_read(&c, "examples/tiny-qwen3", data, 1, &o, &e) == 0, "%s", e.msg);
+    CHECK(c.files == 2 && c.docs == 2 && c.empty == 1 && c.categories == 2);
+    CHECK_STR(path_base(c.file[0]), "a.jsonl");
+    CHECK_STR(c.category[1], "b");
+    CHECK(c.doc[1].file == 1 && c.doc[1].line == 0);
+    corpus_free(&c);
+    data[0] = put("b.txt", "x");
+    data[1] = put("a.jsonl", "{\"text\":\"x\"}");
+    CHECK_MSG(corpus_read(&c, "examples/tiny-qwen3", data, 2, &o, &e) == 0, "%s", e.msg);
+    CHECK(c.docs == 2 && c.doc[0].category == 1 && c.doc[1].category == 0);
+    corpus_free(&c);
+    unput();
+}
+
+/* The lines of the documents of category k, "0 3 4 ". */
+static const char *lines(const struct corpus *c, int k)
+{
+    static char out[400];
+    size_t n = 0;
+    int64_t i;
+
+    *out = 0;
+    for (i = 0; i < c->docs && n < sizeof out - 12; i++)
+        if (c->doc[i].category == k)
+            n += (size_t)snprintf(out + n, sizeof out - n, "%d ", c->doc[i].line);
+    return out;
+}
+
+static void test_samples(void)
+{
+    struct corpus_options o = {.samples_per_category = 3};
+    char text[3000] = "", kept[400];
+    int i, seed, count[20] = {0};
+    struct corpus c;
+    size_t n = 0;
+
+    for (i = 0; i < 20; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "{\"ids\":[%d],\"lang\":\"%s\"}\n", i,
+                              i % 2 ? "odd" : "even");
+    o.category_field = "lang";
+    c = read_data("/", put("x.jsonl", text), &o);
+    CHECK_STR(lines(&c, 0), "0 2 4 ");
+    CHECK_STR(lines(&c, 1), "1 3 5 ");
+    CHECK(c.doc[2].half == 1 && c.doc[2].line == 2);
+    corpus_free(&c);
+
+    o.draw = true;
+    o.seed = 7;
+    c = read_data("/", put("x.jsonl", text), &o);
+    CHECK(c.docs == 6);
+    snprintf(kept, sizeof kept, "%s", lines(&c, 1));
+    for (i = 0; i < 6; i++) /* halves are those of the whole input */
+        CHECK(c.doc[i].half == c.doc[i].line / 2 % 2);
+    corpus_free(&c);
+    c = read_data("/", put("x.jsonl", text), &o);
+    CHECK_STR(lines(&c, 1), kept);
+    corpus_free(&c);
+    /* a category's draw does not depend on the others */
+    for (n = 0, i = 0; i < 20; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "{\"ids\":[%d],\"lang\":\"%s\"}\n", i,
+                              i % 2 ? "odd" : "more");
+    c = read_data("/", put("x.jsonl", text), &o);
+    CHECK_STR(lines(&c, 1), kept);
+    corpus_free(&c);
+    for (seed = 0; seed < 300; seed++) {
+        o.seed = (uint64_t)seed;
+        c = read_data("/", file_name[0], &o);
+        for (i = 0; i < c.docs; i++)
+            count[c.doc[i].line]++;
+        corpus_free(&c);
+    }
+    for (i = 0; i < 20; i++) /* 300 x 3/10 = 90 each; four standard deviations are 32 */
+        CHECK_MSG(count[i] > 58 && count[i] < 122, "line %d drawn %d times", i, count[i]);
+    unput();
+}
+
+static void digest_of(const char *data, const struct corpus_options *o, char out[HASH_HEX])
+{
+    struct corpus c = read_data("examples/tiny-qwen3", data, o);
+
+    memcpy(out, c.digest, HASH_HEX);
+    corpus_free(&c);
+}
+
+static void test_digest(void)
+{
+    struct corpus_options o = {.max_len = 9}, other;
+    char a[HASH_HEX], b[HASH_HEX];
+    const char *x = put("x.jsonl", "{\"text\":\"abc\"}\n");
+
+    digest_of(x, &o, a);
+    digest_of(x, &o, b);
+    CHECK_STR(a, b);
+    other = o;
+    other.max_len = 8;
+    digest_of(x, &other, b);
+    CHECK(strcmp(a, b) != 0);
+    other = o;
+    other.category_field = "kind";
+    digest_of(x, &other, b);
+    CHECK(strcmp(a, b) != 0);
+    other = o;
+    other.samples_per_category = 1;
+    digest_of(x, &other, b);
+    CHECK(strcmp(a, b) != 0);
+    other = o;
+    other.seed = 3; /* without draw it chooses nothing */
+    other.vocab = 5000;
+    digest_of(x, &other, b);
+    CHECK_STR(a, b);
+    digest_of(put("x.jsonl", "{\"text\":\"abd\"}\n"), &o, b);
+    CHECK(strcmp(a, b) != 0);
+    put("x.jsonl", "{\"text\":\"abc\"}\n");
+    digest_of(dir, &o, b); /* the same file through its directory */
+    CHECK_STR(a, b);
+    unput();
+}
+
+static void test_mistakes(void)
+{
+    static const struct {
+        const char *text, *why;
+    } cases[] = {
+        {"{\"text\":\"x\"}\n{\"text\":\"\xff\"}\n", "x.jsonl line 2: byte"},
+        {"{\"text\":\"a\\u0000\"}\n", "line 1: contains the character U+0000"},
+        {"{\"text\":\"x\"\n", "line 1: not JSON"},
+        {"[{\"text\":\"x\"}]\n", "line 1: is not a JSON object"},
+        {"\n\n{}\n", "line 3: has none of messages"},
+        {"{\"text\":\"x\",\"ids\":[1]}\n", "has both 'text' and 'ids'"},
+        {"{\"text\":1}\n", "'text' is not a string"},
+        {"{\"prompt\":[]}\n", "'prompt' is not a string"},
+        {"{\"prompt\":\"p\",\"completion\":\"c\"}\n", "'completion' beside 'prompt'"},
+        {"{\"text\":\"x\",\"category\":1}\n", "'category' is not a string"},
+        {"{\"text\":\"x\",\"category\":\"\"}\n", "'category' is not a string with"},
+        {"{\"ids\":{}}\n", "'ids' is not a list"},
+        {"{\"ids\":[1,-1]}\n", "line 1: id 1 is not a whole number"},
+        {"{\"ids\":[1.5]}\n", "id 0 is not a whole number"},
+        {"{\"ids\":[\"1\"]}\n", "id 0 is not a whole number"},
+        {"{\"ids\":[4000000000]}\n", "id 0 is not a whole number"},
+        {"{\"ids\":[2100]}\n", "outside the model's vocabulary of 2048"},
+        {"{\"conversations\":{}}\n", "'conversations' is not a list"},
+        {"{\"conversations\":[{\"from\":\"bing\",\"value\":\"x\"}]}\n", "turn 1: 'from' is 'bing'"},
+        {"{\"conversations\":[{\"from\":\"gpt\"}]}\n", "turn 1: 'value'"},
+        {"{\"conversations\":[],\"system\":\"s\"}\n", "'system' beside 'conversations'"},
+        {"{\"instruction\":\"i\"}\n", "'output' is not a string"},
+        {"{\"instruction\":\"i\",\"response\":\"r\"}\n", "'response' beside"},
+        {"{\"messages\":[{\"role\":\"user\"}]}\n", "x.jsonl line 1: message 1 (user): has no content"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}\n", "does not print tools"},
+        {"", "no document"},
+        {"{\"text\":\"\"}\n", "only documents without a token"},
+    };
+    struct corpus_options o = {.vocab = 2048};
+    const char *data;
+    struct corpus c;
+    struct err e;
+    size_t i;
+
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+        data = put("x.jsonl", cases[i].text);
+        err_clear(&e);
+        CHECK_MSG(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1, "case %zu was accepted", i);
+        CHECK_MSG(strstr(e.msg, cases[i].why), "case %zu: '%s' does not say '%s'", i, e.msg, cases[i].why);
+    }
+    err_clear(&e);
+    data = put("x.txt", "a\xc3");
+    CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 && strstr(e.msg, "x.txt: byte 1"));
+    err_clear(&e);
+    data = "/nonexistent.jsonl";
+    CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 &&
+          strstr(e.msg, "/nonexistent.jsonl"));
+    err_clear(&e);
+    o.vocab = 100; /* a tokenizer of another model */
+    data = put("x.txt", "some text that needs more than the first hundred tokens");
+    CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 &&
+          strstr(e.msg, "do not belong together"));
+    err_clear(&e);
+    data = put("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n");
+    CHECK(corpus_read(&c, dir, &data, 1, &o, &e) == -1 && strstr(e.msg, "has no chat template"));
+    err_clear(&e);
+    o.chat.name = "nonesuch";
+    data = put("x.jsonl", "{\"text\":\"x\"}\n");
+    CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 && e.kind == ERR_USAGE);
+    unput();
+}
+
+int main(void)
+{
+    if (!mkdtemp(dir))
+        return 1;
+    test_ids();
+    test_kinds();
+    test_special();
+    test_text();
+    test_samples();
+    test_digest();
+    test_mistakes();
+    rmdir(dir);
+    CHECK_END();
+}

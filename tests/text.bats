@@ -1,0 +1,75 @@
+# moe-inspect --tokenize: the text room from the command line.
+load helper
+
+setup() {
+    D=$BATS_TEST_TMPDIR
+}
+
+@test "ids of a document" {
+    printf '{"text":"Hello, world"}\n\n{"ids":[5,6]}\n' >"$D/x.jsonl"
+    run moe-inspect --tokenize "$D/x.jsonl" "$TINY_QWEN3"
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 2 ]
+    [[ ${lines[0]} =~ ^\{\"line\":0,\"ids\":\[[0-9,]+\]\}$ ]]
+    [ "${lines[1]}" = '{"line":2,"ids":[5,6]}' ]
+}
+
+@test "a rendered conversation, from standard input" {
+    run moe-inspect --tokenize - --render "$TINY_GPTOSS" <<<'{"messages":[{"role":"user","content":"a\tb"}]}'
+    [ "$status" -eq 0 ]
+    [ "$output" = '{"line":0,"text":"<|start|>user<|message|>a\tb<|end|><|start|>assistant"}' ]
+}
+
+@test "a directory of data names the file" {
+    mkdir "$D/data"
+    echo text >"$D/data/b.txt"
+    echo '{"text":"x"}' >"$D/data/a.jsonl"
+    run moe-inspect --tokenize "$D/data" --render "$TINY_QWEN3"
+    [ "$status" -eq 0 ]
+    [ "${lines[0]}" = "{\"file\":\"$D/data/a.jsonl\",\"line\":0,\"text\":\"x\"}" ]
+    [ "${lines[1]}" = "{\"file\":\"$D/data/b.txt\",\"line\":0,\"text\":\"text\\n\"}" ]
+}
+
+@test "a directory with only a tokenizer will do" {
+    mkdir "$D/model"
+    cp "$TINY_QWEN3/tokenizer.json" "$D/model"
+    echo '{"text":"x"}' >"$D/x.jsonl"
+    run moe-inspect --tokenize "$D/x.jsonl" "$D/model"
+    [ "$status" -eq 0 ]
+    echo '{"messages":[{"role":"user","content":"x"}]}' >"$D/x.jsonl"
+    fails_with 'x.jsonl line 1: is a conversation.*--chat' moe-inspect --tokenize "$D/x.jsonl" "$D/model"
+    run moe-inspect --tokenize "$D/x.jsonl" --chat tiny-chatml "$D/model"
+    [ "$status" -eq 0 ]
+}
+
+@test "harmony needs a date, and a date must be one" {
+    echo '{"messages":[{"role":"user","content":"x"}]}' >"$D/x.jsonl"
+    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat harmony "$TINY_GPTOSS"
+    [ "$status" -eq 2 ]
+    [[ $stderr == *--date* ]]
+    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat harmony --date 2025-13-01 "$TINY_GPTOSS"
+    [ "$status" -eq 2 ]
+    run moe-inspect --tokenize "$D/x.jsonl" --render --chat harmony --date 2025-12-01 "$TINY_GPTOSS"
+    [ "$status" -eq 0 ]
+    [[ $output == *'Current date: 2025-12-01'* ]]
+}
+
+@test "bad data names file and line" {
+    printf '{"text":"x"}\n{"text":"\\u0000"}\n' >"$D/x.jsonl"
+    fails_with 'x.jsonl line 2: .*U\+0000' moe-inspect --tokenize "$D/x.jsonl" "$TINY_QWEN3"
+    printf '{"text":"x"}\n{"text":"\377"}\n' >"$D/x.jsonl"
+    fails_with 'x.jsonl line 2: .*UTF-8' moe-inspect --tokenize "$D/x.jsonl" "$TINY_QWEN3"
+    fails_with 'nonexistent' moe-inspect --tokenize "$D/nonexistent" "$TINY_QWEN3"
+}
+
+@test "the reference's ids and renderings of the small models" {
+    need_shared
+    for m in tiny-qwen3 tiny-gptoss pico-qwen3 pico-gptoss; do
+        moe-inspect --tokenize "$SHARED/data/prompts.jsonl" "$SHARED/models/$m" >"$D/got"
+        # the golden rows: {"file": "prompts", "line": 0, "text": ..., "ids": [1, 2]}
+        grep '"file": "prompts"' "$SHARED/models/$m/golden/tokens.jsonl" |
+            sed -E 's/.*"line": ([0-9]+),.*"ids": \[(.*)\]\}$/{"line":\1,"ids":[\2]}/; s/, /,/g' >"$D/want"
+        [ -s "$D/want" ]
+        cmp "$D/got" "$D/want"
+    done
+}
