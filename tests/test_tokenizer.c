@@ -121,6 +121,7 @@ static void test_around(void)
     static const char config[] = "{\"add_bos_token\":true,\"bos_token\":{\"content\":\"b\"},\"add_eos_"
                                  "token\":false,\"eos_token\":\"c\"}";
     struct tokenizer *t = open_text(with_template);
+    struct err e = {0};
 
     CHECK_STR(encode(t, "a", true), "1 0 2");
     CHECK_STR(encode(t, "a", false), "0");
@@ -136,6 +137,8 @@ static void test_around(void)
     t = open_text(without); /* a token that only the configuration has */
     CHECK_STR(encode(t, "a<x>", true), "0 9");
     tokenizer_close(t);
+    write_text("tokenizer_config.json", "{\"added_tokens_decoder\":[1]}", 28);
+    CHECK(tokenizer_open(&t, dir, &e) == -1 && strstr(e.msg, "added_tokens_decoder"));
     remove_text("tokenizer_config.json");
 }
 

@@ -1,8 +1,10 @@
 /*
  * tokenizer.h -- tokenizer.json to token ids, exactly as the reference tokenizer does it.
  *
- * Today: byte-level BPE (normalizer null or NFC; pre-tokenizer Split, ByteLevel, Sequence of them;
- * post-processor null, ByteLevel, TemplateProcessing, Sequence). Anything else is refused by name.
+ * Byte-pair encoding, over bytes (Qwen, gpt-oss, Llama 3, DeepSeek, ...) or over characters (Llama 2):
+ * normalizers NFC, Prepend, Replace of a string; pre-tokenizers Split (Isolated, Removed), Digits, ByteLevel;
+ * post-processors ByteLevel, TemplateProcessing; Sequences of them; added tokens with all their flags; byte
+ * fallback and unk_token. Anything else is refused by name.
  */
 #ifndef MOE_TEXT_TOKENIZER_H
 #define MOE_TEXT_TOKENIZER_H
@@ -16,7 +18,8 @@
 
 struct tokenizer;
 
-/* Reads dir/tokenizer.json (and dir/tokenizer_config.json for add_bos_token). */
+/* Reads dir/tokenizer.json and, if it is there, dir/tokenizer_config.json, of which transformers takes
+ * add_bos_token, add_eos_token and added tokens that the former lacks. */
 int tokenizer_open(struct tokenizer **out, const char *dir, struct err *e);
 void tokenizer_close(struct tokenizer *t);
 

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/num.h"
 #include "text/tokenizer_parts.h"
 
 enum { MAX_FILE = 1 << 30 };
@@ -351,17 +352,19 @@ static int add_from_config(struct reading *r, const cJSON *config, const char *f
 /* Tokens that only tokenizer_config.json has are added to the tokenizer by transformers. */
 static int add_missing(struct reading *r, const cJSON *config)
 {
-    const cJSON *j;
+    const cJSON *all = member(config, "added_tokens_decoder"), *j;
 
-    cJSON_ArrayForEach(j, member(config, "added_tokens_decoder"))
+    if (all && !cJSON_IsObject(all))
+        return err_set(r->e, ERR_INPUT, "%s: added_tokens_decoder is not an object", r->path);
+    cJSON_ArrayForEach(j, all)
     {
         const char *content = cJSON_GetStringValue(member(j, "content"));
-        char *end;
-        long id = strtol(j->string, &end, 10);
+        int64_t id;
 
-        if (*end || end == j->string)
-            return err_set(r->e, ERR_INPUT, "%s: added_tokens_decoder: '%s' is not an id", r->path,
-                           j->string);
+        if (num_i64(j->string, "an id in added_tokens_decoder", 0, INT32_MAX - 1, &id, r->e)) {
+            err_prefix(r->e, "%s", r->path);
+            return -1;
+        }
         if (content && vocab_find(&r->t->added_id, content, strlen(content)) < 0 &&
             add_token(r, j, (double)id))
             return -1;
