@@ -1,6 +1,6 @@
 # moe-tools -- `make help` lists the targets.
 #
-#   make            builds what this machine can: the six programs, with oneDNN if it is there, else OpenBLAS
+#   make            builds what this machine can: the six programs, with oneDNN if it is there
 #   make demo       installs what is missing, builds, runs the whole pipeline on the models in examples/
 #   make check      installs what is missing, builds, runs the tests
 #
@@ -16,14 +16,14 @@ WARN     = -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-p
 SAN     ?=
 VERSION  = $(shell cat VERSION)
 
-# Matrix products: onednn or openblas. Automatic: oneDNN where its header is installed.
-BLAS    ?= $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h),onednn,openblas)
+# Matrix products: onednn or builtin (our own, f32 only). Automatic: oneDNN where its header is installed.
+BLAS    ?= $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h),onednn,builtin)
 ifeq ($(BLAS),onednn)
 BLAS_DEF  = -DMOE_ONEDNN
 BLAS_LIBS = -ldnnl -lgomp
 else
-BLAS_DEF  = -DMOE_OPENBLAS
-BLAS_LIBS = -lopenblas
+BLAS_DEF  = -DMOE_BUILTIN
+BLAS_LIBS =
 endif
 
 ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L $(WARN) $(CFLAGS) $(SAN) -ffp-contract=off -pthread -Ilib -Icmd -I$(BUILD) $(BLAS_DEF) $(EXTRA_CFLAGS)
@@ -105,9 +105,9 @@ check-asan:
 	    $(MAKE) --no-print-directory check BUILD=$(BUILD)-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	    SAN='-fsanitize=address,undefined -fno-sanitize-recover=all'
 
-## check-openblas: the tests with OpenBLAS in place of oneDNN
-check-openblas:
-	@$(MAKE) --no-print-directory check BUILD=$(BUILD)-openblas BLAS=openblas
+## check-builtin: the tests with our own products in place of oneDNN
+check-builtin:
+	@$(MAKE) --no-print-directory check BUILD=$(BUILD)-builtin BLAS=builtin
 
 ## lint: formatting, man pages, shell scripts, cppcheck if it is installed
 lint:
@@ -145,13 +145,13 @@ uninstall:
 
 ## clean: remove everything that was built
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-openblas
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-builtin
 
 # What the user said about BLAS, if anything; without it the package script chooses.
 BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
 # All cores, unless the user gave -j.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all help demo check test-programs check-asan check-openblas lint bench install uninstall clean FORCE
+.PHONY: all help demo check test-programs check-asan check-builtin lint bench install uninstall clean FORCE
 .SECONDARY:
 -include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d)

@@ -11,7 +11,7 @@
 
 #include "engine/simd.h"
 
-enum { BLOCK = 64, QROWS = 4, WIDE = 4 };
+enum { BLOCK = 64 };
 
 struct attention {
     struct cpu *c;
@@ -59,52 +59,15 @@ static void gather_task(void *ctx, long task, int worker)
     }
 }
 
-/* c [QROWS][16 * w] (+)= a [QROWS][k] b [k][16 * w]; the sums stay in registers. */
-INLINE void outer(const float *a, int lda, const float *b, int ldb, int k, float *c, int ldc, const int w,
-                  bool add)
-{
-    v16 s[QROWS][WIDE] = {{{0}}};
-    int i, j, p;
-
-    for (i = 0; i < QROWS && add; i++)
-        for (j = 0; j < w; j++)
-            s[i][j] = v16_load(c + i * ldc + j * LANES);
-    for (p = 0; p < k; p++) {
-        v16 col[WIDE];
-
-        for (j = 0; j < w; j++)
-            col[j] = v16_load(b + p * ldb + j * LANES);
-        for (i = 0; i < QROWS; i++)
-            for (j = 0; j < w; j++)
-                s[i][j] += a[i * lda + p] * col[j];
-    }
-    for (i = 0; i < QROWS; i++)
-        for (j = 0; j < w; j++)
-            v16_store(c + i * ldc + j * LANES, s[i][j]);
-}
-
-/* The same for n columns, a multiple of LANES. */
-INLINE void outer_row(const float *a, int lda, const float *b, int ldb, int k, float *c, int n, bool add)
-{
-    int j = 0;
-
-    for (; j + 4 * LANES <= n; j += 4 * LANES)
-        outer(a, lda, b + j, ldb, k, c + j, ldb, 4, add);
-    for (; j + 2 * LANES <= n; j += 2 * LANES)
-        outer(a, lda, b + j, ldb, k, c + j, ldb, 2, add);
-    for (; j < n; j += LANES)
-        outer(a, lda, b + j, ldb, k, c + j, ldb, 1, add);
-}
-
 struct state {
     float *q, *scores, *out;   /* [BLOCK][dim], [BLOCK][BLOCK], [BLOCK][dim] */
     float *top, *sum, *shrink; /* [BLOCK] */
 };
 
-/* How many of BLOCK keys from `at` on the last of QROWS queries from `query` on can see. */
+/* How many of BLOCK keys from `at` on the last of QUAD queries from `query` on can see. */
 INLINE int keys_seen(int64_t at, int64_t query)
 {
-    int64_t n = query + QROWS - at;
+    int64_t n = query + QUAD - at;
 
     return n < BLOCK ? (int)n : BLOCK;
 }
@@ -175,29 +138,43 @@ HOT static void start(const struct attention *t, struct state *s, const float *q
     }
 }
 
-HOT static void queries(const struct attention *t, struct state *s, const float *keys, size_t step,
-                        int64_t from, int n, int window)
+/* One block of queries from query `from` on, against all keys that it sees. */
+INLINE void queries(const struct attention *t, struct state *s, const float *keys, size_t step, int64_t from,
+                    int n, const bool wide)
 {
-    int rows = (n + QROWS - 1) / QROWS * QROWS, dim = t->dim, i;
+    int rows = (n + QUAD - 1) / QUAD * QUAD, window = t->a->window, i, r;
     int64_t first = window && from - window + 1 > 0 ? (from - window + 1) / BLOCK : 0, b;
+    size_t dim = (size_t)t->dim;
 
     for (b = first; b <= (from + n - 1) / BLOCK; b++) {
         const float *kt = keys + (size_t)b * step, *v = kt + dim * BLOCK;
         int64_t at = b * BLOCK;
 
-        for (i = 0; i < rows; i += QROWS) {
-            int seen = keys_seen(at, from + i), r;
+        for (i = 0; i < rows; i += QUAD) {
+            float *scores = s->scores + i * BLOCK;
+            int seen = (int)round_up((size_t)keys_seen(at, from + i), LANES);
 
-            outer_row(s->q + i * dim, dim, kt, BLOCK, dim, s->scores + i * BLOCK,
-                      (seen + LANES - 1) / LANES * LANES, false);
-            for (r = i; r < i + QROWS; r++)
-                hide(s->scores + r * BLOCK, at, from + r, window);
+            v16_outer_row(s->q + (size_t)i * dim, dim, kt, BLOCK, t->dim, scores, BLOCK, seen, false, wide);
+            for (r = 0; r < QUAD; r++)
+                hide(scores + r * BLOCK, at, from + i + r, window);
         }
-        softmax(s, rows, dim);
-        for (i = 0; i < rows; i += QROWS)
-            outer_row(s->scores + i * BLOCK, BLOCK, v, dim, keys_seen(at, from + i), s->out + i * dim, dim,
-                      true);
+        softmax(s, rows, t->dim);
+        for (i = 0; i < rows; i += QUAD)
+            v16_outer_row(s->scores + i * BLOCK, BLOCK, v, dim, keys_seen(at, from + i),
+                          s->out + (size_t)i * dim, dim, t->dim, true, wide);
     }
+}
+
+WIDE_CPU static void queries_wide(const struct attention *t, struct state *s, const float *keys, size_t step,
+                                  int64_t from, int n)
+{
+    queries(t, s, keys, step, from, n, true);
+}
+
+HOT static void queries_narrow(const struct attention *t, struct state *s, const float *keys, size_t step,
+                               int64_t from, int n)
+{
+    queries(t, s, keys, step, from, n, false);
 }
 
 /* Rows of s->out over their sums, to the output's elements. */
@@ -243,8 +220,9 @@ static void queries_task(void *ctx, long task, int worker)
 
     memset(s.q, 0, 2 * tile * sizeof *s.q);
     start(t, &s, q, n, a->sinks ? &a->sinks[head] : NULL);
-    queries(t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
-            step * (size_t)a->kv_heads, from, n, a->window);
+    (have_wide() ? queries_wide : queries_narrow)(
+        t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
+        step * (size_t)a->kv_heads, from, n);
     (t->c->dev.bf16 ? finish_bf16 : finish_f32)(t, &s, head, a->docs.first[doc] + from, n);
 }
 

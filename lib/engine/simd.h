@@ -29,6 +29,20 @@
 #else
 #define HOT
 #endif
+/*
+ * A kernel that keeps 4 x 4 v16 in registers needs the 32 wide registers of AVX-512; others keep 4 x 1. Such
+ * a function is written once, inline, with the width as a constant, and instantiated as NAME_wide (WIDE_CPU)
+ * and NAME_narrow (HOT); have_wide() says which to call.
+ */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE_CPU __attribute__((target("arch=x86-64-v4")))
+#define have_wide()                                                                                          \
+    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&                              \
+     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+#else
+#define WIDE_CPU
+#define have_wide() 0
+#endif
 #define INLINE static inline __attribute__((always_inline, unused))
 
 enum { LANES = 16 };
@@ -190,6 +204,46 @@ INLINE void elem_store(void *p, size_t i, v16 v, int n, bool bf16)
 INLINE int lanes_at(int i, int n)
 {
     return n - i < LANES ? n - i : LANES;
+}
+
+enum { QUAD = 4, WIDE = 4 };
+
+/* c [QUAD][16 * w] (+)= a [QUAD][k] b [k][16 * w], w <= WIDE; the sums stay in registers. */
+INLINE void v16_outer(const float *a, size_t lda, const float *b, size_t ldb, int k, float *c, size_t ldc,
+                      const int w, bool add)
+{
+    v16 s[QUAD][WIDE] = {{{0}}};
+    int i, j, p;
+
+    for (i = 0; i < QUAD && add; i++)
+        for (j = 0; j < w; j++)
+            s[i][j] = v16_load(c + (size_t)i * ldc + j * LANES);
+    for (p = 0; p < k; p++) {
+        v16 col[WIDE];
+
+        for (j = 0; j < w; j++)
+            col[j] = v16_load(b + (size_t)p * ldb + j * LANES);
+        for (i = 0; i < QUAD; i++)
+            for (j = 0; j < w; j++)
+                s[i][j] += a[(size_t)i * lda + (size_t)p] * col[j];
+    }
+    for (i = 0; i < QUAD; i++)
+        for (j = 0; j < w; j++)
+            v16_store(c + (size_t)i * ldc + j * LANES, s[i][j]);
+}
+
+/* The same for n columns, a multiple of LANES, as wide at a time as there are registers for. */
+INLINE void v16_outer_row(const float *a, size_t lda, const float *b, size_t ldb, int k, float *c, size_t ldc,
+                          int n, bool add, const bool wide)
+{
+    int j = 0;
+
+    for (; wide && j + 4 * LANES <= n; j += 4 * LANES)
+        v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 4, add);
+    for (; wide && j + 2 * LANES <= n; j += 2 * LANES)
+        v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 2, add);
+    for (; j < n; j += LANES)
+        v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 1, add);
 }
 
 #endif
