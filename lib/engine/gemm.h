@@ -4,7 +4,7 @@
  * One tile height for everything: a row's result then does not depend on its neighbours, nor on how
  * many rows there are. A tile with fewer rows is padded (whatever stands in the padding changes nothing
  * but the padding). Every call is single-threaded; threads are the caller's, each with its own worker number.
- * Implemented by gemm_onednn.c or gemm_openblas.c, whichever was built.
+ * Implemented by gemm_onednn.c or gemm_builtin.c, whichever was built.
  */
 #ifndef MOE_ENGINE_GEMM_H
 #define MOE_ENGINE_GEMM_H
