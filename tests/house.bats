@@ -111,26 +111,31 @@ make_here() {
     diff gpt-oss-pruned/model.safetensors gpt-oss-24/model.safetensors
 }
 
-# packages: with a compiler that lacks cJSON, and an apt-get, sudo and id that only say that they were called.
+# packages: with a compiler that lacks the header named in the file "lacks", an apt-cache that knows make and what is
+# in the file "packaged", and an apt-get, sudo and id that only say that they were called.
 fake_system() {
     mkdir fake
-    cat >fake/cc <<'END'
-#!/bin/sh
-! grep -q cjson
-END
+    printf '#!/bin/sh\n! grep -q -f lacks\n' >fake/cc
+    printf '#!/bin/sh\n[ "$3" = "^make$" ] && echo make || cat packaged\n' >fake/apt-cache
     printf '#!/bin/sh\necho "apt-get $*" >>called\n' >fake/apt-get
     printf '#!/bin/sh\necho "sudo $*" >>called; [ -e may-sudo ] || exit 1; [ "$1" = -n ] || "$@"\n' >fake/sudo
     printf '#!/bin/sh\n[ -e is-root ] && echo 0 || echo 1000\n' >fake/id
     chmod +x fake/*
     PATH=$PWD/fake:$PATH
+    echo cjson >lacks
+    : >packaged
+    : >called
+    unset BLAS CC
 }
 
 @test "packages: where nothing is missing, nothing is called" {
     fake_system
-    CC=/bin/true run "$ROOT/tools/packages" build test
+    : >lacks
+    touch is-root
+    run "$ROOT/tools/packages" build test
     [ "$status" -eq 0 ]
     [ -z "$output" ]
-    [ ! -e called ]
+    [ ! -s called ]
 }
 
 @test "packages: root, or sudo without a password, installs exactly what is missing" {
@@ -139,7 +144,7 @@ END
     "$ROOT/tools/packages" build
     [ "$(cat called)" = "apt-get update -qq
 apt-get install -y -qq --no-install-recommends libcjson-dev" ]
-    rm called is-root
+    rm is-root
     touch may-sudo
     "$ROOT/tools/packages" build
     grep -q '^sudo env .*apt-get install .* libcjson-dev$' called
@@ -151,4 +156,15 @@ apt-get install -y -qq --no-install-recommends libcjson-dev" ]
     [ "$status" -eq 1 ]
     [ "${lines[1]}" = "    sudo apt-get install libcjson-dev" ]
     run ! grep -q apt-get called
+}
+
+@test "packages: oneDNN is installed where it is packaged, and not missed where it is not" {
+    fake_system
+    echo dnnl >lacks
+    touch is-root
+    "$ROOT/tools/packages" build
+    [ ! -s called ]
+    echo libdnnl-dev >packaged
+    "$ROOT/tools/packages" build
+    grep -q 'install .* libdnnl-dev$' called
 }
