@@ -166,7 +166,7 @@ static int missing(const struct blob *b, int layer, const char *what, struct err
 int blob_linear(const struct blob *b, int layer, const char *name, int out, int in, struct source *s,
                 struct err *e)
 {
-    const struct tensor *t = linear_piece(b->m, layer, name, "weight");
+    const struct tensor *t = linear_piece(b->m, layer, name, "weight"), *scale = NULL;
 
     *s = (struct source){.out = out, .in = in, .step = 1, .stride = in};
     if (t) {
@@ -174,15 +174,16 @@ int blob_linear(const struct blob *b, int layer, const char *name, int out, int 
             return -1;
     } else {
         t = linear_piece(b->m, layer, name, "weight_packed");
+        scale = linear_piece(b->m, layer, name, "weight_scale");
         s->type = SOURCE_MXFP4;
-        s->scales = blob_get(b, linear_piece(b->m, layer, name, "weight_scale"));
+        s->scales = blob_get(b, scale);
         if (!s->scales)
             return missing(b, layer, name, e);
     }
     s->data = blob_get(b, t);
     if (!s->data)
         return missing(b, layer, name, e);
-    s->name = t->name;
+    s->name = scale ? scale->name : t->name;
     return 0;
 }
 
@@ -234,7 +235,7 @@ static int fused_expert(const struct blob *b, int layer, int expert, struct sour
         s[i].scales = mxfp4 ? expert_slice(b, scale, expert) : NULL;
         if (!s[i].data || (mxfp4 && !s[i].scales))
             return missing(b, layer, t->name, e);
-        s[i].name = t->name;
+        s[i].name = mxfp4 ? scale->name : t->name;
         s[i].in_out = in_out;
         if (in_out)
             s[i].stride = i == 2 ? a->hidden : 2 * (int64_t)a->inter;

@@ -21,8 +21,9 @@ struct source {
     int out, in;
     bool in_out;
     int first, step;
-    int64_t stride;   /* elements from one stored row to the next */
-    const char *name; /* tensor, for messages */
+    int64_t stride; /* elements from one stored row to the next */
+    const char
+        *name; /* for messages: the tensor that can hold a value that is not finite (MXFP4: the scales) */
 };
 
 /*

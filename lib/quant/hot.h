@@ -12,7 +12,9 @@
 #pragma GCC optimize("O3")
 #endif
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+/* The clones are reached through a resolver that runs before the thread sanitizer is ready. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) &&                 \
+    !defined(__SANITIZE_THREAD__)
 #define HOT __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
 #else
 #define HOT
