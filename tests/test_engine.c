@@ -408,6 +408,12 @@ static void check_model(const char *dir)
         CHECK(r.cost.flops > 0 && r.cost.bytes_read > 0 && r.cost.peak_bytes > 0);
         check_bf16(&m, &b, &r);
         check_mask(&m, &b, &r);
+        b.docs = 0;
+        CHECK_MSG(engine_forward(r.en, &m, &b, NULL, NULL, NULL, NULL, &err) == 0, "no documents: %s",
+                  err.msg);
+        CHECK(engine_nll(r.en, &m, r.h, &b, NULL, &err) == -1);
+        err_clear(&err);
+        b.docs = DOCS;
         ids[3] = m.arch.vocab;
         CHECK(engine_forward(r.en, &m, &b, NULL, NULL, NULL, NULL, &err) == -1);
         err_clear(&err);

@@ -5,7 +5,7 @@
 
 #include "engine/simd.h"
 
-enum { TASK_ROWS = 32, MAX_TOPK = 64 };
+enum { TASK_ROWS = 32 };
 
 struct rows {
     const void *args;

@@ -49,8 +49,8 @@ int64_t chunk_default(const struct engine *en, const struct model *m)
     int64_t cache = (en->d->threads > 2 ? en->d->threads : 2) * (int64_t)CACHE_BYTES / row;
     int64_t most = BUFFER_BYTES / row, n;
 
-    if (en->o.chunk_tokens)
-        return en->o.chunk_tokens;
+    if (en->o.chunk_tokens) /* results are numbered with 31 bits */
+        return en->o.chunk_tokens < INT32_MAX / a->topk ? en->o.chunk_tokens : INT32_MAX / a->topk;
     if (en->o.mem_max && en->o.mem_max / 4 < BUFFER_BYTES)
         most = (int64_t)(en->o.mem_max / 4) / row;
     /* what stays in the caches, if that gives every expert two tiles; else four tiles */
@@ -75,6 +75,14 @@ static int check_batch(const struct batch *b, const struct arch *a, struct err *
             return err_set(e, ERR_INPUT, "token id %ld is outside the model's vocabulary of %d",
                            (long)b->ids[i], a->vocab);
     return 0;
+}
+
+static int check_arch(const struct arch *a, struct err *e)
+{
+    return a->topk > MAX_TOPK
+               ? err_set(e, ERR_UNKNOWN, "%d experts a token: more than %d are not provided for", a->topk,
+                         MAX_TOPK)
+               : 0;
 }
 
 static int check_mask(const uint8_t *mask, const struct arch *a, struct err *e)
@@ -400,7 +408,7 @@ int engine_forward(struct engine *en, const struct model *m, const struct batch 
 
     if (hidden)
         *hidden = NULL;
-    if (check_batch(b, &m->arch, e) || check_mask(mask, &m->arch, e))
+    if (check_arch(&m->arch, e) || check_batch(b, &m->arch, e) || check_mask(mask, &m->arch, e))
         return -1;
     rc = run_pass(&p, m, &c, hidden != NULL, e);
     pass_free(&p);

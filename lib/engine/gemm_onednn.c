@@ -14,6 +14,13 @@
 
 #include "base/mem.h"
 
+/* Elsewhere the library does not say what the processor can do. */
+#ifdef __x86_64__
+#define X86 1
+#else
+#define X86 0
+#endif
+
 enum { PAD = 32 };
 
 #if DNNL_VERSION_MAJOR >= 3
@@ -112,6 +119,12 @@ void gemm_thread_start(void)
     omp_set_num_threads(1);
 }
 
+/* A set's number contains the bits of the older sets in it. */
+static bool includes(dnnl_cpu_isa_t isa, dnnl_cpu_isa_t older)
+{
+    return ((unsigned)isa & (unsigned)older) == (unsigned)older;
+}
+
 static const char *isa_name(dnnl_cpu_isa_t isa)
 {
     static const struct {
@@ -121,20 +134,13 @@ static const char *isa_name(dnnl_cpu_isa_t isa)
                  {dnnl_cpu_isa_avx512_core_bf16, "avx512_core_bf16"},
                  {dnnl_cpu_isa_avx512_core_vnni, "avx512_core_vnni"},
                  {dnnl_cpu_isa_avx512_core, "avx512_core"},
-                 {dnnl_cpu_isa_avx2_vnni, "avx2_vnni"},
                  {dnnl_cpu_isa_avx2, "avx2"}};
     size_t i;
 
-    for (i = 0; i < sizeof names / sizeof *names; i++)
-        if (isa == names[i].isa)
+    for (i = 0; X86 && i < sizeof names / sizeof *names; i++)
+        if (includes(isa, names[i].isa))
             return names[i].name;
     return "generic";
-}
-
-/* The masks of newer sets contain the older ones' bits. */
-static bool native_bf16(dnnl_cpu_isa_t isa)
-{
-    return ((unsigned)isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
 static int failed(struct err *e, const char *what, int status)
@@ -153,7 +159,7 @@ int gemm_open(struct gemm **out, enum precision p, int workers, struct err *e)
     *out = NULL;
     if (!g)
         return -1;
-    g->bf16 = p == PREC_BF16 || (p == PREC_AUTO && native_bf16(isa));
+    g->bf16 = p == PREC_BF16 || (p == PREC_AUTO && (X86 && includes(isa, dnnl_cpu_isa_avx512_core_bf16)));
     g->type = g->bf16 ? dnnl_bf16 : dnnl_f32;
     g->workers = workers;
     snprintf(g->library, sizeof g->library, "oneDNN %d.%d.%d (%s)", v->major, v->minor, v->patch,

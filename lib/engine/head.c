@@ -10,8 +10,11 @@
 
 enum { PIECE = 4096 }; /* tokens between looks at a signal */
 
-static int check_side(const struct device *d, const struct model *m, const struct hidden *h, struct err *e)
+static int check_side(const struct device *d, const struct model *m, const struct hidden *h,
+                      const struct batch *b, struct err *e)
 {
+    if (b && (b->docs ? b->first[b->docs] : 0) != h->tokens)
+        return err_set(e, ERR_USAGE, "hidden states of another batch");
     if (h->d != d || h->hidden != m->arch.hidden)
         return err_set(e, ERR_USAGE, "hidden states of another model or engine");
     return 0;
@@ -92,11 +95,14 @@ int engine_nll(struct engine *en, const struct model *m, const struct hidden *h,
                float *nll, struct err *e)
 {
     struct head_loop l = {.d = en->d, .n = h->tokens, .put = put_nll, .out = nll};
-    int32_t *next = next_tokens(b, h->tokens, e);
     struct matrix *w = NULL;
+    int32_t *next;
     int rc = -1;
 
-    if (next && check_side(en->d, m, h, e) == 0 && weights_head(en->d, m, &w, e) == 0) {
+    if (check_side(en->d, m, h, b, e))
+        return -1;
+    next = next_tokens(b, h->tokens, e);
+    if (next && weights_head(en->d, m, &w, e) == 0) {
         l.a = (struct head_args){
             .side = {{h->x, w, h->hidden}}, .sides = 1, .vocab = m->arch.vocab, .target = next};
         rc = head_loop(&l, e);
@@ -127,19 +133,17 @@ int engine_kl(struct engine *en, const struct model *ref, const struct hidden *h
               struct err *e)
 {
     struct head_loop l = {.d = en->d, .n = h->tokens, .put = put_kl, .out = out};
-    int32_t *next = next_tokens(b, h->tokens, e);
     struct matrix *w[2] = {NULL, NULL};
+    int32_t *next;
     int rc = -1;
 
-    if (!next)
-        goto out;
-    if (ref->arch.vocab != other->arch.vocab || h_ref->tokens != h->tokens) {
-        err_set(e, ERR_INPUT, "'%s' and '%s' cannot be compared: vocabularies of %d and %d tokens", ref->dir,
-                other->dir, ref->arch.vocab, other->arch.vocab);
-        goto out;
-    }
-    if (check_side(en->d, ref, h_ref, e) || check_side(en->d, other, h, e) ||
-        weights_head(en->d, ref, &w[0], e) || (other != ref && weights_head(en->d, other, &w[1], e)))
+    if (check_side(en->d, ref, h_ref, b, e) || check_side(en->d, other, h, b, e))
+        return -1;
+    if (ref->arch.vocab != other->arch.vocab)
+        return err_set(e, ERR_INPUT, "'%s' and '%s' cannot be compared: vocabularies of %d and %d tokens",
+                       ref->dir, other->dir, ref->arch.vocab, other->arch.vocab);
+    next = next_tokens(b, h->tokens, e);
+    if (!next || weights_head(en->d, ref, &w[0], e) || (other != ref && weights_head(en->d, other, &w[1], e)))
         goto out;
     l.a = (struct head_args){.side = {{h_ref->x, w[0], h_ref->hidden}, {h->x, w[1] ? w[1] : w[0], h->hidden}},
                              .sides = 2,
@@ -165,7 +169,7 @@ int engine_logits(struct engine *en, const struct model *m, const struct hidden 
     if (first < 0 || n < 0 || first + n > h->tokens)
         return err_set(e, ERR_USAGE, "logits of tokens %lld to %lld: there are %lld", (long long)first,
                        (long long)first + n - 1, (long long)h->tokens);
-    if (check_side(d, m, h, e) == 0 && weights_head(d, m, &w, e) == 0 &&
+    if (check_side(d, m, h, NULL, e) == 0 && weights_head(d, m, &w, e) == 0 &&
         (y = d->ops->buf_new(d, count * sizeof *y, e)) != NULL) {
         d->ops->linear(d, w, (const uint8_t *)h->x + (size_t)first * (size_t)h->hidden * d->elem_bytes, n,
                        NULL, y);

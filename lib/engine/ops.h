@@ -17,7 +17,7 @@
 #include "engine/engine.h"
 #include "engine/source.h"
 
-enum { TILE_ROWS = 64 };
+enum { TILE_ROWS = 64, MAX_TOPK = 64 };
 
 struct device;
 struct matrix; /* one linear map, packed for the device's products */
