@@ -1,0 +1,167 @@
+#!/usr/bin/env bats
+# moe-bench: perplexity, compare and speed, on the models in examples/ and against reference values.
+load helper
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return
+    for i in 1 2 3; do
+        jq -cn --rawfile t "$ROOT/LICENSE" --argjson i $i '{category: "law", text: $t[0:($i * 300)]}'
+        jq -cn --rawfile t "$ROOT/lib/base/num.h" --argjson i $i '{category: "code", text: $t[($i * 200):1500]}'
+    done >docs.jsonl
+    echo '{"category": "one", "ids": [7]}' >>docs.jsonl
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    cp "$BATS_FILE_TMPDIR/docs.jsonl" .
+}
+
+# close_to GOLDEN TOLERANCE: result.json has the golden's numbers, relative.
+close_to() {
+    jq -e --slurpfile g "$1" --argjson tol "$2" '
+        def near(a; b): a.tokens == b.tokens and
+            ((a.nll - b.nll) | fabs) <= $tol * b.nll and ((a.ppl - b.ppl) | fabs) <= $tol * b.ppl * 5;
+        . as $r | $g[0] as $g
+        | near($r.total; $g.total) and ($r.category | keys) == ($g.category | keys) and
+          all($g.category | keys[]; near($r.category[.]; $g.category[.]))' result.json >/dev/null || {
+        jq -c .total "$1" result.json
+        return 1
+    }
+}
+
+@test "perplexity: categories add up, whatever the passes" {
+    moe-bench perplexity --precision f32 --json "$TINY_QWEN3" docs.jsonl >one.json
+    moe-bench perplexity --precision f32 --json --mem-max 200kB --threads 2 --chunk-tokens 64 \
+        "$TINY_QWEN3" docs.jsonl >many.json
+    cmp one.json many.json
+    jq -e '(.total.tokens == ([.category[].tokens] | add)) and .category.one == {tokens: 0, nll: 0, ppl: null}
+        and ((.total.nll / .total.tokens | exp) / .total.ppl - 1 | fabs) < 1e-12
+        and .total.ppl > 2 and .total.ppl < 1000' one.json
+}
+
+@test "perplexity: table for people, -o writes a file" {
+    run moe-bench perplexity "$TINY_GPTOSS" docs.jsonl
+    [ "$status" -eq 0 ]
+    [[ ${lines[0]} =~ ^category\ +tokens\ +nll/token\ +perplexity$ ]]
+    [[ ${lines[-1]} == total* ]]
+    moe-bench perplexity -o table.txt "$TINY_GPTOSS" docs.jsonl
+    [ "$output" = "$(cat table.txt)" ]
+    fails_with table.txt moe-bench perplexity -o table.txt "$TINY_GPTOSS" docs.jsonl
+}
+
+@test "perplexity: reference values of the trained models in float32" {
+    need_shared
+    for m in tiny-qwen3 tiny-gptoss; do
+        moe-bench perplexity --precision f32 --max-len 512 --json "$SHARED/models/$m" "$SHARED/data/eval.jsonl" >result.json
+        close_to "$SHARED/models/$m/golden/perplexity.json" 1e-4
+    done
+}
+
+@test "perplexity: reference values of the trained models within 0.5% in bf16" {
+    need_shared
+    for m in tiny-qwen3 tiny-gptoss; do
+        moe-bench perplexity --precision bf16 --max-len 512 --json "$SHARED/models/$m" "$SHARED/data/eval.jsonl" >result.json
+        close_to "$SHARED/models/$m/golden/perplexity.json" 5e-3
+    done
+}
+
+@test "compare: a model with itself" {
+    moe-bench compare --precision f32 --json --max-kl 0 "$TINY_QWEN3" "$TINY_QWEN3" docs.jsonl >r.json
+    jq -e '.total | .kl_mean == 0 and .kl_max == 0 and .same_top == 1 and .ppl_ratio == 1 and .nll == .nll_ref' r.json
+    moe-bench perplexity --precision f32 --json "$TINY_QWEN3" docs.jsonl >p.json
+    jq -en --slurpfile r r.json --slurpfile p p.json \
+        '$r[0].total.tokens == $p[0].total.tokens and ($r[0].total.nll / $p[0].total.nll - 1 | fabs) < 1e-6'
+}
+
+# A plan for MODEL that keeps K experts of E in each of L layers: the first K.
+make_plan() {
+    moe-observe -q --precision f32 -o run.stats "$1" docs.jsonl
+    moe-score -q -r "$2" -o plan.tsv run.stats
+}
+
+@test "compare: a masked model is the pruned model" {
+    for m in "$TINY_QWEN3" "$TINY_GPTOSS"; do
+        rm -rf run.stats plan.tsv pruned
+        make_plan "$m" 0.25
+        moe-prune -q "$m" plan.tsv pruned
+        moe-bench compare --precision f32 --json --plan plan.tsv "$m" docs.jsonl >masked.json
+        moe-bench compare --precision f32 --json pruned "$m" docs.jsonl >cut.json
+        jq -en --slurpfile a masked.json --slurpfile b cut.json '
+            def near(x; y): (x - y | fabs) <= 1e-5 * (1 + (y | fabs));
+            $a[0].total as $a | $b[0].total as $b
+            | $a.kl_mean > 1e-3 and all($a | keys[]; near($a[.]; $b[.]))'
+    done
+}
+
+@test "compare: --max-kl answers with the exit status" {
+    make_plan "$TINY_QWEN3" 0.5
+    run --separate-stderr moe-bench compare --plan plan.tsv --max-kl 1e-6 "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 3 ]
+    [[ $stderr == *"is above --max-kl 1e-6"* ]]
+    [[ ${lines[-1]} == total* ]]
+    moe-bench compare --plan plan.tsv --max-kl 100 "$TINY_QWEN3" docs.jsonl
+}
+
+@test "compare: passes and threads do not change a byte" {
+    make_plan "$TINY_GPTOSS" 0.25
+    moe-bench compare --precision bf16 --json --threads 1 --plan plan.tsv "$TINY_GPTOSS" docs.jsonl >one.json
+    moe-bench compare --precision bf16 --json --threads 2 --chunk-tokens 64 --mem-max 100kB --plan plan.tsv \
+        "$TINY_GPTOSS" docs.jsonl >many.json
+    cmp one.json many.json
+}
+
+@test "compare: refused are other vocabularies, other tokenizers, other models' plans, plans that keep too few" {
+    fails_with 'vocabulary' moe-bench compare -q "$TINY_QWEN3" "$(other_vocab)" docs.jsonl
+    cp -r "$TINY_QWEN3" other
+    chmod -R u+w other
+    echo >>other/tokenizer.json
+    fails_with 'tokenizer.json' moe-bench compare -q other "$TINY_QWEN3" docs.jsonl
+    make_plan "$TINY_QWEN3" 0.25
+    fails_with 'another model|differ|family' moe-bench compare -q --plan plan.tsv "$TINY_GPTOSS" docs.jsonl
+    awk -F '\t' -v OFS='\t' '!/^#/ && $1 == 0 && $2 > 0 {$3 = 0} {print}' plan.tsv >few.tsv
+    fails_with 'keeps [01] experts of layer 0' moe-bench compare -q --plan few.tsv "$TINY_QWEN3" docs.jsonl
+}
+
+# A model whose vocabulary is not the tiny ones'.
+other_vocab() {
+    echo "$SHARED/fixtures/qwen3"
+}
+
+@test "compare: one plan at a time, and enough operands" {
+    for args in "--plan a --plan b $TINY_QWEN3 docs.jsonl" "--plan a $TINY_QWEN3" "$TINY_QWEN3 docs.jsonl" \
+        "--max-kl much a b docs.jsonl"; do
+        # shellcheck disable=SC2086 # words on purpose
+        run moe-bench compare $args
+        [ "$status" -eq 2 ] || { echo "status $status: $args"; return 1; }
+    done
+}
+
+@test "speed: what it measured" {
+    moe-bench speed --docs 2 --tokens 64 --repeat 1 --json "$TINY_QWEN3" >s.json
+    jq -e '.tokens == 128 and .prefill_tokens_per_second > 0 and .observe_tokens_per_second > 0 and .flops > 0 and
+        .peak_flops_per_second > .flops_per_second and .read_bytes > 1000000 and .peak_bytes > 1000000' s.json
+    run moe-bench speed --docs 2 --tokens 64 --repeat 1 "$TINY_GPTOSS"
+    [ "$status" -eq 0 ]
+    [[ $output == *"prefill "*" tokens/s"* ]]
+}
+
+@test "usage: help of all subcommands, unknown ones, none" {
+    run moe-bench --help
+    [ "$status" -eq 0 ]
+    for s in perplexity compare speed; do
+        [[ $output == *"moe-bench $s"* ]]
+        run moe-bench $s --help
+        [ "$status" -eq 0 ]
+        [[ $output == "moe-bench $s -- "* ]]
+        [[ $output == *"man moe-bench, "* ]]
+        run moe-bench --help
+    done
+    run moe-bench
+    [ "$status" -eq 2 ]
+    run moe-bench juggle
+    [ "$status" -eq 2 ]
+    [[ $output == *"unknown subcommand 'juggle'"* ]]
+    run moe-bench -q speed
+    [ "$status" -eq 2 ]
+    [[ $output == *"come after the subcommand 'speed'"* ]]
+}

@@ -1,0 +1,143 @@
+#!/usr/bin/env bats
+# moe-observe: the same bytes whatever the threads, chunks and passes; what it refuses; what it says.
+load helper
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return
+    # Six documents of different length in two categories; one of a single token, as ids.
+    for i in 1 2 3; do
+        jq -cn --rawfile t "$ROOT/LICENSE" --argjson i $i '{category: "law", text: $t[0:($i * 300)]}'
+        jq -cn --rawfile t "$ROOT/lib/base/num.h" --argjson i $i '{category: "code", text: $t[($i * 200):1500]}'
+    done >docs.jsonl
+    echo '{"category": "code", "ids": [7]}' >>docs.jsonl
+    moe-observe -q --precision f32 --threads 1 -o base.stats "$TINY_QWEN3" docs.jsonl
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    cp "$BATS_FILE_TMPDIR/docs.jsonl" .
+}
+
+again() { # OPTION...: observes once more; the file must be the same
+    moe-observe -q --precision f32 -f -o again.stats "$@" "$TINY_QWEN3" docs.jsonl
+    cmp "$BATS_FILE_TMPDIR/base.stats" again.stats
+}
+
+@test "the same bytes in a second run" {
+    again --threads 1
+}
+
+@test "the same bytes with two threads" {
+    again --threads 2
+}
+
+@test "the same bytes in chunks of 64 and of 1000 tokens" {
+    again --chunk-tokens 64
+    again --chunk-tokens 1000
+}
+
+@test "the same bytes in several passes" {
+    moe-observe -q --precision f32 --json -o passes.stats --mem-max 300kB "$TINY_QWEN3" docs.jsonl >summary.json
+    [ "$(jq .passes summary.json)" -gt 2 ]
+    cmp "$BATS_FILE_TMPDIR/base.stats" passes.stats
+}
+
+@test "the same bytes in bf16 with any threads, chunks and passes" {
+    moe-observe -q --precision bf16 --threads 1 -o one.stats "$TINY_GPTOSS" docs.jsonl
+    moe-observe -q --precision bf16 --threads 2 --chunk-tokens 64 --mem-max 100kB -o two.stats "$TINY_GPTOSS" docs.jsonl
+    cmp one.stats two.stats
+}
+
+@test "every token is routed to top-k experts in every layer, in its category and half" {
+    jq -e '.tokens' <(moe-observe -n --json -o x.stats "$TINY_QWEN3" docs.jsonl) >/dev/null
+    moe-observe -n --json "$TINY_QWEN3" docs.jsonl >forecast.json
+    for k in law code; do
+        tokens=$(jq ".category.$k.tokens" forecast.json)
+        # layer -> routed tokens of the category: always 2 a token
+        awk -F '\t' -v k=$k '$2 == k {n[$1] += $5} END {for (l in n) print n[l]}' \
+            "$BATS_FILE_TMPDIR/base.stats" | sort -u >routed
+        [ "$(cat routed)" -eq $((2 * tokens)) ]
+    done
+    [ "$(jq .documents forecast.json)" -eq 7 ]
+    # gate weights of a token add up to one, so Σg is the number of tokens
+    awk -F '\t' '!/^#/ && $1 == 0 {g += $6; n += $5} END {d = g - n / 2; exit !(d < 1e-3 && d > -1e-3)}' \
+        "$BATS_FILE_TMPDIR/base.stats"
+    # law has documents 1, 3 and 5 of the input: two in half 0, one in half 1
+    awk -F '\t' '$2 == "law" && $1 == 0 {n[$3] += $5} END {exit !(n[0] > n[1] && n[1] > 0)}' \
+        "$BATS_FILE_TMPDIR/base.stats"
+}
+
+@test "documents do not change with their neighbours" {
+    grep law docs.jsonl >law.jsonl
+    moe-observe -q --precision f32 -o law.stats "$TINY_QWEN3" law.jsonl
+    grep -P '^\d+\tlaw\t' law.stats >alone
+    grep -P '^\d+\tlaw\t' "$BATS_FILE_TMPDIR/base.stats" >among
+    cmp alone among
+}
+
+@test "the run line says precision, length and template, and nothing of the machine" {
+    moe-observe -q --precision f32 --max-len 100 -o short.stats "$TINY_QWEN3" docs.jsonl
+    grep -q $'^#run\tprecision=f32\tmaxlen=100\tchat=-$' short.stats
+    ! grep -q "$(uname -n)" short.stats
+}
+
+@test "chat documents name their template in the run line" {
+    echo '{"messages": [{"role": "user", "content": "hello"}]}' >chat.jsonl
+    moe-observe -q --precision f32 -o chat.stats "$TINY_QWEN3" chat.jsonl
+    grep -qP '^#run\t.*\tchat=[^-]' chat.stats
+}
+
+@test "a dry run computes and writes nothing" {
+    run moe-observe -n -o dry.stats "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 0 ]
+    [[ $output == *"1 pass, "*" to read, about "* ]]
+    [ ! -e dry.stats ]
+}
+
+@test "noisy categories and cut documents are warned of, unless quiet" {
+    run --separate-stderr moe-observe -n --max-len 50 "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"2 of 2 categories have fewer than"* ]]
+    [[ $stderr == *"6 of 7 documents were cut to 50 tokens"* ]]
+    run --separate-stderr moe-observe -q -n --max-len 50 "$TINY_QWEN3" docs.jsonl
+    [ -z "$stderr" ]
+}
+
+@test "the last line says documents, tokens, speed and memory" {
+    run --separate-stderr moe-observe -o run.stats "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 0 ]
+    [[ ${stderr_lines[-1]} =~ ^"moe-observe: 7 documents, "[0-9,]+" tokens in "[0-9.]+" s: "[0-9]+" tokens/s, peak memory " ]]
+}
+
+@test "statistics to standard output" {
+    moe-observe -q --precision f32 -o - "$TINY_QWEN3" docs.jsonl >out.stats
+    cmp "$BATS_FILE_TMPDIR/base.stats" out.stats
+}
+
+@test "an existing output is refused before the work, and replaced with -f" {
+    echo old >run.stats
+    fails_with 'run.stats' moe-observe -q -o run.stats "$TINY_QWEN3" docs.jsonl
+    [ "$(cat run.stats)" = old ]
+    moe-observe -q -f -o run.stats "$TINY_QWEN3" docs.jsonl
+    head -n 1 run.stats | grep -q '^#moe-stats 1$'
+}
+
+@test "refused: no tokens, ids out of range, an unwritable output, no CUDA" {
+    : >empty.jsonl
+    fails_with 'no document' moe-observe -q -o x.stats "$TINY_QWEN3" empty.jsonl
+    echo '{"ids": [1, 99999999]}' >big.jsonl
+    fails_with '99999999' moe-observe -q -o x.stats "$TINY_QWEN3" big.jsonl
+    fails_with 'no/such/x.stats' moe-observe -q -o no/such/x.stats "$TINY_QWEN3" docs.jsonl
+    fails_with '[Cc][Uu][Dd][Aa]' moe-observe -q --device cuda -o x.stats "$TINY_QWEN3" docs.jsonl
+    [ ! -e x.stats ]
+}
+
+@test "usage errors exit 2" {
+    for args in "" "-o x" "-o x $TINY_QWEN3" "$TINY_QWEN3 docs.jsonl" "-o - --json $TINY_QWEN3 docs.jsonl" \
+        "-o x --precision f64 $TINY_QWEN3 docs.jsonl" "-o x --device gpu $TINY_QWEN3 docs.jsonl" \
+        "-o x --device cuda:x $TINY_QWEN3 docs.jsonl" "-o x --threads 0 $TINY_QWEN3 docs.jsonl"; do
+        # shellcheck disable=SC2086 # words on purpose
+        run moe-observe $args
+        [ "$status" -eq 2 ] || { echo "status $status: $args"; return 1; }
+    done
+}

@@ -1,0 +1,324 @@
+/*
+ * Statistics against reference values from transformers in float32: random fixtures token by token
+ * (golden.safetensors), trained models over the first 60 documents of calib.jsonl.
+ */
+#include "check.h"
+
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "model/safetensors.h"
+#include "observe/observe.h"
+
+/* Powers of g and f behind each moment. */
+static const int power[M_COUNT][2] = {
+    [M_G] = {1, 0},   [M_G2] = {2, 0}, [M_F] = {0, 1},   [M_GF] = {1, 1},
+    [M_G2F] = {2, 1}, [M_F2] = {0, 2}, [M_GF2] = {1, 2}, [M_G2F2] = {2, 2},
+};
+
+static const struct pass_options one_pass;
+
+static struct engine *f32_engine(void)
+{
+    const struct engine_options o = {.device = DEVICE_CPU, .precision = PREC_F32};
+    struct engine *en = NULL;
+    struct err e = {0};
+
+    CHECK_MSG(engine_open(&en, &o, &e) == 0, "%s", e.msg);
+    return en;
+}
+
+/* A whole tensor of st; the caller frees. Ends the program when it is not there. */
+static void *array(const struct st_file *st, const char *name, uint64_t *count)
+{
+    const struct tensor *t = st_find(st, name);
+    struct err e = {0};
+    void *p = t ? malloc((size_t)t->size) : NULL;
+
+    if (!p || st_read(st, t, 0, p, (size_t)t->size, &e)) {
+        printf("%s: tensor %s: %s\n", st->file.path, name, t ? e.msg : "absent");
+        exit(1);
+    }
+    if (count)
+        *count = tensor_count(t);
+    return p;
+}
+
+static void *layer_array(const struct st_file *st, int layer, const char *what)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "layer.%d.%s", layer, what);
+    return array(st, name, NULL);
+}
+
+/* The golden sequences as documents of one category. */
+static void golden_corpus(struct corpus *c, const struct st_file *st)
+{
+    static char *category[] = {"-"}, *file[] = {"golden"};
+    uint64_t tokens, docs, d;
+    int32_t *len = array(st, "seq_len", &docs);
+
+    *c = (struct corpus){.ids = array(st, "tokens", &tokens),
+                         .category = category,
+                         .categories = 1,
+                         .file = file,
+                         .files = 1,
+                         .chat = "-",
+                         .digest = "0"};
+    c->tokens = (int64_t)tokens;
+    c->docs = (int64_t)docs;
+    c->doc = calloc((size_t)docs, sizeof *c->doc);
+    for (d = 0; d < docs; d++)
+        c->doc[d] = (struct doc){.first = d ? c->doc[d - 1].first + c->doc[d - 1].n : 0,
+                                 .n = len[d],
+                                 .half = (int)d % 2,
+                                 .line = (int)d};
+    free(len);
+}
+
+/* The same sums from the reference's token rows. */
+static void add_golden(struct expert_stats *cell, const struct corpus *c, const struct st_file *st, int layer,
+                       int experts, int k)
+{
+    int32_t *id = layer_array(st, layer, "expert_id");
+    float *gate = layer_array(st, layer, "gate"), *norm = layer_array(st, layer, "norm"),
+          *max = layer_array(st, layer, "absmax");
+    int64_t d, i;
+
+    for (d = 0; d < c->docs; d++)
+        for (i = c->doc[d].first * k; i < (c->doc[d].first + c->doc[d].n) * k; i++)
+            stats_add(&cell[c->doc[d].half * experts + id[i]], gate[i], norm[i], max[i]);
+    free(id);
+    free(gate);
+    free(norm);
+    free(max);
+}
+
+static void same_cell(const char *name, int layer, int expert, const struct expert_stats *got,
+                      const struct expert_stats *want)
+{
+    int j;
+
+    CHECK_MSG(got->n == want->n, "%s layer %d expert %d: n = %d, not %d", name, layer, expert, (int)got->n,
+              (int)want->n);
+    for (j = 0; j < M_COUNT; j++)
+        CHECK_MSG(fabs(got->m[j] - want->m[j]) <= 1e-4 * want->m[j],
+                  "%s layer %d expert %d: %s = %.9g, not %.9g", name, layer, expert, moment_name[j],
+                  got->m[j], want->m[j]);
+    CHECK_MSG(fabs(got->max - want->max) <= 1e-4 * want->max, "%s layer %d expert %d: max = %.9g, not %.9g",
+              name, layer, expert, got->max, want->max);
+}
+
+static void check_nll(const char *name, struct engine *en, const struct model *m, const struct corpus *c,
+                      const struct st_file *st)
+{
+    struct hidden *h = NULL;
+    struct pass p = {0};
+    struct err e = {0};
+    float *logits = array(st, "logits", NULL), *nll = calloc((size_t)c->tokens, sizeof *nll);
+    int64_t d, t;
+    int v, vocab = m->arch.vocab;
+
+    CHECK_MSG(pass_open(&p, c, 0, c->docs, &e) == 0 &&
+                  engine_forward(en, m, &p.batch, NULL, NULL, &h, NULL, &e) == 0 &&
+                  engine_nll(en, m, h, &p.batch, nll, &e) == 0,
+              "%s: %s", name, e.msg);
+    for (d = 0; d < c->docs; d++)
+        for (t = c->doc[d].first; t < c->doc[d].first + c->doc[d].n - 1; t++) {
+            const float *l = logits + t * vocab;
+            double sum = 0, want;
+
+            for (v = 0; v < vocab; v++)
+                sum += exp(l[v]);
+            want = log(sum) - l[c->ids[t + 1]];
+            CHECK_MSG(fabs(nll[t] - want) <= 1e-5 * fabs(want) + 1e-5, "%s token %d: nll %.9g, not %.9g",
+                      name, (int)t, nll[t], want);
+        }
+    hidden_free(h);
+    pass_close(&p);
+    free(logits);
+    free(nll);
+}
+
+static void check_fixture(const char *name)
+{
+    char path[1000];
+    struct st_file st = {0};
+    struct corpus c;
+    struct model m;
+    struct stats s;
+    struct err e = {0};
+    struct engine *en = f32_engine();
+    struct expert_stats *want;
+    int i, half, j;
+
+    snprintf(path, sizeof path, "%s/fixtures/%s", shared_dir(), name);
+    CHECK_MSG(model_open(&m, path, NULL, &e) == 0, "%s: %s", name, e.msg);
+    snprintf(path, sizeof path, "%s/fixtures/%s/golden.safetensors", shared_dir(), name);
+    CHECK_MSG(st_open(&st, path, &e) == 0, "%s", e.msg);
+    if (check_failed)
+        return;
+    golden_corpus(&c, &st);
+    CHECK_MSG(observe_corpus(&s, en, &m, &c, 0, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
+    for (i = 0; !check_failed && i < s.n_layers; i++) {
+        want = calloc(2 * (size_t)m.arch.experts, sizeof *want);
+        add_golden(want, &c, &st, s.layer[i], m.arch.experts, m.arch.topk);
+        for (half = 0; half < 2; half++)
+            for (j = 0; j < m.arch.experts; j++)
+                same_cell(name, s.layer[i], j, &stats_cell(&s, i, 0, half)[j],
+                          &want[half * m.arch.experts + j]);
+        free(want);
+    }
+    check_nll(name, en, &m, &c, &st);
+    stats_free(&s);
+    free(c.ids);
+    free(c.doc);
+    st_close(&st);
+    model_close(&m);
+    engine_close(en);
+}
+
+/* ---- trained models ---- */
+
+struct golden_sums {
+    double *moments; /* [categories][layers][3][3][experts] */
+    float *absmax;   /* [layers][experts] */
+};
+
+static double golden(const struct golden_sums *g, const struct stats *s, int k, int i, int a, int b, int x)
+{
+    size_t at = ((((size_t)k * (size_t)s->n_layers + (size_t)i) * 3 + (size_t)a) * 3 + (size_t)b);
+
+    return g->moments[at * (size_t)s->model.experts + (size_t)x];
+}
+
+/* Both halves of a category, or with k < 0 all of them. */
+static struct expert_stats added(const struct stats *s, int k, int i, int x)
+{
+    struct expert_stats sum = {0};
+    int half, j, q;
+
+    for (q = k < 0 ? 0 : k; q <= (k < 0 ? s->categories - 1 : k); q++)
+        for (half = 0; half < 2; half++) {
+            const struct expert_stats *c = &stats_cell(s, i, q, half)[x];
+
+            sum.n += c->n;
+            for (j = 0; j < M_COUNT; j++)
+                sum.m[j] += c->m[j];
+            sum.max = c->max > sum.max ? c->max : sum.max;
+        }
+    return sum;
+}
+
+static void compare_sums(const char *name, const struct stats *s, const struct golden_sums *g)
+{
+    double moved = 0, choices = 0, worst = 0, worst_max = 0;
+    int k, i, x, j, cells = 0;
+
+    for (k = 0; k < s->categories; k++)
+        for (i = 0; i < s->n_layers; i++)
+            for (x = 0; x < s->model.experts; x++) {
+                struct expert_stats got = added(s, k, i, x);
+                double n = golden(g, s, k, i, 0, 0, x);
+
+                moved += fabs((double)got.n - n) / 2;
+                choices += n;
+                if ((double)got.n != n || n < 50)
+                    continue;
+                cells++;
+                for (j = 0; j < M_COUNT; j++) {
+                    double want = golden(g, s, k, i, power[j][0], power[j][1], x);
+
+                    worst = fmax(worst, fabs(got.m[j] - want) / want);
+                }
+            }
+    for (i = 0; i < s->n_layers; i++)
+        for (x = 0; x < s->model.experts; x++) {
+            struct expert_stats got = added(s, -1, i, x);
+            double want = g->absmax[i * s->model.experts + x], n = 0;
+
+            for (k = 0; k < s->categories; k++)
+                n += golden(g, s, k, i, 0, 0, x);
+            if ((double)got.n == n && n > 0)
+                worst_max = fmax(worst_max, fabs(got.max - want) / want);
+        }
+    printf("%s: %.0f choices, %.0f differ; %d cells compared: sums within %.2g, max within %.2g\n", name,
+           choices, moved, cells, worst, worst_max);
+    CHECK(moved <= choices * 1e-4);
+    CHECK(cells > 0 && worst <= 1e-3);
+    CHECK(worst_max <= 1e-3);
+}
+
+/* The first n lines of a file as a file of its own. */
+static void head_of(const char *from, const char *to, int n)
+{
+    FILE *in = fopen(from, "r"), *out = fopen(to, "w");
+    int ch;
+
+    if (!in || !out) {
+        perror(in ? to : from);
+        exit(1);
+    }
+    while (n && (ch = getc(in)) != EOF) {
+        putc(ch, out);
+        n -= ch == '\n';
+    }
+    fclose(in);
+    fclose(out);
+}
+
+static void check_trained(const char *name, const char *data)
+{
+    const struct corpus_options co = {.max_len = 512};
+    char path[1000];
+    struct golden_sums g;
+    struct st_file st = {0};
+    struct corpus c;
+    struct model m;
+    struct stats s;
+    struct err e = {0};
+    struct engine *en = f32_engine();
+    uint64_t count;
+
+    snprintf(path, sizeof path, "%s/models/%s", shared_dir(), name);
+    CHECK_MSG(model_open(&m, path, NULL, &e) == 0 && corpus_read(&c, path, &data, 1, &co, &e) == 0, "%s: %s",
+              name, e.msg);
+    snprintf(path, sizeof path, "%s/models/%s/golden/stats-calib60.safetensors", shared_dir(), name);
+    CHECK_MSG(st_open(&st, path, &e) == 0, "%s", e.msg);
+    if (check_failed)
+        return;
+    g.moments = array(&st, "moments", &count);
+    g.absmax = array(&st, "absmax", NULL);
+    CHECK_MSG(observe_corpus(&s, en, &m, &c, 512, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
+    CHECK(count == 9 * (uint64_t)c.categories * (uint64_t)m.arch.moe_layers * (uint64_t)m.arch.experts);
+    if (!check_failed)
+        compare_sums(name, &s, &g);
+    stats_free(&s);
+    free(g.moments);
+    free(g.absmax);
+    st_close(&st);
+    corpus_free(&c);
+    model_close(&m);
+    engine_close(en);
+}
+
+int main(void)
+{
+    static const char *const models[] = {"tiny-qwen3", "tiny-gptoss", "pico-qwen3", "pico-gptoss"};
+    const char *tmp = getenv("TMPDIR");
+    char path[1000], head[1000];
+    size_t i;
+
+    snprintf(path, sizeof path, "%s/data/calib.jsonl", shared_dir());
+    if (access(path, R_OK))
+        CHECK_SKIP("no reference data beside the checkout (../shared)");
+    check_fixture("qwen3");
+    check_fixture("gptoss-mxfp4");
+    snprintf(head, sizeof head, "%s/moe-test-%ld.jsonl", tmp ? tmp : "/tmp", (long)getpid());
+    head_of(path, head, 60);
+    for (i = 0; i < sizeof models / sizeof *models && !check_failed; i++)
+        check_trained(models[i], head);
+    unlink(head);
+    CHECK_END();
+}
