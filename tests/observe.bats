@@ -78,7 +78,7 @@ again() { # OPTION...: observes once more; the file must be the same
 @test "the run line says precision, length and template, and nothing of the machine" {
     moe-observe -q --precision f32 --max-len 100 -o short.stats "$TINY_QWEN3" docs.jsonl
     grep -q $'^#run\tprecision=f32\tmaxlen=100\tchat=-$' short.stats
-    ! grep -q "$(uname -n)" short.stats
+    run ! grep -q "$(uname -n)" short.stats
 }
 
 @test "chat documents name their template in the run line" {
