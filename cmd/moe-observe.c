@@ -94,7 +94,7 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
         printf("{");
         print_categories_json(c, n);
         printf(",\"passes\":%lld,\"read_bytes\":%llu,\"memory_bytes\":%llu}\n", (long long)x.passes,
-               (unsigned long long)x.bytes_read, (unsigned long long)x.memory_bytes);
+               (unsigned long long)x.read_bytes, (unsigned long long)x.memory_bytes);
         return;
     }
     for (k = 0; k < c->categories; k++)
@@ -106,7 +106,7 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
                num_thousands(n[k].tokens, buf));
     printf("%-*s  %10lld  %14s\n", width, "total", (long long)c->docs, num_thousands(c->tokens, buf));
     printf("%lld pass%s, %s to read, about %s of memory\n", (long long)x.passes, x.passes == 1 ? "" : "es",
-           num_bytes(x.bytes_read, buf), num_bytes(x.memory_bytes, mem));
+           num_bytes(x.read_bytes, buf), num_bytes(x.memory_bytes, mem));
 }
 
 static void print_summary(const struct corpus *c, const struct category_count *n, const struct engine *en,

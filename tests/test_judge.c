@@ -38,9 +38,9 @@ static void splitting(void)
     struct err e = {0};
 
     check_split(0, 1, (const int64_t[]){0, 5});
-    check_split(340, 1, (const int64_t[]){0, 5});
-    check_split(339, 2, (const int64_t[]){0, 4, 5});
-    check_split(124, 3, (const int64_t[]){0, 3, 4, 5}); /* 31 tokens fit, 50 do not: alone */
+    check_split(453, 1, (const int64_t[]){0, 5});
+    check_split(452, 2, (const int64_t[]){0, 4, 5});
+    check_split(165, 3, (const int64_t[]){0, 3, 4, 5}); /* 31 tokens fit, 50 do not: alone */
     check_split(1, 5, (const int64_t[]){0, 1, 2, 3, 4, 5});
     CHECK(passes_split(&p, &c, UINT64_MAX / 2, 0, &e) == -1 && e.kind == ERR_NOMEM);
 }

@@ -159,13 +159,15 @@ out:
     return rc;
 }
 
-/* Stored bytes of all layers together, and of the largest one. */
-static int layer_bytes(const struct model *m, uint64_t *all, uint64_t *largest, struct err *e)
+/* Stored bytes of all layers and the embedding, and of the largest layer alone. */
+static int stored_bytes(const struct model *m, uint64_t *all, uint64_t *largest, struct err *e)
 {
+    const struct tensor *embedding = model_tensor(m, -1, "model.embed_tokens.weight");
     uint64_t *sum = mem_new((size_t)m->arch.layers, sizeof *sum, e);
     size_t i;
 
-    *all = *largest = 0;
+    *all = embedding ? embedding->size : 0;
+    *largest = 0;
     if (!sum)
         return -1;
     for (i = 0; i < m->ckpt.n; i++) {
@@ -182,6 +184,15 @@ static int layer_bytes(const struct model *m, uint64_t *all, uint64_t *largest, 
     return 0;
 }
 
+/* Weights of one MoE layer: attention, router, gate, up and down of every expert. */
+static uint64_t layer_weights(const struct arch *a)
+{
+    uint64_t h = (uint64_t)a->hidden, heads = (uint64_t)a->heads, kv = (uint64_t)a->kv_heads;
+
+    return 2 * (heads + kv) * (uint64_t)a->head_dim * h +
+           (uint64_t)a->experts * h * (1 + 3 * (uint64_t)a->inter);
+}
+
 int observe_estimate(struct observe_estimate *x, const char *precision, const struct model *m,
                      const struct corpus *c, uint64_t mem_max, struct err *e)
 {
@@ -190,7 +201,7 @@ int observe_estimate(struct observe_estimate *x, const char *precision, const st
     struct passes ps;
 
     memset(x, 0, sizeof *x);
-    if (layer_bytes(m, &all, &largest, e) || passes_split(&ps, c, state, mem_max, e))
+    if (stored_bytes(m, &all, &largest, e) || passes_split(&ps, c, state, mem_max, e))
         return -1;
     x->passes = ps.n;
     for (i = 0; i < ps.n; i++) {
@@ -200,8 +211,8 @@ int observe_estimate(struct observe_estimate *x, const char *precision, const st
         tokens = n > tokens ? n : tokens;
     }
     passes_free(&ps);
-    /* an embedding row a token; a layer without routed tokens is rare enough to count all of them */
-    x->bytes_read = all * (uint64_t)x->passes;
-    x->memory_bytes = (uint64_t)tokens * state + 2 * largest;
+    x->read_bytes = all * (uint64_t)x->passes;
+    x->memory_bytes =
+        (uint64_t)tokens * state + largest + layer_weights(&m->arch) * (state / (uint64_t)m->arch.hidden);
     return 0;
 }

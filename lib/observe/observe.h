@@ -27,8 +27,10 @@ int observe_corpus(struct stats *s, struct engine *en, const struct model *m, co
 /* What observing would take, before anything is computed: an estimate for people. */
 struct observe_estimate {
     int64_t passes;
-    uint64_t bytes_read;   /* all passes */
-    uint64_t memory_bytes; /* hidden states of the largest pass and two layers' weights as stored */
+    uint64_t read_bytes; /* all passes */
+    /* Hidden states of the largest pass, one layer decoded and one as it is stored; without the engine's
+     * buffers, which do not grow with model or text. */
+    uint64_t memory_bytes;
 };
 int observe_estimate(struct observe_estimate *x, const char *precision, const struct model *m,
                      const struct corpus *c, uint64_t mem_max, struct err *e);

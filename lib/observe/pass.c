@@ -6,7 +6,7 @@
 int passes_split(struct passes *p, const struct corpus *c, uint64_t bytes_per_token, uint64_t mem_max,
                  struct err *e)
 {
-    uint64_t held = 0;
+    uint64_t held = 0, room = mem_max - mem_max / 4; /* the rest is for the engine's buffers */
     int64_t d;
 
     memset(p, 0, sizeof *p);
@@ -20,7 +20,7 @@ int passes_split(struct passes *p, const struct corpus *c, uint64_t bytes_per_to
             passes_free(p);
             return err_set(e, ERR_NOMEM, "document %lld: its hidden states are too large", (long long)d);
         }
-        if (d == 0 || (mem_max && held > mem_max)) {
+        if (d == 0 || (mem_max && held > room)) {
             p->doc[p->n++] = d;
             held = bytes;
         }

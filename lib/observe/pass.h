@@ -11,7 +11,8 @@
 #include "text/corpus.h"
 
 struct pass_options {
-    uint64_t mem_max; /* bytes for what is held of every token of a pass; 0: everything in one pass */
+    uint64_t mem_max; /* bytes: three quarters for what is held of every token of a pass, the rest for the
+                         engine's buffers; 0: everything in one pass */
     /* Before each forward pass (a comparison makes two for every run of documents); may be NULL. */
     void (*begin)(void *ctx, int64_t pass, int64_t passes);
     void *ctx;
@@ -22,8 +23,8 @@ struct passes {
     int64_t n;
 };
 
-/* bytes_per_token: of everything that is held at once for a token. A document that is larger than mem_max
- * alone gets a pass of its own. */
+/* bytes_per_token: of everything that is held at once for a token. A document that is too large alone
+ * gets a pass of its own (which the engine refuses when it is over mem_max). */
 int passes_split(struct passes *p, const struct corpus *c, uint64_t bytes_per_token, uint64_t mem_max,
                  struct err *e);
 void passes_free(struct passes *p);
