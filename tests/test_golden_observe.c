@@ -211,28 +211,47 @@ static struct expert_stats added(const struct stats *s, int k, int i, int x)
     return sum;
 }
 
-static void compare_sums(const char *name, const struct stats *s, const struct golden_sums *g)
+/* Choices of category k that differ. One token whose two best experts are all but tied may go another
+ * way in another summation order, and from there on the rest of its document differs a little. */
+static double moved_choices(const struct stats *s, const struct golden_sums *g, int k, double *choices)
 {
-    double moved = 0, choices = 0, worst = 0, worst_max = 0;
-    int k, i, x, j, cells = 0;
+    double moved = 0;
+    int i, x;
 
-    for (k = 0; k < s->categories; k++)
-        for (i = 0; i < s->n_layers; i++)
-            for (x = 0; x < s->model.experts; x++) {
-                struct expert_stats got = added(s, k, i, x);
-                double n = golden(g, s, k, i, 0, 0, x);
+    for (i = 0; i < s->n_layers; i++)
+        for (x = 0; x < s->model.experts; x++) {
+            double n = golden(g, s, k, i, 0, 0, x);
 
-                moved += fabs((double)got.n - n) / 2;
-                choices += n;
-                if ((double)got.n != n || n < 50)
-                    continue;
-                cells++;
-                for (j = 0; j < M_COUNT; j++) {
-                    double want = golden(g, s, k, i, power[j][0], power[j][1], x);
+            moved += fabs((double)added(s, k, i, x).n - n) / 2;
+            *choices += n;
+        }
+    return moved;
+}
 
-                    worst = fmax(worst, fabs(got.m[j] - want) / want);
-                }
+/* The largest relative difference of a category's sums, of experts with 50 tokens and more. */
+static double worst_sum(const struct stats *s, const struct golden_sums *g, int k)
+{
+    double worst = 0;
+    int i, x, j;
+
+    for (i = 0; i < s->n_layers; i++)
+        for (x = 0; x < s->model.experts; x++) {
+            struct expert_stats got = added(s, k, i, x);
+
+            for (j = 0; got.n >= 50 && j < M_COUNT; j++) {
+                double want = golden(g, s, k, i, power[j][0], power[j][1], x);
+
+                worst = fmax(worst, fabs(got.m[j] - want) / want);
             }
+        }
+    return worst;
+}
+
+static double worst_max(const struct stats *s, const struct golden_sums *g)
+{
+    double worst = 0;
+    int i, x, k;
+
     for (i = 0; i < s->n_layers; i++)
         for (x = 0; x < s->model.experts; x++) {
             struct expert_stats got = added(s, -1, i, x);
@@ -241,13 +260,33 @@ static void compare_sums(const char *name, const struct stats *s, const struct g
             for (k = 0; k < s->categories; k++)
                 n += golden(g, s, k, i, 0, 0, x);
             if ((double)got.n == n && n > 0)
-                worst_max = fmax(worst_max, fabs(got.max - want) / want);
+                worst = fmax(worst, fabs(got.max - want) / want);
         }
-    printf("%s: %.0f choices, %.0f differ; %d cells compared: sums within %.2g, max within %.2g\n", name,
-           choices, moved, cells, worst, worst_max);
+    return worst;
+}
+
+static void compare_sums(const char *name, const struct stats *s, const struct golden_sums *g)
+{
+    double moved = 0, choices = 0, worst = 0;
+    int k, same = 0;
+
+    for (k = 0; k < s->categories; k++) {
+        double differ = moved_choices(s, g, k, &choices);
+
+        moved += differ;
+        if (differ > 0)
+            continue;
+        same++;
+        worst = fmax(worst, worst_sum(s, g, k));
+    }
+    printf(
+        "%s: %.0f of %.0f choices differ, in %d of %d categories; sums of the others within %.2g, max within "
+        "%.2g\n",
+        name, moved, choices, s->categories - same, s->categories, worst, worst_max(s, g));
     CHECK(moved <= choices * 1e-4);
-    CHECK(cells > 0 && worst <= 1e-3);
-    CHECK(worst_max <= 1e-3);
+    CHECK(same >= s->categories / 2);
+    CHECK(worst <= 1e-4);
+    CHECK(worst_max(s, g) <= 1e-3);
 }
 
 /* The first n lines of a file as a file of its own. */
