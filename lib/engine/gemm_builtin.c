@@ -138,20 +138,22 @@ HOT static void group_narrow(const float *x, const float *w, int k, int cols, fl
 
 int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed, float *y)
 {
-    float tail[GEMM_ROWS * COLUMNS];
-    size_t n = (size_t)s->n, g, i;
+    void (*run)(const float *, const float *, int, int, float *, size_t) =
+        s->wide ? group_wide : group_narrow;
+    size_t n = (size_t)s->n, whole = n / COLUMNS, rest = n % COLUMNS, g, i;
+    const float *w = packed;
 
     (void)worker;
-    for (g = 0; g < groups(s); g++) {
-        const float *w = (const float *)packed + g * COLUMNS * (size_t)s->k;
-        size_t cols = n - g * COLUMNS < COLUMNS ? n - g * COLUMNS : COLUMNS;
-        bool whole = cols % LANES == 0;
-        int padded = (int)((cols + LANES - 1) / LANES * LANES);
+    for (g = 0; g < whole; g++, w += COLUMNS * (size_t)s->k)
+        run(x, w, s->k, COLUMNS, y + g * COLUMNS, n);
+    if (rest % LANES == 0 && rest) {
+        run(x, w, s->k, (int)rest, y + g * COLUMNS, n);
+    } else if (rest) {
+        float last[GEMM_ROWS * COLUMNS] = {0};
 
-        (s->wide ? group_wide : group_narrow)(x, w, s->k, padded, whole ? y + g * COLUMNS : tail,
-                                              whole ? n : COLUMNS);
-        for (i = 0; i < GEMM_ROWS && !whole; i++)
-            memcpy(y + i * n + g * COLUMNS, tail + i * COLUMNS, cols * sizeof *y);
+        run(x, w, s->k, (int)(rest / LANES + 1) * LANES, last, COLUMNS);
+        for (i = 0; i < GEMM_ROWS; i++)
+            memcpy(y + i * n + g * COLUMNS, last + i * COLUMNS, rest * sizeof *y);
     }
     return 0;
 }
