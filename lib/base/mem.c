@@ -43,7 +43,8 @@ void *mem_new_aligned(size_t n, size_t size, struct err *e)
     }
 #ifdef MADV_HUGEPAGE
     if (bytes >= 2 * HUGE_PAGE)
-        madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* only a wish: 512 times fewer page faults */
+        madvise(p, bytes / HUGE_PAGE * HUGE_PAGE,
+                MADV_HUGEPAGE); /* only a wish: 512 times fewer page faults */
 #endif
     return p;
 }
