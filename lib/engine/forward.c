@@ -13,7 +13,7 @@
 #include "engine/rope.h"
 #include "engine/weights.h"
 
-enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 256 << 20 };
+enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 768 << 20 };
 
 struct pass {
     struct engine *en;
@@ -40,21 +40,31 @@ struct pass {
     double flops;
 };
 
-/* Results of the experts are the largest buffer: f32 [tokens * topk][hidden]. */
+/* Bytes of buffers for a token that is under way: expert results, q, k, v (and k, v again), norm, context. */
+static int64_t chunk_row(const struct engine *en, const struct arch *a)
+{
+    int64_t heads = a->heads, kv = a->kv_heads, elem = (int64_t)en->d->elem_bytes;
+
+    return (int64_t)sizeof(float) * ((int64_t)a->topk * a->hidden + (heads + 4 * kv) * a->head_dim) +
+           elem * (a->hidden + heads * a->head_dim);
+}
+
 int64_t chunk_default(const struct engine *en, const struct model *m)
 {
     const struct arch *a = &m->arch;
-    int64_t row = (int64_t)a->topk * a->hidden * (int64_t)sizeof(float),
-            tile = TILE_ROWS * (int64_t)a->experts / a->topk;
-    int64_t cache = (en->d->threads > 2 ? en->d->threads : 2) * (int64_t)CACHE_BYTES / row;
-    int64_t most = BUFFER_BYTES / row, n;
+    int64_t result =
+        (int64_t)a->topk * a->hidden * (int64_t)sizeof(float); /* of the experts, the largest part */
+    int64_t cache = (en->d->threads > 2 ? en->d->threads : 2) * (int64_t)CACHE_BYTES / result;
+    int64_t tile = TILE_ROWS * (int64_t)a->experts / a->topk, most = BUFFER_BYTES, n;
 
     if (en->o.chunk_tokens) /* results are numbered with 31 bits */
         return en->o.chunk_tokens < INT32_MAX / a->topk ? en->o.chunk_tokens : INT32_MAX / a->topk;
-    if (en->o.mem_max && en->o.mem_max / 4 < BUFFER_BYTES)
-        most = (int64_t)(en->o.mem_max / 4) / row;
-    /* what stays in the caches, if that gives every expert two tiles; else four tiles */
-    n = cache >= 2 * tile ? cache : 4 * tile;
+    if (en->o.mem_max && en->o.mem_max / 4 < (uint64_t)most)
+        most = (int64_t)(en->o.mem_max / 4);
+    /* what stays in the caches, if that gives every expert two tiles; else eight, so that the last one, which
+     * is half empty on average, weighs little */
+    n = cache >= 2 * tile ? cache : 8 * tile;
+    most /= chunk_row(en, a);
     n = n < most ? n : most;
     return n < CHUNK_MIN ? CHUNK_MIN : n;
 }
