@@ -114,7 +114,7 @@ lint:
 	@tools/packages lint
 	@tools/lint
 
-## bench: this machine's matrix product peak, then prefill and decode speed of the models in examples/
+## bench: prefill speed of the models in examples, beside this machine's matrix product peak/
 bench: all
 	@for m in examples/tiny-qwen3 examples/tiny-gptoss; do $(BUILD)/moe-bench speed "$$m" || exit; done
 
