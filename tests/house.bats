@@ -50,7 +50,8 @@ make_here() {
             option=${option#--}
             grep -q -E "(Fl|,|\|) -(\[no-\]|no-)?${option#no-}( |,|\$)" "$ROOT/man/$p.1" "$ROOT/man/moe.7" ||
                 { echo "neither man/$p.1 nor man/moe.7 mentions --$option"; return 1; }
-        done < <("$p" --list-options)
+        done < <("$p" --list-options; [ "$p" != moe-bench ] ||
+            for s in perplexity compare speed; do "$p" $s --list-options; done)
     done
     [ -f "$ROOT/man/moe-stats.5" ] && [ -f "$ROOT/man/moe-plan.5" ] && [ -f "$ROOT/man/moe.7" ]
 }
@@ -82,6 +83,9 @@ make_here() {
     COMP_WORDS=(moe-bench comp) COMP_CWORD=1
     _moe_tools
     [ "${COMPREPLY[*]}" = compare ]
+    COMP_WORDS=(moe-bench compare --max-k) COMP_CWORD=2
+    _moe_tools
+    [ "${COMPREPLY[*]}" = --max-kl ]
 }
 
 # The README's transcript: each command that follows "$ ", and exactly what it prints on a terminal.

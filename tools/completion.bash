@@ -1,17 +1,18 @@
 # bash completion for the moe-* programs: each prints its own options with --list-options.
 _moe_tools() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]}
-    local words
+    local words subcommand=()
+    [[ $program == *moe-bench && $COMP_CWORD -gt 1 ]] && subcommand=("${COMP_WORDS[1]}")
     COMPREPLY=()
     case $program:$prev in
     *:--device) words='auto cpu cuda' ;;
     *:--precision) words='auto bf16 f32' ;;
-    *moe-score:-c | *moe-score:--criterion) words=$("$program" --list 2>/dev/null | cut -f 1 -d ' ') ;;
+    *moe-score:-c | *moe-score:--criterion) words=$("$program" --list 2>/dev/null | sed '1d; s/ .*//') ;;
     *moe-quant:-t | *moe-quant:--to) words='bf16 mxfp4' ;;
     *moe-bench:*moe-bench) words='perplexity compare speed' ;;
     *)
         [[ $cur == -* ]] || return 0 # files: bash's own completion
-        words=$("$program" --list-options 2>/dev/null)
+        words=$("$program" "${subcommand[@]}" --list-options 2>/dev/null)
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
