@@ -297,7 +297,7 @@ LIST
 @test "a full disk: refused before anything is written, or nothing is left" {
     make_plan "$TINY_GPTOSS" 12 >plan.tsv
     # a file-size limit is met in the middle of the weights, when the free space looked fine
-    fails_with "cannot write .*File too large" bash -c "ulimit -f 1024; moe-prune $TINY_GPTOSS plan.tsv cut"
+    fails_with "cannot write .*File too large" bash -c "ulimit -f 1024; moe-prune '$TINY_GPTOSS' plan.tsv cut"
     only plan.tsv
     mkdir disk
     mount -t tmpfs -o size=1m tmpfs disk 2>/dev/null || skip 'no file system of one megabyte can be made here (not root)'

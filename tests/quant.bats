@@ -201,7 +201,7 @@ only() {
 }
 
 @test "a full disk leaves nothing" {
-    fails_with 'cannot write .*File too large' bash -c "ulimit -f 512; moe-quant -t mxfp4 $TINY_QWEN3 out"
+    fails_with 'cannot write .*File too large' bash -c "ulimit -f 512; moe-quant -t mxfp4 '$TINY_QWEN3' out"
     only
 }
 
