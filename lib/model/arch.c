@@ -253,13 +253,15 @@ static void read_quantization(struct arch *a, struct config *c)
 
 static void read_latent(struct arch *a, struct config *c)
 {
+    const struct family *f = a->family;
     int rope = config_int(c, "qk_rope_head_dim", 2, MAX_DIM, 64);
 
     /* absent means the class default, null means a plain q projection */
-    a->q_lora = config_null(c, "q_lora_rank") ? 0 : config_int(c, "q_lora_rank", 1, MAX_DIM, 1536);
+    a->q_lora =
+        config_null(c, "q_lora_rank") ? 0 : config_int(c, "q_lora_rank", 1, MAX_DIM, f->default_q_lora);
     a->kv_lora = config_int(c, "kv_lora_rank", 1, MAX_DIM, 512);
-    a->nope_dim = config_int(c, "qk_nope_head_dim", 1, MAX_DIM, 128);
-    a->v_dim = config_int(c, "v_head_dim", 1, MAX_DIM, 128);
+    a->nope_dim = config_int(c, "qk_nope_head_dim", 1, MAX_DIM, f->default_nope);
+    a->v_dim = config_int(c, "v_head_dim", 1, MAX_DIM, f->default_v);
     a->head_dim = a->nope_dim + rope;
     a->latent_eps = 1e-6; /* a constant of the reference implementation, not rms_norm_eps */
     if (a->kv_heads != a->heads)
@@ -314,13 +316,16 @@ static void read_groups(struct arch *a, struct config *c)
             return;
         }
     }
-    a->groups = config_int(c, "n_group", 1, a->experts, 1);
-    a->topk_group = config_int(c, "topk_group", 1, a->groups, 1);
+    a->groups = config_int(c, "n_group", 1, a->experts, f->default_groups ? f->default_groups : 1);
+    a->topk_group =
+        config_int(c, "topk_group", 1, a->groups, f->default_topk_group ? f->default_topk_group : 1);
     if (a->groups > 1)
         a->group = f->group;
     if (a->experts % a->groups)
         err_set(c->e, ERR_INPUT, "'%s': %d experts do not divide into %d groups", c->what, a->experts,
                 a->groups);
+    else if (a->topk_group > a->groups)
+        err_set(c->e, ERR_INPUT, "'%s': %d groups of %d make no sense", c->what, a->topk_group, a->groups);
     else if (a->topk_group * (a->experts / a->groups) < a->topk)
         err_set(c->e, ERR_INPUT, "'%s': %d groups of %d experts are too few for %d experts per token",
                 c->what, a->topk_group, a->experts / a->groups, a->topk);
@@ -341,7 +346,9 @@ static void read_router(struct arch *a, struct config *c)
                 (f->renorm_rule == RENORM_KEY && config_bool(c, "norm_topk_prob", f->default_renorm));
     if (f->scale_unless_renorm && a->topk == 1)
         a->renorm = false;
-    a->gate_scale = f->gate_scaled ? config_double(c, "routed_scaling_factor", 0, 1e6, 1) : 1;
+    a->gate_scale = f->default_gate_scale > 0 ? f->default_gate_scale : 1;
+    if (f->gate_scaled)
+        a->gate_scale = config_double(c, "routed_scaling_factor", 0, 1e6, a->gate_scale);
     if (f->scale_unless_renorm && a->renorm)
         a->gate_scale = 1;
     read_groups(a, c);

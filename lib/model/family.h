@@ -58,8 +58,9 @@ const char *expert_layout_name(enum expert_layout l);
 
 /* ---- the table ---- */
 
-/* Which layers have experts: all; by decoder_sparse_step and mlp_only_layers; from first_k_dense_replace on;
- * moe_layer_start_index to _end_index every _interval; moe_layers, or every interleave_moe_layer_step. */
+/* Which layers have experts: all; by decoder_sparse_step and mlp_only_layers; from first_k_dense_replace on
+ * (or by mlp_layer_types, if the row's own_keys have it); moe_layer_start_index to _end_index every
+ * _interval; moe_layers, or every interleave_moe_layer_step. */
 enum ffn_rule { FFN_ALL_MOE, FFN_SPARSE_STEP, FFN_FIRST_K, FFN_START_END, FFN_INTERLEAVE };
 /* Masks: full; sliding everywhere if use_sliding_window; sliding everywhere if sliding_window is a number;
  * by layer_types, absent: even layers slide (GPT-OSS); by layer_types, absent: even layers below
@@ -110,6 +111,9 @@ struct family {
     int default_head_dim;          /* 0: H / heads */
     int default_kv_heads;          /* 0: heads */
     int default_window, default_first_dense, default_shared;
+    int default_q_lora, default_nope, default_v; /* MLA */
+    int default_groups, default_topk_group;      /* 0: 1 */
+    double default_gate_scale;                   /* 0: 1 */
     bool default_attention_bias, default_tied, default_qk_norm, default_renorm;
 
     /* operations */

@@ -68,6 +68,28 @@ static void interleave(struct arch *a, struct config *c)
             a->layer[i].ffn = FFN_MOE;
 }
 
+/* mlp_layer_types, where a row knows it, says "dense" or "sparse" for each layer. */
+static void read_mlp_types(struct arch *a, struct config *c)
+{
+    const cJSON *types = is_list(c, "mlp_layer_types") ? config_get(c, "mlp_layer_types") : NULL, *t;
+    int i = 0;
+
+    if (types && cJSON_GetArraySize(types) != a->layers) {
+        err_set(c->e, ERR_INPUT, "'%s': mlp_layer_types has %d entries for %d layers", c->what,
+                cJSON_GetArraySize(types), a->layers);
+        return;
+    }
+    cJSON_ArrayForEach(t, types)
+    {
+        const char *name = cJSON_IsString(t) ? t->valuestring : "(not a string)";
+        bool sparse = strcmp(name, "sparse") == 0;
+
+        if (!sparse && strcmp(name, "dense") != 0)
+            err_set(c->e, ERR_UNKNOWN, "'%s': the MLP layer type '%s' is not known", c->what, name);
+        a->layer[i++].ffn = sparse ? FFN_MOE : FFN_DENSE;
+    }
+}
+
 static void read_ffn(struct arch *a, struct config *c)
 {
     const struct family *f = a->family;
@@ -91,6 +113,8 @@ static void read_ffn(struct arch *a, struct config *c)
             a->layer[i].ffn = FFN_MOE;
         break;
     }
+    if (f->ffn_rule == FFN_FIRST_K)
+        read_mlp_types(a, c);
     for (i = 0; i < a->layers; i++)
         a->moe_layers += a->layer[i].ffn == FFN_MOE;
     if (!a->moe_layers)

@@ -93,9 +93,8 @@ static double mscale(double factor, double m)
 static void read_yarn(struct rope *r, struct config *d, double max_position)
 {
     double given = config_double(d, "attention_factor", 1e-6, 1e6, 0);
-    double m = config_double(d, "mscale", 0, 1e6, 0), all = config_double(d, "mscale_all_dim", 0, 1e6, 0);
+    double m = config_double(d, "mscale", 0, 1e6, 0), all = r->mscale_all;
 
-    r->mscale_all = all;
     if (r->factor <= 0)
         r->factor = max_position / r->original;
     r->beta_fast = config_double(d, "beta_fast", 1e-6, 1e6, 32);
@@ -195,6 +194,7 @@ int rope_read(struct rope *r, struct config *c, const struct family *f, int rota
             r->original = config_double(c, "original_max_position_embeddings", 1, 1e12, r->original);
         r->low_freq = config_double(&d, "low_freq_factor", 1e-6, 1e6, 1);
         r->high_freq = config_double(&d, "high_freq_factor", 1e-6, 1e6, 4);
+        r->mscale_all = config_double(&d, "mscale_all_dim", 0, 1e6, 0); /* of every type but "default" */
         if (r->type == ROPE_YARN)
             read_yarn(r, &d, max_position);
         else if (r->type != ROPE_DEFAULT && r->factor <= 0)
