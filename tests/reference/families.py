@@ -10,6 +10,8 @@ FAMILIES[family]["config"] is spelled as transformers 4 writes it. A variant may
   kept         True: committed under tests/fixtures
 """
 
+import copy
+
 COMMON = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -17,7 +19,7 @@ COMMON = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
-    "rms_norm_eps": 1e-6,
+    "rms_norm_eps": 0.01,  # large: so that its place shows
     "hidden_act": "silu",
     "initializer_range": 0.02,
     "tie_word_embeddings": False,
@@ -42,7 +44,7 @@ QWEN3 = {
     "use_sliding_window": True,
     "sliding_window": 5,
     "max_window_layers": 3,
-    "rope_theta": 10000.0,
+    "rope_theta": 20000.0,
     "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "attention_factor": 1.2},
 }
 
@@ -60,7 +62,6 @@ GPT_OSS = {
     "attention_bias": True,
     "swiglu_limit": 7.0,
     "initial_context_length": 16,
-    "rms_norm_eps": 1e-5,
     "max_position_embeddings": 128,
     "rope_theta": 10000,
     "rope_scaling": {
@@ -89,7 +90,6 @@ LLAMA4 = {
     "floor_scale": 4,
     "attn_scale": 0.1,
     "use_qk_norm": True,
-    "rms_norm_eps": 1e-5,
     "max_position_embeddings": 128,
     "rope_theta": 10000.0,
     "rope_scaling": {
@@ -109,7 +109,6 @@ MIXTRAL = {
     "num_local_experts": 5,
     "num_experts_per_tok": 2,
     "sliding_window": 5,
-    "rms_norm_eps": 1e-5,
     "rope_theta": 10000.0,
     "rope_scaling": None,
 }
@@ -130,8 +129,7 @@ MLA = {
     "topk_group": 2,
     "routed_scaling_factor": 2.5,
     "attention_bias": True,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10000.0,
+    "rope_theta": 5000.0,
     "rope_scaling": {
         "type": "yarn",
         "factor": 4.0,
@@ -168,7 +166,6 @@ DEEPSEEK_V3 = {
     "moe_layer_freq": 1,
     "norm_topk_prob": True,
     "num_nextn_predict_layers": 1,
-    "rms_norm_eps": 1e-6,
 }
 
 ERNIE = {
@@ -191,7 +188,6 @@ ERNIE = {
     "use_bias": False,
     "num_nextn_predict_layers": 1,
     "tie_word_embeddings": True,
-    "rms_norm_eps": 1e-5,
     "rope_theta": 500000,
 }
 
@@ -213,8 +209,7 @@ GLM4 = {
     "routed_scaling_factor": 2.5,
     "partial_rotary_factor": 0.5,
     "num_nextn_predict_layers": 1,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10000,
+    "rope_theta": 20000,
     "rope_scaling": None,
 }
 
@@ -252,7 +247,6 @@ MINIMAX_M2 = {
     "use_routing_bias": True,
     "shared_intermediate_size": 0,
     "rope_theta": 10000,
-    "rms_norm_eps": 1e-6,
 }
 
 QWEN2 = {
@@ -271,7 +265,7 @@ QWEN2 = {
     "use_sliding_window": False,
     "sliding_window": 4,
     "max_window_layers": 28,
-    "rope_theta": 10000.0,
+    "rope_theta": 20000.0,
     "rope_scaling": None,
 }
 
@@ -284,8 +278,7 @@ OLMOE = {
     "norm_topk_prob": False,
     "attention_bias": False,
     "clip_qkv": None,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10000.0,
+    "rope_theta": 5000.0,
     "rope_scaling": None,
 }
 
@@ -324,6 +317,7 @@ FAMILIES = {
                 "layout": "fp8",
                 "set": {
                     **LINEAR,
+                    "rms_norm_eps": 1e-6,
                     "num_hidden_layers": 2,
                     "head_dim": 40,
                     "mlp_only_layers": [0],
@@ -457,6 +451,7 @@ FAMILIES = {
                     "moe_layer_end_index": -1,
                     "moe_layer_interval": 1,
                     "use_bias": True,
+                    "rope_theta": 10000,
                     "tie_word_embeddings": False,
                     "rope_scaling": {**LLAMA4["rope_scaling"], "factor": 4.0},
                 },
@@ -496,10 +491,11 @@ FAMILIES = {
                 "layout": "fp8",
                 "tensors": "mtp",
                 "set": {
+                    "rms_norm_eps": 1e-6,
                     "num_hidden_layers": 2,
                     "num_attention_heads": 2,
                     "num_key_value_heads": 2,
-                    "n_routed_experts": 4,
+                    "n_routed_experts": 6,
                     "num_experts_per_tok": 2,
                     "n_group": 2,
                     "topk_group": 1,
@@ -548,7 +544,7 @@ FAMILIES = {
                 **KEPT,
                 "style": "v5",
                 "drop": ["first_k_dense_replace", "num_nextn_predict_layers", "topk_method"],
-                "set": {"mlp_layer_types": ["dense", "sparse", "dense", "sparse"], "n_group": 4, "topk_group": 2},
+                "set": {"mlp_layer_types": ["dense", "sparse", "dense", "sparse"], "n_group": 4, "topk_group": 2, "routed_scaling_factor": 1.5},
             },
         },
     },
@@ -596,4 +592,4 @@ def variant(family, name):
     config = {**COMMON, **f["config"], **v.get("set", {})}
     for key in v.get("drop", []):
         del config[key]
-    return config, v
+    return copy.deepcopy(config), v

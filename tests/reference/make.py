@@ -28,7 +28,7 @@ def spelled(config, cfg, v):
         cfg.architectures = config["architectures"]
         cfg.save_pretrained(tmp)
         with open(os.path.join(tmp, "config.json"), encoding="utf-8") as f:
-            return json.load(f)
+            return {**json.load(f), "dtype": "bfloat16"}
 
 
 def wrapped(config, tensors):

@@ -4,6 +4,7 @@ Names and shapes come from transformers; the numbers from a counter-based genera
 same bytes whatever the versions of torch and numpy.
 """
 
+import copy
 import os
 import re
 import tempfile
@@ -69,11 +70,11 @@ def is_f32(name, model_type, style):
 
 def skeleton(config):
     """{name: shape} of the split files that transformers would write, and the configuration as it spells it."""
-    known = {**config, "model_type": {"kimi_k2": "deepseek_v3"}.get(config["model_type"], config["model_type"])}
+    known = copy.deepcopy(config)  # transformers writes into the rope dictionary that it is given
+    known |= {"model_type": {"kimi_k2": "deepseek_v3"}.get(config["model_type"], config["model_type"])}
     if "attn_temperature_tuning" in known:
         known["attn_temperature_tuning"] = bool(known["attn_temperature_tuning"])
     cfg = AutoConfig.for_model(**known)
-    cfg.dtype = "bfloat16"
     model = AutoModelForCausalLM.from_config(cfg, dtype=torch.float32)
     with tempfile.TemporaryDirectory() as tmp:
         model.save_pretrained(tmp)
