@@ -48,7 +48,7 @@ void print_families(void)
             continue;
         }
         printf("%s\n  {\"name\": \"%s\", \"title\": \"%s\", \"model_type\": \"%s\", \"architectures\": [",
-               i ? "," : "", f->name, f->title, f->model_type);
+               i ? "," : "", f->name, f->title, f->model_type[0]);
         name_list(f->architectures, 3, true);
         printf("], \"expert_count_keys\": [");
         name_list(f->key_experts, 4, true);

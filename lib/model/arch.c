@@ -11,85 +11,6 @@
 
 enum { MAX_DIM = 1 << 24, MAX_LAYERS = 4096, MAX_EXPERTS = 65536 };
 
-/* ---- config.json values ---- */
-
-static const cJSON *get(const struct config *c, const char *key)
-{
-    return c->obj ? cJSON_GetObjectItemCaseSensitive(c->obj, key) : NULL;
-}
-
-bool config_has(const struct config *c, const char *key)
-{
-    return get(c, key) != NULL;
-}
-
-bool config_null(const struct config *c, const char *key)
-{
-    const cJSON *v = get(c, key);
-
-    return v && cJSON_IsNull(v);
-}
-
-double config_double(struct config *c, const char *key, double min, double max, double absent_value)
-{
-    const cJSON *v = get(c, key);
-
-    if (!v || cJSON_IsNull(v)) {
-        if (absent_value < min && absent_value != 0)
-            err_set(c->e, ERR_INPUT, "'%s' has no %s", c->what, key);
-        return absent_value;
-    }
-    if (!cJSON_IsNumber(v) || !(v->valuedouble >= min && v->valuedouble <= max)) {
-        err_set(c->e, ERR_INPUT, "'%s': %s is not a number from %g to %g", c->what, key, min, max);
-        return absent_value;
-    }
-    return v->valuedouble;
-}
-
-int config_int(struct config *c, const char *key, int min, int max, int absent_value)
-{
-    const cJSON *v = get(c, key);
-
-    if (!v || cJSON_IsNull(v)) {
-        if (absent_value < min)
-            err_set(c->e, ERR_INPUT, "'%s' has no %s", c->what, key);
-        return absent_value;
-    }
-    if (!cJSON_IsNumber(v) || v->valuedouble != floor(v->valuedouble) ||
-        !(v->valuedouble >= min && v->valuedouble <= max)) {
-        err_set(c->e, ERR_INPUT, "'%s': %s is not a whole number from %d to %d", c->what, key, min, max);
-        return absent_value < min ? min : absent_value;
-    }
-    return (int)v->valuedouble;
-}
-
-/* Released files hold 4 where a bool is meant: read as truth. */
-bool config_bool(struct config *c, const char *key, bool absent_value)
-{
-    const cJSON *v = get(c, key);
-
-    if (!v || cJSON_IsNull(v))
-        return absent_value;
-    if (cJSON_IsNumber(v))
-        return v->valuedouble != 0;
-    if (!cJSON_IsBool(v))
-        err_set(c->e, ERR_INPUT, "'%s': %s is not true or false", c->what, key);
-    return cJSON_IsTrue(v);
-}
-
-const char *config_string(struct config *c, const char *key)
-{
-    const cJSON *v = get(c, key);
-
-    if (!v || cJSON_IsNull(v))
-        return NULL;
-    if (!cJSON_IsString(v)) {
-        err_set(c->e, ERR_INPUT, "'%s': %s is not a string", c->what, key);
-        return NULL;
-    }
-    return v->valuestring;
-}
-
 /* ---- which keys are understood ---- */
 
 /* Read by every row. */
@@ -109,7 +30,6 @@ static const char *const common_keys[] = {"architectures",
                                           "partial_rotary_factor",
                                           "original_max_position_embeddings",
                                           "max_position_embeddings",
-                                          "attention_bias",
                                           "hidden_act",
                                           "dtype",
                                           "torch_dtype",
@@ -126,6 +46,7 @@ static const char *const harmless_keys[] = {"transformers_version",
                                             "attention_dropout",
                                             "output_router_logits",
                                             "router_aux_loss_coef",
+                                            "router_jitter_noise",
                                             "_name_or_path",
                                             "return_dict",
                                             "output_hidden_states",
@@ -142,7 +63,6 @@ static const char *const harmless_keys[] = {"transformers_version",
                                             "unsloth_version",
                                             "unsloth_fixed",
                                             "tokenizer_class",
-                                            "router_jitter_noise",
                                             "max_length",
                                             "temperature",
                                             "top_p",
@@ -150,6 +70,12 @@ static const char *const harmless_keys[] = {"transformers_version",
                                             "do_sample",
                                             "num_return_sequences",
                                             NULL};
+
+/* Of a multimodal wrapper: what stands beside text_config. */
+static const char *const wrapper_keys[] = {
+    "architectures",        "model_type",          "text_config", "vision_config", "quantization_config",
+    "transformers_version", "tie_word_embeddings", "dtype",       "torch_dtype",   "boi_token_index",
+    "eoi_token_index",      "image_token_index",   NULL};
 
 static bool in_list(const char *const *list, const char *key)
 {
@@ -159,6 +85,11 @@ static bool in_list(const char *const *list, const char *key)
     return false;
 }
 
+static bool is_key(const char *own, const char *key)
+{
+    return own && strcmp(own, key) == 0;
+}
+
 /* null, false, 0, "", [], {}: a feature that is switched off. */
 static bool neutral(const cJSON *v)
 {
@@ -166,21 +97,67 @@ static bool neutral(const cJSON *v)
            (cJSON_IsString(v) && !*v->valuestring) || ((cJSON_IsArray(v) || cJSON_IsObject(v)) && !v->child);
 }
 
-static void check_keys(struct config *c, const struct family *f, const struct arch_options *o)
+/* Is v the value that the text says: true, false, null, a number or a string without quotes? */
+static bool has_value(const cJSON *v, const char *text)
+{
+    if (cJSON_IsString(v))
+        return strcmp(v->valuestring, text) == 0;
+    if (cJSON_IsNumber(v))
+        return v->valuedouble == strtod(text, NULL);
+    return strcmp(text, cJSON_IsTrue(v) ? "true" : cJSON_IsFalse(v) ? "false" : "null") == 0;
+}
+
+/* 1: a fixed key with the right value; 0: not a fixed key; the wrong value is an error. */
+static bool fixed_key(struct config *c, const struct family *f, const cJSON *v)
+{
+    const struct fixed_key *k;
+
+    for (k = f->fixed; k && k->key; k++) {
+        if (strcmp(k->key, v->string) != 0)
+            continue;
+        if (!cJSON_IsNull(v) && !has_value(v, k->value))
+            err_set(c->e, ERR_UNKNOWN,
+                    "'%s': %s is not %s, which is all that is understood for the family %s", c->what, k->key,
+                    k->value, f->name);
+        return true;
+    }
+    return false;
+}
+
+static bool known_key(const struct family *f, const char *key)
+{
+    return in_list(common_keys, key) || in_list(harmless_keys, key) || in_list(f->own_keys, key) ||
+           in_list(f->key_experts, key) || in_list(f->key_topk, key) || in_list(f->key_mtp, key) ||
+           is_key(f->key_inter, key) || is_key(f->key_dense_inter, key) ||
+           is_key(f->key_attention_bias, key) || is_key(f->key_shared_count, key) ||
+           is_key(f->key_shared_width, key) || is_key(f->key_capacity, key);
+}
+
+static void check_duplicates(struct config *c)
 {
     const cJSON *v, *w;
 
     cJSON_ArrayForEach(v, c->obj)
     {
+        for (w = v->next; w; w = w->next)
+            if (strcmp(w->string, v->string) == 0)
+                err_set(c->e, ERR_INPUT, "'%s': '%s' occurs twice", c->what, v->string);
+    }
+}
+
+static void check_keys(struct config *c, const struct family *f, const struct arch_options *o, bool wrapper)
+{
+    const cJSON *v;
+
+    check_duplicates(c);
+    cJSON_ArrayForEach(v, c->obj)
+    {
         const char *key = v->string;
 
-        for (w = v->next; w; w = w->next)
-            if (strcmp(w->string, key) == 0)
-                err_set(c->e, ERR_INPUT, "'%s': '%s' occurs twice", c->what, key);
-        if (in_list(common_keys, key) || in_list(harmless_keys, key) || in_list(f->own_keys, key) ||
-            in_list(f->key_experts, key) || in_list(f->key_topk, key) || strcmp(f->key_inter, key) == 0 ||
-            (f->key_dense_inter && strcmp(f->key_dense_inter, key) == 0) || neutral(v) ||
-            (o && in_list(o->ignore_keys, key)))
+        if (wrapper ? in_list(wrapper_keys, key) || in_list(harmless_keys, key)
+                    : fixed_key(c, f, v) || known_key(f, key))
+            continue;
+        if (neutral(v) || (o && in_list(o->ignore_keys, key)))
             continue;
         err_set(
             c->e, ERR_UNKNOWN,
@@ -194,23 +171,22 @@ static void check_keys(struct config *c, const struct family *f, const struct ar
 
 static const struct family *find_family(struct config *c)
 {
-    const cJSON *archs = get(c, "architectures"), *first = archs ? archs->child : NULL;
+    const cJSON *archs = config_get(c, "architectures"), *first = archs ? archs->child : NULL;
     const char *type = config_string(c, "model_type");
-    int n, i, k;
+    int n, i;
     const struct family *t = family_table(&n);
 
     if (first && cJSON_IsString(first)) {
         for (i = 0; i < n; i++)
-            for (k = 0; k < 3 && t[i].architectures[k]; k++)
-                if (strcmp(t[i].architectures[k], first->valuestring) == 0)
-                    return &t[i];
+            if (in_list(t[i].architectures, first->valuestring))
+                return &t[i];
         err_set(c->e, ERR_UNKNOWN,
                 "'%s': the architecture '%s' is not known; moe-inspect --families lists those that are",
                 c->what, first->valuestring);
         return NULL;
     }
     for (i = 0; type && i < n; i++)
-        if (strcmp(t[i].model_type, type) == 0)
+        if (in_list(t[i].model_type, type))
             return &t[i];
     err_set(c->e, ERR_UNKNOWN,
             "'%s': the model type '%s' is not known; moe-inspect --families lists those that are", c->what,
@@ -221,26 +197,41 @@ static const struct family *find_family(struct config *c)
 /* All spellings that are present must agree. */
 static int agreed(struct config *c, const char *const *keys, int max)
 {
-    const char *found = NULL;
+    const char *found = NULL, *const * k;
     int value = 0, v;
 
-    for (; *keys; keys++) {
-        if (!config_has(c, *keys) || config_null(c, *keys))
+    for (k = keys; *k; k++) {
+        if (!config_has(c, *k) || config_null(c, *k))
             continue;
-        v = config_int(c, *keys, 1, max, 0);
+        v = config_int(c, *k, 1, max, 0);
         if (found && v != value)
-            err_set(c->e, ERR_INPUT, "'%s': %s is %d but %s is %d", c->what, found, value, *keys, v);
-        found = *keys;
+            err_set(c->e, ERR_INPUT, "'%s': %s is %d but %s is %d", c->what, found, value, *k, v);
+        found = *k;
         value = v;
     }
     if (!found)
-        err_set(c->e, ERR_INPUT, "'%s' has no %s", c->what, keys[-1]);
+        err_set(c->e, ERR_INPUT, "'%s' has no %s", c->what, keys[0]);
     return value;
+}
+
+/* FP8 as DeepSeek-V3 ships it: e4m3 with one f32 scale per 128 x 128 block. */
+static bool is_block_fp8(struct config *q, const char *method)
+{
+    const cJSON *block = config_get(q, "weight_block_size"), *a, *b;
+    const char *fmt = config_string(q, "fmt"), *scale = config_string(q, "scale_fmt");
+
+    if (!method || strcmp(method, "fp8") != 0 || (fmt && strcmp(fmt, "e4m3") != 0) ||
+        (scale && strcmp(scale, "float") != 0))
+        return false;
+    a = block ? block->child : NULL;
+    b = a ? a->next : NULL;
+    return b && !b->next && cJSON_IsNumber(a) && cJSON_IsNumber(b) && a->valuedouble == 128 &&
+           b->valuedouble == 128;
 }
 
 static void read_quantization(struct arch *a, struct config *c)
 {
-    const cJSON *q = get(c, "quantization_config");
+    const cJSON *q = config_get(c, "quantization_config");
     struct config d = {q, c->what, c->e};
     const char *method, *format;
 
@@ -253,138 +244,197 @@ static void read_quantization(struct arch *a, struct config *c)
     else if (method && strcmp(method, "compressed-tensors") == 0 && format &&
              strcmp(format, "mxfp4-pack-quantized") == 0)
         a->ct_mxfp4_config = true;
+    else if (is_block_fp8(&d, method))
+        a->fp8_config = true;
     else
         err_set(c->e, ERR_UNKNOWN, "'%s': the quantization '%s%s%s' is not read", c->what,
                 method ? method : "(no name)", format ? ", " : "", format ? format : "");
 }
 
-static bool in_int_list(struct config *c, const char *key, int value)
-{
-    const cJSON *list = get(c, key), *v;
-
-    cJSON_ArrayForEach(v, list)
-    {
-        if (!cJSON_IsNumber(v))
-            err_set(c->e, ERR_INPUT, "'%s': %s is not a list of numbers", c->what, key);
-        else if (v->valuedouble == value)
-            return true;
-    }
-    return false;
-}
-
-static void read_masks(struct arch *a, struct config *c)
+static void read_latent(struct arch *a, struct config *c)
 {
     const struct family *f = a->family;
-    int window =
-        config_null(c, "sliding_window") ? 0 : config_int(c, "sliding_window", 0, INT_MAX, f->default_window);
-    const cJSON *types = get(c, "layer_types"), *t = NULL;
-    int i;
+    int rope = config_int(c, "qk_rope_head_dim", 2, MAX_DIM, 64);
 
-    if (f->mask_rule == MASKS_USE_SLIDING && !config_bool(c, "use_sliding_window", false))
-        window = 0;
-    if (f->mask_rule == MASKS_LAYER_TYPES && types && !cJSON_IsNull(types)) {
-        if (cJSON_GetArraySize(types) != a->layers)
-            err_set(c->e, ERR_INPUT, "'%s': layer_types has %d entries for %d layers", c->what,
-                    cJSON_GetArraySize(types), a->layers);
-        t = types->child;
-    }
-    for (i = 0; i < a->layers; i++) {
-        bool sliding = f->mask_rule == MASKS_USE_SLIDING || i % 2 == 0;
-
-        if (t) {
-            const char *name = cJSON_IsString(t) ? t->valuestring : "(not a string)";
-
-            sliding = strcmp(name, "sliding_attention") == 0;
-            if (!sliding && strcmp(name, "full_attention") != 0)
-                err_set(c->e, ERR_UNKNOWN, "'%s': the layer type '%s' is not known", c->what, name);
-            t = t->next;
-        }
-        a->layer[i].mask = sliding && window ? MASK_SLIDING : MASK_FULL;
-        a->layer[i].window = sliding ? window : 0;
-    }
+    /* absent means the class default, null means a plain q projection */
+    a->q_lora =
+        config_null(c, "q_lora_rank") ? 0 : config_int(c, "q_lora_rank", 1, MAX_DIM, f->default_q_lora);
+    a->kv_lora = config_int(c, "kv_lora_rank", 1, MAX_DIM, 512);
+    a->nope_dim = config_int(c, "qk_nope_head_dim", 1, MAX_DIM, f->default_nope);
+    a->v_dim = config_int(c, "v_head_dim", 1, MAX_DIM, f->default_v);
+    a->head_dim = a->nope_dim + rope;
+    a->latent_eps = 1e-6; /* a constant of the reference implementation, not rms_norm_eps */
+    if (a->kv_heads != a->heads)
+        err_set(c->e, ERR_INPUT, "'%s': latent attention with %d key-value heads for %d heads", c->what,
+                a->kv_heads, a->heads);
 }
 
-static void read_layers(struct arch *a, struct config *c)
+static void read_heads(struct arch *a, struct config *c)
 {
     const struct family *f = a->family;
-    int step = f->ffn_rule == FFN_SPARSE_STEP ? config_int(c, "decoder_sparse_step", 1, INT_MAX, 1) : 1, i;
+    bool own = f->default_head_dim && !config_null(c, "head_dim");
 
-    a->layer = mem_new((size_t)a->layers, sizeof *a->layer, c->e);
-    if (!a->layer)
-        return;
-    for (i = 0; i < a->layers; i++) {
-        bool dense =
-            f->ffn_rule == FFN_SPARSE_STEP && ((i + 1) % step || in_int_list(c, "mlp_only_layers", i));
-
-        a->layer[i].ffn = dense ? FFN_DENSE : FFN_MOE;
-        a->moe_layers += !dense;
-    }
-    read_masks(a, c);
-    if (a->moe_layers < a->layers)
-        a->dense_inter = config_int(c, f->key_dense_inter, 1, MAX_DIM, 0);
-    if (!a->moe_layers)
-        err_set(c->e, ERR_INPUT, "'%s': no layer has experts", c->what);
-}
-
-static void read_sizes(struct arch *a, struct config *c)
-{
-    const struct family *f = a->family;
-    const char *act = config_string(c, "hidden_act");
-
-    a->hidden = config_int(c, "hidden_size", 1, MAX_DIM, 0);
-    a->layers = config_int(c, "num_hidden_layers", 1, MAX_LAYERS, 0);
-    a->vocab = config_int(c, "vocab_size", 1, MAX_DIM, 0);
     a->heads = config_int(c, "num_attention_heads", 1, MAX_DIM, 0);
-    a->kv_heads = config_int(c, "num_key_value_heads", 1, MAX_DIM,
-                             config_null(c, "num_key_value_heads") ? a->heads : f->default_kv_heads);
+    a->kv_heads = config_int(
+        c, "num_key_value_heads", 1, MAX_DIM,
+        config_null(c, "num_key_value_heads") || !f->default_kv_heads ? a->heads : f->default_kv_heads);
     if (c->e->kind)
         return;
-    a->head_dim = config_int(c, "head_dim", 1, MAX_DIM,
-                             f->default_head_dim && !config_null(c, "head_dim") ? f->default_head_dim
-                                                                                : a->hidden / a->heads);
-    a->inter = config_int(c, f->key_inter, 1, MAX_DIM, 0);
+    if (a->heads % a->kv_heads)
+        err_set(c->e, ERR_INPUT, "'%s': %d attention heads do not divide among %d key-value heads", c->what,
+                a->heads, a->kv_heads);
+    if (f->attn == ATTN_MLA) {
+        read_latent(a, c);
+    } else {
+        a->head_dim = config_int(c, "head_dim", 1, MAX_DIM, own ? f->default_head_dim : a->hidden / a->heads);
+        a->v_dim = a->head_dim;
+    }
+    a->attn_scale = 1 / sqrt(a->head_dim);
+    a->qk_norm = f->qk_norm_key && !config_bool(c, "use_qk_norm", f->default_qk_norm) ? QKN_NONE : f->qk_norm;
+    a->clip_qkv = config_double(c, "clip_qkv", 1e-6, 1e9, 0);
+    a->bias_qkv = f->key_attention_bias && config_bool(c, f->key_attention_bias, f->default_attention_bias);
+    a->bias_o = a->bias_qkv && f->o_bias;
+    if (f->temperature && config_bool(c, "attn_temperature_tuning", true)) {
+        a->temp_floor = config_double(c, "floor_scale", 1e-6, 1e12, 8192);
+        a->temp_scale = config_double(c, "attn_scale", 0, 1e6, 0.1);
+    }
+}
+
+static void read_groups(struct arch *a, struct config *c)
+{
+    const struct family *f = a->family;
+    const char *method = config_string(c, "topk_method");
+
+    a->groups = a->topk_group = 1;
+    if (f->group == GROUP_NONE)
+        return;
+    if (f->group == GROUP_MAX) {
+        if (!method || strcmp(method, "greedy") == 0)
+            return;
+        if (strcmp(method, "group_limited_greedy") != 0) {
+            err_set(c->e, ERR_UNKNOWN, "'%s': topk_method '%s' is not known", c->what, method);
+            return;
+        }
+    }
+    a->groups = config_int(c, "n_group", 1, a->experts, f->default_groups ? f->default_groups : 1);
+    a->topk_group =
+        config_int(c, "topk_group", 1, a->groups, f->default_topk_group ? f->default_topk_group : 1);
+    if (a->groups > 1)
+        a->group = f->group;
+    if (a->experts % a->groups)
+        err_set(c->e, ERR_INPUT, "'%s': %d experts do not divide into %d groups", c->what, a->experts,
+                a->groups);
+    else if (a->topk_group > a->groups)
+        err_set(c->e, ERR_INPUT, "'%s': %d groups of %d make no sense", c->what, a->topk_group, a->groups);
+    else if (a->topk_group * (a->experts / a->groups) < a->topk)
+        err_set(c->e, ERR_INPUT, "'%s': %d groups of %d experts are too few for %d experts per token",
+                c->what, a->topk_group, a->experts / a->groups, a->topk);
+}
+
+static void read_router(struct arch *a, struct config *c)
+{
+    const struct family *f = a->family;
+
     a->experts = agreed(c, f->key_experts, MAX_EXPERTS);
     a->topk = agreed(c, f->key_topk, MAX_EXPERTS);
-    a->eps = config_double(c, "rms_norm_eps", 0, 1, f->default_eps);
-    a->max_position = config_int(c, "max_position_embeddings", 1, INT_MAX, 32768);
-    a->tied = config_bool(c, "tie_word_embeddings", false);
-    a->bias_qkv = a->bias_o = config_bool(c, "attention_bias", f->default_attention_bias);
-    a->renorm = f->renorm == RENORM_SUM && (!f->renorm_key || config_bool(c, "norm_topk_prob", false));
-    a->act_limit = config_double(c, "swiglu_limit", 1e-6, 1e6, f->act_limit);
-    a->attn_scale = 1 / sqrt(a->head_dim);
-    if (f->act == ACT_SILU_GLU && act && strcmp(act, "silu") != 0)
-        err_set(c->e, ERR_UNKNOWN, "'%s': the activation '%s' is not known", c->what, act);
     if (c->e->kind)
         return;
     if (a->topk > a->experts)
         err_set(c->e, ERR_INPUT, "'%s': %d experts per token of %d make no sense", c->what, a->topk,
                 a->experts);
-    if (a->heads % a->kv_heads)
-        err_set(c->e, ERR_INPUT, "'%s': %d attention heads do not divide among %d key-value heads", c->what,
-                a->heads, a->kv_heads);
+    a->renorm = f->renorm_rule == RENORM_ALWAYS ||
+                (f->renorm_rule == RENORM_KEY && config_bool(c, "norm_topk_prob", f->default_renorm));
+    if (f->scale_unless_renorm && a->topk == 1)
+        a->renorm = false;
+    a->gate_scale = f->default_gate_scale > 0 ? f->default_gate_scale : 1;
+    if (f->gate_scaled)
+        a->gate_scale = config_double(c, "routed_scaling_factor", 0, 1e6, a->gate_scale);
+    if (f->scale_unless_renorm && a->renorm)
+        a->gate_scale = 1;
+    read_groups(a, c);
+}
+
+static void read_sizes(struct arch *a, struct config *c)
+{
+    const struct family *f = a->family;
+    const char *act = config_string(c, "hidden_act"), *const * k;
+
+    a->hidden = config_int(c, "hidden_size", 1, MAX_DIM, 0);
+    a->layers = config_int(c, "num_hidden_layers", 1, MAX_LAYERS, 0);
+    a->vocab = config_int(c, "vocab_size", 1, MAX_DIM, 0);
+    a->inter = config_int(c, f->key_inter, 1, MAX_DIM, 0);
+    a->eps = config_double(c, "rms_norm_eps", 0, 1, f->default_eps);
+    a->max_position = config_int(c, "max_position_embeddings", 1, INT_MAX, 32768);
+    a->tied = config_bool(c, "tie_word_embeddings", f->default_tied);
+    a->act_limit = config_double(c, "swiglu_limit", 1e-6, 1e6, f->act_limit);
+    if (f->act == ACT_SILU_GLU && act && strcmp(act, "silu") != 0)
+        err_set(c->e, ERR_UNKNOWN, "'%s': the activation '%s' is not known", c->what, act);
+    if (c->e->kind)
+        return;
+    read_heads(a, c);
+    read_router(a, c);
+    if (f->key_shared_count)
+        a->shared_inter = a->inter * config_int(c, f->key_shared_count, 0, 1024, f->default_shared);
+    if (f->key_shared_width)
+        a->shared_inter = config_int(c, f->key_shared_width, 0, MAX_DIM, f->default_shared);
+    a->bias_mlp = f->use_bias ? a->bias_qkv : config_bool(c, "mlp_bias", false);
+    a->bias_head = f->use_bias && a->bias_qkv;
+    for (k = f->key_mtp; *k; k++)
+        if (config_has(c, *k) && !config_null(c, *k))
+            a->mtp_layers = config_int(c, *k, 0, MAX_LAYERS, 0);
+}
+
+/* The attention scale of MLA grows with the rope's stretch: times m^2, m = 0.1 * mscale_all_dim * ln(factor)
+ * + 1. */
+static void scale_latent(struct arch *a)
+{
+    const struct rope *r = &a->rope;
+    double m = r->factor > 1 ? 0.1 * r->mscale_all * log(r->factor) + 1 : 1;
+
+    if (a->family->attn == ATTN_MLA && r->type != ROPE_DEFAULT && r->mscale_all != 0)
+        a->attn_scale *= m * m;
+}
+
+static void read_text(struct arch *a, struct config *c)
+{
+    int rotated;
+
+    read_sizes(a, c);
+    if (c->e->kind)
+        return;
+    layers_read(a, c);
+    if (c->e->kind)
+        return;
+    rotated = a->family->attn == ATTN_MLA ? a->head_dim - a->nope_dim : a->head_dim;
+    if (rope_read(&a->rope, c, a->family, rotated, a->max_position) == 0)
+        scale_latent(a);
 }
 
 int arch_read(struct arch *a, const cJSON *config, const char *what, const struct arch_options *o,
               struct err *e)
 {
     struct err local = {0};
-    struct config c = {config, what, &local};
+    struct config root = {config, what, &local}, text = root;
 
-    *a = (struct arch){0};
+    *a = (struct arch){.prefix = ""};
     if (!cJSON_IsObject(config)) {
         err_set(&local, ERR_INPUT, "'%s' is not a JSON object", what);
     } else {
-        a->family = find_family(&c);
+        a->family = find_family(&root);
+        a->nested = cJSON_IsObject(config_get(&root, "text_config"));
+        if (a->nested)
+            text.obj = config_get(&root, "text_config");
         if (a->family) {
-            check_keys(&c, a->family, o);
-            read_quantization(a, &c);
-            read_sizes(a, &c);
+            if (a->nested)
+                check_keys(&root, a->family, o, true);
+            check_keys(&text, a->family, o, false);
+            read_quantization(a, &root);
+            read_text(a, &text);
+            if (a->nested && config_has(&root, "tie_word_embeddings") &&
+                !config_has(&text, "tie_word_embeddings"))
+                a->tied = config_bool(&root, "tie_word_embeddings", false);
         }
     }
-    if (!local.kind)
-        read_layers(a, &c);
-    if (!local.kind)
-        rope_read(&a->rope, &c, a->family, a->head_dim, a->max_position);
     if (!local.kind)
         return 0;
     arch_free(a);

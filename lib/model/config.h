@@ -12,18 +12,25 @@ struct config {
     struct err *e;    /* sticky: readers return the default after a failure */
 };
 
-bool config_has(const struct config *c, const char *key);  /* present, null included */
-bool config_null(const struct config *c, const char *key); /* present and null */
-/* Whole number in [min, max]; absent (or null, where null_is_absent) gives absent_value; absent_value < min
- * means that the key is required. */
+const cJSON *config_get(const struct config *c, const char *key); /* NULL: absent */
+bool config_has(const struct config *c, const char *key);         /* present, null included */
+bool config_null(const struct config *c, const char *key);        /* present and null */
+/* Whole number in [min, max]; absent or null gives absent_value; an absent_value < min means that the key is
+ * required. */
 int config_int(struct config *c, const char *key, int min, int max, int absent_value);
 double config_double(struct config *c, const char *key, double min, double max, double absent_value);
 bool config_bool(struct config *c, const char *key, bool absent_value);
 /* NULL if absent or null; another type than a string is an error. */
 const char *config_string(struct config *c, const char *key);
+/* Is value in the list of numbers under key (absent: no)? */
+bool config_list_has(struct config *c, const char *key, int value);
 
-/* rope.c: the rope dictionary of either transformers version (architectures 1.1 item 6) and the
- * frequencies (1.5), computed in f32 as transformers does. */
-int rope_read(struct rope *r, struct config *c, const struct family *f, int head_dim, int max_position);
+/* rope.c: the rope dictionary of either transformers version and the frequencies, computed in f32 as
+ * transformers does. rotated: dimensions of a head that rope could turn. */
+int rope_read(struct rope *r, struct config *c, const struct family *f, int rotated, int max_position);
+
+/* layers.c: which layers have experts, which mask and whether rope each has. Sets a->layer, moe_layers,
+ * dense_inter. */
+void layers_read(struct arch *a, struct config *c);
 
 #endif

@@ -14,26 +14,40 @@
 
 #include "base/err.h"
 
+/* ---- variants of operations ---- */
+
 /* Where rounding happens in RMS norm, y = x * rsqrt(mean(x^2) + eps): w * R(y), or R(w * y) in f32. */
 enum norm_kind { NORM_ROUND_MUL, NORM_MUL_ROUND };
-/* q and k: not normalised, or RMS norm per head before rope. */
-enum qk_norm { QKN_NONE, QKN_HEAD_PRE };
+/* Grouped-query attention; or multi-head latent attention (DeepSeek): q and kv through low ranks. */
+enum attn_kind { ATTN_GQA, ATTN_MLA };
+/* q and k: not normalised; RMS norm per head before rope; over the whole projection before rope; or per
+ * head without a weight, after rope, on rope layers only. */
+enum qk_norm { QKN_NONE, QKN_HEAD_PRE, QKN_FULL_PRE, QKN_HEAD_POST };
 enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
-enum mask_kind { MASK_FULL, MASK_SLIDING };
+/* Pairs (p, p + rot/2), or (2p, 2p+1). */
+enum rope_layout { ROPE_HALF, ROPE_PAIR };
+/* Chunked: only keys of the query's own chunk of positions. */
+enum mask_kind { MASK_FULL, MASK_SLIDING, MASK_CHUNKED };
 enum ffn_kind { FFN_DENSE, FFN_MOE };
 /* silu(g) * u; or GPT-OSS: g = min(g, limit), u = clamp(u, -limit, limit), (u + 1) * g * sigmoid(1.702 g) */
 enum act_kind { ACT_SILU_GLU, ACT_OSS_GLU };
-/* What is ranked, and what the gate weight of the selected experts is. */
-enum score_kind { SCORE_SOFTMAX, SCORE_LOGIT };
-enum gate_kind { GATE_SCORE, GATE_SOFTMAX_SELECTED };
-/* GATE_SCORE divided by the sum over the selected, or not. */
-enum renorm_kind { RENORM_NONE, RENORM_SUM };
+/* What is ranked (a correction bias is added to it, for the ranking only). */
+enum score_kind { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_LOGIT };
+/* The gate weight of the selected: their score without the bias; softmax over their logits; sigmoid of
+ * their logit. */
+enum gate_kind { GATE_SCORE, GATE_SOFTMAX_SELECTED, GATE_SIGMOID_SELECTED };
+/* Group-limited routing: a group's score is its largest score (others then count 0), or the sum of its two
+ * largest (others then count -infinity). */
+enum group_kind { GROUP_NONE, GROUP_MAX, GROUP_TOP2 };
+/* The gate multiplies the expert's output, or its input (Llama4). */
+enum gate_site { GATE_OUTPUT, GATE_INPUT };
 
 /* How one layer's experts are stored (detected from the tensors, not from the family). Shapes:
  * E experts, H hidden, I intermediate; rows are output features unless "in-out". */
 enum expert_layout {
     EXPERTS_SPLIT,          /* A: experts.J.{gate,up,down}: [I,H] [I,H] [H,I] */
     EXPERTS_FUSED,          /* B: gate_up [E,2I,H] (gate rows first), down [E,H,I] */
+    EXPERTS_CONCAT_IO,      /* C: gate_up [E,H,2I] in-out, gate columns first; down [E,I,H] in-out */
     EXPERTS_INTERLEAVED_IO, /* D: gate_up [E,H,2I] in-out, column 2n gate, 2n+1 up; down [E,I,H] in-out */
     EXPERTS_MXFP4,          /* E: gate_up_blocks u8 [E,2I,H/32,16] + _scales u8 [E,2I,H/32], rows
                                interleaved as in D; down [E,H,I/32,16] + [E,H,I/32] */
@@ -42,81 +56,154 @@ enum expert_layout {
 };
 const char *expert_layout_name(enum expert_layout l);
 
-/* Which layers are FFN_MOE: all; or by decoder_sparse_step and mlp_only_layers. */
-enum ffn_rule { FFN_ALL_MOE, FFN_SPARSE_STEP };
-/* Masks: sliding everywhere if use_sliding_window; or by layer_types (absent: even layers slide). */
-enum mask_rule { MASKS_USE_SLIDING, MASKS_LAYER_TYPES };
+/* ---- the table ---- */
+
+/* Which layers have experts: all; by decoder_sparse_step and mlp_only_layers; from first_k_dense_replace on
+ * (or by mlp_layer_types, if the row's own_keys have it); moe_layer_start_index to _end_index every
+ * _interval; moe_layers, or every interleave_moe_layer_step. */
+enum ffn_rule { FFN_ALL_MOE, FFN_SPARSE_STEP, FFN_FIRST_K, FFN_START_END, FFN_INTERLEAVE };
+/* Masks: full; sliding everywhere if use_sliding_window; sliding everywhere if sliding_window is a number;
+ * by layer_types, absent: even layers slide (GPT-OSS); by layer_types, absent: even layers below
+ * max_window_layers if use_sliding_window (Qwen2); chunked where rope is on (Llama4). */
+enum mask_rule {
+    MASKS_FULL,
+    MASKS_USE_SLIDING,
+    MASKS_IF_WINDOW,
+    MASKS_LAYER_TYPES,
+    MASKS_QWEN2,
+    MASKS_CHUNKED_ON_ROPE
+};
+/* How the selected gate weights are divided: not at all; by their sum + eps always; that if norm_topk_prob.
+ */
+enum renorm_rule { RENORM_NEVER, RENORM_ALWAYS, RENORM_KEY };
+
+/* A key whose value, if present and not null, must be this JSON text: anything else changes the arithmetic.
+ */
+struct fixed_key {
+    const char *key, *value;
+};
+
+struct family {
+    const char *name;             /* as in statistics: "qwen3_moe" */
+    const char *model_type[4];    /* config.json; NULL-terminated, the text model's own first */
+    const char *architectures[4]; /* NULL-terminated */
+    const char *title;            /* for people: "Qwen3-MoE" */
+    const char *needs;            /* for people: what is special about it */
+
+    /* config.json spellings; the first is canonical; all that are present must agree and are patched */
+    const char *key_experts[4], *key_topk[3];
+    const char *key_inter, *key_dense_inter; /* dense NULL: no dense layers */
+    const char *key_attention_bias;          /* NULL: never biased */
+    const char *key_shared_count;            /* shared width = its value * I */
+    const char *key_shared_width;            /* shared width = its value */
+    const char *key_mtp[3];                  /* numbers of MTP layers; set to 0 when they are dropped */
+    const char *key_capacity;                /* list of numbers that must all become the expert count */
+    const char *const *own_keys;   /* other keys that this row reads, or that are known not to matter */
+    const struct fixed_key *fixed; /* ends with {NULL, NULL} */
+    enum ffn_rule ffn_rule;
+    enum mask_rule mask_rule;
+    enum renorm_rule renorm_rule;
+
+    /* values of absent keys */
+    double default_theta, default_eps;
+    double default_partial_rotary; /* 0: 1 */
+    double default_yarn_factor;    /* 0: plain rope when config.json has no rope dictionary */
+    int default_head_dim;          /* 0: H / heads */
+    int default_kv_heads;          /* 0: heads */
+    int default_window, default_first_dense, default_shared;
+    int default_q_lora, default_nope, default_v; /* MLA */
+    int default_groups, default_topk_group;      /* 0: 1 */
+    double default_gate_scale;                   /* 0: 1 */
+    bool default_attention_bias, default_tied, default_qk_norm, default_renorm;
+
+    /* operations */
+    enum norm_kind norm;
+    enum attn_kind attn;
+    enum qk_norm qk_norm;
+    bool qk_norm_key; /* only if use_qk_norm (absent: default_qk_norm) */
+    enum rope_layout rope_layout;
+    bool sinks, temperature;
+    bool router_bias, expert_bias;
+    bool o_bias;   /* the attention bias is on o_proj too */
+    bool use_bias; /* key_attention_bias also biases MLPs and lm_head (ERNIE) */
+    enum act_kind act;
+    double act_limit; /* default of swiglu_limit */
+    enum score_kind score;
+    enum gate_kind gate;
+    enum group_kind group;
+    enum gate_site gate_site;
+    double renorm_eps;               /* added to the sum */
+    double renorm_min;               /* the sum is at least this (moe_norm_min) */
+    bool gate_scaled;                /* times routed_scaling_factor */
+    bool scale_unless_renorm;        /* not when renormalised (DeepSeek-V2's own code) */
+    bool router_f32;                 /* router product in f32 whatever the precision */
+    bool shared_gated;               /* shared expert times sigmoid(shared_expert_gate x) */
+    enum expert_layout fused_layout; /* what "experts.gate_up_proj" means in this family */
+
+    /* names after "model.layers.N." */
+    const char *ffn_module;                            /* "mlp" */
+    const char *fused_module;                          /* layout B's, if it differs (Mixtral: "mlp") */
+    const char *router;                                /* "gate" or "router", within ffn_module */
+    const char *corr_name;                             /* correction bias within ffn_module; NULL: none */
+    bool corr_row;                                     /* it is [1,E] instead of [E] */
+    const char *shared_module;                         /* within ffn_module; NULL: none */
+    const char *expert_gate, *expert_up, *expert_down; /* layout A module names; NULL: never split */
+};
+
+/* The table; *n rows. */
+const struct family *family_table(int *n);
+
+/* ---- a row applied ---- */
 
 struct rope {
     enum rope_type type;
+    enum rope_layout layout;
     double theta, factor;
     double original; /* original_max_position_embeddings, after its fall-backs */
     double beta_fast, beta_slow, low_freq, high_freq;
+    double mscale_all; /* mscale_all_dim, 0 if absent (MLA: the attention scale depends on it) */
     bool truncate;
     double scaling; /* A: multiplies cos and sin */
     double max_position;
-    int rot;         /* rotated dimensions of each head */
+    int rot;         /* rotated dimensions of each head, the first ones (MLA: of its rope part) */
     float *inv_freq; /* [rot/2]; for ROPE_DYNAMIC the frequencies of positions < max_position */
 };
 
 struct layer_arch {
     enum ffn_kind ffn;
     enum mask_kind mask;
-    int window; /* MASK_SLIDING: keys seen, the token itself included */
+    int window; /* MASK_SLIDING: keys seen, the token itself included; MASK_CHUNKED: the chunk */
+    bool rope;  /* positions are rotated into q and k */
 };
-
-struct family {
-    const char *name;             /* as in statistics: "qwen3_moe" */
-    const char *model_type;       /* config.json */
-    const char *architectures[3]; /* NULL-terminated */
-    const char *title;            /* for people: "Qwen3-MoE" */
-    /* config.json spellings; the first is canonical; all that are present must agree and are patched */
-    const char *key_experts[4], *key_topk[3];
-    const char *key_inter, *key_dense_inter; /* dense NULL: no dense layers */
-    enum ffn_rule ffn_rule;
-    enum mask_rule mask_rule;
-    /* keys that this row consumes beyond the ones above and the common ones (see family.c) */
-    const char *const *own_keys;
-    /* defaults for absent keys */
-    double default_theta, default_eps;
-    int default_head_dim; /* 0: H / heads */
-    int default_kv_heads;
-    double default_yarn_factor; /* 0: plain rope when config.json has no rope dictionary */
-    int default_window;
-    bool default_attention_bias;
-    /* operations */
-    enum norm_kind norm;
-    enum qk_norm qk_norm;
-    bool sinks, router_bias, expert_bias;
-    enum act_kind act;
-    double act_limit; /* default of swiglu_limit */
-    enum score_kind score;
-    enum gate_kind gate;
-    enum renorm_kind renorm;         /* before a norm_topk_prob key is looked at */
-    bool renorm_key;                 /* norm_topk_prob decides (absent: false) */
-    enum expert_layout fused_layout; /* what "experts.gate_up_proj" means in this family */
-    /* names after "model.layers.N." */
-    const char *ffn_module;                            /* "mlp" */
-    const char *router;                                /* "gate" or "router", within ffn_module */
-    const char *expert_gate, *expert_up, *expert_down; /* layout A module names */
-};
-
-/* The table; *n rows. */
-const struct family *family_table(int *n);
 
 struct arch {
     const struct family *family;
-    int hidden, layers, vocab, heads, kv_heads, head_dim;
-    int inter, dense_inter; /* I, F */
+    int hidden, layers, vocab, heads, kv_heads;
+    int head_dim;                  /* of q and k (MLA: nope + rope) */
+    int v_dim;                     /* of v (head_dim unless MLA) */
+    int q_lora, kv_lora, nope_dim; /* MLA only; q_lora 0: plain q_proj */
+    int inter, dense_inter;        /* I, F */
+    int shared_inter;              /* width of the shared expert, 0: none */
     int experts, topk;
-    double eps, attn_scale, act_limit;
-    bool bias_qkv, bias_o, tied, renorm;
+    int groups, topk_group; /* GROUP_NONE: 1, 1 */
+    enum group_kind group;
+    enum qk_norm qk_norm;
+    double eps, latent_eps;                 /* latent: the norms inside MLA */
+    double attn_scale, act_limit, clip_qkv; /* clip_qkv 0: none */
+    double gate_scale;                      /* multiplies the gate weights */
+    double temp_floor, temp_scale; /* q *= 1 + scale * ln(1 + floor((pos + 1) / floor)) on layers without
+                                      rope; floor 0: off */
+    bool bias_qkv, bias_o, bias_mlp, bias_head, tied, renorm;
     struct rope rope;
     struct layer_arch *layer; /* [layers] */
     int moe_layers;           /* how many are FFN_MOE */
     int max_position;
+    int mtp_layers;       /* MTP/nextn layers that config.json announces */
+    bool nested;          /* everything but architectures and quantization is inside "text_config" */
+    const char *prefix;   /* before "model." in tensor names: "" or "language_model." */
     bool mxfp4_config;    /* quantization_config says mxfp4 (GPT-OSS) */
     bool ct_mxfp4_config; /* compressed-tensors, format mxfp4-pack-quantized */
+    bool fp8_config;      /* FP8 with f32 scales of 128 x 128 blocks */
 };
 
 struct arch_options {

@@ -17,9 +17,10 @@
 /* What a tensor is to a pruner. */
 enum role {
     ROLE_OTHER,   /* copied as it is */
-    ROLE_ROUTER,  /* router weight, bias: dim 0 is the expert */
+    ROLE_ROUTER,  /* router weight, bias, correction bias: dim `axis` is the expert */
     ROLE_EXPERT,  /* belongs to one expert, whose number is in its name */
     ROLE_EXPERTS, /* all experts of a layer: dim 0 is the expert */
+    ROLE_MTP,     /* of a multi-token-prediction layer: dropped when experts are pruned */
 };
 /* Which matrix of the expert; PART_GATE_UP is the fused one. */
 enum part { PART_NONE, PART_GATE, PART_UP, PART_DOWN, PART_GATE_UP };
@@ -30,6 +31,7 @@ struct tensor_role {
     enum role role;
     int layer;  /* -1: not in a layer */
     int expert; /* ROLE_EXPERT */
+    int axis;   /* the dimension that counts experts: 0, or 1 behind a leading 1 */
     enum part part;
     enum piece piece;
     size_t digits, digits_n; /* ROLE_EXPERT: where the expert's number stands in the name */
@@ -43,6 +45,7 @@ struct model {
     struct checkpoint ckpt;
     struct tensor_role *role; /* [ckpt.n], parallel to ckpt.tensor */
     enum expert_layout layout;
+    const char *ffn_module; /* of the MoE layers, in this checkpoint's spelling */
 };
 
 struct model_options {
@@ -65,6 +68,8 @@ const struct tensor *model_expert_tensor(const struct model *m, int layer, int e
                                          enum piece piece);
 /* "model.layers.LAYER.SUFFIX" (layer >= 0) or SUFFIX as it is (layer < 0). NULL: absent. */
 const struct tensor *model_tensor(const struct model *m, int layer, const char *suffix);
+/* "model.layers.LAYER.MODULE.SUFFIX", MODULE being the MoE module's name in this checkpoint. */
+const struct tensor *model_ffn_tensor(const struct model *m, int layer, const char *suffix);
 
 /* Bytes that one expert of one layer takes, all pieces, and bytes of that expert's router rows. */
 uint64_t model_expert_bytes(const struct model *m, int layer);

@@ -93,7 +93,7 @@ static double mscale(double factor, double m)
 static void read_yarn(struct rope *r, struct config *d, double max_position)
 {
     double given = config_double(d, "attention_factor", 1e-6, 1e6, 0);
-    double m = config_double(d, "mscale", 0, 1e6, 0), all = config_double(d, "mscale_all_dim", 0, 1e6, 0);
+    double m = config_double(d, "mscale", 0, 1e6, 0), all = r->mscale_all;
 
     if (r->factor <= 0)
         r->factor = max_position / r->original;
@@ -174,11 +174,12 @@ static int frequencies(struct rope *r, struct err *e)
     return 0;
 }
 
-int rope_read(struct rope *r, struct config *c, const struct family *f, int head_dim, int max_position)
+int rope_read(struct rope *r, struct config *c, const struct family *f, int rotated, int max_position)
 {
     const cJSON *dict = dictionary(c);
     struct config d = {dict, c->what, c->e};
-    double prf = config_double(c, "partial_rotary_factor", 0, 1, 1);
+    double prf = config_double(c, "partial_rotary_factor", 0, 1,
+                               f->default_partial_rotary > 0 ? f->default_partial_rotary : 1);
 
     *r = (struct rope){.scaling = 1, .original = max_position, .max_position = max_position};
     r->theta = config_double(c, "rope_theta", 1, 1e12, f->default_theta);
@@ -193,6 +194,7 @@ int rope_read(struct rope *r, struct config *c, const struct family *f, int head
             r->original = config_double(c, "original_max_position_embeddings", 1, 1e12, r->original);
         r->low_freq = config_double(&d, "low_freq_factor", 1e-6, 1e6, 1);
         r->high_freq = config_double(&d, "high_freq_factor", 1e-6, 1e6, 4);
+        r->mscale_all = config_double(&d, "mscale_all_dim", 0, 1e6, 0); /* of every type but "default" */
         if (r->type == ROPE_YARN)
             read_yarn(r, &d, max_position);
         else if (r->type != ROPE_DEFAULT && r->factor <= 0)
@@ -211,7 +213,14 @@ int rope_read(struct rope *r, struct config *c, const struct family *f, int head
     }
     if (c->e->kind)
         return -1;
-    r->rot = (int)(head_dim * prf);
+    r->layout = f->rope_layout;
+    if (config_has(c, "rope_interleave"))
+        r->layout = config_bool(c, "rope_interleave", true) ? ROPE_PAIR : ROPE_HALF;
+    r->rot = (int)(rotated * prf);
+    if (config_has(c, "rotary_dim")) /* MiniMax-M2: wins over the factor */
+        r->rot = config_int(c, "rotary_dim", 2, rotated, r->rot);
+    if (c->e->kind)
+        return -1;
     if (r->rot < 2 || r->rot % 2)
         return err_set(c->e, ERR_INPUT, "'%s': %d rotated dimensions per head make no sense", c->what,
                        r->rot);

@@ -1,0 +1,595 @@
+"""The models that make.py can make: a tiny configuration of each family, and variants of it.
+
+FAMILIES[family]["config"] is spelled as transformers 4 writes it. A variant may have
+  set, drop    keys of the configuration to change, to leave out
+  style        "v4" (default): written as it stands here; "v5": as transformers 5 writes it
+  layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8"
+  tensors      extra tensors: "mtp" (a multi-token-prediction layer), "vision" (of a wrapper), "lm_head" (tied, and there)
+  wrapper      the multimodal wrapper: everything inside text_config, tensors prefixed
+  shards       number of files
+  kept         True: committed under tests/fixtures
+"""
+
+import copy
+
+COMMON = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 0.01,  # large: so that its place shows
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "tie_word_embeddings": False,
+    "attention_dropout": 0.0,
+    "use_cache": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+QWEN3 = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "head_dim": 16,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 12,
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+    "norm_topk_prob": True,
+    "mlp_only_layers": [1],
+    "decoder_sparse_step": 1,
+    "attention_bias": True,
+    "use_sliding_window": True,
+    "sliding_window": 5,
+    "max_window_layers": 3,
+    "rope_theta": 20000.0,
+    "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "attention_factor": 1.2},
+}
+
+GPT_OSS = {
+    "architectures": ["GptOssForCausalLM"],
+    "model_type": "gpt_oss",
+    "num_hidden_layers": 2,
+    "head_dim": 32,
+    "intermediate_size": 64,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "experts_per_token": 2,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "sliding_window": 4,
+    "attention_bias": True,
+    "swiglu_limit": 7.0,
+    "initial_context_length": 16,
+    "max_position_embeddings": 128,
+    "rope_theta": 10000,
+    "rope_scaling": {
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "original_max_position_embeddings": 16,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "truncate": False,
+    },
+}
+
+LLAMA4 = {
+    "architectures": ["Llama4ForCausalLM"],
+    "model_type": "llama4_text",
+    "num_hidden_layers": 5,
+    "head_dim": 16,
+    "intermediate_size": 12,
+    "intermediate_size_mlp": 40,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 1,
+    "interleave_moe_layer_step": 2,
+    "no_rope_layers": [1, 0, 1, 1, 0],
+    "attention_chunk_size": 6,
+    "attn_temperature_tuning": True,
+    "floor_scale": 4,
+    "attn_scale": 0.1,
+    "use_qk_norm": True,
+    "max_position_embeddings": 128,
+    "rope_theta": 10000.0,
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+}
+
+MIXTRAL = {
+    "architectures": ["MixtralForCausalLM"],
+    "model_type": "mixtral",
+    "head_dim": None,
+    "intermediate_size": 12,
+    "num_local_experts": 5,
+    "num_experts_per_tok": 2,
+    "sliding_window": 5,
+    "rope_theta": 10000.0,
+    "rope_scaling": None,
+}
+
+MLA = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 12,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 6,
+    "intermediate_size": 40,
+    "moe_intermediate_size": 12,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
+    "routed_scaling_factor": 2.5,
+    "attention_bias": True,
+    "rope_theta": 5000.0,
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 4.0,
+        "original_max_position_embeddings": 16,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "mscale": 0.707,
+        "mscale_all_dim": 1.0,
+    },
+}
+
+DEEPSEEK_V2 = {
+    **MLA,
+    "architectures": ["DeepseekV2ForCausalLM"],
+    "model_type": "deepseek_v2",
+    "n_shared_experts": 2,
+    "topk_method": "group_limited_greedy",
+    "norm_topk_prob": False,
+    "mlp_bias": False,
+    "scoring_func": "softmax",
+    "moe_layer_freq": 1,
+    "aux_loss_alpha": 0.001,
+    "seq_aux": True,
+    "ep_size": 1,
+}
+
+DEEPSEEK_V3 = {
+    **MLA,
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3",
+    "n_shared_experts": 1,
+    "topk_method": "noaux_tc",
+    "scoring_func": "sigmoid",
+    "moe_layer_freq": 1,
+    "norm_topk_prob": True,
+    "num_nextn_predict_layers": 1,
+}
+
+ERNIE = {
+    "architectures": ["Ernie4_5_MoeForCausalLM"],
+    "model_type": "ernie4_5_moe",
+    "num_hidden_layers": 5,
+    "intermediate_size": 28,
+    "moe_intermediate_size": 12,
+    "moe_num_experts": 6,
+    "moe_k": 2,
+    "moe_num_shared_experts": 2,
+    "moe_layer_start_index": 1,
+    "moe_layer_end_index": 3,
+    "moe_layer_interval": 2,
+    "moe_capacity": [6, 6, 6],
+    "moe_gate": "topk",
+    "moe_gate_act": "softmax",
+    "moe_use_aux_free": True,
+    "use_moe": True,
+    "use_bias": False,
+    "num_nextn_predict_layers": 1,
+    "tie_word_embeddings": True,
+    "rope_theta": 500000,
+}
+
+GLM4 = {
+    "architectures": ["Glm4MoeForCausalLM"],
+    "model_type": "glm4_moe",
+    "head_dim": 16,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 12,
+    "attention_bias": True,
+    "use_qk_norm": True,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 2.5,
+    "partial_rotary_factor": 0.5,
+    "num_nextn_predict_layers": 1,
+    "rope_theta": 20000,
+    "rope_scaling": None,
+}
+
+# GLM-4.7-Flash: DeepSeek-V3's layers under GLM's names
+GLM4_LITE = {
+    **MLA,
+    "architectures": ["Glm4MoeLiteForCausalLM"],
+    "model_type": "glm4_moe_lite",
+    "num_hidden_layers": 4,
+    "n_shared_experts": 1,
+    "topk_method": "noaux_tc",
+    "norm_topk_prob": True,
+    "n_group": 1,
+    "topk_group": 1,
+    "routed_scaling_factor": 1.8,
+    "attention_bias": False,
+    "num_nextn_predict_layers": 1,
+    "partial_rotary_factor": 1.0,
+    "rope_theta": 1000000,
+    "rope_scaling": None,
+}
+
+MINIMAX_M2 = {
+    "architectures": ["MiniMaxM2ForCausalLM"],
+    "model_type": "minimax_m2",
+    "num_hidden_layers": 2,
+    "head_dim": 16,
+    "intermediate_size": 12,
+    "num_local_experts": 6,
+    "num_experts_per_tok": 2,
+    "rotary_dim": 8,
+    "scoring_func": "sigmoid",
+    "use_qk_norm": True,
+    "qk_norm_type": "per_layer",
+    "use_routing_bias": True,
+    "shared_intermediate_size": 0,
+    "rope_theta": 10000,
+}
+
+QWEN2 = {
+    "architectures": ["Qwen2MoeForCausalLM"],
+    "model_type": "qwen2_moe",
+    "num_hidden_layers": 4,
+    "intermediate_size": 40,
+    "moe_intermediate_size": 12,
+    "shared_expert_intermediate_size": 20,
+    "num_experts": 6,
+    "num_experts_per_tok": 2,
+    "norm_topk_prob": False,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "qkv_bias": True,
+    "use_sliding_window": False,
+    "sliding_window": 4,
+    "max_window_layers": 28,
+    "rope_theta": 20000.0,
+    "rope_scaling": None,
+}
+
+OLMOE = {
+    "architectures": ["OlmoeForCausalLM"],
+    "model_type": "olmoe",
+    "intermediate_size": 12,
+    "num_experts": 6,
+    "num_experts_per_tok": 2,
+    "norm_topk_prob": False,
+    "attention_bias": False,
+    "clip_qkv": None,
+    "rope_theta": 5000.0,
+    "rope_scaling": None,
+}
+
+KEPT = {"kept": True}
+
+
+def dynamic(factor):
+    """24 tokens are more than 16 positions."""
+    return {"max_position_embeddings": 16, "rope_scaling": {"type": "dynamic", "factor": factor}}
+
+
+LINEAR = {"rope_scaling": {"rope_type": "linear", "factor": 2.5}}
+
+FAMILIES = {
+    "qwen3": {
+        "config": QWEN3,
+        "variants": {
+            "yarn": {**KEPT},
+            "dynamic": {
+                **KEPT,
+                "style": "v5",
+                "layout": "fused",
+                "set": {
+                    **dynamic(2.0),
+                    "decoder_sparse_step": 2,
+                    "mlp_only_layers": [],
+                    "norm_topk_prob": False,
+                    "attention_bias": False,
+                    "use_sliding_window": False,
+                    "sliding_window": None,
+                    "tie_word_embeddings": True,
+                },
+            },
+            "fp8": {
+                **KEPT,
+                "layout": "fp8",
+                "set": {
+                    **LINEAR,
+                    "rms_norm_eps": 1e-6,
+                    "num_hidden_layers": 2,
+                    "head_dim": 40,
+                    "mlp_only_layers": [0],
+                    "moe_intermediate_size": 136,
+                    "num_experts": 4,
+                    "num_experts_per_tok": 2,
+                    "attention_bias": False,
+                    "use_sliding_window": False,
+                },
+            },
+            "sharded": {"shards": 3, "set": {"mlp_only_layers": [], "rope_scaling": None}},
+        },
+    },
+    "gptoss": {
+        "config": GPT_OSS,
+        "variants": {
+            # everything that may be absent is: layer types, rope (then the class default, yarn 32)
+            "mxfp4": {
+                **KEPT,
+                "layout": "mxfp4",
+                "drop": ["layer_types", "rope_theta", "rope_scaling", "attention_bias", "swiglu_limit"],
+                "set": {"num_experts_per_tok": 1, "experts_per_token": 1},
+            },
+            "bf16": {
+                **KEPT,
+                "style": "v5",
+                "set": {
+                    "num_hidden_layers": 3,
+                    "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+                    "intermediate_size": 20,
+                    "head_dim": 12,
+                    "attention_bias": False,
+                    "tie_word_embeddings": True,
+                    "rope_scaling": {**GPT_OSS["rope_scaling"], "truncate": True},
+                },
+            },
+            "mxfp4-yarn": {"layout": "mxfp4"},
+        },
+    },
+    "llama4": {
+        "config": LLAMA4,
+        "variants": {
+            "wrapper": {
+                **KEPT,
+                "wrapper": True,
+                "tensors": "vision",
+                "set": {
+                    "num_hidden_layers": 4,
+                    "no_rope_layers": [1, 0, 1, 1],
+                    "moe_layers": [0, 1, 3],
+                    "num_experts_per_tok": 2,
+                    "attn_temperature_tuning": 4,
+                    "rope_scaling": {**LLAMA4["rope_scaling"], "factor": 16.0, "high_freq_factor": 1.0},
+                },
+            },
+            "flat": {
+                **KEPT,
+                "style": "v5",
+                "set": {
+                    "num_hidden_layers": 4,
+                    "no_rope_layers": [],
+                    "no_rope_layer_interval": 2,
+                    "use_qk_norm": False,
+                    "attention_bias": True,
+                    "attn_temperature_tuning": False,
+                    "tie_word_embeddings": True,
+                },
+            },
+            # as quantized re-releases name the experts; rope without scaling
+            "split": {**KEPT, "layout": "split", "drop": ["rope_scaling"], "set": {"num_hidden_layers": 3, "no_rope_layers": [1, 0, 1]}},
+        },
+    },
+    "mixtral": {
+        "config": MIXTRAL,
+        "variants": {
+            "window": {**KEPT},
+            "fused": {
+                **KEPT,
+                "style": "v5",
+                "layout": "fused",
+                "tensors": "lm_head",
+                "set": {
+                    "head_dim": 16,
+                    "num_key_value_heads": 4,
+                    "num_local_experts": 4,
+                    "num_experts_per_tok": 4,
+                    "sliding_window": None,
+                    "tie_word_embeddings": True,
+                },
+            },
+        },
+    },
+    "deepseek-v2": {
+        "config": DEEPSEEK_V2,
+        "variants": {
+            "groups": {**KEPT, "set": {"num_hidden_layers": 2}},
+            "greedy": {
+                **KEPT,
+                "style": "v5",
+                "layout": "fused",
+                "set": {
+                    "num_hidden_layers": 2,
+                    "q_lora_rank": None,
+                    "first_k_dense_replace": 0,
+                    "topk_method": "greedy",
+                    "n_group": 1,
+                    "topk_group": 1,
+                    "n_shared_experts": 1,
+                    "routed_scaling_factor": 16.0,
+                    "attention_bias": False,
+                    "mlp_bias": True,
+                    "tie_word_embeddings": True,
+                    "rope_scaling": None,
+                },
+            },
+            "same-mscale": {"set": {"rope_scaling": {**MLA["rope_scaling"], "mscale_all_dim": 0.707}}},
+        },
+    },
+    "ernie4_5": {
+        "config": ERNIE,
+        "variants": {
+            "interval": {**KEPT, "tensors": "mtp"},
+            "bias": {
+                **KEPT,
+                "style": "v5",
+                "layout": "fused",
+                "drop": ["num_nextn_predict_layers", "moe_capacity", "moe_gate", "moe_gate_act"],
+                "set": {
+                    "num_hidden_layers": 3,
+                    "head_dim": 16,
+                    "moe_layer_end_index": -1,
+                    "moe_layer_interval": 1,
+                    "use_bias": True,
+                    "rope_theta": 10000,
+                    "tie_word_embeddings": False,
+                    "rope_scaling": {**LLAMA4["rope_scaling"], "factor": 4.0},
+                },
+            },
+            "no-shared": {"set": {"moe_num_shared_experts": 0, "num_hidden_layers": 4}},
+        },
+    },
+    "glm4": {
+        "config": GLM4,
+        "variants": {
+            "mtp": {**KEPT, "tensors": "mtp", "set": {"num_hidden_layers": 2}},
+            "plain": {
+                **KEPT,
+                "style": "v5",
+                "layout": "fused",
+                "set": {
+                    "attention_bias": False,
+                    "use_qk_norm": False,
+                    "norm_topk_prob": False,
+                    "first_k_dense_replace": 2,
+                    "n_shared_experts": 2,
+                    "n_group": 1,
+                    "partial_rotary_factor": 0.25,
+                    "num_nextn_predict_layers": 0,
+                    "tie_word_embeddings": True,
+                    **LINEAR,
+                },
+            },
+            "all-rotated": {"set": {"partial_rotary_factor": 1.0, "n_group": 1}},
+        },
+    },
+    "deepseek-v3": {
+        "config": DEEPSEEK_V3,
+        "variants": {
+            "fp8": {
+                **KEPT,
+                "layout": "fp8",
+                "tensors": "mtp",
+                "set": {
+                    "rms_norm_eps": 1e-6,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 2,
+                    "num_key_value_heads": 2,
+                    "n_routed_experts": 6,
+                    "num_experts_per_tok": 2,
+                    "n_group": 2,
+                    "topk_group": 1,
+                    "kv_lora_rank": 132,
+                    "qk_nope_head_dim": 10,
+                    "v_head_dim": 34,
+                    "attention_bias": False,
+                },
+            },
+            "half": {
+                **KEPT,
+                "style": "v5",
+                "layout": "fused",
+                "set": {
+                    "num_hidden_layers": 2,
+                    "rope_interleave": False,
+                    "q_lora_rank": None,
+                    "first_k_dense_replace": 0,
+                    "norm_topk_prob": False,
+                    "num_nextn_predict_layers": 0,
+                    "rope_scaling": {"rope_type": "linear", "factor": 2.5, "mscale_all_dim": 1.0},
+                },
+            },
+            # Kimi-K2's keys: no groups to speak of, beta_fast = beta_slow
+            "kimi-k2": {
+                **KEPT,
+                "set": {
+                    "model_type": "kimi_k2",
+                    "num_hidden_layers": 2,
+                    "n_group": 1,
+                    "topk_group": 1,
+                    "routed_scaling_factor": 2.827,
+                    "num_nextn_predict_layers": 0,
+                    "attention_bias": False,
+                    "rope_theta": 50000.0,
+                    "rope_scaling": {**MLA["rope_scaling"], "factor": 64.0, "beta_fast": 1.0, "beta_slow": 1.0, "mscale": 1.0},
+                },
+            },
+        },
+    },
+    "glm4-lite": {
+        "config": GLM4_LITE,
+        "variants": {
+            "flash": {**KEPT, "tensors": "mtp", "set": {"num_hidden_layers": 2}},
+            "types": {
+                **KEPT,
+                "style": "v5",
+                "drop": ["first_k_dense_replace", "num_nextn_predict_layers", "topk_method"],
+                "set": {"mlp_layer_types": ["dense", "sparse", "dense", "sparse"], "n_group": 4, "topk_group": 2, "routed_scaling_factor": 1.5},
+            },
+        },
+    },
+    "minimax-m2": {
+        "config": MINIMAX_M2,
+        "variants": {
+            "fp8": {**KEPT, "layout": "fp8", "set": {"head_dim": 40, "rotary_dim": 20, "num_local_experts": 4, "intermediate_size": 68}},
+            "fused": {"style": "v5", "layout": "fused", "drop": ["rotary_dim"], "set": {"partial_rotary_factor": 0.5}},
+        },
+    },
+    "qwen2": {
+        "config": QWEN2,
+        "variants": {
+            "window": {
+                **KEPT,
+                "set": {
+                    **dynamic(4.0),
+                    "decoder_sparse_step": 2,
+                    "norm_topk_prob": True,
+                    "qkv_bias": False,
+                    "use_sliding_window": True,
+                    "max_window_layers": 2,
+                },
+            },
+            "fused": {"style": "v5", "layout": "fused", "set": {"num_hidden_layers": 3}},
+        },
+    },
+    "olmoe": {
+        "config": OLMOE,
+        "variants": {
+            "clip": {
+                **KEPT,
+                "layout": "fused",
+                "set": {"clip_qkv": 0.6, "norm_topk_prob": True, "attention_bias": True, "tie_word_embeddings": True},
+            },
+        },
+    },
+}
+
+
+def variant(family, name):
+    """(configuration as transformers 4 spells it, the variant's description)"""
+    f = FAMILIES[family]
+    v = f["variants"][name]
+    config = {**COMMON, **f["config"], **v.get("set", {})}
+    for key in v.get("drop", []):
+        del config[key]
+    return copy.deepcopy(config), v
