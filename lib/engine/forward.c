@@ -2,7 +2,7 @@
  * The layer loop. Documents are cut into chunks of whole documents for attention; within a chunk the experts
  * take pieces of tokens, so that no buffer grows with the length of a document but those of attention.
  */
-#include "engine/engine_private.h"
+#include "engine/pass.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,35 +10,8 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "engine/rope.h"
-#include "engine/weights.h"
 
 enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 768 << 20 };
-
-struct pass {
-    struct engine *en;
-    struct device *d;
-    const struct ops *op;
-    const struct arch *a;
-    const struct batch *b;
-    const uint8_t *mask;
-    const struct observer *observer;
-    struct hidden *h;
-    struct weights *weights;
-    struct rope_tables rope;
-    int64_t piece;          /* tokens that go through the experts at once */
-    int64_t *chunk;         /* [chunks + 1] first document of each */
-    int64_t chunks, widest; /* widest: tokens of the largest chunk */
-    int64_t *first;         /* first tokens of a chunk's documents, from the chunk's own */
-    /* device */
-    void *x, *ctx;
-    float *qkv, *logits, *y, *gate, *norm, *max;
-    int32_t *chosen;
-    /* host, for the observer: [piece][topk] */
-    float *host_gate, *host_norm, *host_max;
-    int32_t *host_chosen;
-    double flops;
-};
 
 /* Bytes of buffers for a token that is under way: expert results, q, k, v (and k, v again), norm, context. */
 static int64_t chunk_row(const struct engine *en, const struct arch *a)
@@ -87,8 +60,35 @@ static int check_batch(const struct batch *b, const struct arch *a, struct err *
     return 0;
 }
 
-static int check_arch(const struct arch *a, struct err *e)
+/* What config.json may ask for and the pass does not do yet. */
+static int check_arch(const struct model *m, struct err *e)
 {
+    const struct arch *a = &m->arch;
+    const struct family *f = a->family;
+    const struct {
+        bool asked;
+        const char *what;
+    } missing[] = {
+        {f->attn == ATTN_MLA, "latent attention"},
+        {a->rope.layout == ROPE_PAIR, "rope in pairs"},
+        {a->qk_norm == QKN_FULL_PRE || a->qk_norm == QKN_HEAD_POST, "this norm of q and k"},
+        {a->clip_qkv > 0, "clip_qkv"},
+        {a->bias_head, "a bias of lm_head"},
+        {f->score == SCORE_SIGMOID || f->gate == GATE_SIGMOID_SELECTED, "a sigmoid router"},
+        {f->corr_name || a->group != GROUP_NONE, "a router with groups or correction bias"},
+        {a->gate_scale != 1, "routed_scaling_factor"},
+        {f->gate_site == GATE_INPUT, "gates on the experts' input"},
+        {a->shared_inter > 0, "a shared expert"},
+        {a->bias_mlp, "MLP biases"},
+        {a->fp8_config, "FP8 weights"},
+        {strcmp(m->ffn_module, f->ffn_module) != 0, "this spelling of the experts' tensors"},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof missing / sizeof *missing; i++)
+        if (missing[i].asked)
+            return err_set(e, ERR_UNKNOWN, "'%s': the forward pass of %s needs %s, which is not provided for",
+                           m->dir, f->name, missing[i].what);
     return a->topk > MAX_TOPK
                ? err_set(e, ERR_UNKNOWN, "%d experts a token: more than %d are not provided for", a->topk,
                          MAX_TOPK)
@@ -195,49 +195,6 @@ static void pass_free(struct pass *p)
 }
 
 /* ---- a layer ---- */
-
-static double attention_flops(const struct arch *a, int64_t n, int window)
-{
-    double w = window && window < n ? window : (double)n;
-    double pairs = w * (w + 1) / 2 + ((double)n - w) * w;
-
-    return 4.0 * a->heads * a->head_dim * pairs;
-}
-
-static int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc,
-                           int64_t docs, uint8_t *h, struct err *e)
-{
-    const struct arch *a = p->a;
-    const struct layer_arch *la = &a->layer[layer];
-    int64_t i, n = p->b->first[doc + docs] - p->b->first[doc];
-    double width = (a->heads + 2.0 * a->kv_heads) * a->head_dim;
-    struct attention_args t = {.qkv = p->qkv,
-                               .docs = {p->first, p->rope.of + doc, (int)docs},
-                               .heads = a->heads,
-                               .kv_heads = a->kv_heads,
-                               .head_dim = a->head_dim,
-                               .rot = a->rope.rot,
-                               .q_norm = w->q_norm,
-                               .k_norm = w->k_norm,
-                               .eps = (float)a->eps,
-                               .scale = (float)a->attn_scale,
-                               .window = la->mask == MASK_SLIDING ? la->window : 0,
-                               .sinks = w->sinks,
-                               .out = p->ctx};
-
-    for (i = 0; i <= docs; i++)
-        p->first[i] = p->b->first[doc + i] - p->b->first[doc];
-    for (i = 0; i < docs; i++)
-        p->flops += attention_flops(a, p->first[i + 1] - p->first[i], t.window);
-    p->flops += 2.0 * (double)n * a->hidden * (width + (double)a->heads * a->head_dim);
-    p->op->norm(p->d, h, n, a->hidden, w->in_norm, (float)a->eps, p->x);
-    p->op->linear(p->d, w->qkv, p->x, n, w->b_qkv, p->qkv);
-    p->op->qk(p->d, &t);
-    if (p->op->attention(p->d, &t, e))
-        return -1;
-    p->op->linear_add(p->d, w->o, p->ctx, n, w->b_o, h);
-    return 0;
-}
 
 static int observe(struct pass *p, int layer, int64_t first, int64_t n, struct err *e)
 {
@@ -418,7 +375,7 @@ int engine_forward(struct engine *en, const struct model *m, const struct batch 
 
     if (hidden)
         *hidden = NULL;
-    if (check_arch(&m->arch, e) || check_batch(b, &m->arch, e) || check_mask(mask, &m->arch, e))
+    if (check_arch(m, e) || check_batch(b, &m->arch, e) || check_mask(mask, &m->arch, e))
         return -1;
     rc = run_pass(&p, m, &c, hidden != NULL, e);
     pass_free(&p);

@@ -1,32 +1,12 @@
-#include "engine/weights.h"
+#include "engine/weights_private.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/mem.h"
-#include "engine/blob.h"
 
-enum { NAME_LEN = 128, EMBED_ROWS = 1024 };
-
-struct weights {
-    struct device *d;
-    const struct model *m;
-    struct blob blob;
-    pthread_t reader;
-    bool reading;
-    atomic_int stop;
-    int next, read_rc;
-    struct err read_err;
-    double read_seconds, wait_seconds;
-    uint64_t bytes_read;
-    struct layer_weights layer;
-    struct ffn_weights moe, dense;
-    float *device_vectors, *host_vectors; /* one piece for all biases and norms */
-    size_t vectors_cap, vectors_n;
-};
+enum { NAME_LEN = 128 };
 
 static double now(void)
 {
@@ -79,16 +59,14 @@ static int finish_reading(struct weights *w, struct err *e)
 
 static size_t vectors_size(const struct arch *a)
 {
-    size_t qkv = (size_t)(a->heads + 2 * a->kv_heads) * (size_t)a->head_dim;
-    size_t n = 3 * (size_t)a->hidden + 2 * (size_t)a->head_dim + (size_t)a->heads + qkv;
+    size_t n = (size_t)a->hidden + weights_attention_size(a);
 
     if (a->family->expert_bias)
         n += (size_t)a->experts * (2 * (size_t)a->inter + (size_t)a->hidden);
     return n + (size_t)a->experts;
 }
 
-/* Room for n floats; NULL when vectors_size was wrong. Offsets are the same on both sides. */
-static float *reserve(struct weights *w, size_t n, float **device)
+float *weights_reserve(struct weights *w, size_t n, float **device)
 {
     float *host = w->host_vectors + w->vectors_n;
 
@@ -99,49 +77,18 @@ static float *reserve(struct weights *w, size_t n, float **device)
     return host;
 }
 
-/* Tensor "NAME" of a layer, n elements, appended at *at. */
-static int put_vector(struct weights *w, int layer, const char *name, int n, float *dst, struct err *e)
+int weights_put(struct weights *w, int layer, const char *name, int n, float *dst, struct err *e)
 {
     return blob_vector(&w->blob, model_tensor(w->m, layer, name), 0, 1, n, dst, e);
 }
 
-static int vector(struct weights *w, int layer, const char *name, int n, float **device, struct err *e)
+int weights_vector(struct weights *w, int layer, const char *name, int n, float **device, struct err *e)
 {
-    float *dst = reserve(w, (size_t)n, device);
+    float *dst = weights_reserve(w, (size_t)n, device);
 
     if (!dst)
         return err_set(e, ERR_NOMEM, "no room for tensor '%s'", name);
-    return put_vector(w, layer, name, n, dst, e);
-}
-
-static int attention_vectors(struct weights *w, int layer, struct err *e)
-{
-    const struct arch *a = &w->m->arch;
-    struct layer_weights *l = &w->layer;
-    int q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim;
-    float *b;
-
-    if (vector(w, layer, "input_layernorm.weight", a->hidden, &l->in_norm, e) ||
-        vector(w, layer, "post_attention_layernorm.weight", a->hidden, &l->post_norm, e))
-        return -1;
-    if (a->family->qk_norm == QKN_HEAD_PRE &&
-        (vector(w, layer, "self_attn.q_norm.weight", a->head_dim, &l->q_norm, e) ||
-         vector(w, layer, "self_attn.k_norm.weight", a->head_dim, &l->k_norm, e)))
-        return -1;
-    if (a->family->sinks && vector(w, layer, "self_attn.sinks", a->heads, &l->sinks, e))
-        return -1;
-    if (a->bias_o && vector(w, layer, "self_attn.o_proj.bias", a->hidden, &l->b_o, e))
-        return -1;
-    if (!a->bias_qkv)
-        return 0;
-    b = reserve(w, (size_t)(q + 2 * kv), &l->b_qkv);
-    if (!b)
-        return err_set(e, ERR_NOMEM, "no room for the biases of layer %d", layer);
-    return put_vector(w, layer, "self_attn.q_proj.bias", q, b, e) ||
-                   put_vector(w, layer, "self_attn.k_proj.bias", kv, b + q, e) ||
-                   put_vector(w, layer, "self_attn.v_proj.bias", kv, b + q + kv, e)
-               ? -1
-               : 0;
+    return weights_put(w, layer, name, n, dst, e);
 }
 
 static int moe_vectors(struct weights *w, int layer, struct err *e)
@@ -155,11 +102,11 @@ static int moe_vectors(struct weights *w, int layer, struct err *e)
     float *b;
 
     snprintf(name, sizeof name, "%s.%s.bias", f->ffn_module, f->router);
-    if (f->router_bias && vector(w, layer, name, a->experts, &w->layer.b_router, e))
+    if (f->router_bias && weights_vector(w, layer, name, a->experts, &w->layer.b_router, e))
         return -1;
     if (!f->expert_bias)
         return 0;
-    b = reserve(w, (size_t)a->experts * 2 * (size_t)inter, &w->moe.b_gate_up);
+    b = weights_reserve(w, (size_t)a->experts * 2 * (size_t)inter, &w->moe.b_gate_up);
     for (j = 0; b && j < a->experts; j++, b += 2 * inter) {
         int64_t at = (int64_t)j * 2 * inter;
 
@@ -168,7 +115,7 @@ static int moe_vectors(struct weights *w, int layer, struct err *e)
                         b + inter, e))
             return -1;
     }
-    b = reserve(w, (size_t)a->experts * (size_t)a->hidden, &w->moe.b_down);
+    b = weights_reserve(w, (size_t)a->experts * (size_t)a->hidden, &w->moe.b_down);
     if (!b)
         return err_set(e, ERR_NOMEM, "no room for the biases of layer %d", layer);
     return blob_vector(&w->blob, dn, 0, 1, a->experts * a->hidden, b, e);
@@ -180,29 +127,14 @@ static int vectors(struct weights *w, int layer, struct err *e)
 
     w->vectors_n = 0;
     l->q_norm = l->k_norm = l->sinks = l->b_qkv = l->b_o = l->b_router = NULL;
-    if (attention_vectors(w, layer, e) || (l->kind == FFN_MOE && moe_vectors(w, layer, e)))
+    if (weights_vector(w, layer, "post_attention_layernorm.weight", w->m->arch.hidden, &l->post_norm, e) ||
+        weights_attention_vectors(w, layer, e) || (l->kind == FFN_MOE && moe_vectors(w, layer, e)))
         return -1;
     w->d->ops->to_device(w->d, w->device_vectors, w->host_vectors, w->vectors_n * sizeof(float));
     return 0;
 }
 
 /* ---- matrices ---- */
-
-static int attention_jobs(struct weights *w, int layer, struct matrix_job *job, struct err *e)
-{
-    static const char *const names[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
-    const struct arch *a = &w->m->arch;
-    int i;
-
-    job[0] = (struct matrix_job){.m = &w->layer.qkv, .parts = 3};
-    job[1] = (struct matrix_job){.m = &w->layer.o, .parts = 1};
-    for (i = 0; i < 3; i++)
-        if (blob_linear(&w->blob, layer, names[i], (i ? a->kv_heads : a->heads) * a->head_dim, a->hidden,
-                        &job[0].part[i], e))
-            return -1;
-    return blob_linear(&w->blob, layer, "self_attn.o_proj", a->hidden, a->heads * a->head_dim,
-                       &job[1].part[0], e);
-}
 
 static int ffn_jobs(struct weights *w, int layer, struct matrix_job *job, struct err *e)
 {
@@ -229,13 +161,13 @@ static int ffn_jobs(struct weights *w, int layer, struct matrix_job *job, struct
 static int pack_layer(struct weights *w, int layer, struct err *e)
 {
     const struct family *f = w->m->arch.family;
-    int n = 2 + 2 * w->layer.ffn->n + (w->layer.kind == FFN_MOE), rc = -1;
+    int n = ATTENTION_JOBS + 2 * w->layer.ffn->n + (w->layer.kind == FFN_MOE), rc = -1;
     struct matrix_job *job = mem_new((size_t)n, sizeof *job, e);
     char name[NAME_LEN];
 
     if (!job)
         return -1;
-    if (attention_jobs(w, layer, job, e) || ffn_jobs(w, layer, job + 2, e))
+    if (weights_attention_jobs(w, layer, job, e) || ffn_jobs(w, layer, job + ATTENTION_JOBS, e))
         goto out;
     if (w->layer.kind == FFN_MOE) {
         snprintf(name, sizeof name, "%s.%s", f->ffn_module, f->router);
@@ -332,82 +264,4 @@ void weights_close(struct weights *w)
     free(w->host_vectors);
     blob_free(&w->blob);
     free(w);
-}
-
-/* ---- outside the layers ---- */
-
-int weights_embed(struct device *d, const struct model *m, const int32_t *ids, int64_t n, void *h,
-                  uint64_t *bytes, struct err *e)
-{
-    size_t row = (size_t)m->arch.hidden * d->elem_bytes;
-    struct blob b = {.m = m};
-    uint8_t *stage = NULL;
-    struct source s;
-    int64_t t, i, c;
-    int rc = -1;
-
-    if (blob_add_linear(&b, -1, "model.embed_tokens", e) || blob_read(&b, NULL, e) ||
-        blob_linear(&b, -1, "model.embed_tokens", m->arch.vocab, m->arch.hidden, &s, e))
-        goto out;
-    *bytes += b.size;
-    stage = mem_new_aligned(EMBED_ROWS, row, e);
-    if (!stage)
-        goto out;
-    for (t = 0; t < n; t += c) {
-        c = n - t < EMBED_ROWS ? n - t : EMBED_ROWS;
-        for (i = 0; i < c; i++)
-            if (!source_rows(&s, ids[t + i], 1, stage + (size_t)i * row, (size_t)m->arch.hidden, d->bf16)) {
-                err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number (row %d)",
-                        s.name, (int)ids[t + i]);
-                goto out;
-            }
-        d->ops->to_device(d, (uint8_t *)h + (size_t)t * row, stage, (size_t)c * row);
-    }
-    rc = 0;
-out:
-    free(stage);
-    blob_free(&b);
-    return rc;
-}
-
-int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e)
-{
-    size_t n = (size_t)m->arch.hidden;
-    const struct tensor *t = model_tensor(m, -1, "model.norm.weight");
-    float *host = mem_new(n, sizeof *host, e);
-    int rc = -1;
-
-    *out = NULL;
-    if (!host)
-        return -1;
-    if (!t) {
-        err_set(e, ERR_INPUT, "'%s': tensor 'model.norm.weight' is missing", m->dir);
-    } else if (model_read_f32(m, t, host, e) == 0 &&
-               (*out = d->ops->buf_new(d, n * sizeof *host, e)) != NULL) {
-        d->ops->to_device(d, *out, host, n * sizeof *host);
-        rc = 0;
-    }
-    free(host);
-    return rc;
-}
-
-int weights_head(struct device *d, const struct model *m, struct matrix **out, struct err *e)
-{
-    const char *name = "lm_head";
-    struct matrix_job job = {.m = out, .parts = 1, .for_head = true};
-    struct blob b = {.m = m};
-    int rc = -1;
-
-    *out = NULL;
-    if (!model_tensor(m, -1, "lm_head.weight") && !model_tensor(m, -1, "lm_head.weight_packed"))
-        name = "model.embed_tokens";
-    if (blob_add_linear(&b, -1, name, e) == 0 && blob_read(&b, NULL, e) == 0 &&
-        blob_linear(&b, -1, name, m->arch.vocab, m->arch.hidden, &job.part[0], e) == 0)
-        rc = d->ops->pack(d, &job, 1, e);
-    if (rc) {
-        d->ops->matrix_free(d, *out);
-        *out = NULL;
-    }
-    blob_free(&b);
-    return rc;
 }
