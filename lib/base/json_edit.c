@@ -8,83 +8,78 @@
 
 /* Where a member stands: the object's braces, the member's key and its value. */
 struct place {
-    size_t obj_from, obj_to; /* '{' .. after '}' of the object that holds (or would hold) the member */
-    size_t last_to;          /* after the last member's value, or after '{' */
-    size_t first_key;        /* the first member's key, 0 if there is none */
-    size_t prev_to;          /* after the value before the member, or after '{' */
+    size_t obj_from;  /* '{' of the object that holds (or would hold) the member */
+    size_t last_to;   /* after the last member's value, or after '{' */
+    size_t first_key; /* the first member's key, 0 if there is none */
+    size_t prev_to;   /* after the value before the member, or after '{' */
     size_t key_from, from, to;
     bool object, found;
 };
 
+/* Where the key of the next member begins: after the comma, if the scanner stands before one. */
+static size_t key_begin(struct js *s)
+{
+    const char *p = s->p;
+
+    js_peek(s); /* skips white space */
+    p = s->p;
+    if (!s->first && *p == ',')
+        for (p++; *p && strchr(" \n\t\r", *p);)
+            p++;
+    return (size_t)(p - s->start);
+}
+
+/* One object, from its '{' on: where member `name` stands in it. */
+static int find_member(struct js *s, const char *name, struct place *pl)
+{
+    struct str key = {0};
+    size_t key_from, from, to;
+
+    *pl = (struct place){.obj_from = (size_t)(s->p - s->start), .object = true};
+    pl->last_to = pl->prev_to = pl->obj_from + 1;
+    js_open(s, '{');
+    while (key_from = key_begin(s), js_key(s, &key)) {
+        if (!pl->first_key)
+            pl->first_key = key_from;
+        js_skip(s, &from, &to);
+        if (strcmp(key.p ? key.p : "", name) == 0) {
+            if (pl->found)
+                js_fail(s, "'%s' occurs twice", name);
+            pl->found = true;
+            pl->key_from = key_from;
+            pl->from = from;
+            pl->to = to;
+            pl->prev_to = pl->last_to;
+        }
+        pl->last_to = to;
+    }
+    str_free(&key);
+    return s->e->kind ? -1 : 0;
+}
+
+/* *pl: the last object on the path that exists, or all zero when the one that would hold the member does not.
+ */
 static int locate(const char *p, size_t n, const char *what, const char *const *path, struct place *pl,
                   struct err *e)
 {
-    struct str key = {0};
     struct js s;
-    size_t end_of_obj;
-    int r = -1;
 
     *pl = (struct place){0};
     if (js_init(&s, p, n, what, e) || js_skip(&s, NULL, NULL) || js_end(&s))
-        goto done; /* the whole text is JSON, so the walk below cannot fail on syntax */
+        return -1; /* from here on the text is JSON */
     js_init(&s, p, n, what, e);
-    for (;; path++) {
-        struct place at = {0};
-
-        if (js_peek(&s) != '{')
+    for (; js_peek(&s) == '{'; path++) {
+        if (find_member(&s, *path, pl))
+            return -1;
+        if (!path[1])
+            return 0;
+        if (!pl->found)
             break;
-        at.obj_from = (size_t)(s.p - p);
-        at.object = true;
-        js_open(&s, '{');
-        at.last_to = at.prev_to = at.obj_from + 1;
-        for (;;) {
-            size_t kf, f, t;
-
-            js_peek(&s);
-            if (!s.first && *s.p == ',') {
-                const char *q = s.p + 1;
-
-                while (strchr(" \n\t\r", *q))
-                    q++;
-                kf = (size_t)(q - p);
-            } else {
-                kf = (size_t)(s.p - p);
-            }
-            if (!js_key(&s, &key))
-                break;
-            if (!at.first_key)
-                at.first_key = kf;
-            js_skip(&s, &f, &t);
-            if (strcmp(key.p ? key.p : "", *path) == 0) {
-                if (at.found) {
-                    s.p = p + kf;
-                    js_fail(&s, "'%s' occurs twice", *path);
-                    goto done;
-                }
-                at.found = true;
-                at.key_from = kf;
-                at.from = f;
-                at.to = t;
-                at.prev_to = at.last_to;
-            }
-            at.last_to = t;
-        }
-        at.obj_to = end_of_obj = (size_t)(s.p - p);
-        (void)end_of_obj;
-        *pl = at;
-        if (!at.found || !path[1]) {
-            if (!at.found && path[1])
-                *pl = (struct place){0}; /* the enclosing object itself is absent */
-            break;
-        }
-        s.p = p + at.from;
+        s.p = p + pl->from;
         s.first = true;
-        *pl = (struct place){0};
     }
-    r = 0;
-done:
-    str_free(&key);
-    return r;
+    *pl = (struct place){0};
+    return 0;
 }
 
 int json_find(const char *p, size_t n, const char *what, const char *const *path, size_t *from, size_t *to,
