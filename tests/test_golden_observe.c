@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "model/safetensors.h"
 #include "observe/observe.h"
+#include "surgery/quantize.h"
 
 /* Powers of g and f behind each moment. */
 static const int power[M_COUNT][2] = {
@@ -141,7 +142,9 @@ static void check_nll(const char *name, struct engine *en, const struct model *m
     free(nll);
 }
 
-static void check_fixture(const char *name)
+/* golden: the folder with golden.safetensors; model: the checkpoint, that folder or the same values stored
+ * in another way. */
+static void check_fixture(const char *name, const char *model, const char *golden_dir)
 {
     char path[1000];
     struct st_file st = {0};
@@ -153,9 +156,8 @@ static void check_fixture(const char *name)
     struct expert_stats *want;
     int i, half, j;
 
-    snprintf(path, sizeof path, "%s/fixtures/%s", shared_dir(), name);
-    CHECK_MSG(model_open(&m, path, NULL, &e) == 0, "%s: %s", name, e.msg);
-    snprintf(path, sizeof path, "%s/fixtures/%s/golden.safetensors", shared_dir(), name);
+    CHECK_MSG(model_open(&m, model, NULL, &e) == 0, "%s: %s", name, e.msg);
+    snprintf(path, sizeof path, "%s/golden.safetensors", golden_dir);
     CHECK_MSG(st_open(&st, path, &e) == 0, "%s", e.msg);
     if (check_failed)
         return;
@@ -177,6 +179,36 @@ static void check_fixture(const char *name)
     st_close(&st);
     model_close(&m);
     engine_close(en);
+}
+
+static void fixture(const char *name)
+{
+    char dir[900];
+
+    snprintf(dir, sizeof dir, "%s/fixtures/%s", shared_dir(), name);
+    check_fixture(name, dir, dir);
+}
+
+/* The MXFP4 fixture with its experts decoded to BF16: the same values, so the same goldens. */
+static void bf16_fixture(const char *name)
+{
+    const struct quantize_options o = {.threads = 1, .command = "test"};
+    char dir[900], tmp[] = "/tmp/moe-golden-XXXXXX", out[64], command[128];
+    struct quantize_report r;
+    struct model m;
+    struct err e = {0};
+
+    snprintf(dir, sizeof dir, "%s/fixtures/%s", shared_dir(), name);
+    CHECK(mkdtemp(tmp) != NULL);
+    snprintf(out, sizeof out, "%s/bf16", tmp);
+    CHECK_MSG(model_open(&m, dir, NULL, &e) == 0 && quantize_model(&m, QF_BF16, out, &o, &r, &e) == 0, "%s",
+              e.msg);
+    if (!check_failed) {
+        model_close(&m);
+        check_fixture("gptoss-bf16", out, dir);
+    }
+    snprintf(command, sizeof command, "rm -r '%s'", tmp);
+    CHECK(system(command) == 0);
 }
 
 /* ---- trained models ---- */
@@ -352,8 +384,9 @@ int main(void)
     snprintf(path, sizeof path, "%s/data/calib.jsonl", shared_dir());
     if (access(path, R_OK))
         CHECK_SKIP("no reference data beside the checkout (../shared)");
-    check_fixture("qwen3");
-    check_fixture("gptoss-mxfp4");
+    fixture("qwen3");
+    fixture("gptoss-mxfp4");
+    bf16_fixture("gptoss-mxfp4");
     snprintf(head, sizeof head, "%s/moe-test-%ld.jsonl", tmp ? tmp : "/tmp", (long)getpid());
     head_of(path, head, 60);
     for (i = 0; i < sizeof models / sizeof *models && !check_failed; i++)

@@ -149,7 +149,7 @@ static inline double encode(const float *restrict v, int e, uint8_t *restrict bl
         int one = (a > 2.5f) + (a >= 3.5f), two = a > 5;
 
         diff[k] = a - (.5f * (float)half + (float)(one + 2 * two));
-        code[k] = (half + one + two) | (x < -.25f ? 8 : 0);
+        code[k] = (half + one + two) | (signbit(x) ? 8 : 0);
     }
     for (k = 0; k < MXFP4_BYTES; k++)
         block[k] = (uint8_t)(code[2 * k] | code[2 * k + 1] << 4);
@@ -176,7 +176,7 @@ HOT void mxfp4_from_f32(const float *restrict src, size_t n_blocks, uint8_t *res
 
         if (a == 0) {
             scales[i] = 0;
-            memset(blocks, 0, MXFP4_BYTES);
+            encode(src, 0, blocks); /* zeros keep their signs */
             continue;
         }
         e = clamp_exponent(floor_log2(a) - 2);

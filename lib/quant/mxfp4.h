@@ -25,9 +25,9 @@ size_t mxfp4_bad_scale(const uint8_t *scales, size_t n);
  * Values -> blocks. The scale is the better, by squared error in f64, of the OCP rule
  * e = floor(log2 max|v|) - 2 and e + 1 (the smaller e on a tie). Of 60,000 Gauss, Laplace and heavy-tailed
  * blocks none had a better exponent than these two; a block made for it can. Elements round to
- * nearest, ties to even, saturating at 6. A zero block gets scale 0 and codes 0; -0 becomes 0. Values that an
- * MXFP4 block could have produced come back exactly. n = 32 * blocks values, all finite (check before:
- * mxfp4_from_f32 does not). *err2 and *sum2, if not NULL, get sum (v - q)^2 and sum v^2 added.
+ * nearest, ties to even, saturating at 6. A zero block gets scale 0; zeros keep their sign (code 8 is -0).
+ * Values that an MXFP4 block could have produced come back exactly. n = 32 * blocks values, all finite (check
+ * before: mxfp4_from_f32 does not). *err2 and *sum2, if not NULL, get sum (v - q)^2 and sum v^2 added.
  */
 void mxfp4_from_f32(const float *src, size_t n_blocks, uint8_t *blocks, uint8_t *scales, double *err2,
                     double *sum2);
