@@ -269,15 +269,13 @@ static void choose_keep(struct score_options *o, const struct model_id *m, char 
 static void print_json(const struct plan *p, const struct score_options *o, const struct score_report *r,
                        const char *out)
 {
-    int better = score_better_keep(p->model.experts, p->model.topk, o->keep);
-
     printf("{\"plan\":");
     json_string(stdout, out);
     printf(",\"criterion\":");
     json_string(stdout, o->criterion->name);
     printf(",\"layers\":%d,\"experts\":%d,\"topk\":%d,\"keep\":%d,\"better_keep\":", p->n_layers,
            p->model.experts, p->model.topk, o->keep);
-    printf(better ? "%d" : "null", better);
+    printf(r->better_keep ? "%d" : "null", r->better_keep);
     printf(",\"protected_super\":%d,\"protected_top\":%d,\"unused\":%d,\"twin\":", r->protected_super,
            r->protected_top, r->zero);
     if (r->twin)
@@ -291,7 +289,7 @@ static void print_json(const struct plan *p, const struct score_options *o, cons
 
 static void say(const struct plan *p, const struct score_options *o, const struct score_report *r)
 {
-    int experts = p->model.experts, better = score_better_keep(experts, p->model.topk, o->keep);
+    int experts = p->model.experts;
     long all = (long)p->n_layers * experts;
 
     note("%s: %d of %d experts stay in each of %d layers", o->criterion->name, o->keep, experts, p->n_layers);
@@ -302,10 +300,13 @@ static void say(const struct plan *p, const struct score_options *o, const struc
              o->protect_top, r->protected_top);
     if (r->zero)
         note("experts that no token was routed to: %d of %ld; they score 0", r->zero, all);
-    if (better)
+    if (p->model.groups > 1)
+        note("the router has %d groups: %d of %d experts stay in each", p->model.groups,
+             o->keep / p->model.groups, experts / p->model.groups);
+    if (r->better_keep)
         note("-k %d would serve better: MXFP4 kernels want a multiple of 4, tensor and expert parallelism of "
              "8",
-             better);
+             r->better_keep);
     if (o->keep < p->model.topk)
         warn("KEEP is %d, less than the model's top-k: the pruned model will use %d experts per token "
              "instead of %d",

@@ -191,7 +191,7 @@ static void test_protection(void)
 static void test_diff(void)
 {
     static const int layer[] = {0, 1};
-    struct model_id id = {"m", 2, 4, 2, 8, "00112233445566778899aabbccddeeff"};
+    struct model_id id = {"m", 2, 4, 2, 8, "00112233445566778899aabbccddeeff", 0, 0, false};
     static const int rank_a[] = {1, 2, 3, 4, 1, 2, 3, 4}, rank_b[] = {1, 2, 3, 4, 4, 3, 2, 1};
     struct err e = {0};
     struct plan a, b;

@@ -145,7 +145,7 @@ static void test_numbers(void)
 
 /* ---- statistics ---- */
 
-static const struct model_id id = {"test_moe", 4, 3, 2, 8, "0123456789abcdef0123456789abcdef"};
+static const struct model_id id = {"test_moe", 4, 3, 2, 8, "0123456789abcdef0123456789abcdef", 0, 0, false};
 
 static void make(struct stats *s, char *const *category, int categories, const char *digest, int shard)
 {
@@ -316,7 +316,7 @@ static int write_big(const char *path)
 {
     char *names[] = {"agent", "chat",    "code", "de",      "fr",   "legal",
                      "math",  "medical", "news", "science", "tool", "zh"};
-    struct model_id big = {"test_moe", 64, 256, 8, 4096, "0123456789abcdef0123456789abcdef"};
+    struct model_id big = {"test_moe", 64, 256, 8, 4096, "0123456789abcdef0123456789abcdef", 0, 0, false};
     struct stats_part part = {DIGEST_A, 1, 1, 900, 438301};
     int layer[64], l, c, i, k;
     struct err e = {0};

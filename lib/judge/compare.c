@@ -4,6 +4,7 @@
 
 #include "judge/judge.h"
 #include "observe/observe.h"
+#include "stats/groups.h"
 
 /* One comparison under way. other is ref itself with a mask. */
 struct compare {
@@ -205,9 +206,13 @@ out:
 
 static uint8_t *checked_mask(const struct plan *plan, const struct model *ref, struct err *e)
 {
+    struct expert_groups groups;
     struct model_id id;
 
     if (observe_model_id(&id, ref, e) || model_id_check(&plan->model, "the plan", &id, ref->dir, e))
+        return NULL;
+    groups = groups_of(&id);
+    if (groups.groups > 1 && groups_check_plan(&groups, plan, e))
         return NULL;
     return plan_mask(plan, ref, e);
 }

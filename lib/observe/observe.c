@@ -18,6 +18,11 @@ int observe_model_id(struct model_id *id, const struct model *m, struct err *e)
     id->experts = a->experts;
     id->topk = a->topk;
     id->hidden = a->hidden;
+    if (a->groups > 1) {
+        id->groups = a->groups;
+        id->topk_group = a->topk_group;
+        id->group_top2 = a->group == GROUP_TOP2;
+    }
     return model_digest(m, id->digest, e);
 }
 

@@ -7,11 +7,13 @@
 #include "base/mem.h"
 #include "score/pool.h"
 #include "stats/fields.h"
+#include "stats/groups.h"
 
 struct ranked {
     double score;
     bool protect;
     int expert;
+    int place; /* in its group, from 0 */
 };
 
 /* What score_plan works with, layer by layer. */
@@ -19,6 +21,7 @@ struct work {
     const struct stats *s;
     const struct score_options *o;
     const struct criterion *twin;
+    struct expert_groups groups;
     struct mix mix;
     unsigned char *flags;  /* [n_layers][experts] PROTECT_... */
     struct pooled *pooled; /* [experts] */
@@ -37,27 +40,50 @@ static int best_first(const void *va, const void *vb)
     return a->expert - b->expert;
 }
 
-/* Fills w->order with the layer's experts, best first; flags NULL: nothing is protected. */
+static int best_place_first(const void *va, const void *vb)
+{
+    const struct ranked *a = va, *b = vb;
+
+    return a->place != b->place ? a->place - b->place : best_first(va, vb);
+}
+
+/* Fills w->order with the layer's experts, the best of each group first, then the second of each ...; flags
+ * NULL: nothing is protected. */
 static void rank_layer(struct work *w, const struct criterion *c, const unsigned char *flags)
 {
-    int i, experts = w->s->model.experts;
+    int i, experts = w->s->model.experts, size = experts / w->groups.groups;
 
     for (i = 0; i < experts; i++)
-        w->order[i] = (struct ranked){criterion_value(c, &w->pooled[i]), flags && flags[i], i};
-    qsort(w->order, (size_t)experts, sizeof *w->order, best_first);
+        w->order[i] = (struct ranked){criterion_value(c, &w->pooled[i]), flags && flags[i], i, 0};
+    for (i = 0; i < experts; i += size)
+        qsort(w->order + i, (size_t)size, sizeof *w->order, best_first);
+    for (i = 0; i < experts; i++)
+        w->order[i].place = i % size;
+    qsort(w->order, (size_t)experts, sizeof *w->order, best_place_first);
 }
 
 static int check_protected(const struct work *w, int l, const unsigned char *flags, struct err *e)
 {
-    int i, n = 0;
+    int size = w->groups.experts / w->groups.groups, stay = w->o->keep / w->groups.groups, i, j;
 
-    for (i = 0; i < w->s->model.experts; i++)
-        n += flags[i] != 0;
-    if (n <= w->o->keep)
-        return 0;
-    return err_set(e, ERR_USAGE,
-                   "layer %d: %d experts are protected, but only %d stay: protect fewer, or keep more",
-                   w->s->layer[l], n, w->o->keep);
+    for (i = 0; i < w->groups.experts; i += size) {
+        int n = 0;
+
+        for (j = i; j < i + size; j++)
+            n += flags[j] != 0;
+        if (n <= stay)
+            continue;
+        if (w->groups.groups == 1)
+            return err_set(
+                e, ERR_USAGE,
+                "layer %d: %d experts are protected, but only %d stay: protect fewer, or keep more",
+                w->s->layer[l], n, stay);
+        return err_set(e, ERR_USAGE,
+                       "layer %d: %d experts of the group %d to %d are protected, but only %d stay in each "
+                       "group: protect fewer, or keep more",
+                       w->s->layer[l], n, i, i + size - 1, stay);
+    }
+    return 0;
 }
 
 /* Experts that only their protection keeps. */
@@ -133,9 +159,9 @@ static int work_init(struct work *w, const struct stats *s, const struct score_o
 {
     size_t experts = (size_t)s->model.experts;
 
-    *w = (struct work){.s = s, .o = o, .twin = criterion_twin(o->criterion)};
-    if (o->keep < 1 || o->keep > s->model.experts)
-        return err_set(e, ERR_USAGE, "cannot keep %d of %d experts", o->keep, s->model.experts);
+    *w = (struct work){.s = s, .o = o, .twin = criterion_twin(o->criterion), .groups = groups_of(&s->model)};
+    if (groups_check(&w->groups, o->keep, ERR_USAGE, e))
+        return -1;
     w->flags = mem_new((size_t)s->n_layers * experts, 1, e);
     w->pooled = mem_new(experts, sizeof *w->pooled, e);
     w->order = mem_new(experts, sizeof *w->order, e);
@@ -181,6 +207,9 @@ int score_plan(struct plan *p, const struct stats *s, const struct score_options
         if (score_layer(&w, p, l, r, e))
             goto out;
     report_twin(r, &w);
+    r->better_keep = score_better_keep(s->model.experts, s->model.topk, o->keep);
+    if (!groups_allow(&w.groups, r->better_keep))
+        r->better_keep = 0;
     status = 0;
 out:
     if (status)

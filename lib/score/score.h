@@ -58,10 +58,16 @@ struct score_report {
     double overlap;   /* share of kept experts that the criterion's sum (or mean) twin keeps too; 1 if none */
     const char *twin; /* its name; NULL if there is none */
     bool disagree;    /* overlap is nearer to that of a random choice (keep / experts) than to 1 */
+    int better_keep;  /* score_better_keep(), if the router's groups allow it; else 0 */
 };
 
 /*
  * A plan from statistics. Ties drop the higher index; ranks are 1..E per layer, protected experts first.
+ *
+ * Where the router has groups (stats/groups.h), experts are ranked within their group, and the layer's ranks
+ * take the best of each group first, then the second of each, and so on: the experts with ranks up to K are
+ * those that stay for every K that the groups allow. Other K are refused, and the nearest are named; so are
+ * more protected experts in a group than its share of keep.
  *
  * Super experts (arXiv 2507.23279; the rule of the REAP repository): those whose max, over all categories,
  * lies above the 99.5% quantile (linear interpolation) of all experts' and above a tenth of the largest, in

@@ -14,8 +14,8 @@ static int find_key(const char *const *key, int n, const char *p, size_t len)
     return -1;
 }
 
-int fields_parse(const char *line, const char *where, const char *const *key, char (*value)[FIELD_MAX], int n,
-                 struct err *e)
+int fields_parse_some(const char *line, const char *where, const char *const *key, char (*value)[FIELD_MAX],
+                      int needed, int n, struct err *e)
 {
     int i;
 
@@ -41,10 +41,16 @@ int fields_parse(const char *line, const char *where, const char *const *key, ch
         value[i][len - eq - 1] = 0;
         line += len;
     }
-    for (i = 0; i < n; i++)
+    for (i = 0; i < needed; i++)
         if (!value[i][0])
             return err_set(e, ERR_INPUT, "%s: %s= is missing", where, key[i]);
     return 0;
+}
+
+int fields_parse(const char *line, const char *where, const char *const *key, char (*value)[FIELD_MAX], int n,
+                 struct err *e)
+{
+    return fields_parse_some(line, where, key, value, n, n, e);
 }
 
 bool is_hex_digest(const char *s)

@@ -15,6 +15,9 @@ enum { FIELD_MAX = 64 }; /* bytes of a value, with the NUL */
  * where ("run.stats: line 2") begins messages. value[i] gets the text of key[i]. */
 int fields_parse(const char *line, const char *where, const char *const *key, char (*value)[FIELD_MAX], int n,
                  struct err *e);
+/* The same with the first `needed` of the n keys; the others may be absent, and are then "". */
+int fields_parse_some(const char *line, const char *where, const char *const *key, char (*value)[FIELD_MAX],
+                      int needed, int n, struct err *e);
 /* HASH_HEX - 1 lower-case hexadecimal digits? */
 bool is_hex_digest(const char *s);
 

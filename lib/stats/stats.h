@@ -27,6 +27,8 @@ struct model_id {
     char family[32];
     int layers, experts, topk, hidden; /* layers: all of the model's, dense ones included */
     char digest[HASH_HEX];
+    int groups, topk_group; /* of a router with groups (stats/groups.h); 0, 0: it has none */
+    bool group_top2;        /* a group's score is the sum of its two largest, not the largest */
 };
 
 struct stats_part { /* a #part line */
