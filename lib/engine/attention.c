@@ -1,12 +1,110 @@
 /* The attention of a layer, from its norm to the residual. */
 #include "engine/pass.h"
 
-static double attention_flops(const struct arch *a, int64_t n, int window)
+struct attention_widths attention_widths(const struct arch *a)
 {
-    double w = window && window < n ? window : (double)n;
-    double pairs = w * (w + 1) / 2 + ((double)n - w) * w;
+    int q = a->heads * a->head_dim;
+    struct attention_widths w = {
+        .x = a->hidden, .qkv = q + 2 * a->kv_heads * a->head_dim, .ctx = a->heads * a->v_dim};
 
-    return 4.0 * a->heads * a->head_dim * pairs;
+    if (a->family->attn != ATTN_MLA)
+        return w;
+    w.x = a->q_lora > w.x ? a->q_lora : w.x;
+    w.x = a->kv_lora > w.x ? a->kv_lora : w.x;
+    w.q = a->q_lora ? q : 0;
+    w.qkv = (a->q_lora ? a->q_lora : q) + a->kv_lora + a->head_dim - a->nope_dim;
+    w.kv = a->heads * (a->nope_dim + a->v_dim);
+    return w;
+}
+
+int64_t attention_row(const struct arch *a, size_t elem)
+{
+    struct attention_widths w = attention_widths(a);
+    int64_t keys = (int64_t)a->kv_heads * (a->head_dim + a->v_dim);
+
+    return (int64_t)sizeof(float) * ((int64_t)w.qkv + w.q + w.kv + keys) +
+           (int64_t)elem * ((int64_t)w.x + w.ctx);
+}
+
+int attention_buffers(struct pass *p, struct err *e)
+{
+    struct attention_widths w = attention_widths(p->a);
+
+    p->x = pass_rows(p, p->widest, w.x, p->d->elem_bytes, e);
+    p->ctx = pass_rows(p, p->widest, w.ctx, p->d->elem_bytes, e);
+    p->qkv = pass_rows(p, p->widest, w.qkv, sizeof(float), e);
+    if (w.q)
+        p->q = pass_rows(p, p->widest, w.q, sizeof(float), e);
+    if (w.kv)
+        p->kv = pass_rows(p, p->widest, w.kv, sizeof(float), e);
+    return p->x && p->ctx && p->qkv && (p->q || !w.q) && (p->kv || !w.kv) ? 0 : -1;
+}
+
+void attention_free(struct pass *p)
+{
+    p->op->buf_free(p->d, p->x);
+    p->op->buf_free(p->d, p->ctx);
+    p->op->buf_free(p->d, p->qkv);
+    p->op->buf_free(p->d, p->q);
+    p->op->buf_free(p->d, p->kv);
+}
+
+/* Of the products of queries and keys, and of probabilities and values: the pairs that the mask leaves. */
+static double attention_flops(const struct arch *a, const struct layer_arch *l, int64_t n)
+{
+    double all = (double)n, w = l->mask != MASK_FULL && l->window < n ? l->window : all, pairs;
+
+    if (l->mask == MASK_CHUNKED) {
+        double rest = (double)(n % (int64_t)w);
+
+        pairs = (all - rest) * (w + 1) / 2 + rest * (rest + 1) / 2;
+    } else {
+        pairs = w * (w + 1) / 2 + (all - w) * w;
+    }
+    return 2.0 * a->heads * (a->head_dim + a->v_dim) * pairs;
+}
+
+static double projection_flops(const struct arch *a)
+{
+    struct attention_widths w = attention_widths(a);
+
+    return 2.0 * ((double)a->hidden * w.qkv + (double)a->q_lora * w.q + (double)a->kv_lora * w.kv +
+                  (double)w.ctx * a->hidden);
+}
+
+/* q, k and v of n tokens from p->x. */
+static void project(struct pass *p, const struct layer_weights *w, int64_t n, struct attention_args *t)
+{
+    const struct arch *a = p->a;
+    size_t row = (size_t)attention_widths(a).qkv, hd = (size_t)a->head_dim;
+
+    p->op->linear(p->d, w->qkv, p->x, n, w->b_qkv, p->qkv);
+    t->q = (struct heads){p->qkv, row, hd};
+    t->k = (struct heads){t->q.of + (size_t)a->heads * hd, row, hd};
+    t->v = (struct heads){t->k.of + (size_t)a->kv_heads * hd, row, hd};
+}
+
+/* The same through latents, which stand in p->x on their way from one product to the next. */
+static void project_latent(struct pass *p, const struct layer_weights *w, int64_t n, struct attention_args *t)
+{
+    const struct arch *a = p->a;
+    struct attention_widths wide = attention_widths(a);
+    size_t row = (size_t)wide.qkv, step = (size_t)(a->nope_dim + a->v_dim);
+    float *latent = p->qkv + (a->q_lora ? a->q_lora : a->heads * a->head_dim);
+    float eps = (float)a->latent_eps;
+
+    p->op->linear(p->d, w->qkv, p->x, n, w->b_qkv, p->qkv);
+    t->q = (struct heads){p->qkv, row, (size_t)a->head_dim};
+    if (a->q_lora) {
+        p->op->norm_rows(p->d, p->qkv, row, n, a->q_lora, w->q_latent_norm, eps, p->x);
+        p->op->linear(p->d, w->q_b, p->x, n, NULL, p->q);
+        t->q = (struct heads){p->q, (size_t)wide.q, (size_t)a->head_dim};
+    }
+    p->op->norm_rows(p->d, latent, row, n, a->kv_lora, w->kv_latent_norm, eps, p->x);
+    p->op->linear(p->d, w->kv_b, p->x, n, NULL, p->kv);
+    t->k_nope = (struct heads){p->kv, (size_t)wide.kv, step};
+    t->v = (struct heads){p->kv + a->nope_dim, (size_t)wide.kv, step};
+    t->k = (struct heads){latent + a->kv_lora, row, 0};
 }
 
 int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
@@ -15,28 +113,35 @@ int attention_block(struct pass *p, const struct layer_weights *w, int layer, in
     const struct arch *a = p->a;
     const struct layer_arch *la = &a->layer[layer];
     int64_t i, n = p->b->first[doc + docs] - p->b->first[doc];
-    double width = (a->heads + 2.0 * a->kv_heads) * a->head_dim;
-    struct attention_args t = {.qkv = p->qkv,
-                               .docs = {p->first, p->rope.of + doc, (int)docs},
+    struct attention_args t = {.docs = {p->first, p->rope.of + doc, (int)docs},
                                .heads = a->heads,
                                .kv_heads = a->kv_heads,
                                .head_dim = a->head_dim,
+                               .v_dim = a->v_dim,
+                               .nope = a->nope_dim,
                                .rot = a->rope.rot,
+                               .norm = a->qk_norm,
                                .q_norm = w->q_norm,
                                .k_norm = w->k_norm,
+                               .rope = la->rope,
+                               .layout = a->rope.layout,
                                .eps = (float)a->eps,
                                .scale = (float)a->attn_scale,
-                               .window = la->mask == MASK_SLIDING ? la->window : 0,
+                               .clip = (float)a->clip_qkv,
+                               .temp_floor = (float)a->temp_floor,
+                               .temp_scale = (float)a->temp_scale,
+                               .mask = la->mask,
+                               .window = la->window,
                                .sinks = w->sinks,
                                .out = p->ctx};
 
     for (i = 0; i <= docs; i++)
         p->first[i] = p->b->first[doc + i] - p->b->first[doc];
     for (i = 0; i < docs; i++)
-        p->flops += attention_flops(a, p->first[i + 1] - p->first[i], t.window);
-    p->flops += 2.0 * (double)n * a->hidden * (width + (double)a->heads * a->head_dim);
+        p->flops += attention_flops(a, la, p->first[i + 1] - p->first[i]);
+    p->flops += (double)n * projection_flops(a);
     p->op->norm(p->d, h, n, a->hidden, w->in_norm, (float)a->eps, p->x);
-    p->op->linear(p->d, w->qkv, p->x, n, w->b_qkv, p->qkv);
+    (a->family->attn == ATTN_MLA ? project_latent : project)(p, w, n, &t);
     p->op->qk(p->d, &t);
     if (p->op->attention(p->d, &t, e))
         return -1;

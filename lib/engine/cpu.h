@@ -71,6 +71,8 @@ static inline size_t round_up(size_t n, size_t to)
 int cpu_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e);
 void cpu_matrix_free(struct device *d, struct matrix *m);
 void cpu_norm(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x);
+void cpu_norm_rows(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
+                   float eps, void *x);
 void cpu_linear(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                 float *y);
 void cpu_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,

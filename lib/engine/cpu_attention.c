@@ -16,21 +16,21 @@ enum { BLOCK = 64 };
 struct attention {
     struct cpu *c;
     const struct attention_args *a;
-    int dim;           /* head_dim rounded up to LANES */
+    int dim, v_dim;    /* head_dim and v_dim rounded up to LANES */
     int32_t *doc_of;   /* [blocks] */
     int64_t *block_at; /* [docs + 1] first block of each document */
-    float *keys;       /* [blocks][kv_heads] of K^T [dim][BLOCK], then V [BLOCK][dim] */
+    float *keys;       /* [blocks][kv_heads] of K^T [dim][BLOCK], then V [BLOCK][v_dim] */
 };
 
 /* Keys and values of one block and head. */
 static inline size_t block_floats(const struct attention *s)
 {
-    return 2 * (size_t)s->dim * BLOCK;
+    return (size_t)(s->dim + s->v_dim) * BLOCK;
 }
 
-static inline size_t qkv_width(const struct attention_args *a)
+static inline const float *head_at(const struct heads *x, size_t token, int head)
 {
-    return (size_t)(a->heads + 2 * a->kv_heads) * (size_t)a->head_dim;
+    return x->of + token * x->row + (size_t)head * x->step;
 }
 
 /* Copies a block's keys (turned over) and values together; past the document's end they are zero. */
@@ -38,29 +38,32 @@ static void gather_task(void *ctx, long task, int worker)
 {
     const struct attention *s = ctx;
     const struct attention_args *a = s->a;
-    int doc = s->doc_of[task], hd = a->head_dim, g, i, d;
+    int doc = s->doc_of[task], rest = a->head_dim - a->nope, g, i, d;
     int64_t from = (task - s->block_at[doc]) * BLOCK, len = a->docs.first[doc + 1] - a->docs.first[doc];
     int n = len - from < BLOCK ? (int)(len - from) : BLOCK;
-    size_t width = qkv_width(a), one = block_floats(s);
+    size_t one = block_floats(s), first = (size_t)(a->docs.first[doc] + from);
 
     (void)worker;
     for (g = 0; g < a->kv_heads; g++) {
-        float *kt = s->keys + ((size_t)task * (size_t)a->kv_heads + (size_t)g) * one, *v = kt + one / 2;
-        const float *row = a->qkv + (size_t)(a->docs.first[doc] + from) * width;
+        float *kt = s->keys + ((size_t)task * (size_t)a->kv_heads + (size_t)g) * one;
+        float *v = kt + (size_t)s->dim * BLOCK, *turned = kt + (size_t)a->nope * BLOCK;
+        const float *k = head_at(&a->k, first, g), *from_v = head_at(&a->v, first, g);
+        const float *k_nope = a->nope ? head_at(&a->k_nope, first, g) : NULL;
 
         memset(kt, 0, one * sizeof *kt);
-        row += (size_t)(a->heads + g) * (size_t)hd;
-        for (i = 0; i < n; i++, row += width) {
-            for (d = 0; d < hd; d++)
-                kt[d * BLOCK + i] = row[d];
-            memcpy(v + (size_t)i * (size_t)s->dim, row + (size_t)a->kv_heads * (size_t)hd,
-                   (size_t)hd * sizeof *v);
+        for (i = 0; i < n; i++, k += a->k.row, from_v += a->v.row) {
+            for (d = 0; d < rest; d++)
+                turned[d * BLOCK + i] = k[d];
+            memcpy(v + (size_t)i * (size_t)s->v_dim, from_v, (size_t)a->v_dim * sizeof *v);
         }
+        for (i = 0; k_nope && i < n; i++, k_nope += a->k_nope.row)
+            for (d = 0; d < a->nope; d++)
+                kt[d * BLOCK + i] = k_nope[d];
     }
 }
 
 struct state {
-    float *q, *scores, *out;   /* [BLOCK][dim], [BLOCK][BLOCK], [BLOCK][dim] */
+    float *q, *scores, *out;   /* [BLOCK][dim], [BLOCK][BLOCK], [BLOCK][v_dim] */
     float *top, *sum, *shrink; /* [BLOCK] */
 };
 
@@ -72,10 +75,22 @@ INLINE int keys_seen(int64_t at, int64_t query)
     return n < BLOCK ? (int)n : BLOCK;
 }
 
-/* Scores of keys from `at` on that a query does not see become -infinity. */
-INLINE void hide(float *p, int64_t at, int64_t query, int window)
+/* The first key that a query sees; never decreases from one query to the next. */
+INLINE int64_t first_key(const struct attention_args *a, int64_t query)
 {
-    int64_t lo = window ? query - window + 1 : 0;
+    switch (a->mask) {
+    case MASK_SLIDING:
+        return query >= a->window ? query - a->window + 1 : 0;
+    case MASK_CHUNKED:
+        return query - query % a->window;
+    default:
+        return 0;
+    }
+}
+
+/* Scores of keys from `at` on that a query does not see become -infinity. */
+INLINE void hide(float *p, int64_t at, int64_t query, int64_t lo)
+{
     int j;
 
     if (lo > at || query < at + BLOCK - 1)
@@ -85,7 +100,7 @@ INLINE void hide(float *p, int64_t at, int64_t query, int window)
 }
 
 /* Scores become exponentials, and what was summed before is scaled to the new largest score. */
-INLINE void softmax(struct state *s, int rows, int dim)
+INLINE void softmax(struct state *s, int rows, int v_dim)
 {
     float old[BLOCK];
     int i, j;
@@ -106,7 +121,7 @@ INLINE void softmax(struct state *s, int rows, int dim)
         v16_store(s->shrink + i, v16_exp(v16_load(old + i) - v16_select(top == none, v16_all(0), top)));
     }
     for (i = 0; i < rows; i++) {
-        float *p = s->scores + i * BLOCK, *out = s->out + i * dim;
+        float *p = s->scores + i * BLOCK, *out = s->out + i * v_dim;
         float top = s->top[i] == -INFINITY ? 0 : s->top[i];
         v16 sum = v16_all(0);
 
@@ -118,7 +133,7 @@ INLINE void softmax(struct state *s, int rows, int dim)
         }
         s->sum[i] = s->sum[i] * s->shrink[i] + v16_sum(sum);
         if (s->shrink[i] != 1)
-            for (j = 0; j < dim; j += LANES)
+            for (j = 0; j < v_dim; j += LANES)
                 v16_store(out + j, v16_load(out + j) * s->shrink[i]);
     }
 }
@@ -126,12 +141,11 @@ INLINE void softmax(struct state *s, int rows, int dim)
 /* Scaled queries, and what the sink contributes: one more key with this score and no value. */
 HOT static void start(const struct attention *t, struct state *s, const float *q, int n, const float *sink)
 {
-    size_t width = qkv_width(t->a);
     int i, d;
 
-    for (i = 0; i < n; i++)
+    for (i = 0; i < n; i++, q += t->a->q.row)
         for (d = 0; d < t->a->head_dim; d++)
-            s->q[i * t->dim + d] = q[(size_t)i * width + (size_t)d] * t->a->scale;
+            s->q[i * t->dim + d] = q[d] * t->a->scale;
     for (i = 0; i < BLOCK; i++) {
         s->top[i] = sink ? *sink : -INFINITY;
         s->sum[i] = sink ? 1 : 0;
@@ -142,11 +156,11 @@ HOT static void start(const struct attention *t, struct state *s, const float *q
 INLINE void queries(const struct attention *t, struct state *s, const float *keys, size_t step, int64_t from,
                     int n, const bool wide)
 {
-    int rows = (n + QUAD - 1) / QUAD * QUAD, window = t->a->window, i, r;
-    int64_t first = window && from - window + 1 > 0 ? (from - window + 1) / BLOCK : 0, b;
-    size_t dim = (size_t)t->dim;
+    int rows = (n + QUAD - 1) / QUAD * QUAD, i, r;
+    size_t dim = (size_t)t->dim, v_dim = (size_t)t->v_dim;
+    int64_t b;
 
-    for (b = first; b <= (from + n - 1) / BLOCK; b++) {
+    for (b = first_key(t->a, from) / BLOCK; b <= (from + n - 1) / BLOCK; b++) {
         const float *kt = keys + (size_t)b * step, *v = kt + dim * BLOCK;
         int64_t at = b * BLOCK;
 
@@ -156,12 +170,12 @@ INLINE void queries(const struct attention *t, struct state *s, const float *key
 
             v16_outer_row(s->q + (size_t)i * dim, dim, kt, BLOCK, t->dim, scores, BLOCK, seen, false, wide);
             for (r = 0; r < QUAD; r++)
-                hide(scores + r * BLOCK, at, from + i + r, window);
+                hide(scores + r * BLOCK, at, from + i + r, first_key(t->a, from + i + r));
         }
-        softmax(s, rows, t->dim);
+        softmax(s, rows, t->v_dim);
         for (i = 0; i < rows; i += QUAD)
-            v16_outer_row(s->scores + i * BLOCK, BLOCK, v, dim, keys_seen(at, from + i),
-                          s->out + (size_t)i * dim, dim, t->dim, true, wide);
+            v16_outer_row(s->scores + i * BLOCK, BLOCK, v, v_dim, keys_seen(at, from + i),
+                          s->out + (size_t)i * v_dim, v_dim, t->v_dim, true, wide);
     }
 }
 
@@ -184,12 +198,12 @@ INLINE void finish(const struct attention *t, const struct state *s, int head, i
     int i, d;
 
     for (i = 0; i < n; i++) {
-        size_t at = ((size_t)(row + i) * (size_t)a->heads + (size_t)head) * (size_t)a->head_dim;
+        size_t at = ((size_t)(row + i) * (size_t)a->heads + (size_t)head) * (size_t)a->v_dim;
         float inv = 1 / s->sum[i];
 
-        for (d = 0; d < a->head_dim; d += LANES)
-            elem_store(a->out, at + (size_t)d, v16_load(s->out + i * t->dim + d) * inv,
-                       lanes_at(d, a->head_dim), bf16);
+        for (d = 0; d < a->v_dim; d += LANES)
+            elem_store(a->out, at + (size_t)d, v16_load(s->out + i * t->v_dim + d) * inv,
+                       lanes_at(d, a->v_dim), bf16);
     }
 }
 
@@ -211,14 +225,14 @@ static void queries_task(void *ctx, long task, int worker)
     int head = (int)(task % a->heads), doc = t->doc_of[block], group = head / (a->heads / a->kv_heads);
     int64_t len = a->docs.first[doc + 1] - a->docs.first[doc], from = (block - t->block_at[doc]) * BLOCK;
     int n = len - from < BLOCK ? (int)(len - from) : BLOCK;
-    size_t width = qkv_width(a), tile = (size_t)BLOCK * (size_t)t->dim, step = block_floats(t);
+    size_t step = block_floats(t); /* as much as q and out */
     float *mem = t->c->scratch[worker];
-    float *rest = mem + 2 * tile + BLOCK * BLOCK;
-    struct state s = {mem, mem + 2 * tile, mem + tile, rest, rest + BLOCK, rest + 2 * BLOCK};
-    const float *q =
-        a->qkv + (size_t)(a->docs.first[doc] + from) * width + (size_t)head * (size_t)a->head_dim;
+    float *rest = mem + step + BLOCK * BLOCK;
+    struct state s = {mem,  mem + step,   mem + (size_t)BLOCK * (size_t)t->dim,
+                      rest, rest + BLOCK, rest + 2 * BLOCK};
+    const float *q = head_at(&a->q, (size_t)(a->docs.first[doc] + from), head);
 
-    memset(s.q, 0, 2 * tile * sizeof *s.q);
+    memset(s.q, 0, step * sizeof *s.q);
     start(t, &s, q, n, a->sinks ? &a->sinks[head] : NULL);
     (have_wide() ? queries_wide : queries_narrow)(
         t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
@@ -229,8 +243,10 @@ static void queries_task(void *ctx, long task, int worker)
 int cpu_attention(struct device *d, const struct attention_args *a, struct err *e)
 {
     struct cpu *c = cpu_of(d);
-    struct attention s = {.c = c, .a = a, .dim = (int)round_up((size_t)a->head_dim, LANES)};
-    size_t tile = (size_t)BLOCK * (size_t)s.dim;
+    struct attention s = {.c = c,
+                          .a = a,
+                          .dim = (int)round_up((size_t)a->head_dim, LANES),
+                          .v_dim = (int)round_up((size_t)a->v_dim, LANES)};
     int64_t blocks = 0, b;
     int i, rc = -1;
 
@@ -250,7 +266,7 @@ int cpu_attention(struct device *d, const struct attention_args *a, struct err *
             s.doc_of[b] = i;
     if (cpu_room(&c->keys, &c->keys_bytes,
                  (size_t)blocks * (size_t)a->kv_heads * block_floats(&s) * sizeof *c->keys, e) ||
-        cpu_scratch(c, (2 * tile + BLOCK * BLOCK + 3 * BLOCK) * sizeof(float), e))
+        cpu_scratch(c, (block_floats(&s) + BLOCK * BLOCK + 3 * BLOCK) * sizeof(float), e))
         goto out;
     s.keys = c->keys;
     pool_run(c->pool, (long)blocks, gather_task, &s);

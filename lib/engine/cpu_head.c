@@ -79,6 +79,15 @@ HOT static void rows_add(struct sums *p, const float *y0, const float *y1, int n
     }
 }
 
+HOT static void add_bias(float *y, int n, int w, const float *bias)
+{
+    int r, i;
+
+    for (r = 0; r < n; r++, y += w)
+        for (i = 0; i < w; i++)
+            y[i] += bias[i];
+}
+
 static void head_task(void *ctx, long task, int worker)
 {
     const struct head *h = ctx;
@@ -95,13 +104,18 @@ static void head_task(void *ctx, long task, int worker)
         part[r] = (struct sums){.top = {-INFINITY, -INFINITY}};
     for (p = (int)(seg * h->panels / SEGMENTS); p < to; p++)
         for (r = first; r < end; r += GEMM_ROWS) {
-            for (s = 0; s < a->sides; s++)
-                panel_run(h->c, a->side[s].w, p, worker,
-                          (const uint8_t *)a->side[s].x +
-                              (size_t)r * (size_t)a->side[s].hidden * h->c->dev.elem_bytes,
+            int n = end - r < GEMM_ROWS ? (int)(end - r) : GEMM_ROWS, w = panel_width(a->side[0].w, p);
+
+            for (s = 0; s < a->sides; s++) {
+                const struct head_side *side = &a->side[s];
+
+                panel_run(h->c, side->w, p, worker,
+                          (const uint8_t *)side->x + (size_t)r * (size_t)side->hidden * h->c->dev.elem_bytes,
                           y[s]);
-            rows_add(part + r, y[0], y[1], end - r < GEMM_ROWS ? (int)(end - r) : GEMM_ROWS,
-                     panel_width(a->side[0].w, p), p * HEAD_COLUMNS, a->target + r);
+                if (side->bias)
+                    add_bias(y[s], n, w, side->bias + p * HEAD_COLUMNS);
+            }
+            rows_add(part + r, y[0], y[1], n, w, p * HEAD_COLUMNS, a->target + r);
         }
 }
 

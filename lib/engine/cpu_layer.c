@@ -46,53 +46,62 @@ INLINE float inverse_rms(const void *x, size_t at, int n, float eps, bool bf16)
 
 struct norm_args {
     const void *h;
+    size_t row; /* from one row of h to the next */
     int width;
     const float *w;
     float eps;
     void *x;
 };
 
-INLINE void norm_rows(const struct norm_args *a, int64_t from, int64_t to, bool bf16)
+INLINE void norm_rows(const struct norm_args *a, int64_t from, int64_t to, bool from_bf16, bool to_bf16)
 {
     int64_t t;
     int i;
 
     for (t = from; t < to; t++) {
-        size_t at = (size_t)t * (size_t)a->width;
-        float s = inverse_rms(a->h, at, a->width, a->eps, bf16);
+        size_t at = (size_t)t * a->row, x = (size_t)t * (size_t)a->width;
+        float s = inverse_rms(a->h, at, a->width, a->eps, from_bf16);
 
         for (i = 0; i < a->width; i += LANES) {
             int l = lanes_at(i, a->width);
-            v16 v = elem_load(a->h, at + (size_t)i, l, bf16) * s;
+            v16 v = elem_load(a->h, at + (size_t)i, l, from_bf16) * s;
 
-            elem_store(a->x, at + (size_t)i, v * elem_load(a->w, (size_t)i, l, false), l, bf16);
+            elem_store(a->x, x + (size_t)i, v * elem_load(a->w, (size_t)i, l, false), l, to_bf16);
         }
     }
 }
 
 HOT static void norm_bf16(const void *args, int64_t from, int64_t to)
 {
-    norm_rows(args, from, to, true);
+    norm_rows(args, from, to, true, true);
 }
 
 HOT static void norm_f32(const void *args, int64_t from, int64_t to)
 {
-    norm_rows(args, from, to, false);
+    norm_rows(args, from, to, false, false);
+}
+
+HOT static void norm_f32_bf16(const void *args, int64_t from, int64_t to)
+{
+    norm_rows(args, from, to, false, true);
 }
 
 void cpu_norm(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x)
 {
-    struct norm_args a = {h, width, w, eps, x};
+    struct norm_args a = {h, (size_t)width, width, w, eps, x};
 
     for_rows(cpu_of(d), n, d->bf16 ? norm_bf16 : norm_f32, &a);
 }
 
-/* ---- norm and rope of q and k ---- */
+void cpu_norm_rows(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
+                   float eps, void *x)
+{
+    struct norm_args a = {y, row, width, w, eps, x};
 
-struct qk_args {
-    const struct attention_args *a;
-    const float *const *rope; /* [n] of each token */
-};
+    for_rows(cpu_of(d), n, d->bf16 ? norm_f32_bf16 : norm_f32, &a);
+}
+
+/* ---- norm and rope of q and k ---- */
 
 /* Pairs (p, p + half) turned by the angles whose cosines and sines are in cs. */
 INLINE void rotate(float *x, const float *cs, int half)
@@ -109,6 +118,20 @@ INLINE void rotate(float *x, const float *cs, int half)
     }
 }
 
+/* The same for pairs (2p, 2p + 1). */
+INLINE void rotate_pairs(float *restrict x, const float *restrict cs, int half)
+{
+    int p;
+
+    for (p = 0; p < half; p++) {
+        float a = x[2 * p], b = x[2 * p + 1];
+
+        x[2 * p] = a * cs[p] - b * cs[half + p];
+        x[2 * p + 1] = b * cs[p] + a * cs[half + p];
+    }
+}
+
+/* w NULL: no weight. */
 INLINE void head_norm(float *x, int n, const float *w, float eps)
 {
     float s = inverse_rms(x, 0, n, eps, false);
@@ -118,46 +141,87 @@ INLINE void head_norm(float *x, int n, const float *w, float eps)
         int l = lanes_at(i, n);
         v16 v = elem_load(x, (size_t)i, l, false) * s;
 
-        elem_store(x, (size_t)i, v * elem_load(w, (size_t)i, l, false), l, false);
+        elem_store(x, (size_t)i, w ? v * elem_load(w, (size_t)i, l, false) : v, l, false);
     }
+}
+
+INLINE void clamp(float *x, int n, float limit)
+{
+    int i;
+
+    for (i = 0; i < n; i++)
+        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+/* n heads of one token, the rotated part of each from element at on. cs NULL: no rope. */
+INLINE void prepare(const struct attention_args *a, float *x, int n, size_t step, int dim, int at,
+                    const float *w, const float *cs)
+{
+    int i;
+
+    if (a->norm == QKN_FULL_PRE)
+        head_norm(x, n * dim, w, a->eps);
+    for (i = 0; i < n; i++, x += step) {
+        if (a->norm == QKN_HEAD_PRE)
+            head_norm(x, dim, w, a->eps);
+        if (a->clip > 0)
+            clamp(x, dim, a->clip);
+        if (cs && a->layout == ROPE_PAIR)
+            rotate_pairs(x + at, cs, a->rot / 2);
+        else if (cs)
+            rotate(x + at, cs, a->rot / 2);
+        if (cs && a->norm == QKN_HEAD_POST)
+            head_norm(x, dim, NULL, a->eps);
+    }
+}
+
+/* The document of token t. */
+static int doc_at(const struct docs *d, int64_t t)
+{
+    int lo = 0, hi = d->n - 1;
+
+    while (lo < hi) {
+        int mid = lo + (hi - lo) / 2;
+
+        if (d->first[mid + 1] <= t)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
 }
 
 HOT static void qk_rows(const void *args, int64_t from, int64_t to)
 {
-    const struct qk_args *q = args;
-    const struct attention_args *a = q->a;
-    size_t width = (size_t)(a->heads + 2 * a->kv_heads) * (size_t)a->head_dim;
+    const struct attention_args *a = args;
+    int doc = doc_at(&a->docs, from), kv = a->k.step ? a->kv_heads : 1, i;
     int64_t t;
-    int i;
 
-    for (t = from; t < to; t++)
-        for (i = 0; i < a->heads + a->kv_heads; i++) {
-            float *x = a->qkv + (size_t)t * width + (size_t)i * (size_t)a->head_dim;
-            const float *w = i < a->heads ? a->q_norm : a->k_norm;
+    for (t = from; t < to; t++) {
+        float *q = a->q.of + (size_t)t * a->q.row, temp;
+        const float *cs = NULL;
+        int64_t pos;
 
-            if (w)
-                head_norm(x, a->head_dim, w, a->eps);
-            rotate(x, q->rope[t], a->rot / 2);
+        while (t >= a->docs.first[doc + 1])
+            doc++;
+        pos = t - a->docs.first[doc];
+        if (a->rope)
+            cs = a->docs.rope[doc] + (size_t)pos * (size_t)a->rot;
+        prepare(a, q, a->heads, a->q.step, a->head_dim, a->nope, a->q_norm, cs);
+        prepare(a, a->k.of + (size_t)t * a->k.row, kv, a->k.step, a->head_dim - a->nope, 0, a->k_norm, cs);
+        for (i = 0; a->clip > 0 && i < a->kv_heads; i++)
+            clamp(a->v.of + (size_t)t * a->v.row + (size_t)i * a->v.step, a->v_dim, a->clip);
+        if (!a->rope && a->temp_floor > 0) {
+            temp = 1 + a->temp_scale * logf(1 + floorf((float)(pos + 1) / a->temp_floor));
+            for (i = 0; i < a->heads * a->head_dim; i++)
+                q[i] *= temp;
         }
+    }
 }
 
 void cpu_qk(struct device *d, const struct attention_args *a)
 {
-    struct cpu *c = cpu_of(d);
-    int64_t n = a->docs.first[a->docs.n], t;
-    struct err e = {0};
-    const float **rope;
-    int i;
-
-    if (cpu_room(&c->lists, &c->lists_bytes, (size_t)n * sizeof *rope, &e)) {
-        atomic_store(&c->failed, 1);
-        return;
-    }
-    rope = (const float **)(void *)c->lists;
-    for (i = 0; i < a->docs.n; i++)
-        for (t = a->docs.first[i]; t < a->docs.first[i + 1]; t++)
-            rope[t] = a->docs.rope[i] + (size_t)(t - a->docs.first[i]) * (size_t)a->rot;
-    for_rows(c, n, qk_rows, &(struct qk_args){a, rope});
+    for_rows(cpu_of(d), a->docs.first[a->docs.n], qk_rows, a);
 }
 
 /* ---- route ---- */

@@ -13,13 +13,10 @@
 
 enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 768 << 20 };
 
-/* Bytes of buffers for a token that is under way: expert results, q, k, v (and k, v again), norm, context. */
+/* Bytes of buffers for a token that is under way. */
 static int64_t chunk_row(const struct engine *en, const struct arch *a)
 {
-    int64_t heads = a->heads, kv = a->kv_heads, elem = (int64_t)en->d->elem_bytes;
-
-    return (int64_t)sizeof(float) * ((int64_t)a->topk * a->hidden + (heads + 4 * kv) * a->head_dim) +
-           elem * (a->hidden + heads * a->head_dim);
+    return (int64_t)sizeof(float) * a->topk * a->hidden + attention_row(a, en->d->elem_bytes);
 }
 
 int64_t chunk_default(const struct engine *en, const struct model *m)
@@ -69,11 +66,6 @@ static int check_arch(const struct model *m, struct err *e)
         bool asked;
         const char *what;
     } missing[] = {
-        {f->attn == ATTN_MLA, "latent attention"},
-        {a->rope.layout == ROPE_PAIR, "rope in pairs"},
-        {a->qk_norm == QKN_FULL_PRE || a->qk_norm == QKN_HEAD_POST, "this norm of q and k"},
-        {a->clip_qkv > 0, "clip_qkv"},
-        {a->bias_head, "a bias of lm_head"},
         {f->score == SCORE_SIGMOID || f->gate == GATE_SIGMOID_SELECTED, "a sigmoid router"},
         {f->corr_name || a->group != GROUP_NONE, "a router with groups or correction bias"},
         {a->gate_scale != 1, "routed_scaling_factor"},
@@ -140,7 +132,7 @@ static int cut_chunks(struct pass *p, struct err *e)
     return p->first ? 0 : -1;
 }
 
-static void *rows_new(struct pass *p, int64_t rows, int width, size_t size, struct err *e)
+void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err *e)
 {
     uint64_t n;
 
@@ -155,34 +147,32 @@ static int buffers(struct pass *p, struct err *e)
 {
     const struct arch *a = p->a;
     int k = a->topk;
-    size_t host = (size_t)p->piece * (size_t)k, elem = p->d->elem_bytes;
+    size_t host = (size_t)p->piece * (size_t)k;
 
-    p->x = rows_new(p, p->widest, a->hidden, elem, e);
-    p->ctx = rows_new(p, p->widest, a->heads * a->head_dim, elem, e);
-    p->qkv = rows_new(p, p->widest, (a->heads + 2 * a->kv_heads) * a->head_dim, sizeof(float), e);
-    p->logits = rows_new(p, p->piece, a->experts, sizeof(float), e);
-    p->y = rows_new(p, p->piece * k, a->hidden, sizeof(float), e);
-    p->gate = rows_new(p, p->piece, k, sizeof(float), e);
-    p->norm = rows_new(p, p->piece, k, sizeof(float), e);
-    p->max = rows_new(p, p->piece, k, sizeof(float), e);
-    p->chosen = rows_new(p, p->piece, k, sizeof(int32_t), e);
+    p->logits = pass_rows(p, p->piece, a->experts, sizeof(float), e);
+    p->y = pass_rows(p, p->piece * k, a->hidden, sizeof(float), e);
+    p->gate = pass_rows(p, p->piece, k, sizeof(float), e);
+    p->norm = pass_rows(p, p->piece, k, sizeof(float), e);
+    p->max = pass_rows(p, p->piece, k, sizeof(float), e);
+    p->chosen = pass_rows(p, p->piece, k, sizeof(int32_t), e);
     p->host_gate = mem_new(host, sizeof(float), e);
     p->host_norm = mem_new(host, sizeof(float), e);
     p->host_max = mem_new(host, sizeof(float), e);
     p->host_chosen = mem_new(host, sizeof(int32_t), e);
-    return p->x && p->ctx && p->qkv && p->logits && p->y && p->gate && p->norm && p->max && p->chosen &&
-                   p->host_gate && p->host_norm && p->host_max && p->host_chosen
+    return p->logits && p->y && p->gate && p->norm && p->max && p->chosen && p->host_gate && p->host_norm &&
+                   p->host_max && p->host_chosen
                ? 0
                : -1;
 }
 
 static void pass_free(struct pass *p)
 {
-    void *const device[] = {p->x, p->ctx, p->qkv, p->logits, p->y, p->gate, p->norm, p->max, p->chosen};
+    void *const device[] = {p->logits, p->y, p->gate, p->norm, p->max, p->chosen};
     size_t i;
 
     for (i = 0; i < sizeof device / sizeof *device; i++)
         p->op->buf_free(p->d, device[i]);
+    attention_free(p);
     free(p->host_gate);
     free(p->host_norm);
     free(p->host_max);
@@ -327,7 +317,7 @@ static int hidden_new(struct pass *p, struct err *e)
     p->h->d = p->d;
     p->h->tokens = n;
     p->h->hidden = p->a->hidden;
-    p->h->x = rows_new(p, n, p->a->hidden, p->d->elem_bytes, e);
+    p->h->x = pass_rows(p, n, p->a->hidden, p->d->elem_bytes, e);
     return p->h->x ? 0 : -1;
 }
 
@@ -335,7 +325,7 @@ static int run_pass(struct pass *p, const struct model *m, struct engine_cost *c
 {
     float *w = NULL;
 
-    if (hidden_new(p, e) || cut_chunks(p, e) || buffers(p, e) ||
+    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || buffers(p, e) ||
         weights_embed(p->d, m, p->b->ids, p->h->tokens, p->h->x, &cost->bytes_read, e) ||
         rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) || weights_open(&p->weights, p->d, m, e) ||
         run_layers(p, e))

@@ -95,7 +95,7 @@ int engine_nll(struct engine *en, const struct model *m, const struct hidden *h,
                float *nll, struct err *e)
 {
     struct head_loop l = {.d = en->d, .n = h->tokens, .put = put_nll, .out = nll};
-    struct matrix *w = NULL;
+    struct head_weights w = {0};
     int32_t *next;
     int rc = -1;
 
@@ -104,10 +104,10 @@ int engine_nll(struct engine *en, const struct model *m, const struct hidden *h,
     next = next_tokens(b, h->tokens, e);
     if (next && weights_head(en->d, m, &w, e) == 0) {
         l.a = (struct head_args){
-            .side = {{h->x, w, h->hidden}}, .sides = 1, .vocab = m->arch.vocab, .target = next};
+            .side = {{h->x, w.w, w.bias, h->hidden}}, .sides = 1, .vocab = m->arch.vocab, .target = next};
         rc = head_loop(&l, e);
     }
-    en->d->ops->matrix_free(en->d, w);
+    head_weights_free(en->d, &w);
     free(next);
     return rc;
 }
@@ -133,7 +133,7 @@ int engine_kl(struct engine *en, const struct model *ref, const struct hidden *h
               struct err *e)
 {
     struct head_loop l = {.d = en->d, .n = h->tokens, .put = put_kl, .out = out};
-    struct matrix *w[2] = {NULL, NULL};
+    struct head_weights w[2] = {0}, *second = other != ref ? &w[1] : &w[0];
     int32_t *next;
     int rc = -1;
 
@@ -145,14 +145,15 @@ int engine_kl(struct engine *en, const struct model *ref, const struct hidden *h
     next = next_tokens(b, h->tokens, e);
     if (!next || weights_head(en->d, ref, &w[0], e) || (other != ref && weights_head(en->d, other, &w[1], e)))
         goto out;
-    l.a = (struct head_args){.side = {{h_ref->x, w[0], h_ref->hidden}, {h->x, w[1] ? w[1] : w[0], h->hidden}},
-                             .sides = 2,
-                             .vocab = ref->arch.vocab,
-                             .target = next};
+    l.a = (struct head_args){
+        .side = {{h_ref->x, w[0].w, w[0].bias, h_ref->hidden}, {h->x, second->w, second->bias, h->hidden}},
+        .sides = 2,
+        .vocab = ref->arch.vocab,
+        .target = next};
     rc = head_loop(&l, e);
 out:
-    en->d->ops->matrix_free(en->d, w[0]);
-    en->d->ops->matrix_free(en->d, w[1]);
+    head_weights_free(en->d, &w[0]);
+    head_weights_free(en->d, &w[1]);
     free(next);
     return rc;
 }
@@ -161,7 +162,7 @@ int engine_logits(struct engine *en, const struct model *m, const struct hidden 
                   float *out, struct err *e)
 {
     struct device *d = en->d;
-    struct matrix *w = NULL;
+    struct head_weights w = {0};
     size_t count = (size_t)n * (size_t)m->arch.vocab;
     float *y = NULL;
     int rc = -1;
@@ -171,12 +172,12 @@ int engine_logits(struct engine *en, const struct model *m, const struct hidden 
                        (long long)first + n - 1, (long long)h->tokens);
     if (check_side(d, m, h, NULL, e) == 0 && weights_head(d, m, &w, e) == 0 &&
         (y = d->ops->buf_new(d, count * sizeof *y, e)) != NULL) {
-        d->ops->linear(d, w, (const uint8_t *)h->x + (size_t)first * (size_t)h->hidden * d->elem_bytes, n,
-                       NULL, y);
+        d->ops->linear(d, w.w, (const uint8_t *)h->x + (size_t)first * (size_t)h->hidden * d->elem_bytes, n,
+                       w.bias, y);
         d->ops->to_host(d, out, y, count * sizeof *y);
         rc = d->ops->check(d, e);
     }
     d->ops->buf_free(d, y);
-    d->ops->matrix_free(d, w);
+    head_weights_free(d, &w);
     return rc;
 }

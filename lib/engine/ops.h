@@ -43,16 +43,33 @@ struct docs {
     int n;
 };
 
-/* qkv: device f32 [n][(heads + 2 * kv_heads) * head_dim], changed in place by qk(). */
+/* Heads of all tokens: head h of token t begins at of + t * row + h * step. Device f32. */
+struct heads {
+    float *of;
+    size_t row, step;
+};
+
+/*
+ * The key of a head is nope elements of k_nope, then head_dim - nope of k. Latent attention has one k for
+ * all heads (step 0), which is its rotated part; otherwise nope is 0. Queries are whole, nope elements
+ * first. qk() changes q and k in place: norm, clip (v too), rope of the rot elements after the first nope,
+ * temperature.
+ */
 struct attention_args {
-    float *qkv;
+    struct heads q, k, v, k_nope;
     struct docs docs;
-    int heads, kv_heads, head_dim, rot;
-    const float *q_norm, *k_norm; /* device [head_dim], or NULL */
+    int heads, kv_heads, head_dim, v_dim, nope, rot;
+    enum qk_norm norm;
+    const float *q_norm, *k_norm; /* device [head_dim], QKN_FULL_PRE: of all heads; or NULL */
+    bool rope;                    /* this layer rotates */
+    enum rope_layout layout;
     float eps, scale;
-    int window;         /* keys seen, the token itself included; 0: all before it */
+    float clip;                   /* 0: none */
+    float temp_floor, temp_scale; /* as in struct arch, for a layer without rope; floor 0: off */
+    enum mask_kind mask;
+    int window;         /* of the mask, as in struct layer_arch */
     const float *sinks; /* device [heads], or NULL */
-    void *out;          /* device elements [n][heads * head_dim] */
+    void *out;          /* device elements [n][heads * v_dim] */
 };
 
 struct route_args {
@@ -84,6 +101,7 @@ struct experts_args {
 struct head_side {
     const void *x; /* device elements [n][hidden], after the final norm */
     const struct matrix *w;
+    const float *bias; /* device [vocab], or NULL */
     int hidden;
 };
 struct head_row {
@@ -116,13 +134,16 @@ struct ops {
 
     /* x = h / rms(h) * w, [n][width] */
     void (*norm)(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x);
+    /* The same from f32 rows that begin `row` floats apart. */
+    void (*norm_rows)(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
+                      float eps, void *x);
     /* y = x W^T + bias, f32 [n][out]; bias may be NULL */
     void (*linear)(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                    float *y);
     /* h += x W^T + bias */
     void (*linear_add)(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                        void *h);
-    void (*qk)(struct device *d, const struct attention_args *a); /* head norms and rope */
+    void (*qk)(struct device *d, const struct attention_args *a);
     int (*attention)(struct device *d, const struct attention_args *a, struct err *e);
     void (*route)(struct device *d, const struct route_args *a);
     int (*experts)(struct device *d, const struct experts_args *a, struct err *e);

@@ -25,13 +25,32 @@ struct pass {
     int64_t *first;         /* first tokens of a chunk's documents, from the chunk's own */
     /* device */
     void *x, *ctx;
-    float *qkv, *logits, *y, *gate, *norm, *max;
+    float *qkv, *q, *kv; /* attention_widths */
+    float *logits, *y, *gate, *norm, *max;
     int32_t *chosen;
     /* host, for the observer: [piece][topk] */
     float *host_gate, *host_norm, *host_max;
     int32_t *host_chosen;
     double flops;
 };
+
+/* Device memory for rows of a product, TILE_ROWS of them to spare. */
+void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err *e);
+
+/* Elements that a token takes in the buffers of attention. */
+struct attention_widths {
+    int x;   /* what goes into a product: hidden states, latents */
+    int qkv; /* the first product: q, k and v; latent attention: q or its latent, latent of k and v, rotated k
+              */
+    int q;   /* q from its latent; 0: it is in the first product */
+    int kv;  /* k without its rotated part, and v, from their latent; 0: they are in the first product */
+    int ctx;
+};
+struct attention_widths attention_widths(const struct arch *a);
+/* Bytes that a token takes in them, and in keys and values as the backend wants them. */
+int64_t attention_row(const struct arch *a, size_t elem);
+int attention_buffers(struct pass *p, struct err *e);
+void attention_free(struct pass *p);
 
 /* h += attention of `docs` documents from `doc` on, whose first hidden state is h. */
 int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,

@@ -126,7 +126,7 @@ static int vectors(struct weights *w, int layer, struct err *e)
     struct layer_weights *l = &w->layer;
 
     w->vectors_n = 0;
-    l->q_norm = l->k_norm = l->sinks = l->b_qkv = l->b_o = l->b_router = NULL;
+    l->b_router = NULL;
     if (weights_vector(w, layer, "post_attention_layernorm.weight", w->m->arch.hidden, &l->post_norm, e) ||
         weights_attention_vectors(w, layer, e) || (l->kind == FFN_MOE && moe_vectors(w, layer, e)))
         return -1;
@@ -161,18 +161,20 @@ static int ffn_jobs(struct weights *w, int layer, struct matrix_job *job, struct
 static int pack_layer(struct weights *w, int layer, struct err *e)
 {
     const struct family *f = w->m->arch.family;
-    int n = ATTENTION_JOBS + 2 * w->layer.ffn->n + (w->layer.kind == FFN_MOE), rc = -1;
-    struct matrix_job *job = mem_new((size_t)n, sizeof *job, e);
+    int most = ATTENTION_JOBS + 2 * w->layer.ffn->n + 1, n, rc = -1;
+    struct matrix_job *job = mem_new((size_t)most, sizeof *job, e);
     char name[NAME_LEN];
 
     if (!job)
         return -1;
-    if (weights_attention_jobs(w, layer, job, e) || ffn_jobs(w, layer, job + ATTENTION_JOBS, e))
+    n = weights_attention_jobs(w, layer, job, e);
+    if (n < 0 || ffn_jobs(w, layer, job + n, e))
         goto out;
+    n += 2 * w->layer.ffn->n;
     if (w->layer.kind == FFN_MOE) {
         snprintf(name, sizeof name, "%s.%s", f->ffn_module, f->router);
-        job[n - 1] = (struct matrix_job){.m = &w->layer.router, .parts = 1};
-        if (blob_linear(&w->blob, layer, name, w->m->arch.experts, w->m->arch.hidden, &job[n - 1].part[0], e))
+        job[n] = (struct matrix_job){.m = &w->layer.router, .parts = 1};
+        if (blob_linear(&w->blob, layer, name, w->m->arch.experts, w->m->arch.hidden, &job[n++].part[0], e))
             goto out;
     }
     rc = w->d->ops->pack(w->d, job, n, e);
@@ -259,6 +261,8 @@ void weights_close(struct weights *w)
     ffn_free(&w->dense, w->d);
     w->d->ops->matrix_free(w->d, w->layer.qkv);
     w->d->ops->matrix_free(w->d, w->layer.o);
+    w->d->ops->matrix_free(w->d, w->layer.q_b);
+    w->d->ops->matrix_free(w->d, w->layer.kv_b);
     w->d->ops->matrix_free(w->d, w->layer.router);
     w->d->ops->buf_free(w->d, w->device_vectors);
     free(w->host_vectors);

@@ -21,10 +21,14 @@ struct ffn_weights {
 
 struct layer_weights {
     float *in_norm, *post_norm; /* device [hidden] */
-    float *q_norm, *k_norm;     /* device [head_dim], or NULL */
+    float *q_norm, *k_norm;     /* device [head_dim], QKN_FULL_PRE: of all heads; or NULL */
     float *sinks;               /* device [heads], or NULL */
+    /* q, k and v of a token below each other; latent attention: q, or the latent of q, then the latent
+     * of k and v with the rotated part of k */
     struct matrix *qkv, *o;
-    float *b_qkv, *b_o; /* device; NULL: none */
+    float *b_qkv, *b_o;                    /* device; NULL: none */
+    struct matrix *q_b, *kv_b;             /* from the latents; or NULL */
+    float *q_latent_norm, *kv_latent_norm; /* device, or NULL */
     enum ffn_kind kind;
     struct matrix *router; /* FFN_MOE */
     float *b_router;       /* device [experts]; NULL: none */
@@ -45,7 +49,12 @@ int weights_embed(struct device *d, const struct model *m, const int32_t *ids, i
                   uint64_t *bytes, struct err *e);
 /* The final norm: device [hidden], to be freed with buf_free. */
 int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e);
-/* The map to the vocabulary: lm_head, or the embedding if there is none. To be freed with matrix_free. */
-int weights_head(struct device *d, const struct model *m, struct matrix **out, struct err *e);
+/* The map to the vocabulary: lm_head, or the embedding if there is none. */
+struct head_weights {
+    struct matrix *w;
+    float *bias; /* device [vocab]; NULL: none */
+};
+int weights_head(struct device *d, const struct model *m, struct head_weights *out, struct err *e);
+void head_weights_free(struct device *d, struct head_weights *h);
 
 #endif

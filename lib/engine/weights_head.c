@@ -41,10 +41,11 @@ out:
     return rc;
 }
 
-int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e)
+/* A vector that is in no layer: n elements, device. */
+static int vector(struct device *d, const struct model *m, const char *name, size_t n, float **out,
+                  struct err *e)
 {
-    size_t n = (size_t)m->arch.hidden;
-    const struct tensor *t = model_tensor(m, -1, "model.norm.weight");
+    const struct tensor *t = model_tensor(m, -1, name);
     float *host = mem_new(n, sizeof *host, e);
     int rc = -1;
 
@@ -52,7 +53,7 @@ int weights_final_norm(struct device *d, const struct model *m, float **out, str
     if (!host)
         return -1;
     if (!t) {
-        err_set(e, ERR_INPUT, "'%s': tensor 'model.norm.weight' is missing", m->dir);
+        err_set(e, ERR_INPUT, "'%s': tensor '%s' is missing", m->dir, name);
     } else if (model_read_f32(m, t, host, e) == 0 &&
                (*out = d->ops->buf_new(d, n * sizeof *host, e)) != NULL) {
         d->ops->to_device(d, *out, host, n * sizeof *host);
@@ -62,23 +63,35 @@ int weights_final_norm(struct device *d, const struct model *m, float **out, str
     return rc;
 }
 
-int weights_head(struct device *d, const struct model *m, struct matrix **out, struct err *e)
+int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e)
+{
+    return vector(d, m, "model.norm.weight", (size_t)m->arch.hidden, out, e);
+}
+
+void head_weights_free(struct device *d, struct head_weights *h)
+{
+    d->ops->matrix_free(d, h->w);
+    d->ops->buf_free(d, h->bias);
+    *h = (struct head_weights){0};
+}
+
+int weights_head(struct device *d, const struct model *m, struct head_weights *out, struct err *e)
 {
     const char *name = "lm_head";
-    struct matrix_job job = {.m = out, .parts = 1, .for_head = true};
+    struct matrix_job job = {.m = &out->w, .parts = 1, .for_head = true};
     struct blob b = {.m = m};
     int rc = -1;
 
-    *out = NULL;
+    *out = (struct head_weights){0};
     if (!model_tensor(m, -1, "lm_head.weight") && !model_tensor(m, -1, "lm_head.weight_packed"))
         name = "model.embed_tokens";
     if (blob_add_linear(&b, -1, name, e) == 0 && blob_read(&b, NULL, e) == 0 &&
         blob_linear(&b, -1, name, m->arch.vocab, m->arch.hidden, &job.part[0], e) == 0)
         rc = d->ops->pack(d, &job, 1, e);
-    if (rc) {
-        d->ops->matrix_free(d, *out);
-        *out = NULL;
-    }
+    if (rc == 0 && m->arch.bias_head)
+        rc = vector(d, m, "lm_head.bias", (size_t)m->arch.vocab, &out->bias, e);
+    if (rc)
+        head_weights_free(d, out);
     blob_free(&b);
     return rc;
 }

@@ -35,10 +35,11 @@ int weights_put(struct weights *w, int layer, const char *name, int n, float *ds
 /* The same into room of their own. */
 int weights_vector(struct weights *w, int layer, const char *name, int n, float **device, struct err *e);
 
-enum { ATTENTION_JOBS = 2 };
+enum { ATTENTION_JOBS = 4 };
 /* Floats that the vectors of a layer's attention take. */
 size_t weights_attention_size(const struct arch *a);
 int weights_attention_vectors(struct weights *w, int layer, struct err *e);
+/* How many of ATTENTION_JOBS it needed, or -1. */
 int weights_attention_jobs(struct weights *w, int layer, struct matrix_job *job, struct err *e);
 
 #endif
