@@ -49,8 +49,10 @@ int blob_add_linear(struct blob *b, int layer, const char *name, struct err *e)
 {
     const struct tensor *t = linear_piece(b->m, layer, name, "weight"), *s;
 
-    if (t)
-        return blob_add(b, t, e);
+    if (t) {
+        s = t->dtype == DT_F8_E4M3 ? linear_piece(b->m, layer, name, "weight_scale_inv") : NULL;
+        return blob_add(b, t, e) || (s && blob_add(b, s, e)) ? -1 : 0;
+    }
     t = linear_piece(b->m, layer, name, "weight_packed");
     s = linear_piece(b->m, layer, name, "weight_scale");
     if (!t || !s)
@@ -163,6 +165,21 @@ static int missing(const struct blob *b, int layer, const char *what, struct err
     return err_set(e, ERR_INPUT, "'%s': layer %d: %s is missing", b->m->dir, layer, what);
 }
 
+/* The scales of block-scaled FP8. */
+static int block_scales(const struct blob *b, int layer, const char *name, struct source *s, struct err *e)
+{
+    const struct tensor *t = linear_piece(b->m, layer, name, "weight_scale_inv");
+
+    s->type = SOURCE_FP8;
+    s->scales = blob_get(b, t);
+    if (!s->scales)
+        return err_set(e, ERR_INPUT, "'%s': tensor '%s.weight_scale_inv' is missing", b->m->dir, name);
+    if (t->dtype != DT_F32)
+        return err_set(e, ERR_UNKNOWN, "tensor '%s' has dtype %s where F32 is needed", t->name,
+                       dtype_name(t->dtype));
+    return 0;
+}
+
 int blob_linear(const struct blob *b, int layer, const char *name, int out, int in, struct source *s,
                 struct err *e)
 {
@@ -170,7 +187,7 @@ int blob_linear(const struct blob *b, int layer, const char *name, int out, int 
 
     *s = (struct source){.out = out, .in = in, .step = 1, .stride = in};
     if (t) {
-        if (float_type(t, &s->type, e))
+        if (t->dtype == DT_F8_E4M3 ? block_scales(b, layer, name, s, e) : float_type(t, &s->type, e))
             return -1;
     } else {
         t = linear_piece(b->m, layer, name, "weight_packed");
@@ -204,7 +221,7 @@ static int split_expert(const struct blob *b, int layer, int expert, struct sour
     int i;
 
     for (i = 0; i < 3; i++) {
-        snprintf(name, sizeof name, "%s.experts.%d.%s", a->family->ffn_module, expert, part[i]);
+        snprintf(name, sizeof name, "%s.experts.%d.%s", b->m->ffn_module, expert, part[i]);
         if (blob_linear(b, layer, name, i == 2 ? a->hidden : a->inter, i == 2 ? a->inter : a->hidden, &s[i],
                         e))
             return -1;
@@ -215,8 +232,10 @@ static int split_expert(const struct blob *b, int layer, int expert, struct sour
 static int fused_expert(const struct blob *b, int layer, int expert, struct source s[3], struct err *e)
 {
     const struct arch *a = &b->m->arch;
-    bool mxfp4 = b->m->layout == EXPERTS_MXFP4, in_out = b->m->layout == EXPERTS_INTERLEAVED_IO;
-    bool rows_together = b->m->layout == EXPERTS_FUSED;
+    enum expert_layout layout = b->m->layout;
+    bool mxfp4 = layout == EXPERTS_MXFP4;
+    bool in_out = layout == EXPERTS_INTERLEAVED_IO || layout == EXPERTS_CONCAT_IO;
+    bool together = layout == EXPERTS_FUSED || layout == EXPERTS_CONCAT_IO;
     int i;
 
     for (i = 0; i < 3; i++) {
@@ -240,8 +259,8 @@ static int fused_expert(const struct blob *b, int layer, int expert, struct sour
         if (in_out)
             s[i].stride = i == 2 ? a->hidden : 2 * (int64_t)a->inter;
         if (i < 2) {
-            s[i].first = rows_together ? i * a->inter : i;
-            s[i].step = rows_together ? 1 : 2;
+            s[i].first = together ? i * a->inter : i;
+            s[i].step = together ? 1 : 2;
         }
     }
     return 0;

@@ -23,7 +23,8 @@ struct blob {
 
 void blob_clear(struct blob *b); /* forgets the tensors, keeps the memory */
 int blob_add(struct blob *b, const struct tensor *t, struct err *e);
-/* Adds the tensor "NAME.weight", or "NAME.weight_packed" and "NAME.weight_scale", of a layer (-1: none). */
+/* Adds the tensor "NAME.weight" (FP8: and "NAME.weight_scale_inv"), or "NAME.weight_packed" and
+ * "NAME.weight_scale", of a layer (-1: none). */
 int blob_add_linear(struct blob *b, int layer, const char *name, struct err *e);
 int blob_add_layer(struct blob *b, int layer, struct err *e);
 /* Reads all of them. Stops with ERR_CANCELLED when a signal came or *stop is set (from another thread). */

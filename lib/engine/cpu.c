@@ -81,6 +81,8 @@ static void cpu_close(struct device *d)
     free(c->keys);
     free(c->lists);
     pool_close(c->pool);
+    if (c->gemm_f32 != c->gemm)
+        gemm_close(c->gemm_f32);
     gemm_close(c->gemm);
     free(c);
 }
@@ -127,6 +129,9 @@ int cpu_open(struct device **out, const struct engine_options *o, struct err *e)
     c->dev.library = gemm_library(c->gemm);
     c->dev.bf16 = gemm_is_bf16(c->gemm);
     c->dev.elem_bytes = c->dev.bf16 ? 2 : 4;
+    c->gemm_f32 = c->gemm;
+    if (c->dev.bf16 && gemm_open(&c->gemm_f32, PREC_F32, c->dev.threads, e))
+        goto fail;
     *out = &c->dev;
     return 0;
 fail:

@@ -19,8 +19,8 @@ enum { HEAD_COLUMNS = 128 }; /* panel width of a head matrix */
 struct cpu {
     struct device dev;
     struct pool *pool;
-    struct gemm *gemm;
-    void **scratch; /* [threads] */
+    struct gemm *gemm, *gemm_f32; /* the same if elements are f32 */
+    void **scratch;               /* [threads] */
     size_t scratch_bytes;
     float *keys; /* K and V of a chunk as attention wants them */
     size_t keys_bytes;
@@ -31,10 +31,10 @@ struct cpu {
 
 /* W [out][in] in panels of `width` rows (the last one may have fewer), each packed by itself: one panel
  * stays in the cache while row tiles pass through it. paired: a panel holds width/2 rows of gate, then
- * the same rows of up. */
+ * the same rows of up. f32: the product is one of f32 although elements are bf16. */
 struct matrix {
     int out, in, width, panels;
-    bool paired;
+    bool paired, f32;
     struct gemm_shape *full, *last;
     size_t panel_bytes; /* distance between panels */
     uint8_t *packed;
@@ -81,8 +81,7 @@ void cpu_qk(struct device *d, const struct attention_args *a);
 int cpu_attention(struct device *d, const struct attention_args *a, struct err *e);
 void cpu_route(struct device *d, const struct route_args *a);
 int cpu_experts(struct device *d, const struct experts_args *a, struct err *e);
-int64_t cpu_combine(struct device *d, const float *y, const float *gate, int64_t n, int topk, int width,
-                    void *h);
+int64_t cpu_combine(struct device *d, const struct combine_args *a);
 int cpu_head(struct device *d, const struct head_args *a, struct err *e);
 
 #endif

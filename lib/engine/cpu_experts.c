@@ -95,8 +95,10 @@ HOT static void finish(const struct experts_args *a, const int32_t *slot, int n,
     int r;
 
     for (r = 0; r < n && a->norm; r++) {
-        a->norm[slot[r]] = sqrtf(v16_sum(v16_load(sum + r * LANES)));
-        a->max[slot[r]] = v16_highest(v16_load(max + r * LANES));
+        float g = a->in_gate ? a->in_gate[slot[r]] : 1;
+
+        a->norm[slot[r]] = g != 0 ? sqrtf(v16_sum(v16_load(sum + r * LANES))) / g : 0;
+        a->max[slot[r]] = g != 0 ? v16_highest(v16_load(max + r * LANES)) / g : 0;
     }
 }
 
@@ -168,18 +170,46 @@ static void down(const struct experts *s, const struct space *p, int expert, con
     finish(a, slot, n, p->sum, p->max);
 }
 
+/* A row of x times a gate, rounded to the element type. */
+INLINE void scale_row(const void *x, size_t at, int n, float gate, void *dst, size_t to, bool bf16)
+{
+    int i;
+
+    for (i = 0; i < n; i += LANES) {
+        int l = lanes_at(i, n);
+
+        elem_store(dst, to + (size_t)i, elem_load(x, at + (size_t)i, l, bf16) * gate, l, bf16);
+    }
+}
+
+/* The rows of x that the slots stand for. */
+HOT static void gather(const struct experts *s, const int32_t *slot, int n, uint8_t *x)
+{
+    const struct experts_args *a = s->a;
+    size_t width = (size_t)a->hidden, row = width * s->c->dev.elem_bytes;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        size_t t = (size_t)(slot[i] / a->topk);
+
+        if (!a->in_gate)
+            memcpy(x + (size_t)i * row, (const uint8_t *)a->x + t * row, row);
+        else if (s->c->dev.bf16)
+            scale_row(a->x, t * width, a->hidden, a->in_gate[slot[i]], x, (size_t)i * width, true);
+        else
+            scale_row(a->x, t * width, a->hidden, a->in_gate[slot[i]], x, (size_t)i * width, false);
+    }
+}
+
 static void experts_task(void *ctx, long task, int worker)
 {
     const struct experts *s = ctx;
-    const struct experts_args *a = s->a;
-    int expert = s->task_expert[task], first = s->from[expert] + s->task_row[task], i;
+    int expert = s->task_expert[task], first = s->from[expert] + s->task_row[task];
     int n = s->from[expert + 1] - first < s->rows ? s->from[expert + 1] - first : s->rows;
     struct space p = layout(s, s->c->scratch[worker]);
-    size_t row = (size_t)a->hidden * s->c->dev.elem_bytes;
     const int32_t *slot = s->slot + first;
 
-    for (i = 0; i < n; i++)
-        memcpy(p.x + (size_t)i * row, (const uint8_t *)a->x + (size_t)(slot[i] / a->topk) * row, row);
+    gather(s, slot, n, p.x);
     gate_up(s, &p, expert, n, worker);
     down(s, &p, expert, slot, n, worker);
 }

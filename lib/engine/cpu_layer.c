@@ -1,4 +1,4 @@
-/* The operations of a layer that are neither products nor attention: norms, rope, routing, summing up. */
+/* The operations of a layer that are neither products nor attention: norms, rope, summing up. */
 #include "engine/cpu.h"
 
 #include <math.h>
@@ -224,109 +224,23 @@ void cpu_qk(struct device *d, const struct attention_args *a)
     for_rows(cpu_of(d), a->docs.first[a->docs.n], qk_rows, a);
 }
 
-/* ---- route ---- */
-
-/* The topk largest of z [n], lowest index first among equals; masked ones never. Unordered. */
-INLINE void choose(const float *z, const uint8_t *mask, int n, int topk, int32_t *out)
-{
-    float best[MAX_TOPK];
-    int have = 0, i, j;
-
-    for (i = 0; i < n; i++) {
-        if ((mask && !mask[i]) || (have == topk && !(z[i] > best[topk - 1])))
-            continue;
-        for (j = have < topk ? have++ : topk - 1; j > 0 && z[i] > best[j - 1]; j--) {
-            best[j] = best[j - 1];
-            out[j] = out[j - 1];
-        }
-        best[j] = z[i];
-        out[j] = i;
-    }
-}
-
-INLINE void sort_ascending(int32_t *a, int n)
-{
-    int i, j;
-
-    for (i = 1; i < n; i++) {
-        int32_t v = a[i];
-
-        for (j = i; j > 0 && a[j - 1] > v; j--)
-            a[j] = a[j - 1];
-        a[j] = v;
-    }
-}
-
-/* sum exp(z - top) over all that are allowed */
-INLINE float exp_sum(const float *z, const uint8_t *mask, int n, float top)
-{
-    v16 sum = v16_all(0);
-    int i, k;
-
-    for (i = 0; i < n; i += LANES) {
-        float a[LANES];
-        int l = lanes_at(i, n);
-
-        for (k = 0; k < LANES; k++)
-            a[k] = k < l && (!mask || mask[i + k]) ? z[i + k] - top : -INFINITY;
-        sum += v16_exp(v16_load(a));
-    }
-    return v16_sum(sum);
-}
-
-HOT static void route_rows(const void *args, int64_t from, int64_t to)
-{
-    const struct route_args *a = args;
-    int k = a->topk, j, i;
-    int64_t t;
-
-    for (t = from; t < to; t++) {
-        const float *z = a->logits + (size_t)t * (size_t)a->experts;
-        int32_t *chosen = a->chosen + (size_t)t * (size_t)k;
-        float *gate = a->gate + (size_t)t * (size_t)k, top, sum = 0;
-
-        choose(z, a->mask, a->experts, k, chosen);
-        top = z[chosen[0]];
-        sort_ascending(chosen, k);
-        for (j = 0; j < k; j += LANES) {
-            float part[LANES] = {0};
-            int l = lanes_at(j, k);
-
-            for (i = 0; i < l; i++)
-                part[i] = z[chosen[j + i]] - top;
-            elem_store(gate, (size_t)j, v16_exp(v16_load(part)), l, false);
-        }
-        for (j = 0; j < k; j++)
-            sum += gate[j];
-        if (a->whole)
-            sum = exp_sum(z, a->mask, a->experts, top);
-        for (j = 0; j < k; j++)
-            gate[j] /= sum;
-    }
-}
-
-void cpu_route(struct device *d, const struct route_args *a)
-{
-    for_rows(cpu_of(d), a->n, route_rows, a);
-}
-
 /* ---- combine ---- */
 
-struct combine_args {
-    const float *y, *gate;
-    int topk, width;
-    void *h;
+struct combine {
+    const struct combine_args *a;
     _Atomic(int64_t) *bad; /* first token that is not finite; INT64_MAX: none */
 };
 
-INLINE void combine_rows(const struct combine_args *a, int64_t from, int64_t to, bool bf16)
+INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool bf16)
 {
+    const struct combine_args *a = c->a;
     int64_t t, seen;
     int i, j;
 
     for (t = from; t < to; t++) {
         const float *y = a->y + (size_t)t * (size_t)a->topk * (size_t)a->width;
         size_t at = (size_t)t * (size_t)a->width;
+        float share = a->shared_gate ? (1.0f / (1.0f + v16_exp(v16_all(-a->shared_gate[t]))))[0] : 1;
         v16 odd = v16_all(0); /* v - v: 0, or NaN if v is not finite */
 
         for (i = 0; i < a->width; i += LANES) {
@@ -338,12 +252,14 @@ INLINE void combine_rows(const struct combine_args *a, int64_t from, int64_t to,
 
                 v += elem_load(y + (size_t)j * (size_t)a->width, (size_t)i, l, false) * g;
             }
+            if (a->shared)
+                v += elem_load(a->shared, at + (size_t)i, l, false) * share;
             v += elem_load(a->h, at + (size_t)i, l, bf16);
             odd += v - v;
             elem_store(a->h, at + (size_t)i, v, l, bf16);
         }
         if (isnan(v16_sum(odd)))
-            for (seen = atomic_load(a->bad); t < seen && !atomic_compare_exchange_weak(a->bad, &seen, t);)
+            for (seen = atomic_load(c->bad); t < seen && !atomic_compare_exchange_weak(c->bad, &seen, t);)
                 ;
     }
 }
@@ -358,14 +274,13 @@ HOT static void combine_f32(const void *args, int64_t from, int64_t to)
     combine_rows(args, from, to, false);
 }
 
-int64_t cpu_combine(struct device *d, const float *y, const float *gate, int64_t n, int topk, int width,
-                    void *h)
+int64_t cpu_combine(struct device *d, const struct combine_args *a)
 {
     _Atomic(int64_t) bad = INT64_MAX;
-    struct combine_args a = {y, gate, topk, width, h, &bad};
+    struct combine c = {a, &bad};
     int64_t first;
 
-    for_rows(cpu_of(d), n, d->bf16 ? combine_bf16 : combine_f32, &a);
+    for_rows(cpu_of(d), a->n, d->bf16 ? combine_bf16 : combine_f32, &c);
     first = atomic_load(&bad);
     return first == INT64_MAX ? -1 : first;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quant/bf16.h"
 #include "engine/simd.h"
 
 /* A panel should stay in the second-level cache beside a tile of rows. */
@@ -20,16 +21,19 @@ static int choose_width(const struct device *d, int out, int in)
 static struct matrix *matrix_new(struct cpu *c, int out, int in, const struct matrix_job *j, struct err *e)
 {
     struct matrix *m = mem_new(1, sizeof *m, e);
+    struct gemm *g;
 
     if (!m)
         return NULL;
+    m->f32 = j->f32 && c->dev.bf16;
+    g = m->f32 ? c->gemm_f32 : c->gemm;
     m->out = out;
     m->in = in;
     m->paired = j->paired;
     m->width = j->for_head ? (out < HEAD_COLUMNS ? out : HEAD_COLUMNS) : choose_width(&c->dev, out, in);
     m->panels = (out + m->width - 1) / m->width;
-    if (gemm_shape(c->gemm, in, m->width, &m->full, e) ||
-        gemm_shape(c->gemm, in, panel_width(m, m->panels - 1), &m->last, e))
+    if (gemm_shape(g, in, m->width, &m->full, e) ||
+        gemm_shape(g, in, panel_width(m, m->panels - 1), &m->last, e))
         goto fail;
     m->panel_bytes = round_up(gemm_packed_bytes(m->full), 64);
     m->packed = mem_new_aligned((size_t)m->panels, m->panel_bytes, e);
@@ -54,14 +58,14 @@ void cpu_matrix_free(struct device *d, struct matrix *m)
 struct pack {
     struct cpu *c;
     const struct matrix_job *job;
-    int *job_of, *panel_of; /* [tasks] */
-    size_t elem;
+    int *job_of, *panel_of;    /* [tasks] */
     _Atomic(const char *) bad; /* some tensor with a value that is not finite; NULL: none */
 };
 
 /* Rows from .. from+n-1 of the stacked parts into dst. */
 static void stacked_rows(struct pack *p, const struct matrix_job *j, int from, int n, uint8_t *dst, size_t ld)
 {
+    bool bf16 = p->c->dev.bf16 && !j->f32;
     int i;
 
     for (i = 0; i < j->parts && n > 0; i++) {
@@ -69,9 +73,9 @@ static void stacked_rows(struct pack *p, const struct matrix_job *j, int from, i
         int c = s->out - from < n ? s->out - from : n;
 
         if (c > 0) {
-            if (!source_rows(s, from, c, dst, ld, p->c->dev.bf16))
+            if (!source_rows(s, from, c, dst, ld, bf16))
                 atomic_store(&p->bad, s->name);
-            dst += (size_t)c * ld * p->elem;
+            dst += (size_t)c * ld * (bf16 ? 2 : 4);
             n -= c;
             from += c;
         }
@@ -91,7 +95,7 @@ static void pack_task(void *ctx, long task, int worker)
     if (m->paired) {
         for (i = 0; i < 2; i++)
             if (!source_rows(&j->part[i], panel * (m->width / 2), half,
-                             rows + (size_t)(i * half) * ld * p->elem, ld, p->c->dev.bf16))
+                             rows + (size_t)(i * half) * ld * p->c->dev.elem_bytes, ld, p->c->dev.bf16))
                 atomic_store(&p->bad, j->part[i].name);
     } else {
         stacked_rows(p, j, panel * m->width, w, rows, ld);
@@ -113,7 +117,7 @@ static const char *first_bad(struct pack *p, int jobs)
             int r;
 
             for (r = 0; r < s->out; r++)
-                if (!source_rows(s, r, 1, p->c->scratch[0], gemm_ld(s->in), p->c->dev.bf16))
+                if (!source_rows(s, r, 1, p->c->scratch[0], gemm_ld(s->in), p->c->dev.bf16 && !p->job[i].f32))
                     return s->name;
         }
     return atomic_load(&p->bad);
@@ -121,7 +125,7 @@ static const char *first_bad(struct pack *p, int jobs)
 
 static int prepare(struct cpu *c, const struct matrix_job *job, int jobs, long *tasks, struct err *e)
 {
-    size_t scratch = 0;
+    size_t scratch = 0, bytes;
     int i, k;
 
     *tasks = 0;
@@ -131,7 +135,8 @@ static int prepare(struct cpu *c, const struct matrix_job *job, int jobs, long *
 
         for (k = 0; k < job[i].parts; k++)
             out += job[i].part[k].out;
-        if (m && (m->out != out || m->in != in || m->paired != job[i].paired)) {
+        if (m && (m->out != out || m->in != in || m->paired != job[i].paired ||
+                  m->f32 != (job[i].f32 && c->dev.bf16))) {
             cpu_matrix_free(&c->dev, m);
             m = *job[i].m = NULL;
         }
@@ -140,16 +145,16 @@ static int prepare(struct cpu *c, const struct matrix_job *job, int jobs, long *
         if (!m)
             return -1;
         *tasks += m->panels;
-        if (gemm_ld(in) * (size_t)m->width > scratch)
-            scratch = gemm_ld(in) * (size_t)m->width;
+        bytes = gemm_ld(in) * (size_t)m->width * (m->f32 ? sizeof(float) : c->dev.elem_bytes);
+        scratch = bytes > scratch ? bytes : scratch;
     }
-    return cpu_scratch(c, scratch * c->dev.elem_bytes, e);
+    return cpu_scratch(c, scratch, e);
 }
 
 int cpu_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e)
 {
     struct cpu *c = cpu_of(d);
-    struct pack p = {.c = c, .job = job, .elem = d->elem_bytes};
+    struct pack p = {.c = c, .job = job};
     long tasks, t = 0;
     int i, k, rc = -1;
 
@@ -230,13 +235,22 @@ static void linear_task(void *ctx, long task, int worker)
     int panel = (int)(task / l->blocks), w = panel_width(m, panel), from = panel * m->width;
     int64_t r = (task % l->blocks) * l->rows, end = r + l->rows < l->n ? r + l->rows : l->n;
     float *y = l->c->scratch[worker];
+    size_t elem = l->c->dev.elem_bytes, in = (size_t)m->in;
 
     for (; r < end; r += GEMM_ROWS) {
         int n = end - r < GEMM_ROWS ? (int)(end - r) : GEMM_ROWS;
         const float *bias = l->bias ? l->bias + from : NULL;
         size_t at = (size_t)r * (size_t)m->out + (size_t)from;
 
-        panel_run(l->c, m, panel, worker, l->x + (size_t)r * (size_t)m->in * l->c->dev.elem_bytes, y);
+        const void *x = l->x + (size_t)r * in * elem;
+
+        if (m->f32) {
+            float *wide = y + (size_t)GEMM_ROWS * (size_t)m->width;
+
+            bf16_to_f32_n(x, wide, GEMM_ROWS * in);
+            x = wide;
+        }
+        panel_run(l->c, m, panel, worker, x, y);
         (!l->add ? store_f32 : l->c->dev.bf16 ? add_bf16 : add_f32)(y, n, w, bias, l->out, at, m->out);
     }
 }
@@ -245,13 +259,14 @@ static void linear_run(struct cpu *c, const struct matrix *m, const void *x, int
                        void *out, bool add)
 {
     struct linear l = {c, m, x, n, bias, out, add, ROWS_MAX, 0};
+    size_t floats = (size_t)GEMM_ROWS * ((size_t)m->width + (m->f32 ? (size_t)m->in : 0));
     struct err e = {0};
 
     /* smaller blocks when there are too few to share out; how rows are grouped changes no result */
     while (l.rows > GEMM_ROWS && n / l.rows * m->panels < 4 * c->dev.threads)
         l.rows -= GEMM_ROWS;
     l.blocks = (long)((n + l.rows - 1) / l.rows);
-    if (cpu_scratch(c, (size_t)GEMM_ROWS * (size_t)m->width * sizeof(float), &e))
+    if (cpu_scratch(c, floats * sizeof(float), &e))
         atomic_store(&c->failed, 1);
     else
         pool_run(c->pool, l.blocks * m->panels, linear_task, &l);

@@ -50,7 +50,8 @@ struct batch {
  * Called after each MoE layer with consecutive tokens, in document order, each token once (in pieces of
  * any size). layer is the checkpoint's layer number. The k chosen experts of a token are in ascending
  * order of expert number. expert, gate, norm, max: [n][k]; gate is the weight the model applied, norm the L2
- * of the ungated output, max its largest |element|. Not called from several threads at once. A return other
+ * of the ungated output, max its largest |element| (a gate on the input: of what the expert adds, divided by
+ * the gate; 0 if that is 0). Not called from several threads at once. A return other
  * than 0 stops the pass (fill e).
  */
 struct observer {

@@ -5,7 +5,6 @@
 #include "engine/pass.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #include "base/file.h"
@@ -16,7 +15,7 @@ enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 768 << 20 };
 /* Bytes of buffers for a token that is under way. */
 static int64_t chunk_row(const struct engine *en, const struct arch *a)
 {
-    return (int64_t)sizeof(float) * a->topk * a->hidden + attention_row(a, en->d->elem_bytes);
+    return ffn_row(a) + attention_row(a, en->d->elem_bytes);
 }
 
 int64_t chunk_default(const struct engine *en, const struct model *m)
@@ -57,34 +56,15 @@ static int check_batch(const struct batch *b, const struct arch *a, struct err *
     return 0;
 }
 
-/* What config.json may ask for and the pass does not do yet. */
-static int check_arch(const struct model *m, struct err *e)
+static int check_arch(const struct arch *a, struct err *e)
 {
-    const struct arch *a = &m->arch;
-    const struct family *f = a->family;
-    const struct {
-        bool asked;
-        const char *what;
-    } missing[] = {
-        {f->score == SCORE_SIGMOID || f->gate == GATE_SIGMOID_SELECTED, "a sigmoid router"},
-        {f->corr_name || a->group != GROUP_NONE, "a router with groups or correction bias"},
-        {a->gate_scale != 1, "routed_scaling_factor"},
-        {f->gate_site == GATE_INPUT, "gates on the experts' input"},
-        {a->shared_inter > 0, "a shared expert"},
-        {a->bias_mlp, "MLP biases"},
-        {a->fp8_config, "FP8 weights"},
-        {strcmp(m->ffn_module, f->ffn_module) != 0, "this spelling of the experts' tensors"},
-    };
-    size_t i;
-
-    for (i = 0; i < sizeof missing / sizeof *missing; i++)
-        if (missing[i].asked)
-            return err_set(e, ERR_UNKNOWN, "'%s': the forward pass of %s needs %s, which is not provided for",
-                           m->dir, f->name, missing[i].what);
-    return a->topk > MAX_TOPK
-               ? err_set(e, ERR_UNKNOWN, "%d experts a token: more than %d are not provided for", a->topk,
-                         MAX_TOPK)
-               : 0;
+    if (a->topk > MAX_TOPK)
+        return err_set(e, ERR_UNKNOWN, "%d experts a token: more than %d are not provided for", a->topk,
+                       MAX_TOPK);
+    if (a->topk_group > MAX_TOPK)
+        return err_set(e, ERR_UNKNOWN, "%d groups a token: more than %d are not provided for", a->topk_group,
+                       MAX_TOPK);
+    return 0;
 }
 
 static int check_mask(const uint8_t *mask, const struct arch *a, struct err *e)
@@ -143,40 +123,10 @@ void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err
     return p->op->buf_new(p->d, (size_t)n, e);
 }
 
-static int buffers(struct pass *p, struct err *e)
-{
-    const struct arch *a = p->a;
-    int k = a->topk;
-    size_t host = (size_t)p->piece * (size_t)k;
-
-    p->logits = pass_rows(p, p->piece, a->experts, sizeof(float), e);
-    p->y = pass_rows(p, p->piece * k, a->hidden, sizeof(float), e);
-    p->gate = pass_rows(p, p->piece, k, sizeof(float), e);
-    p->norm = pass_rows(p, p->piece, k, sizeof(float), e);
-    p->max = pass_rows(p, p->piece, k, sizeof(float), e);
-    p->chosen = pass_rows(p, p->piece, k, sizeof(int32_t), e);
-    p->host_gate = mem_new(host, sizeof(float), e);
-    p->host_norm = mem_new(host, sizeof(float), e);
-    p->host_max = mem_new(host, sizeof(float), e);
-    p->host_chosen = mem_new(host, sizeof(int32_t), e);
-    return p->logits && p->y && p->gate && p->norm && p->max && p->chosen && p->host_gate && p->host_norm &&
-                   p->host_max && p->host_chosen
-               ? 0
-               : -1;
-}
-
 static void pass_free(struct pass *p)
 {
-    void *const device[] = {p->logits, p->y, p->gate, p->norm, p->max, p->chosen};
-    size_t i;
-
-    for (i = 0; i < sizeof device / sizeof *device; i++)
-        p->op->buf_free(p->d, device[i]);
     attention_free(p);
-    free(p->host_gate);
-    free(p->host_norm);
-    free(p->host_max);
-    free(p->host_chosen);
+    ffn_free(p);
     free(p->chunk);
     free(p->first);
     if (p->rope.d)
@@ -185,82 +135,6 @@ static void pass_free(struct pass *p)
 }
 
 /* ---- a layer ---- */
-
-static int observe(struct pass *p, int layer, int64_t first, int64_t n, struct err *e)
-{
-    size_t bytes = (size_t)n * (size_t)p->a->topk * sizeof(float);
-
-    if (!p->observer)
-        return 0;
-    p->op->to_host(p->d, p->host_chosen, p->chosen, bytes);
-    p->op->to_host(p->d, p->host_gate, p->gate, bytes);
-    p->op->to_host(p->d, p->host_norm, p->norm, bytes);
-    p->op->to_host(p->d, p->host_max, p->max, bytes);
-    if (p->observer->routed(p->observer->ctx, layer, first, (int)n, p->host_chosen, p->host_gate,
-                            p->host_norm, p->host_max, e))
-        return err_set(e, ERR_CANCELLED, "the observer stopped the pass");
-    return 0;
-}
-
-static int not_finite(const struct pass *p, int layer, int64_t token, struct err *e)
-{
-    int64_t d = 0;
-
-    while (p->b->first[d + 1] <= token)
-        d++;
-    return err_set(e, ERR_INPUT, "layer %d: the hidden state of token %lld of document %lld is not finite%s",
-                   layer, (long long)(token - p->b->first[d]), (long long)d,
-                   p->d->bf16 ? ": are the weights damaged, or does the model need --precision f32?"
-                              : ": are the weights damaged?");
-}
-
-/* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1. */
-static int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, int64_t first, int64_t n,
-                     uint8_t *h, struct err *e)
-{
-    const struct arch *a = p->a;
-    bool moe = w->kind == FFN_MOE;
-    int k = moe ? a->topk : 1;
-    int64_t bad;
-    struct route_args r = {.logits = p->logits,
-                           .mask = p->mask ? p->mask + (size_t)layer * (size_t)a->experts : NULL,
-                           .n = n,
-                           .experts = a->experts,
-                           .topk = k,
-                           .whole = a->family->gate == GATE_SCORE && !a->renorm,
-                           .chosen = p->chosen,
-                           .gate = p->gate};
-    struct experts_args x = {.x = p->x,
-                             .chosen = moe ? p->chosen : NULL,
-                             .n = n,
-                             .topk = k,
-                             .experts = w->ffn->n,
-                             .hidden = a->hidden,
-                             .inter = w->ffn->inter,
-                             .gate_up = w->ffn->gate_up,
-                             .down = w->ffn->down,
-                             .b_gate_up = w->ffn->b_gate_up,
-                             .b_down = w->ffn->b_down,
-                             .act = a->family->act,
-                             .limit = (float)a->act_limit,
-                             .y = p->y,
-                             .norm = moe && p->observer ? p->norm : NULL,
-                             .max = p->max};
-
-    p->op->norm(p->d, h, n, a->hidden, w->post_norm, (float)a->eps, p->x);
-    if (moe) {
-        p->op->linear(p->d, w->router, p->x, n, w->b_router, p->logits);
-        p->op->route(p->d, &r);
-        p->flops += 2.0 * (double)n * a->hidden * a->experts;
-    }
-    p->flops += 6.0 * (double)n * k * a->hidden * w->ffn->inter;
-    if (p->op->experts(p->d, &x, e))
-        return -1;
-    bad = p->op->combine(p->d, p->y, moe ? p->gate : NULL, n, k, a->hidden, h);
-    if (bad >= 0)
-        return not_finite(p, layer, first + bad, e);
-    return moe ? observe(p, layer, first, n, e) : 0;
-}
 
 static int layer_chunk(struct pass *p, const struct layer_weights *w, int layer, int64_t c, struct err *e)
 {
@@ -325,7 +199,7 @@ static int run_pass(struct pass *p, const struct model *m, struct engine_cost *c
 {
     float *w = NULL;
 
-    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || buffers(p, e) ||
+    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || ffn_buffers(p, e) ||
         weights_embed(p->d, m, p->b->ids, p->h->tokens, p->h->x, &cost->bytes_read, e) ||
         rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) || weights_open(&p->weights, p->d, m, e) ||
         run_layers(p, e))
@@ -365,7 +239,7 @@ int engine_forward(struct engine *en, const struct model *m, const struct batch 
 
     if (hidden)
         *hidden = NULL;
-    if (check_arch(m, e) || check_batch(b, &m->arch, e) || check_mask(mask, &m->arch, e))
+    if (check_arch(&m->arch, e) || check_batch(b, &m->arch, e) || check_mask(mask, &m->arch, e))
         return -1;
     rc = run_pass(&p, m, &c, hidden != NULL, e);
     pass_free(&p);

@@ -26,13 +26,14 @@ struct matrix; /* one linear map, packed for the device's products */
  * Packs part[0..parts-1], stacked along out, into *m (made when NULL, else reused if the shape is the
  * same). paired: two parts of equal shape, gate and up, laid side by side so that an activation finds
  * both in one tile; such a matrix goes to experts() only. for_head: for head(), which needs the same cut
- * of the vocabulary whatever the width of the model.
+ * of the vocabulary whatever the width of the model. f32: products of this matrix are f32 products whatever
+ * the elements are; such a matrix goes to linear() only.
  */
 struct matrix_job {
     struct matrix **m;
     struct source part[3];
     int parts;
-    bool paired, for_head;
+    bool paired, for_head, f32;
 };
 
 /* The documents of a chunk: document d is tokens first[d] .. first[d+1]-1 of it. rope[d]: device,
@@ -72,20 +73,36 @@ struct attention_args {
     void *out;          /* device elements [n][heads * v_dim] */
 };
 
+/*
+ * How experts are chosen and weighed (the kinds: family.h). Scores of the allowed experts, plus the
+ * correction bias; all but the best groups put aside; the topk largest, lowest index first on ties; their
+ * gates, divided by max(sum, renorm_min) + renorm_eps if renorm, times scale.
+ */
+struct router {
+    enum score_kind score;
+    enum gate_kind gate;
+    enum group_kind group;
+    int experts, topk, groups, topk_group;
+    bool renorm;
+    float renorm_eps, renorm_min, scale;
+};
+
 struct route_args {
     const float *logits; /* device [n][experts], bias included */
+    const float *corr;   /* device [experts], correction bias; NULL: none */
     const uint8_t *mask; /* host [experts], 0 = not allowed; NULL: all are */
     int64_t n;
-    int experts, topk;
-    bool whole;      /* gates are parts of the softmax over all allowed experts, not renormalised */
+    struct router router;
     int32_t *chosen; /* device [n][topk], ascending */
     float *gate;     /* device [n][topk] */
 };
 
-/* f_j(x) = down_j(act(gate_up_j(x))) of every chosen expert. A dense MLP is one expert that all choose. */
+/* f_j(x) = down_j(act(gate_up_j(x))) of every chosen expert. A dense or shared MLP is one expert that all
+ * choose. With in_gate, f_j(g x): then norm and max are divided by g (0 if g is 0). */
 struct experts_args {
     const void *x;         /* device elements [n][hidden] */
     const int32_t *chosen; /* device [n][topk]; NULL: expert 0, topk 1 */
+    const float *in_gate;  /* device [n][topk], multiplies x; NULL: none */
     int64_t n;
     int topk, experts, hidden, inter;
     struct matrix *const *gate_up, *const *down; /* [experts] */
@@ -95,6 +112,17 @@ struct experts_args {
     float limit;
     float *y;          /* device [n * topk][hidden], ungated */
     float *norm, *max; /* device [n * topk] of y; NULL: not wanted */
+};
+
+/* h += sum over k of gate * y, + sigmoid(shared_gate) * shared */
+struct combine_args {
+    const float *y;           /* device [n * topk][width] */
+    const float *gate;        /* device [n][topk]; NULL: 1 */
+    const float *shared;      /* device [n][width]; NULL: none */
+    const float *shared_gate; /* device [n]; NULL: shared as it is */
+    int64_t n;
+    int topk, width;
+    void *h; /* device elements [n][width] */
 };
 
 /* One model's last step for the tokens of a tile loop; see head_row. */
@@ -147,9 +175,8 @@ struct ops {
     int (*attention)(struct device *d, const struct attention_args *a, struct err *e);
     void (*route)(struct device *d, const struct route_args *a);
     int (*experts)(struct device *d, const struct experts_args *a, struct err *e);
-    /* h += sum over k of gate * y (gate NULL: 1); returns the first token whose h is not finite, or -1 */
-    int64_t (*combine)(struct device *d, const float *y, const float *gate, int64_t n, int topk, int width,
-                       void *h);
+    /* The first token whose h is not finite, or -1. */
+    int64_t (*combine)(struct device *d, const struct combine_args *a);
     int (*head)(struct device *d, const struct head_args *a, struct err *e);
     int (*check)(struct device *d, struct err *e);
 };

@@ -1,5 +1,6 @@
 /*
- * pass.h -- private to the layer loop: one pass over a batch (forward.c), and its attention (attention.c).
+ * pass.h -- private to the layer loop: one pass over a batch (forward.c), and the halves of its
+ * layers (attention.c, ffn.c).
  */
 #ifndef MOE_ENGINE_PASS_H
 #define MOE_ENGINE_PASS_H
@@ -26,7 +27,8 @@ struct pass {
     /* device */
     void *x, *ctx;
     float *qkv, *q, *kv; /* attention_widths */
-    float *logits, *y, *gate, *norm, *max;
+    /* device, of a piece: logits, results of experts and what weighs them */
+    float *logits, *y, *gate, *norm, *max, *shared, *shared_gate;
     int32_t *chosen;
     /* host, for the observer: [piece][topk] */
     float *host_gate, *host_norm, *host_max;
@@ -55,5 +57,13 @@ void attention_free(struct pass *p);
 /* h += attention of `docs` documents from `doc` on, whose first hidden state is h. */
 int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
                     uint8_t *h, struct err *e);
+
+/* Bytes that a token takes in the buffers of the experts. */
+int64_t ffn_row(const struct arch *a);
+int ffn_buffers(struct pass *p, struct err *e);
+void ffn_free(struct pass *p);
+/* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. */
+int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, int64_t first, int64_t n, uint8_t *h,
+              struct err *e);
 
 #endif

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "quant/bf16.h"
+#include "quant/fp8.h"
 #include "quant/mxfp4.h"
 #include "engine/simd.h"
 
@@ -47,6 +48,10 @@ static void stored_f32(const struct source *s, int64_t at, int n, float *dst)
     case SOURCE_MXFP4:
         mxfp4_to_f32(s->data + at / 2, s->scales + at / MXFP4_BLOCK, (size_t)n / MXFP4_BLOCK, dst);
         break;
+    case SOURCE_FP8: /* a whole row */
+        fp8_to_f32(s->data + at, (const float *)(const void *)s->scales, (size_t)(at / s->stride), 1,
+                   (size_t)n, dst);
+        break;
     }
 }
 
@@ -61,6 +66,11 @@ static void stored_bf16(const struct source *s, int64_t at, int n, uint16_t *dst
     }
     if (s->type == SOURCE_MXFP4) {
         mxfp4_to_bf16(s->data + at / 2, s->scales + at / MXFP4_BLOCK, (size_t)n / MXFP4_BLOCK, dst);
+        return;
+    }
+    if (s->type == SOURCE_FP8) {
+        fp8_to_bf16(s->data + at, (const float *)(const void *)s->scales, (size_t)(at / s->stride), 1,
+                    (size_t)n, dst);
         return;
     }
     for (i = 0; i < n; i += c) {

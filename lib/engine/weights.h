@@ -12,7 +12,7 @@
 
 #include "engine/ops.h"
 
-/* Experts of a layer, or the one MLP of a dense layer. Device memory. */
+/* Experts of a layer, or the one MLP of a dense layer or shared expert. Device memory. */
 struct ffn_weights {
     struct matrix **gate_up, **down; /* [n] */
     int n, inter;
@@ -30,9 +30,12 @@ struct layer_weights {
     struct matrix *q_b, *kv_b;             /* from the latents; or NULL */
     float *q_latent_norm, *kv_latent_norm; /* device, or NULL */
     enum ffn_kind kind;
-    struct matrix *router; /* FFN_MOE */
-    float *b_router;       /* device [experts]; NULL: none */
     const struct ffn_weights *ffn;
+    /* FFN_MOE */
+    struct matrix *router;
+    float *b_router, *corr;           /* device [experts], corr: for the ranking; NULL: none */
+    const struct ffn_weights *shared; /* NULL: none */
+    struct matrix *shared_gate;       /* one row; NULL: the shared expert is not gated */
 };
 
 struct weights;
