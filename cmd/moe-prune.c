@@ -47,7 +47,8 @@ static void print_json(const struct prune_report *r, const char *out)
            (unsigned long long)r->bytes_before, (unsigned long long)r->bytes_after,
            (unsigned long long)r->tensor_bytes_after, (unsigned long long)r->bytes_verified,
            (unsigned long long)r->bytes_needed, (unsigned long long)r->bytes_free);
-    printf(",\"files\":%d,\"other_model\":%s}\n", r->files, r->crossed ? "true" : "false");
+    printf(",\"files\":%d,\"mtp_tensors\":%d,\"other_model\":%s}\n", r->files, r->mtp_tensors,
+           r->crossed ? "true" : "false");
 }
 
 static void print_text(const struct prune_report *r, const char *out)
@@ -74,6 +75,7 @@ static void prune(const char *model, const char *plan_path, const char *out)
     struct prune_options o = {.force = common.force,
                               .cross_digest = common.force,
                               .dry_run = common.dry_run,
+                              .refuse_mtp = strcmp(mtp, "refuse") == 0,
                               .verify = want_verify,
                               .command = command_line(),
                               .plan_name = path_base(plan_path),
@@ -93,6 +95,12 @@ static void prune(const char *model, const char *plan_path, const char *out)
     if (r.topk_after < r.topk_before)
         warn("only %d experts are left: experts per token goes from %d to %d", r.experts_after, r.topk_before,
              r.topk_after);
+    if (r.mtp_tensors)
+        note("the layers that predict further tokens (MTP) are dropped: %d tensors", r.mtp_tensors);
+    if (r.mtp_config)
+        note("config.json announces no such layers any more");
+    if (r.temperature)
+        note("config.json: attn_temperature_tuning is true or false now; transformers 5 refuses a number");
     if (common.json)
         print_json(&r, out);
     else if (common.verbose >= 0)
@@ -107,7 +115,6 @@ int main(int argc, char **argv)
 
     if (n != 3)
         usage_error(n < 3 ? "MODEL, PLAN and OUT are needed" : "MODEL, PLAN and OUT are all it takes");
-    /* Models with such layers are refused when they are opened, so both answers are kept. */
     if (strcmp(mtp, "drop") != 0 && strcmp(mtp, "refuse") != 0)
         usage_error("--mtp takes drop or refuse, not '%s'", mtp);
     prune(argv[0], argv[1], argv[2]);

@@ -216,7 +216,8 @@ static void check_config(const struct model *m, const char *text, const char *wa
     struct cut c;
     char *got = NULL;
     size_t n;
-    int i, j, topk, r;
+    struct config_changes changes;
+    int i, j, r;
 
     make_plan(&p, m, 16);
     for (i = 0; i < 4; i++)
@@ -225,7 +226,7 @@ static void check_config(const struct model *m, const char *text, const char *wa
     CHECK(cut_from_plan(&c, m, &p, &e) == 0);
     fake.config_text = (char *)text;
     fake.config_n = strlen(text);
-    r = config_cut(&fake, &c, &got, &n, &topk, &e);
+    r = config_cut(&fake, &c, &got, &n, &changes, &e);
     if (error)
         CHECK_MSG(r == -1 && strstr(e.msg, error), "'%s' does not say '%s'", e.msg, error);
     else if (r == 0)

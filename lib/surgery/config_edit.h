@@ -7,13 +7,26 @@
 
 #include "surgery/cut.h"
 
+/* What config_cut changed besides the expert count. */
+struct config_changes {
+    int topk;         /* experts per token afterwards */
+    bool mtp;         /* multi-token-prediction layers were announced: no longer */
+    bool temperature; /* attn_temperature_tuning was a number: now it is true or false */
+};
+
 /*
- * config.json of m with every spelling of the expert count that is there set to what is kept, and every
- * spelling of top-k too if fewer than top-k are kept; lists in quantization_config that name experts by
- * number ("model.layers.3.mlp.experts.17.down_proj") follow the new numbers, entries of dropped experts go.
- * A pattern ("re:...") with an expert's number in it is refused: it cannot be renumbered. *topk: experts per
- * token afterwards. The caller frees *text.
+ * config.json of m (its text_config, if it has one) with
+ *   - every spelling of the expert count that is there set to what is kept; none is added;
+ *   - every spelling of top-k too, if fewer than top-k are kept;
+ *   - every number in the family's list of capacities (ERNIE's moe_capacity) too;
+ *   - the numbers of multi-token-prediction layers that are there set to 0, if the cut drops such layers;
+ *   - attn_temperature_tuning (Llama4) true or false instead of a number, which transformers 5 refuses;
+ *   - lists in quantization_config that name experts by number ("model.layers.3.mlp.experts.17.down_proj")
+ *     following the new numbers, without the entries of dropped experts. A pattern ("re:...") with an
+ *     expert's number in it is refused: it cannot be renumbered.
+ * The caller frees *text.
  */
-int config_cut(const struct model *m, const struct cut *c, char **text, size_t *n, int *topk, struct err *e);
+int config_cut(const struct model *m, const struct cut *c, char **text, size_t *n,
+               struct config_changes *changes, struct err *e);
 
 #endif

@@ -3,13 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "surgery/prune.h"
+
 static int cut_new(struct cut *c, const struct model *m, int kept, struct err *e)
 {
     const struct arch *a = &m->arch;
     size_t layers = (size_t)a->layers;
     int i;
 
-    *c = (struct cut){.experts = a->experts, .kept = kept, .layers = a->layers};
+    *c =
+        (struct cut){.experts = a->experts, .kept = kept, .layers = a->layers, .drop_mtp = kept < a->experts};
     c->old = mem_new(layers * (size_t)kept, sizeof *c->old, e);
     c->renumber = mem_new(layers * (size_t)a->experts, sizeof *c->renumber, e);
     c->moe = mem_new(layers, sizeof *c->moe, e);
@@ -36,13 +39,21 @@ static void set_layer(struct cut *c, int layer, const struct plan_row *row)
     }
 }
 
+struct expert_groups prune_groups(const struct model *m)
+{
+    const struct arch *a = &m->arch;
+
+    /* routers of such families add two scores even where there is only one group */
+    return (struct expert_groups){a->experts, a->topk, a->groups, a->topk_group,
+                                  a->family->group == GROUP_TOP2};
+}
+
 int cut_first(struct cut *c, const struct model *m, int keep, struct err *e)
 {
+    struct expert_groups groups = prune_groups(m);
     int i;
 
-    if (keep < 1 || keep > m->arch.experts)
-        return err_set(e, ERR_INPUT, "%d experts cannot be kept of %d", keep, m->arch.experts);
-    if (cut_new(c, m, keep, e))
+    if (groups_check(&groups, keep, ERR_USAGE, e) || cut_new(c, m, keep, e))
         return -1;
     for (i = 0; i < c->layers; i++)
         set_layer(c, i, NULL);
@@ -70,6 +81,7 @@ static int check_layers(const struct model *m, const struct plan *p, struct err 
 int cut_from_plan(struct cut *c, const struct model *m, const struct plan *p, struct err *e)
 {
     const struct arch *a = &m->arch;
+    struct expert_groups groups = prune_groups(m);
     int i, kept;
 
     if (strcmp(p->model.family, a->family->name) != 0 || p->model.layers != a->layers ||
@@ -91,7 +103,7 @@ int cut_from_plan(struct cut *c, const struct model *m, const struct plan *p, st
                            "number for all layers, so keep the same number in each",
                            kept, p->layer[0], plan_kept(p, i), p->layer[i]);
     }
-    if (cut_new(c, m, kept, e))
+    if (groups_check_plan(&groups, p, e) || cut_new(c, m, kept, e))
         return -1;
     for (i = 0; i < p->n_layers; i++)
         set_layer(c, p->layer[i], plan_rows(p, i));

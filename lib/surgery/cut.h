@@ -13,9 +13,11 @@ struct cut {
     int *old;          /* [layers][kept] old numbers in new order; unused for dense layers */
     int *renumber;     /* [layers][experts] new number, -1: dropped */
     bool *moe;         /* [layers] */
+    bool drop_mtp;     /* multi-token-prediction layers go: their experts would not fit the new number */
 };
 
-/* Refused: a plan for other layers or sizes, layers that keep different numbers, nothing kept. */
+/* Refused: a plan for other layers or sizes, layers that keep different numbers, nothing kept, what the
+ * router's groups do not allow (stats/groups.h). */
 int cut_from_plan(struct cut *c, const struct model *m, const struct plan *p, struct err *e);
 /* Experts 0..keep-1 of every layer: for sizes. */
 int cut_first(struct cut *c, const struct model *m, int keep, struct err *e);

@@ -22,16 +22,17 @@ static int add_tensor(struct rewrite *rw, const struct cut *c, size_t i, struct 
     int number = r->role == ROLE_EXPERT ? cut_number(c, r->layer, r->expert) : 0;
     struct out_tensor *t;
 
-    if (number < 0)
+    if (number < 0 || (r->role == ROLE_MTP && c->drop_mtp))
         return 0;
     t = rewrite_add(rw, i, e);
     if (!t)
         return -1;
     if (r->role == ROLE_EXPERTS || r->role == ROLE_ROUTER) {
-        if (from->rank < 1 || from->shape[0] != (uint64_t)c->experts)
+        if (from->rank <= r->axis || from->shape[r->axis] != (uint64_t)c->experts ||
+            (r->axis && from->shape[0] != 1))
             return err_set(e, ERR_INPUT, "'%s': tensor '%s' does not hold one row for each of %d experts",
                            rw->m->dir, from->name, c->experts);
-        t->t.shape[0] = (uint64_t)c->kept;
+        t->t.shape[r->axis] = (uint64_t)c->kept;
     } else if (r->role == ROLE_EXPERT && number != r->expert) {
         t->t.name = rewrite_name(rw,
                                  mem_printf(e, "%.*s%d%s", (int)r->digits, from->name, number,
@@ -175,6 +176,8 @@ static void describe(void *ctx, struct card *card, struct str *s)
     str_addf(s, "| safetensors | %s (%llu bytes) | %s (%llu bytes) |\n", num_bytes(r->bytes_before, before),
              (unsigned long long)r->bytes_before, num_bytes(r->bytes_after, after),
              (unsigned long long)r->bytes_after);
+    if (r->mtp_tensors)
+        str_adds(s, "\nThe layers that predict further tokens (MTP) were dropped.\n");
     str_adds(s, "\n- Criterion: ");
     for (c = *j->plan->criterion ? j->plan->criterion : "not recorded"; *c; c++)
         str_addc(s, *c == '\t' ? ' ' : *c);
@@ -227,12 +230,16 @@ static int run(struct job *j, const char *out, struct err *e)
                         .model = o->model,
                         .force = o->force,
                         .dry_run = o->dry_run};
+    struct config_changes changes;
     char *config;
     int ret;
 
-    if (config_cut(m, j->cut, &config, &p.config_n, &r->topk_after, e))
+    if (config_cut(m, j->cut, &config, &p.config_n, &changes, e))
         return -1;
     p.config = config;
+    r->topk_after = changes.topk;
+    r->mtp_config = changes.mtp;
+    r->temperature = changes.temperature;
     r->experts_before = m->arch.experts;
     r->experts_after = j->cut->kept;
     r->topk_before = m->arch.topk;
@@ -250,6 +257,24 @@ static int run(struct job *j, const char *out, struct err *e)
     return ret;
 }
 
+/* Multi-token-prediction layers that are about to go. */
+static int check_mtp(const struct model *m, const struct cut *c, bool refuse, int *dropped, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; c->drop_mtp && i < m->ckpt.n; i++) {
+        if (m->role[i].role != ROLE_MTP)
+            continue;
+        if (refuse)
+            return err_set(e, ERR_INPUT,
+                           "'%s': tensor '%s' belongs to a multi-token-prediction layer, which pruning would "
+                           "drop; --mtp drop does",
+                           m->dir, m->ckpt.tensor[i]->name);
+        ++*dropped;
+    }
+    return 0;
+}
+
 int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
                 struct prune_report *r, struct err *e)
 {
@@ -262,7 +287,8 @@ int prune_model(const struct model *m, const struct plan *p, const char *out, co
     *r = (struct prune_report){0};
     if (cut_from_plan(&c, m, p, e))
         return -1;
-    if (check_digest(m, p, o, r, digest, e) || !(record = cut_record(&c, m, e)))
+    if (check_mtp(m, &c, o->refuse_mtp, &r->mtp_tensors, e) || check_digest(m, p, o, r, digest, e) ||
+        !(record = cut_record(&c, m, e)))
         goto done;
     plan_digest(p, record, hash, &text);
     if (str_ok(&text, e) || prepare(&rw, m, &c, record, digest, hash, e))

@@ -5,12 +5,13 @@
 #define MOE_SURGERY_PRUNE_H
 
 #include "model/model.h"
-#include "stats/plan.h"
+#include "stats/groups.h"
 
 struct prune_options {
     bool force;            /* replace an existing OUT */
     bool cross_digest;     /* use a plan whose digest is of another model (sizes must still agree) */
     bool dry_run;          /* compute sizes only */
+    bool refuse_mtp;       /* refuse a model with multi-token-prediction layers, instead of dropping them */
     bool verify;           /* read the result back and compare every kept byte with the source */
     const char *command;   /* command line for the model card */
     const char *plan_name; /* the plan's file name for the model card and metadata */
@@ -28,7 +29,13 @@ struct prune_report {
     uint64_t bytes_free;     /* where OUT is to be, before */
     int files;               /* safetensors files written */
     bool crossed;            /* the plan's digest is another model's */
+    int mtp_tensors;         /* dropped with the multi-token-prediction layers */
+    bool mtp_config;         /* config.json announced such layers; its numbers are 0 now */
+    bool temperature;        /* config.json: attn_temperature_tuning was a number, now it is true or false */
 };
+
+/* What the model's router allows to keep. */
+struct expert_groups prune_groups(const struct model *m);
 
 /*
  * Size of the safetensors files (headers included) when every MoE layer keeps `keep` experts. Exact to the
@@ -44,12 +51,15 @@ int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes
 /*
  * Refused before anything is written: a plan of another model (unless cross_digest), another layer set,
  * different numbers of kept experts in the layers (no runtime of these families loads that), nothing kept,
- * OUT inside the model or around it, not enough free space. OUT is a directory that appears complete or not
- * at all. Shards keep their names and the order of their tensors; one of which nothing is left is not
- * written. Carried along: tokenizer, template, licence, generation and processor files; README.md becomes
- * README.base.md beside the new model card. The metadata of every safetensors file get "moe-tools.experts"
- * (the first model's numbers of the experts that are left; man moe-prune), "moe-tools.model" (the digest of
- * the model that was cut) and "moe-tools.plan" (a digest of the criterion and of what is kept).
+ * what the router's groups do not allow, multi-token-prediction layers (with refuse_mtp), OUT inside the
+ * model or around it, not enough free space. OUT is a directory that appears complete or not at all. Shards
+ * keep their names and the order of their tensors; one of which nothing is left is not written.
+ * Multi-token-prediction layers are dropped as soon as one expert is: theirs would not fit the new number,
+ * and config.json then announces none. Carried along: tokenizer, template, licence, generation and processor
+ * files; README.md becomes README.base.md beside the new model card. The metadata of every safetensors file
+ * get "moe-tools.experts" (the first model's numbers of the experts that are left; man moe-prune),
+ * "moe-tools.model" (the digest of the model that was cut) and "moe-tools.plan" (a digest of the criterion
+ * and of what is kept).
  */
 int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
                 struct prune_report *r, struct err *e);

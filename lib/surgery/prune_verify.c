@@ -45,7 +45,8 @@ static int same(struct check *v, const struct tensor *from, uint64_t from_off, c
     return 0;
 }
 
-static const struct tensor *find(struct check *v, const char *name, const struct tensor *from, uint64_t rows,
+/* axis: the dimension that counts experts now; -1: none does. */
+static const struct tensor *find(struct check *v, const char *name, const struct tensor *from, int axis,
                                  struct err *e)
 {
     const struct tensor *to = checkpoint_find(&v->out, name);
@@ -57,7 +58,7 @@ static const struct tensor *find(struct check *v, const char *name, const struct
     }
     v->tensors++;
     for (i = 0; to->rank == from->rank && i < to->rank; i++)
-        if (to->shape[i] != (i == 0 ? rows : from->shape[i]))
+        if (to->shape[i] != (i == axis ? (uint64_t)v->cut->kept : from->shape[i]))
             break;
     if (i == from->rank && to->dtype == from->dtype)
         return to;
@@ -70,8 +71,8 @@ static const struct tensor *find(struct check *v, const char *name, const struct
 static int check_tensor(struct check *v, const struct tensor *from, const struct tensor_role *r,
                         struct err *e)
 {
-    uint64_t rows = from->rank ? from->shape[0] : 1, row;
     const struct tensor *to;
+    uint64_t row;
     char *name;
     int j, number;
 
@@ -81,18 +82,20 @@ static int check_tensor(struct check *v, const struct tensor *from, const struct
             return 0;
         name = mem_printf(e, "%.*s%d%s", (int)r->digits, from->name, number,
                           from->name + r->digits + r->digits_n);
-        to = name ? find(v, name, from, rows, e) : NULL;
+        to = name ? find(v, name, from, -1, e) : NULL;
         free(name);
         return to ? same(v, from, 0, to, 0, from->size, e) : -1;
     }
-    if (r->role == ROLE_OTHER) {
-        to = find(v, from->name, from, rows, e);
+    if (r->role == ROLE_MTP && v->cut->drop_mtp)
+        return 0;
+    if (r->role == ROLE_OTHER || r->role == ROLE_MTP) {
+        to = find(v, from->name, from, -1, e);
         return to ? same(v, from, 0, to, 0, from->size, e) : -1;
     }
-    to = find(v, from->name, from, (uint64_t)v->cut->kept, e);
+    to = find(v, from->name, from, r->axis, e);
     if (!to)
         return -1;
-    row = from->size / rows;
+    row = from->size / (uint64_t)v->cut->experts;
     for (j = 0; j < v->cut->experts; j++) {
         number = cut_number(v->cut, r->layer, j);
         if (number >= 0 && same(v, from, (uint64_t)j * row, to, (uint64_t)number * row, row, e))

@@ -52,6 +52,10 @@ static int check_chosen(const struct model *m, size_t i, struct err *e)
 
     if (m->role[i].role == ROLE_ROUTER)
         why = "is a router, which stays as it is";
+    else if (ends_with(t->name, "shared_expert_gate.weight"))
+        why = "is the gate of a shared expert, which stays as it is";
+    else if (strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix)) != 0)
+        why = "is no part of the language model";
     else if (m->layout == EXPERTS_INTERLEAVED_IO && !is_expert_weight(m, i))
         why = "is no expert's weight, and the MXFP4 layout of this family has no other";
     else if (ends_with(t->name, "embed_tokens.weight"))
@@ -87,19 +91,38 @@ static int check_experts(const struct model *m, const bool *chosen, struct err *
     return 0;
 }
 
-static int select_mxfp4(const struct model *m, const struct quantize_options *o, bool *chosen, struct err *e)
+/* Models that no MXFP4 layout is known for, or that are in another format. */
+static int check_source(const struct model *m, struct err *e)
 {
-    bool any = false;
     size_t i;
 
     if (m->layout == EXPERTS_MXFP4 || m->layout == EXPERTS_SPLIT_MXFP4 || m->arch.mxfp4_config ||
         m->arch.ct_mxfp4_config)
         return err_set(e, ERR_INPUT, "'%s' is quantized already: make it BF16 first (-t bf16)", m->dir);
-    if (m->layout == EXPERTS_FUSED)
-        return err_set(
-            e, ERR_UNKNOWN,
-            "'%s' keeps all experts of a layer in one tensor (%s): no MXFP4 layout is known for that", m->dir,
-            expert_layout_name(m->layout));
+    for (i = 0; i < m->ckpt.n; i++)
+        if (m->arch.fp8_config && m->ckpt.tensor[i]->dtype == DT_F8_E4M3)
+            return err_set(
+                e, ERR_UNKNOWN,
+                "'%s': tensor '%s' is FP8, and only BF16, F16 and F32 become MXFP4: start from the "
+                "model's BF16 checkpoint",
+                m->dir, m->ckpt.tensor[i]->name);
+    for (i = 0; i < m->ckpt.n; i++)
+        if (m->role[i].role == ROLE_EXPERTS && m->layout != EXPERTS_INTERLEAVED_IO)
+            return err_set(
+                e, ERR_UNKNOWN,
+                "'%s': tensor '%s' holds all experts of a layer (%s), and no MXFP4 layout is known "
+                "for that in the family %s",
+                m->dir, m->ckpt.tensor[i]->name, expert_layout_name(m->layout), m->arch.family->name);
+    return 0;
+}
+
+static int select_mxfp4(const struct model *m, const struct quantize_options *o, bool *chosen, struct err *e)
+{
+    bool any = false;
+    size_t i;
+
+    if (check_source(m, e))
+        return -1;
     for (i = 0; i < m->ckpt.n; i++) {
         const char *name = m->ckpt.tensor[i]->name;
 
@@ -145,7 +168,9 @@ static int select_bf16(const struct model *m, const struct quantize_options *o, 
         chosen[i] = packed_kind(m, m->ckpt.tensor[i]) >= 0;
         any = any || chosen[i];
     }
-    return any ? 0 : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert", m->dir);
+    return any ? 0
+               : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert%s", m->dir,
+                         m->arch.fp8_config ? " (FP8 is not decoded)" : "");
 }
 
 bool *quant_select(const struct model *m, enum quant_format to, const struct quantize_options *o,

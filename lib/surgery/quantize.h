@@ -46,7 +46,8 @@ struct quantize_report {
  * Refused, by tensor: rows that are no multiple of 32; NaN or infinity, with the index (for GPT-OSS in the
  * order of the BF16 tensor); what include names and the layout cannot express (anything but experts for
  * GPT-OSS; vectors, routers and embeddings everywhere); routed experts of some layers only. Refused too: a
- * model that is in that format already, include or exclude towards BF16 (ERR_USAGE). OUT appears complete or
+ * model that is in that format already, one with FP8 weights, one that holds all experts of a layer in one
+ * tensor and is not GPT-OSS, include or exclude towards BF16 (ERR_USAGE). OUT appears complete or
  * not at all.
  */
 int quantize_model(const struct model *m, enum quant_format to, const char *out,
