@@ -14,18 +14,43 @@
 
 #define HUB_HEADER_LIMIT 25000000u /* what the hub's own header parser accepts */
 
-static void name_list(const char *const *list, int max, bool json)
+static void name_list(const char *const *list, int max)
 {
     int i;
 
     for (i = 0; i < max && list[i]; i++) {
-        if (json) {
-            fputs(i ? ", " : "", stdout);
-            json_string(stdout, list[i]);
-        } else {
-            printf("%s%s", i ? ", " : "", list[i]);
-        }
+        fputs(i ? ", " : "", stdout);
+        json_string(stdout, list[i]);
     }
+}
+
+#define LIST(list) name_list(list, (int)(sizeof(list) / sizeof *(list)))
+
+static const char *storage(const struct family *f)
+{
+    return f->fused_layout == EXPERTS_INTERLEAVED_IO ? "fused, MXFP4" : "split, fused";
+}
+
+static void families_json(const struct family *f, int n)
+{
+    int i;
+
+    printf("[");
+    for (i = 0; i < n; i++, f++) {
+        printf("%s\n  {\"name\": \"%s\", \"title\": \"%s\", \"stored\": \"%s\", \"needs\": ", i ? "," : "",
+               f->name, f->title, storage(f));
+        json_string(stdout, f->needs);
+        printf(",\n   \"model_type\": \"%s\", \"model_types\": [", f->model_type[0]);
+        LIST(f->model_type);
+        printf("], \"architectures\": [");
+        LIST(f->architectures);
+        printf("],\n   \"expert_count_keys\": [");
+        LIST(f->key_experts);
+        printf("], \"topk_keys\": [");
+        LIST(f->key_topk);
+        printf("]}");
+    }
+    printf("\n]\n");
 }
 
 void print_families(void)
@@ -33,29 +58,18 @@ void print_families(void)
     int n, i;
     const struct family *f = family_table(&n);
 
-    if (common.json)
-        printf("[");
-    else
-        printf("%-12s %-12s %-28s %s\n", "name", "family", "architecture", "stored as");
-    for (i = 0; i < n; i++, f++) {
-        const char *split = f->expert_gate ? "split; " : "";
-        const char *mx =
-            f->fused_layout == EXPERTS_INTERLEAVED_IO ? "; MXFP4" : "; MXFP4, split (compressed-tensors)";
-
-        if (!common.json) {
-            printf("%-12s %-12s %-28s %s%s%s\n", f->name, f->title, f->architectures[0], split,
-                   expert_layout_name(f->fused_layout), mx);
-            continue;
-        }
-        printf("%s\n  {\"name\": \"%s\", \"title\": \"%s\", \"model_type\": \"%s\", \"architectures\": [",
-               i ? "," : "", f->name, f->title, f->model_type[0]);
-        name_list(f->architectures, 3, true);
-        printf("], \"expert_count_keys\": [");
-        name_list(f->key_experts, 4, true);
-        printf("]}");
+    if (common.json) {
+        families_json(f, n);
+        return;
     }
-    if (common.json)
-        printf("\n]\n");
+    printf("%-14s %-14s %-24s %s\n", "name", "family", "architecture", "experts stored");
+    for (i = 0; i < n; i++, f++)
+        printf("%-14s %-14s %-24s %s\n    %s\n", f->name, f->title, f->architectures[0], storage(f),
+               f->needs);
+    printf(
+        "\nsplit: a tensor for each matrix of each expert, in BF16, F16, F32, FP8 with scales of 128 x 128 "
+        "blocks,\nor MXFP4 (compressed-tensors); fused: tensors with all experts of a layer, in BF16, F16 or "
+        "F32\n");
 }
 
 static double percent(uint64_t part, uint64_t whole)
@@ -68,14 +82,18 @@ static char *billions(uint64_t n, char buf[32])
 {
     double v = (double)n;
 
-    snprintf(buf, 32, v >= 1e9 ? "%.1f B" : "%.1f M", v >= 1e9 ? v / 1e9 : v / 1e6);
+    if (v < 1e6)
+        snprintf(buf, 32, "%.1f K", v / 1e3);
+    else
+        snprintf(buf, 32, v >= 1e9 ? "%.1f B" : "%.1f M", v >= 1e9 ? v / 1e9 : v / 1e6);
     return buf;
 }
 
-/* Four ratios that people ask for, as a table. */
+/* Four ratios that people ask for, as a table; without those that the router's groups do not allow. */
 static void ratio_table(const struct model *m, uint64_t now)
 {
     static const char *const ratios[] = {"0.125", "0.25", "0.375", "0.5"};
+    struct expert_groups groups = prune_groups(m);
     struct err e = {0};
     char b[32];
     size_t i;
@@ -85,8 +103,11 @@ static void ratio_table(const struct model *m, uint64_t now)
         uint64_t size, tensors;
         int64_t drop;
 
-        if (num_ratio(ratios[i], "ratio", m->arch.experts, &drop, &e) ||
-            prune_size(m, m->arch.experts - (int)drop, &size, &tensors, &e))
+        if (num_ratio(ratios[i], "ratio", m->arch.experts, &drop, &e))
+            die(&e);
+        if (!drop || !groups_allow(&groups, m->arch.experts - (int)drop))
+            continue;
+        if (prune_size(m, m->arch.experts - (int)drop, &size, &tensors, &e))
             die(&e);
         printf("  %-8.4g %-8d %-12s %.1f%%\n", strtod(ratios[i], NULL), m->arch.experts - (int)drop,
                num_bytes(size, b), percent(size, now));
@@ -118,19 +139,49 @@ static void summary_json(const struct model *m, const struct model_summary *s, c
            "\"hidden\": %d, \"intermediate\": %d, \"vocabulary\": %d, \"expert_storage\": \"%s\",\n",
            a->family->name, digest, a->layers, a->moe_layers, a->experts, a->topk, a->hidden, a->inter,
            a->vocab, expert_layout_name(m->layout));
+    printf(" \"fp8\": %s, \"groups\": %d, \"topk_group\": %d, \"group\": %s, \"shared_intermediate\": %d, "
+           "\"mtp_layers\": %d, \"mtp_tensors\": %d,\n",
+           a->fp8_config ? "true" : "false", a->groups, a->topk_group,
+           a->groups < 2            ? "null"
+           : a->group == GROUP_TOP2 ? "\"top2\""
+                                    : "\"max\"",
+           a->shared_inter, a->mtp_layers, s->mtp_tensors);
     printf(" \"parameters\": %llu, \"active_parameters\": %llu, \"files\": %d, \"tensors\": %zu,\n "
            "\"bytes\": %llu, "
-           "\"expert_bytes\": %llu, \"router_bytes\": %llu, \"other_bytes\": %llu, \"bytes_per_expert\": "
-           "%llu}\n",
+           "\"expert_bytes\": %llu, \"router_bytes\": %llu, \"mtp_bytes\": %llu, \"other_bytes\": %llu, "
+           "\"bytes_per_expert\": %llu}\n",
            (unsigned long long)s->params, (unsigned long long)s->active, m->ckpt.shards, m->ckpt.n,
            (unsigned long long)s->file_bytes, (unsigned long long)s->expert_bytes,
-           (unsigned long long)s->router_bytes, (unsigned long long)s->other_bytes,
-           (unsigned long long)model_expert_bytes(m, first_moe_layer(m)));
+           (unsigned long long)s->router_bytes, (unsigned long long)s->mtp_bytes,
+           (unsigned long long)s->other_bytes, (unsigned long long)model_expert_bytes(m, first_moe_layer(m)));
+}
+
+static void print_architecture(const struct model *m)
+{
+    const struct arch *a = &m->arch;
+
+    printf("  family      %s (%s)\n", a->family->title, a->family->name);
+    printf("  layers      %d, %d with experts\n", a->layers, a->moe_layers);
+    printf("  experts     %d in each, %d per token; stored as %s%s\n", a->experts, a->topk,
+           expert_layout_name(m->layout), a->fp8_config ? ", FP8" : "");
+    if (a->groups > 1)
+        printf("  groups      %d, of which a token uses %d (by %s); each must keep as many experts\n",
+               a->groups, a->topk_group,
+               a->group == GROUP_TOP2 ? "their two largest scores" : "their largest score");
+    if (a->shared_inter)
+        printf("  shared      intermediate %d, used by every token%s; never cut\n", a->shared_inter,
+               a->family->shared_gated ? " through a gate" : "");
+    printf("  shape       hidden %d, expert intermediate %d, heads %d/%d x %d, vocabulary %d\n", a->hidden,
+           a->inter, a->heads, a->kv_heads, a->head_dim, a->vocab);
+    if (a->family->attn == ATTN_MLA) {
+        printf("  latent      kv %d, q ", a->kv_lora);
+        printf(a->q_lora ? "%d" : "none", a->q_lora);
+        printf("; heads %d + %d rotated, v %d\n", a->nope_dim, a->head_dim - a->nope_dim, a->v_dim);
+    }
 }
 
 void print_summary(const struct model *m)
 {
-    const struct arch *a = &m->arch;
     char digest[HASH_HEX], b1[32], b2[32];
     struct model_summary s;
     struct err e = {0};
@@ -143,12 +194,7 @@ void print_summary(const struct model *m)
         return;
     }
     printf("%s%s%s\n", m->dir, m->revision ? " at " : "", m->revision ? m->revision : "");
-    printf("  family      %s (%s)\n", a->family->title, a->family->name);
-    printf("  layers      %d, %d with experts\n", a->layers, a->moe_layers);
-    printf("  experts     %d in each, %d per token; stored as %s\n", a->experts, a->topk,
-           expert_layout_name(m->layout));
-    printf("  shape       hidden %d, expert intermediate %d, heads %d/%d x %d, vocabulary %d\n", a->hidden,
-           a->inter, a->heads, a->kv_heads, a->head_dim, a->vocab);
+    print_architecture(m);
     printf("  parameters  %s, of them %s used by a token\n", billions(s.params, b1), billions(s.active, b2));
     printf("  size        %s in %d file%s\n", num_bytes(s.file_bytes, b1), m->ckpt.shards,
            m->ckpt.shards == 1 ? "" : "s");
@@ -156,6 +202,9 @@ void print_summary(const struct model *m)
            percent(s.expert_bytes, s.file_bytes), num_bytes(model_expert_bytes(m, first_moe_layer(m)), b2));
     printf("    routers   %-10s %5.1f%%\n", num_bytes(s.router_bytes, b1),
            percent(s.router_bytes, s.file_bytes));
+    if (s.mtp_tensors)
+        printf("    MTP       %-10s %5.1f%%   dropped when experts are\n", num_bytes(s.mtp_bytes, b1),
+               percent(s.mtp_bytes, s.file_bytes));
     printf("    the rest  %-10s %5.1f%%   never shrinks\n", num_bytes(s.other_bytes, b1),
            percent(s.other_bytes, s.file_bytes));
     printf("  digest      %s\n", digest);
@@ -291,15 +340,19 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
         printf("%d of %d experts fit into %s: weights %s, key-value cache of %lld tokens %s (bf16)\n", f.keep,
                m->arch.experts, num_bytes(bytes, b1), num_bytes(f.weights, b2), (long long)context,
                num_bytes(f.kv, b3));
+        if (m->arch.groups > 1 && f.keep < m->arch.experts)
+            note("only such numbers are considered as the %d groups of the router allow", m->arch.groups);
         if (f.keep < m->arch.topk)
             warn("fewer than the %d experts that a token uses: every token would run through all of them",
                  m->arch.topk);
         if (f.keep < m->arch.experts)
             note("a runtime needs 1 to 2 GB more for itself; moe-score -k %d makes the plan", f.keep);
     } else {
-        printf("does not fit into %s: with one expert a layer the weights still take %s, and the key-value "
-               "cache %s\n",
-               num_bytes(bytes, b1), num_bytes(f.weights, b2), num_bytes(f.kv, b3));
+        printf(
+            "does not fit into %s: with %d expert%s a layer, the fewest, the weights still take %s, and the "
+            "key-value cache %s\n",
+            num_bytes(bytes, b1), f.least, f.least == 1 ? "" : "s", num_bytes(f.weights, b2),
+            num_bytes(f.kv, b3));
     }
     return f.keep ? EXIT_DONE : EXIT_NO;
 }

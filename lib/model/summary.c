@@ -22,7 +22,7 @@ static uint64_t weights_in(const struct model *m, size_t i)
 
 void model_summarize(const struct model *m, struct model_summary *s)
 {
-    uint64_t expert_params = 0, n;
+    uint64_t expert_params = 0, mtp_params = 0, n;
     size_t i;
     int k;
 
@@ -39,28 +39,34 @@ void model_summarize(const struct model *m, struct model_summary *s)
             expert_params += n;
         } else if (m->role[i].role == ROLE_ROUTER) {
             s->router_bytes += t->size;
+        } else if (m->role[i].role == ROLE_MTP) {
+            s->mtp_bytes += t->size;
+            s->mtp_tensors++;
+            mtp_params += n;
         } else {
             s->other_bytes += t->size;
         }
     }
-    s->active =
-        s->params - expert_params + expert_params / (uint64_t)m->arch.experts * (uint64_t)m->arch.topk;
+    s->active = s->params - mtp_params - expert_params +
+                expert_params / (uint64_t)m->arch.experts * (uint64_t)m->arch.topk;
 }
 
 uint64_t model_kv_bytes(const struct model *m, int64_t context)
 {
     const struct arch *a = &m->arch;
-    uint64_t tokens = 0;
+    uint64_t tokens = 0, values;
     int i;
 
     for (i = 0; i < a->layers; i++) {
         int64_t n = context;
 
-        if (a->layer[i].mask == MASK_SLIDING && a->layer[i].window < n)
+        if (a->layer[i].mask != MASK_FULL && a->layer[i].window < n)
             n = a->layer[i].window;
         tokens += (uint64_t)n;
     }
-    return tokens * 2 * (uint64_t)a->kv_heads * (uint64_t)a->head_dim * 2;
+    values = a->family->attn == ATTN_MLA ? (uint64_t)(a->kv_lora + a->head_dim - a->nope_dim)
+                                         : 2 * (uint64_t)a->kv_heads * (uint64_t)a->head_dim;
+    return tokens * values * 2;
 }
 
 /* ---- values ---- */
@@ -105,6 +111,9 @@ static const char *scan(const struct tensor *t, bool scales, const unsigned char
     } else if (scales) {
         for (i = 0; !what && i < n; i++)
             what = p[i] == 255 ? "MXFP4 scale 255 (NaN)" : NULL;
+    } else if (t->dtype == DT_F8_E4M3) { /* has no infinity */
+        for (i = 0; !what && i < n; i++)
+            what = (p[i] & 0x7f) == 0x7f ? "NaN" : NULL;
     } else {
         return NULL;
     }
