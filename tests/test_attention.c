@@ -1,0 +1,235 @@
+/* Attention, rope and norms of q and k against their definitions. */
+#include "check.h"
+
+#include "engine/ops.h"
+#include "engine/rope.h"
+
+static struct err err;
+
+static float noise(uint32_t *s)
+{
+    *s = *s * 1664525u + 1013904223u;
+    return (float)(*s >> 8) / (float)(1 << 24) * 4 - 2;
+}
+
+/* What a query sees, by the masks' definitions. */
+static bool sees(const struct attention_args *a, int64_t query, int64_t key)
+{
+    if (a->mask == MASK_SLIDING)
+        return key <= query && query - key < a->window;
+    if (a->mask == MASK_CHUNKED)
+        return key <= query && key / a->window == query / a->window;
+    return key <= query;
+}
+
+static void naive_row(const struct attention_args *a, int64_t from, int64_t at, int head, double *out)
+{
+    int g = head / (a->heads / a->kv_heads), d;
+    const float *q = a->q.of + (size_t)at * a->q.row + (size_t)head * a->q.step;
+    double sum = a->sinks ? exp((double)a->sinks[head]) : 0;
+    int64_t s;
+
+    memset(out, 0, (size_t)a->v_dim * sizeof *out);
+    for (s = from; s <= at; s++) {
+        const float *k = a->k.of + (size_t)s * a->k.row + (size_t)g * a->k.step;
+        const float *v = a->v.of + (size_t)s * a->v.row + (size_t)g * a->v.step;
+        double z = 0;
+
+        if (!sees(a, at - from, s - from))
+            continue;
+        for (d = 0; d < a->nope; d++)
+            z += (double)q[d] *
+                 (double)a->k_nope.of[(size_t)s * a->k_nope.row + (size_t)g * a->k_nope.step + (size_t)d];
+        for (; d < a->head_dim; d++)
+            z += (double)q[d] * (double)k[d - a->nope];
+        z = exp(z * (double)a->scale);
+        sum += z;
+        for (d = 0; d < a->v_dim; d++)
+            out[d] += z * (double)v[d];
+    }
+    for (d = 0; d < a->v_dim; d++)
+        out[d] /= sum;
+}
+
+enum { HEADS = 4, KV_HEADS = 2 };
+
+/* Compares with the definition; a has everything but documents and output. */
+static void attention_is_right(struct device *dev, struct attention_args *a, const char *what)
+{
+    static const int64_t first[] = {0, 3, 3, 200, 264};
+    float *out = calloc(264 * (size_t)a->heads * (size_t)a->v_dim, sizeof *out);
+    double *want = calloc((size_t)a->v_dim, sizeof *want), worst = 0;
+    int64_t doc, t;
+    int h, d;
+
+    a->docs = (struct docs){first, NULL, 4};
+    a->out = out;
+    CHECK(dev->ops->attention(dev, a, &err) == 0);
+    for (doc = 0; doc < 4; doc++)
+        for (t = first[doc]; t < first[doc + 1]; t++)
+            for (h = 0; h < a->heads; h++) {
+                naive_row(a, first[doc], t, h, want);
+                for (d = 0; d < a->v_dim; d++) {
+                    double diff = fabs((double)out[(t * a->heads + h) * a->v_dim + d] - want[d]);
+
+                    worst = diff > worst ? diff : worst;
+                }
+            }
+    CHECK_MSG(worst < 1e-5, "attention, head size %d, %s %d: differs by %.3g", a->head_dim, what, a->window,
+              worst);
+    free(out);
+    free(want);
+}
+
+static float *noises(size_t n)
+{
+    float *p = calloc(n, sizeof *p);
+    uint32_t seed = 7;
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        p[i] = noise(&seed);
+    return p;
+}
+
+static void check_attention(struct device *dev, int head_dim, enum mask_kind mask, int window, bool sinks)
+{
+    float sink[] = {-1, .5f, 2, 0};
+    size_t hd = (size_t)head_dim, row = (HEADS + 2 * KV_HEADS) * hd;
+    float *qkv = noises(264 * row);
+    struct attention_args a = {.q = {qkv, row, hd},
+                               .k = {qkv + HEADS * hd, row, hd},
+                               .v = {qkv + (HEADS + KV_HEADS) * hd, row, hd},
+                               .heads = HEADS,
+                               .kv_heads = KV_HEADS,
+                               .head_dim = head_dim,
+                               .v_dim = head_dim,
+                               .scale = .3f,
+                               .mask = mask,
+                               .window = window,
+                               .sinks = sinks ? sink : NULL};
+
+    attention_is_right(dev, &a, mask == MASK_CHUNKED ? "chunks of" : "window");
+    free(qkv);
+}
+
+/* Keys in two parts, the second one for all heads; values of another length. */
+static void check_latent_attention(struct device *dev, int nope, int rope, int v)
+{
+    size_t hd = (size_t)(nope + rope), q = HEADS * hd, kv = HEADS * (size_t)(nope + v), row = q + kv + 5;
+    float *mem = noises(264 * (row + (size_t)rope));
+    struct attention_args a = {.q = {mem, row, hd},
+                               .k_nope = {mem + q, row, (size_t)(nope + v)},
+                               .v = {mem + q + (size_t)nope, row, (size_t)(nope + v)},
+                               .k = {mem + q + kv, row, 0},
+                               .heads = HEADS,
+                               .kv_heads = HEADS,
+                               .head_dim = (int)hd,
+                               .v_dim = v,
+                               .nope = nope,
+                               .scale = .3f};
+
+    attention_is_right(dev, &a, "latent");
+    free(mem);
+}
+
+/* Pairs side by side, turned by the position and normalised; the temperature where nothing is turned. */
+static void check_pairs(struct device *dev)
+{
+    enum { DIM = 6, N = 40, ROT = 4 };
+    static const int64_t first[] = {0, N};
+    float table[N * ROT], *x = noises(N * 3 * DIM), *y = noises(N * 3 * DIM);
+    const float *rope[] = {table};
+    struct attention_args a = {.q = {x, 3 * DIM, DIM},
+                               .k = {x + DIM, 3 * DIM, DIM},
+                               .v = {x + 2 * DIM, 3 * DIM, DIM},
+                               .docs = {first, rope, 1},
+                               .heads = 1,
+                               .kv_heads = 1,
+                               .head_dim = DIM,
+                               .v_dim = DIM,
+                               .rot = ROT,
+                               .norm = QKN_HEAD_POST,
+                               .rope = true,
+                               .layout = ROPE_PAIR,
+                               .eps = 1e-5f};
+    int t, i, p;
+
+    for (t = 0; t < N; t++)
+        for (p = 0; p < ROT / 2; p++) {
+            table[t * ROT + p] = (float)cos(t / (p + 1.0));
+            table[t * ROT + ROT / 2 + p] = (float)sin(t / (p + 1.0));
+        }
+    dev->ops->qk(dev, &a);
+    for (t = 0; t < N; t++)
+        for (i = 0; i < 2; i++) {
+            const float *have = x + t * 3 * DIM + i * DIM, *old = y + t * 3 * DIM + i * DIM;
+            double sum = 0, c = cos(t / 2.0), s = sin(t / 2.0);
+
+            for (p = 0; p < DIM; p++)
+                sum += (double)old[p] * (double)old[p];
+            sum = 1 / sqrt(sum / DIM + 1e-5);
+            CHECK_NEAR(have[2], ((double)old[2] * c - (double)old[3] * s) * sum, 1e-5, 0);
+            CHECK_NEAR(have[3], ((double)old[3] * c + (double)old[2] * s) * sum, 1e-5, 0);
+            CHECK_NEAR(have[5], (double)old[5] * sum, 1e-5, 0);
+        }
+    CHECK(!memcmp(x + 2 * DIM, y + 2 * DIM, DIM * sizeof *x));
+    memcpy(x, y, N * 3 * DIM * sizeof *x);
+    a.rope = false;
+    a.temp_floor = 8;
+    a.temp_scale = .1f;
+    dev->ops->qk(dev, &a);
+    for (t = 0; t < N; t++) {
+        CHECK_NEAR(x[t * 3 * DIM], (double)y[t * 3 * DIM] * (1 + .1 * log(1 + (t + 1) / 8)), 0, 1e-6);
+        CHECK(!memcmp(x + t * 3 * DIM + DIM, y + t * 3 * DIM + DIM, 2 * DIM * sizeof *x));
+    }
+    free(x);
+    free(y);
+}
+
+/* Frequencies of dynamic rope depend on the document's length once it is over max_position. */
+static void check_dynamic_rope(struct device *dev)
+{
+    float freq[2] = {1, .01f};
+    struct rope r = {.type = ROPE_DYNAMIC,
+                     .theta = 10000,
+                     .factor = 2,
+                     .max_position = 4,
+                     .rot = 4,
+                     .scaling = 1,
+                     .inv_freq = freq};
+    static const int64_t first[] = {0, 4, 10, 12, 18};
+    struct batch b = {NULL, first, 4};
+    struct rope_tables t;
+    double theta = 10000 * pow(2 * 6.0 / 4 - 1, 2);
+
+    CHECK(rope_tables_new(&t, dev, &r, &b, &err) == 0);
+    CHECK(t.tables == 2 && t.of[0] == t.of[2] && t.of[1] == t.of[3]);
+    CHECK_NEAR(t.of[0][3 * 4 + 1], cos(.03), 1e-7, 0);
+    CHECK_NEAR(t.of[1][5 * 4 + 3], sin(5 / sqrt(theta)), 1e-7, 0);
+    rope_tables_free(&t);
+}
+
+int main(void)
+{
+    struct engine_options o = {.precision = PREC_F32, .threads = 2};
+    struct device *dev;
+
+    if (cpu_open(&dev, &o, &err)) {
+        CHECK_MSG(0, "%s", err.msg);
+        CHECK_END();
+    }
+    check_attention(dev, 32, MASK_FULL, 0, false);
+    check_attention(dev, 64, MASK_FULL, 0, true);
+    check_attention(dev, 80, MASK_SLIDING, 70, true);
+    check_attention(dev, 16, MASK_SLIDING, 1, false);
+    check_attention(dev, 24, MASK_SLIDING, 5, false);
+    check_attention(dev, 32, MASK_CHUNKED, 6, false);
+    check_attention(dev, 16, MASK_CHUNKED, 70, true);
+    check_latent_attention(dev, 8, 8, 6);
+    check_latent_attention(dev, 32, 12, 48);
+    check_pairs(dev);
+    check_dynamic_rope(dev);
+    dev->ops->close(dev);
+    CHECK_END();
+}
