@@ -49,18 +49,22 @@ void attention_free(struct pass *p)
     p->op->buf_free(p->d, p->kv);
 }
 
+/* n queries that see 1, 2, ... keys, at most w. */
+static double pairs_seen(double n, double w)
+{
+    return n <= w ? n * (n + 1) / 2 : w * (w + 1) / 2 + (n - w) * w;
+}
+
 /* Of the products of queries and keys, and of probabilities and values: the pairs that the mask leaves. */
 static double attention_flops(const struct arch *a, const struct layer_arch *l, int64_t n)
 {
-    double all = (double)n, w = l->mask != MASK_FULL && l->window < n ? l->window : all, pairs;
+    double pairs, all = (double)n;
 
-    if (l->mask == MASK_CHUNKED) {
-        double rest = (double)(n % (int64_t)w);
-
-        pairs = (all - rest) * (w + 1) / 2 + rest * (rest + 1) / 2;
-    } else {
-        pairs = w * (w + 1) / 2 + (all - w) * w;
-    }
+    if (l->mask == MASK_CHUNKED)
+        pairs = (double)(n / l->window) * pairs_seen(l->window, l->window) +
+                pairs_seen((double)(n % l->window), l->window);
+    else
+        pairs = pairs_seen(all, l->mask == MASK_SLIDING ? l->window : all);
     return 2.0 * a->heads * (a->head_dim + a->v_dim) * pairs;
 }
 
