@@ -272,6 +272,39 @@ static void test_config(void)
     model_close(&m);
 }
 
+/* Keys of other families: capacities, layers that predict further tokens, a number where a bool is meant,
+ * everything inside text_config. */
+static void test_config_keys(void)
+{
+    struct family f;
+    struct model m;
+
+    if (open_model(&m, "examples/tiny-gptoss"))
+        return;
+    f = *m.arch.family;
+    f.key_capacity = "capacity";
+    f.key_mtp[0] = "mtp_a";
+    f.key_mtp[1] = "mtp_b";
+    f.temperature = true;
+    m.arch.family = &f;
+    check_config(&m, "{\"num_experts\": 16, \"capacity\": [ 16,16 ,\n 64], \"mtp_a\": 1, \"mtp_b\": 2}",
+                 "{\"num_experts\": 2, \"capacity\": [ 2,2 ,\n 2], \"mtp_a\": 0, \"mtp_b\": 0}", NULL);
+    check_config(&m, "{\"num_experts\": 16, \"capacity\": null, \"mtp_b\": null}",
+                 "{\"num_experts\": 2, \"capacity\": null, \"mtp_b\": null}", NULL);
+    check_config(&m, "{\"capacity\": [], \"attn_temperature_tuning\": 4, \"num_experts\": 16}",
+                 "{\"capacity\": [], \"attn_temperature_tuning\": true, \"num_experts\": 2}", NULL);
+    check_config(&m, "{\"attn_temperature_tuning\": 0.0}", "{\"attn_temperature_tuning\": false}", NULL);
+    check_config(&m, "{\"attn_temperature_tuning\": false}", "{\"attn_temperature_tuning\": false}", NULL);
+    m.arch.nested = true;
+    check_config(&m,
+                 "{\"num_experts\": 16, \"text_config\": {\"num_experts\": 16, \"mtp_a\": 3, \"capacity\": "
+                 "[16], \"attn_temperature_tuning\": 8192}}",
+                 "{\"num_experts\": 16, \"text_config\": {\"num_experts\": 2, \"mtp_a\": 0, \"capacity\": "
+                 "[2], \"attn_temperature_tuning\": true}}",
+                 NULL);
+    model_close(&m);
+}
+
 int main(void)
 {
     const char *shared = shared_dir();
@@ -295,6 +328,7 @@ int main(void)
     }
     test_record();
     test_config();
+    test_config_keys();
     snprintf(cmd, sizeof cmd, "rm -r %s", tmp);
     CHECK(system(cmd) == 0);
     CHECK_END();
