@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 /* ByteLevel's own pattern, of GPT-2. */
 static const char gpt2[] =
@@ -80,6 +81,35 @@ static int read_byte_level(struct splitter *s, const cJSON *j, const char *what,
     return 0;
 }
 
+/* The older add_prefix_space says "never" when false, and nothing when true. */
+static int read_metaspace(struct splitter *s, const cJSON *j, const char *what, struct err *e)
+{
+    static const char *const schemes[] = {"never", "first", "always"};
+    const char *mark = cJSON_GetStringValue(member(j, "replacement"));
+    const cJSON *prepend = member(j, "prepend_scheme"), *cuts = member(j, "split");
+    const char *scheme = prepend ? cJSON_GetStringValue(prepend) : "always";
+    struct split_level l = {.cuts = !cJSON_IsFalse(cuts)};
+    utf8proc_int32_t c;
+    size_t i;
+
+    if (!mark || !*mark || utf8proc_iterate((const utf8proc_uint8_t *)mark, -1, &c) != (int)strlen(mark))
+        return err_set(e, ERR_INPUT, "%s: Metaspace: 'replacement' is not one character", what);
+    for (i = 0; scheme && i < 3 && strcmp(schemes[i], scheme) != 0; i++)
+        ;
+    if (!scheme || i == 3)
+        return err_set(e, ERR_UNKNOWN, "%s: Metaspace: prepend_scheme '%s' is none of never, first, always",
+                       what, scheme ? scheme : "(no string)");
+    if (cJSON_IsFalse(member(j, "add_prefix_space")) && i > 0)
+        return err_set(e, ERR_INPUT, "%s: Metaspace: add_prefix_space is false, but prepend_scheme is '%s'",
+                       what, scheme);
+    if (s->levels == SPLIT_LEVELS)
+        return err_set(e, ERR_UNKNOWN, "%s: more than %d pre-tokenizers", what, SPLIT_LEVELS);
+    l.prepend = i == 0 ? PREPEND_NEVER : i == 1 ? PREPEND_FIRST : PREPEND_ALWAYS;
+    memcpy(l.mark, mark, strlen(mark) + 1);
+    s->level[s->levels++] = l;
+    return 0;
+}
+
 int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct err *e)
 {
     const char *type = cJSON_GetStringValue(member(j, "type"));
@@ -107,6 +137,8 @@ int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct e
     if (strcmp(type, "Digits") == 0)
         return add_regex(s, cJSON_IsTrue(member(j, "individual_digits")) ? "\\p{N}" : "\\p{N}+", false, false,
                          what, e);
+    if (strcmp(type, "Metaspace") == 0)
+        return read_metaspace(s, j, what, e);
     return err_set(e, ERR_UNKNOWN, "%s: the pre-tokenizer '%s' is not understood", what, type);
 }
 
@@ -150,8 +182,10 @@ void split_work_free(struct split_work *w)
 {
     int i;
 
-    for (i = 0; i < SPLIT_LEVELS; i++)
+    for (i = 0; i < SPLIT_LEVELS; i++) {
         pcre2_match_data_free(w->data[i]);
+        str_free(&w->marked[i]);
+    }
     pcre2_jit_stack_free(w->stack);
     pcre2_match_context_free(w->context);
     *w = (struct split_work){0};
@@ -186,8 +220,42 @@ struct walk {
     struct err *e;
 };
 
-/* Cuts text by the patterns from level on, each refining the pieces of the one before. */
-static int cut(const struct walk *k, int level, const char *text, size_t n)
+static int cut(const struct walk *k, int level, const char *text, size_t n, bool first);
+
+/* Metaspace: the text with its spaces replaced goes on as one piece, or as one for each mark. */
+static int cut_marks(const struct walk *k, int level, const char *text, size_t n, bool first)
+{
+    const struct split_level *l = &k->s->level[level];
+    struct str *marked = &k->w->marked[level];
+    size_t len = strlen(l->mark), from = 0, i;
+    bool leads = *text == ' ' || (n >= len && memcmp(text, l->mark, len) == 0);
+    int r;
+
+    str_clear(marked);
+    if (!leads && (l->prepend == PREPEND_ALWAYS || (l->prepend == PREPEND_FIRST && first)))
+        str_add(marked, l->mark, len);
+    for (i = 0; i < n; i++) {
+        if (text[i] != ' ')
+            continue;
+        str_add(marked, text + from, i - from);
+        str_add(marked, l->mark, len);
+        from = i + 1;
+    }
+    str_add(marked, text + from, n - from);
+    if (str_ok(marked, k->e))
+        return -1;
+    for (i = from = 0; l->cuts && i + len <= marked->n; i++) {
+        if (i == from || memcmp(marked->p + i, l->mark, len) != 0)
+            continue;
+        if ((r = cut(k, level + 1, marked->p + from, i - from, first && from == 0)))
+            return r;
+        from = i;
+    }
+    return cut(k, level + 1, marked->p + from, marked->n - from, first && from == 0);
+}
+
+/* Cuts text by the levels from level on, each refining the pieces of the one before. */
+static int cut(const struct walk *k, int level, const char *text, size_t n, bool first)
 {
     const struct split_level *l = &k->s->level[level];
     size_t pos = 0, done = 0, from = 0, to = 0;
@@ -198,28 +266,30 @@ static int cut(const struct walk *k, int level, const char *text, size_t n)
         return 0;
     if (level == k->s->levels)
         return k->fn(k->ctx, text, n, k->e);
+    if (!l->code)
+        return cut_marks(k, level, text, n, first);
     while (pos < n) {
         r = find(l, k->w, level, text, n, pos, &from, &to, k->e);
         if (r < 0)
             return -1;
         if (!r)
             break;
-        if (keep_gap && (r = cut(k, level + 1, text + done, from - done)))
+        if (keep_gap && (r = cut(k, level + 1, text + done, from - done, first && done == 0)))
             return r;
-        if (keep_match && (r = cut(k, level + 1, text + from, to - from)))
+        if (keep_match && (r = cut(k, level + 1, text + from, to - from, first && from == 0)))
             return r;
         done = pos = to;
         if (from == to) /* an empty match: go on behind the next character */
             for (pos++; pos < n && ((unsigned char)text[pos] & 0xc0) == 0x80;)
                 pos++;
     }
-    return keep_gap ? cut(k, level + 1, text + done, n - done) : 0;
+    return keep_gap ? cut(k, level + 1, text + done, n - done, first && done == 0) : 0;
 }
 
-int split(const struct splitter *s, struct split_work *w, const char *text, size_t n,
+int split(const struct splitter *s, struct split_work *w, const char *text, size_t n, bool first,
           int (*fn)(void *ctx, const char *piece, size_t n, struct err *e), void *ctx, struct err *e)
 {
     struct walk k = {s, w, fn, ctx, e};
 
-    return cut(&k, 0, text, n);
+    return cut(&k, 0, text, n, first);
 }

@@ -1,5 +1,5 @@
 /*
- * split.h -- pre-tokenizers that cut a text into pieces by regular expressions.
+ * split.h -- pre-tokenizers that cut a text into pieces, by regular expressions or (Metaspace) at spaces.
  *
  * The reference matches with Oniguruma in Ruby syntax, here PCRE2 does: patterns are rewritten where the
  * two differ, and refused where it is not known that they agree.
@@ -20,9 +20,14 @@ int regex_translate(const char *pattern, const char *what, struct str *out, stru
 enum { SPLIT_LEVELS = 16 };
 struct splitter {
     struct split_level {
-        void *code;   /* pcre2_code */
+        void *code;   /* pcre2_code; NULL: Metaspace */
         bool removed; /* matches are dropped, else they are pieces of their own */
         bool invert;  /* matches and gaps change places */
+
+        /* Metaspace: spaces become mark, which is also put in front */
+        char mark[5];
+        enum { PREPEND_NEVER, PREPEND_FIRST, PREPEND_ALWAYS } prepend;
+        bool cuts; /* a piece begins at every mark */
     } level[SPLIT_LEVELS];
     int levels;
     bool byte_level; /* ends with ByteLevel */
@@ -33,13 +38,15 @@ void splitter_free(struct splitter *s);
 
 /* What one thread needs to match. */
 struct split_work {
-    void *data[SPLIT_LEVELS]; /* pcre2_match_data of each level */
+    void *data[SPLIT_LEVELS];        /* pcre2_match_data of each level */
+    struct str marked[SPLIT_LEVELS]; /* what a Metaspace makes of its text */
     void *context, *stack;
 };
 int split_work_init(struct split_work *w, const struct splitter *s, struct err *e);
 void split_work_free(struct split_work *w);
-/* Calls fn for every piece of text (valid UTF-8), in order; stops and returns its result if it is not 0. */
-int split(const struct splitter *s, struct split_work *w, const char *text, size_t n,
+/* Calls fn for every piece of text (valid UTF-8), in order; stops and returns its result if it is not 0.
+ * first: text begins where the whole input does (Metaspace asks). */
+int split(const struct splitter *s, struct split_work *w, const char *text, size_t n, bool first,
           int (*fn)(void *ctx, const char *piece, size_t n, struct err *e), void *ctx, struct err *e);
 
 #endif

@@ -94,8 +94,8 @@ static int encode_piece(void *ctx, const char *piece, size_t n, struct err *e)
     return bpe_encode(&x->t->bpe, &x->w->bpe, piece, n, x->out, e);
 }
 
-/* A stretch of raw text between added tokens. */
-static int encode_stretch(struct encoding *x, const char *s, size_t n, struct err *e)
+/* A stretch of raw text between added tokens. first: it begins the text. */
+static int encode_stretch(struct encoding *x, const char *s, size_t n, bool first, struct err *e)
 {
     const struct tokenizer *t = x->t;
     struct added_walk walk = {0};
@@ -105,7 +105,8 @@ static int encode_stretch(struct encoding *x, const char *s, size_t n, struct er
     if (normalize(&t->normalizer, s, n, &x->w->normal_a, &x->w->normal_b, &walk.s, &walk.n, e))
         return -1;
     while (added_next(&t->normalized, &walk, &from, &to, &id))
-        if (split(&t->splitter, &x->w->split, walk.s + from, to - from, encode_piece, x, e) ||
+        if (split(&t->splitter, &x->w->split, walk.s + from, to - from, first && from == 0, encode_piece, x,
+                  e) ||
             (id >= 0 && ids_add(x->out, id, e)))
             return -1;
     return 0;
@@ -136,7 +137,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool
     if (special && add_all(out, &t->before, e))
         goto done;
     while (added_next(&t->raw, &walk, &from, &to, &id))
-        if ((to > from && encode_stretch(&x, text + from, to - from, e)) || (id >= 0 && ids_add(out, id, e)))
+        if ((to > from && encode_stretch(&x, text + from, to - from, from == 0, e)) || (id >= 0 && ids_add(out, id, e)))
             goto done;
     if (special && add_all(out, &t->after, e))
         goto done;

@@ -2,9 +2,9 @@
  * tokenizer.h -- tokenizer.json to token ids, exactly as the reference tokenizer does it.
  *
  * Byte-pair encoding, over bytes (Qwen, gpt-oss, Llama 3, DeepSeek, ...) or over characters (Llama 2):
- * normalizers NFC, Prepend, Replace of a string; pre-tokenizers Split (Isolated, Removed), Digits, ByteLevel;
- * post-processors ByteLevel, TemplateProcessing; Sequences of them; added tokens with all their flags; byte
- * fallback and unk_token. Anything else is refused by name.
+ * normalizers NFC, Prepend, Replace of a string; pre-tokenizers Split (Isolated, Removed), Digits,
+ * ByteLevel, Metaspace; post-processors ByteLevel, TemplateProcessing; Sequences of them; added tokens with
+ * all their flags; byte fallback and unk_token. Anything else is refused by name.
  */
 #ifndef MOE_TEXT_TOKENIZER_H
 #define MOE_TEXT_TOKENIZER_H
