@@ -111,6 +111,61 @@ static void test_steps(void)
     tokenizer_close(t);
 }
 
+#define MARK "\xe2\x96\x81"
+#define MARKS                                                                                                \
+    "\"vocab\":{\"" MARK "\":0,\"a\":1,\"b\":2,\"" MARK "a\":3,\"ab\":4,\"" MARK MARK                        \
+    "\":5,\"?\":6,\"a" MARK "\":7}"
+
+/* The ids are the reference's. */
+static void test_metaspace(void)
+{
+    static const char *const text[] = {"ab a", "<x>ab  a", " a<x>ab", MARK "ab", "xya b"};
+    static const struct {
+        const char *scheme, *ids[5];
+    } cases[] = {
+        {"\"prepend_scheme\":\"first\"", {"3 2 3", "8 4 0 3", "3 8 4", "3 2", "0 6 1 0 2"}},
+        {"\"prepend_scheme\":\"always\"", {"3 2 3", "8 3 2 0 3", "3 8 3 2", "3 2", "0 6 1 0 2"}},
+        {"\"add_prefix_space\":true", {"3 2 3", "8 3 2 0 3", "3 8 3 2", "3 2", "0 6 1 0 2"}},
+        {"\"prepend_scheme\":\"never\"", {"4 3", "8 4 0 3", "3 8 4", "3 2", "6 1 0 2"}},
+        {"\"add_prefix_space\":false,\"prepend_scheme\":\"never\"",
+         {"4 3", "8 4 0 3", "3 8 4", "3 2", "6 1 0 2"}},
+    };
+    static const char *const rest[][4] = {
+        /* model, split, text, ids */
+        {"\"unk_token\":null,\"merges\":[\"" MARK " a\",\"" MARK " " MARK "\"]", "false", " x a", "0 3"},
+        {"\"unk_token\":null,\"merges\":[\"" MARK " a\",\"" MARK " " MARK "\"]", "false", " x ", "5"},
+        {"\"unk_token\":\"?\",\"merges\":[\"a " MARK "\",\"" MARK " a\"]", "false", "a a", "7 1"},
+        {"\"unk_token\":\"?\",\"merges\":[\"a " MARK "\",\"" MARK " a\"]", "true", "a a", "1 3"},
+    };
+    char json[1000];
+    struct tokenizer *t;
+    size_t i, k;
+    int cuts;
+
+    for (i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (cuts = 0; cuts < 2; cuts++) {
+            snprintf(json, sizeof json,
+                     "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" MARK
+                     "\",%s,\"split\":%s},\"added_tokens\":[{\"id\":8,\"content\":\"<x>\"}],\"model\":{" MARKS
+                     ",\"unk_token\":\"?\",\"fuse_unk\":true,\"merges\":[\"" MARK " a\",\"a b\",\"" MARK
+                     " " MARK "\"]}}",
+                     cases[i].scheme, cuts ? "true" : "false");
+            t = open_text(json);
+            for (k = 0; k < 5; k++)
+                CHECK_STR(encode(t, text[k], false), cases[i].ids[k]);
+            tokenizer_close(t);
+        }
+    for (i = 0; i < sizeof rest / sizeof *rest; i++) {
+        snprintf(json, sizeof json,
+                 "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" MARK
+                 "\",\"prepend_scheme\":\"never\",\"split\":%s},\"model\":{" MARKS ",%s}}",
+                 rest[i][1], rest[i][0]);
+        t = open_text(json);
+        CHECK_STR(encode(t, rest[i][2], false), rest[i][3]);
+        tokenizer_close(t);
+    }
+}
+
 static void test_around(void)
 {
     static const char with_template[] =
@@ -245,6 +300,15 @@ static void test_refused(void)
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"},\"behavior\":"
          "\"Isolated\"},\"model\":{" ABC ",\"merges\":[]}}",
          "pattern '(a'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"},\"model\":{" ABC
+         ",\"merges\":[]}}",
+         "not one character"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"},"
+         "\"model\":{" ABC ",\"merges\":[]}}",
+         "prepend_scheme 'last'"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"add_prefix_space\":false},"
+         "\"model\":{" ABC ",\"merges\":[]}}",
+         "add_prefix_space is false"},
         {"{\"post_processor\":{\"type\":\"BertProcessing\"},\"model\":{" ABC ",\"merges\":[]}}",
          "BertProcessing"},
         {"{\"model\":{\"type\":\"Unigram\"," ABC ",\"merges\":[]}}", "model type 'Unigram'"},
@@ -497,6 +561,7 @@ int main(void)
     snprintf(dir, sizeof dir, "%s", template);
     test_bpe();
     test_steps();
+    test_metaspace();
     test_around();
     test_added();
     test_text();

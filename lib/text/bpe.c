@@ -146,6 +146,18 @@ static int rules_rehash(struct bpe *b, struct err *e)
     return 0;
 }
 
+/* Where the next U+2581 (for a space, in vocabularies of SentencePiece) stands behind another character; n:
+ * nowhere from i on. */
+static size_t next_mark(const char *s, size_t n, size_t i)
+{
+    static const char mark[] = "\xe2\x96\x81";
+
+    for (i = i ? i : 1; i + 3 <= n; i++)
+        if (memcmp(s + i, mark, 3) == 0 && !(i >= 3 && memcmp(s + i - 3, mark, 3) == 0))
+            return i;
+    return n;
+}
+
 int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right, size_t right_n,
               const char *what, struct err *e)
 {
@@ -155,8 +167,10 @@ int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right,
 
     str_add(&both, left, left_n);
     str_add(&both, right, right_n);
-    if (!both.failed)
+    if (!both.failed) {
         id = vocab_find(&b->vocab, both.p, both.n);
+        b->mark_inside = b->mark_inside || next_mark(both.p, both.n, 0) < both.n;
+    }
     str_free(&both);
     if (l < 0 || r < 0 || id < 0)
         return err_set(e, ERR_INPUT, "%s: merge %zu ('%.*s' '%.*s'): %s is not in the vocabulary", what,
@@ -203,6 +217,10 @@ void bpe_ready(struct bpe *b)
         snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
         b->fallback_id[i] = vocab_find(&b->vocab, name, 6);
     }
+    /* An unknown character must leave a symbol, or else the marks around it are neighbours; and the mark be
+     * known, for an unk that waits is written before it as at the end of a piece. */
+    b->cut_at_marks = !b->byte_level && !b->ignore_merges && !b->mark_inside && b->unk >= 0 &&
+                      vocab_find(&b->vocab, "\xe2\x96\x81", 3) >= 0;
 }
 
 void bpe_free(struct bpe *b)
@@ -404,8 +422,8 @@ static int encode(const struct bpe *b, struct bpe_work *w, const char *piece, si
     return 0;
 }
 
-int bpe_encode(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n, struct ids *out,
-               struct err *e)
+static int encode_cached(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n,
+                         struct ids *out, struct err *e)
 {
     struct bpe_cached *c;
     uint64_t hash;
@@ -432,6 +450,21 @@ int bpe_encode(const struct bpe *b, struct bpe_work *w, const char *piece, size_
         memcpy(c->text, piece, n);
         if (c->n)
             memcpy(c->id, out->id + from, c->n * sizeof *c->id);
+    }
+    return 0;
+}
+
+int bpe_encode(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n, struct ids *out,
+               struct err *e)
+{
+    size_t from = 0, to;
+
+    if (!b->cut_at_marks)
+        return encode_cached(b, w, piece, n, out, e);
+    for (; from < n; from = to) {
+        to = next_mark(piece, n, from + 1);
+        if (encode_cached(b, w, piece + from, to - from, out, e))
+            return -1;
     }
     return 0;
 }

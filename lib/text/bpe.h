@@ -46,6 +46,8 @@ struct bpe {
     bool byte_fallback;       /* an unknown character becomes <0xNN> tokens if all exist */
     bool fuse_unk;            /* consecutive unknown characters become one unk */
     int32_t unk;              /* -1: unknown characters are dropped, as the reference does */
+    bool mark_inside;         /* some merge makes a token with U+2581 behind another character */
+    bool cut_at_marks;        /* none does: what begins at a mark is independent of what is before it */
     int32_t byte_id[256];     /* byte_level: id of the one-byte token, -1: none */
     int32_t fallback_id[256]; /* byte_fallback: id of <0xNN>, -1: none */
 };

@@ -137,7 +137,8 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool
     if (special && add_all(out, &t->before, e))
         goto done;
     while (added_next(&t->raw, &walk, &from, &to, &id))
-        if ((to > from && encode_stretch(&x, text + from, to - from, from == 0, e)) || (id >= 0 && ids_add(out, id, e)))
+        if ((to > from && encode_stretch(&x, text + from, to - from, from == 0, e)) ||
+            (id >= 0 && ids_add(out, id, e)))
             goto done;
     if (special && add_all(out, &t->after, e))
         goto done;
