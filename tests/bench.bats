@@ -101,6 +101,14 @@ make_plan() {
     moe-score -q -r "$2" -o plan.tsv run.stats
 }
 
+# masked_is_cut KL: the same numbers in masked.json and cut.json, and a divergence above KL.
+masked_is_cut() {
+    jq -en --argjson kl "$1" --slurpfile a masked.json --slurpfile b cut.json '
+        def near(x; y): (x - y | fabs) <= 1e-5 * (1 + (y | fabs));
+        $a[0].total as $a | $b[0].total as $b
+        | $a.kl_mean > $kl and all($a | keys[]; near($a[.]; $b[.]))'
+}
+
 @test "compare: a masked model is the pruned model" {
     for m in "$TINY_QWEN3" "$TINY_GPTOSS"; do
         rm -rf run.stats plan.tsv pruned
@@ -108,10 +116,23 @@ make_plan() {
         moe-prune -q "$m" plan.tsv pruned
         moe-bench compare --precision f32 --json --plan plan.tsv "$m" docs.jsonl >masked.json
         moe-bench compare --precision f32 --json pruned "$m" docs.jsonl >cut.json
-        jq -en --slurpfile a masked.json --slurpfile b cut.json '
-            def near(x; y): (x - y | fabs) <= 1e-5 * (1 + (y | fabs));
-            $a[0].total as $a | $b[0].total as $b
-            | $a.kl_mean > 1e-3 and all($a | keys[]; near($a[.]; $b[.]))'
+        masked_is_cut 1e-3
+    done
+}
+
+@test "compare: a masked model is the pruned model, whatever the router" {
+    for i in 1 2 3; do
+        echo "{\"ids\": [$(seq -s, "$i" 3 60), $i, 7, 2]}"
+    done >ids.jsonl
+    for m in deepseek-v2-greedy ernie4_5-interval glm4-mtp llama4-wrapper mixtral-window minimax-m2-fp8 qwen2-window; do
+        m="$ROOT/tests/fixtures/$m"
+        rm -rf run.stats plan.tsv pruned
+        moe-observe -q --precision f32 -o run.stats "$m" ids.jsonl
+        moe-score -q -r 0.25 -o plan.tsv run.stats
+        moe-prune -q "$m" plan.tsv pruned
+        moe-bench compare --precision f32 --json --plan plan.tsv "$m" ids.jsonl >masked.json
+        moe-bench compare --precision f32 --json pruned "$m" ids.jsonl >cut.json
+        masked_is_cut 1e-6
     done
 }
 

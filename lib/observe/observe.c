@@ -189,13 +189,13 @@ static int stored_bytes(const struct model *m, uint64_t *all, uint64_t *largest,
     return 0;
 }
 
-/* Weights of one MoE layer: attention, router, gate, up and down of every expert. */
+/* Weights of one MoE layer: attention, router, gate, up and down of every expert and the shared one. */
 static uint64_t layer_weights(const struct arch *a)
 {
     uint64_t h = (uint64_t)a->hidden, heads = (uint64_t)a->heads, kv = (uint64_t)a->kv_heads;
 
     return 2 * (heads + kv) * (uint64_t)a->head_dim * h +
-           (uint64_t)a->experts * h * (1 + 3 * (uint64_t)a->inter);
+           (uint64_t)a->experts * h * (1 + 3 * (uint64_t)a->inter) + 3 * h * (uint64_t)a->shared_inter;
 }
 
 int observe_estimate(struct observe_estimate *x, const char *precision, const struct model *m,
