@@ -272,6 +272,24 @@ config_for() {
     moe-prune -q "$FIXTURES/deepseek-v2-greedy" plan.tsv out
 }
 
+@test "observed, scored, cut: what masking foretells is what the cut model gives" {
+    local f keep masked cut
+    printf '{"ids":[%s]}\n' "$(seq -s , 1 60)" "$(seq -s , 60 -3 1)" >ids.jsonl
+    for f in "$FIXTURES"/*/; do
+        case ${f%/} in *deepseek-v2-groups | *deepseek-v3-half | *glm4-lite-types) continue ;; esac
+        rm -rf out
+        keep=4
+        case ${f%/} in *gptoss* | *llama4* | *minimax* | *qwen3-fp8) keep=3 ;; *mixtral-fused) continue ;; esac # top-4 of 4
+        moe-observe -q -f --precision f32 -o run.stats "$f" ids.jsonl
+        moe-score -q -f -k $keep -o plan.tsv run.stats
+        masked=$(moe-bench compare -q --json --precision f32 --plan plan.tsv "$f" ids.jsonl | jq .total.nll)
+        moe-prune -q "$f" plan.tsv out
+        cut=$(moe-bench perplexity -q --json --precision f32 out ids.jsonl | jq .total.nll)
+        awk -v a="$masked" -v b="$cut" 'BEGIN { d = a - b; exit !(a > 0 && d * d <= 1e-12 * a * a) }' ||
+            { echo "$f: $masked masked, $cut cut"; return 1; }
+    done
+}
+
 # copy FIXTURE: model/, without its golden.
 copy() {
     rm -rf model
