@@ -14,6 +14,9 @@ CC      ?= cc
 CFLAGS  ?= -O2 -g
 WARN     = -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-psabi
 SAN     ?=
+# A line for each step; make V=1 shows the commands.
+Q        = $(if $(V),,@)
+say      = @$(if $(V),:,echo) ' '
 VERSION  = $(shell cat VERSION)
 
 # Matrix products: onednn or builtin (our own, f32 only). Automatic: oneDNN where its header is installed.
@@ -60,30 +63,34 @@ $(BUILD)/version.h: VERSION FORCE
 
 $(BUILD)/%.o: %.c $(BUILD)/version.h
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(say) CC $@
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libmoe.a: $(LIGHT_OBJ)
 	@mkdir -p $(@D) && rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/libmoe-engine.a: $(HEAVY_OBJ)
 	@mkdir -p $(@D) && rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 LIGHT_PROGRAMS = moe-inspect moe-score moe-prune moe-quant
 HEAVY_PROGRAMS = moe-observe moe-bench
 
 $(LIGHT_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(CMD_SHARED) $(BUILD)/libmoe.a
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIGHT_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIGHT_LIBS)
 
 $(BUILD)/moe-inspect: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/inspect_*.c)) $(BUILD)/cmd/text_opts.o
 $(BUILD)/moe-bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/bench_*.c))
 $(HEAVY_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/common.o $(BUILD)/cmd/engine_opts.o $(BUILD)/cmd/text_opts.o $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HEAVY_LIBS) $(LIGHT_LIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HEAVY_LIBS) $(LIGHT_LIBS)
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a $(HEAVY_LIBS) $(LIGHT_LIBS)
+	$(say) TEST $@
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a $(HEAVY_LIBS) $(LIGHT_LIBS)
 
 ## demo: install what is missing, build, run the whole pipeline on the models in examples/
 demo:

@@ -165,9 +165,9 @@ masked_is_cut() {
 }
 
 @test "compare: another vocabulary is refused" {
-    need_shared
+    "$BUILD/tests/mkmodel" vocab=96 qwen3 small
     echo '{"ids": [1, 2, 3]}' >ids.jsonl
-    fails_with 'vocabulary' moe-bench compare -q "$TINY_QWEN3" "$SHARED/fixtures/qwen3" ids.jsonl
+    fails_with 'vocabulary' moe-bench compare -q "$TINY_QWEN3" small ids.jsonl
 }
 
 @test "compare: one plan at a time, and enough operands" {

@@ -32,3 +32,10 @@ fails_with() {
     [ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || { echo "not one line: $stderr"; return 1; }
     [[ $stderr =~ $pattern ]] || { echo "does not match /$pattern/: $stderr"; return 1; }
 }
+
+# count_parameters DIR: adds total_parameters to the index of a BF16 model, as newer writers do.
+count_parameters() {
+    local index=$1/model.safetensors.index.json
+    jq -S '.metadata.total_parameters = .metadata.total_size / 2' "$index" >"$1/index.new"
+    mv "$1/index.new" "$index"
+}

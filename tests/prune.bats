@@ -130,12 +130,12 @@ only() {
     done
 }
 
-@test "pico-qwen3: split experts are renumbered over several shards, the index counts parameters" {
-    need_shared
-    local model=$SHARED/models/pico-qwen3
-    make_plan "$model" 8 >plan.tsv
-    moe-prune -q --verify "$model" plan.tsv cut
-    [ "$(jq -r '.weight_map | keys[]' cut/model.safetensors.index.json | grep -c '\.experts\.')" -eq $((8 * 8 * 3)) ]
+@test "split experts are renumbered over several shards, the index counts parameters" {
+    "$MKMODEL" shards=4 experts=12 layers=3 qwen3 many
+    count_parameters many
+    make_plan many 8 >plan.tsv
+    moe-prune -q --verify many plan.tsv cut
+    [ "$(jq -r '.weight_map | keys[]' cut/model.safetensors.index.json | grep -c '\.experts\.')" -eq $((3 * 8 * 3)) ]
     [ "$(jq -r '.weight_map | keys[]' cut/model.safetensors.index.json | grep -oE 'experts\.[0-9]+' | sort -u | wc -l)" -eq 8 ]
     [ "$(($(jq .metadata.total_parameters cut/model.safetensors.index.json) * 2))" -eq \
         "$(jq .metadata.total_size cut/model.safetensors.index.json)" ]
@@ -153,9 +153,9 @@ only() {
 }
 
 @test "fewer experts than top-k: every spelling of top-k follows, and it is said" {
-    need_shared
-    make_plan "$SHARED/models/pico-gptoss" 3 >plan.tsv
-    run -0 --separate-stderr moe-prune "$SHARED/models/pico-gptoss" plan.tsv cut
+    "$MKMODEL" topk=4 experts=8 gptoss four
+    make_plan four 3 >plan.tsv
+    run -0 --separate-stderr moe-prune four plan.tsv cut
     [[ $stderr == *'experts per token goes from 4 to 3'* ]]
     [ "$(jq -c '[.num_local_experts, .num_experts_per_tok, .experts_per_token]' cut/config.json)" = '[3,3,3]' ]
 }

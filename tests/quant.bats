@@ -97,8 +97,9 @@ only() {
 }
 
 @test "shards keep their names, the index agrees, parameters are counted as before" {
-    need_shared
-    local model=$SHARED/models/pico-qwen3
+    local model=many
+    "$MKMODEL" shards=4 qwen3 many
+    count_parameters many
     moe-quant -q -t mxfp4 "$model" narrow
     diff <(cd "$model" && ls -- *.safetensors) <(cd narrow && ls -- *.safetensors)
     diff <(jq -r '.weight_map | keys[]' narrow/model.safetensors.index.json | sort) \
