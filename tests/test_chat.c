@@ -163,7 +163,7 @@ static void test_refused(void)
          "content is null"},
         {"glm-4.6",
          "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\","
-                                "\"arguments\":\"{}\"}]}]}",
+         "\"arguments\":\"{}\"}]}]}",
          "not an object"},
         {"glm-4.5", "{\"messages\":[" USER ",{\"role\":\"tool\",\"content\":[]}]}", "list of results"},
         /* what makes the template fail */
