@@ -73,8 +73,10 @@ static void test_renderings(const char *name)
     free(text);
 }
 
-#define USER "{\"role\":\"user\",\"content\":\"q\"}"
-#define CALL "\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]"
+#define USER   "{\"role\":\"user\",\"content\":\"q\"}"
+#define SYSTEM "{\"role\":\"system\",\"content\":\"s\"}"
+#define RESULT "{\"role\":\"tool\",\"content\":\"r\"}"
+#define CALL   "\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]"
 #define TOOL(parameters)                                                                                     \
     ",\"tools\":[{\"function\":{\"name\":\"f\",\"description\":\"d\",\"parameters\":{"                       \
     "\"properties\":" parameters "}}}]"
@@ -127,6 +129,43 @@ static void test_refused(void)
          "\"arguments\":{}}]}]}",
          "exactly one tool call"},
         {"qwen3-coder", "{\"messages\":[" USER "]" TOOL("{\"x\":true}") "}", "parameter 'x'"},
+        /* what a newer family's template would pass over, or says otherwise than it is meant */
+        {"mixtral", "{\"messages\":[" USER "," USER "]}",
+         "message 2 (user): the template 'mixtral' wants assistant"},
+        {"mixtral", "{\"messages\":[" SYSTEM "]}", "with a user's message only"},
+        {"mixtral", "{\"messages\":[" USER "," SYSTEM "]}", "wants assistant"},
+        {"mixtral", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
+        {"mixtral-old", "{\"messages\":[" SYSTEM "," USER "]}", "message 1 (system)"},
+        {"deepseek-v2", "{\"messages\":[" USER "," RESULT "]}", "does not print this role"},
+        {"deepseek-v3", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
+        {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"x\"," CALL "}]}",
+         "beside a content of null only"},
+        {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
+         "type, name and arguments as strings"},
+        {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null}]}",
+         "no tool calls"},
+        {"deepseek-v2.5", "{\"messages\":[" SYSTEM "," SYSTEM "," USER "]}", "message 2 (system)"},
+        {"deepseek-r1",
+         "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
+         "'reasoning_content' here"},
+        {"ernie-4.5", "{\"messages\":[" USER "," RESULT "]}", "does not print this role"},
+        {"llama4", "{\"messages\":[" SYSTEM "]" TOOL("{}") "}", "no user's message"},
+        {"llama4", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}]" TOOL("{}") "}",
+         "puts the tools here"},
+        {"llama4", "{\"messages\":[" USER "],\"tools\":[]}", "empty list"},
+        {"llama4", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"a\",\"tool_calls\":[]}]}",
+         "empty tool_calls"},
+        {"llama4", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}", "is not text"},
+        {"glm-4.5", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}", "is not text"},
+        {"glm-4.5", "{\"messages\":[{\"role\":\"developer\",\"content\":\"x\"}]}",
+         "does not print this role"},
+        {"glm-4.5", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
+         "content is null"},
+        {"glm-4.6",
+         "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\","
+         "\"arguments\":\"{}\"}]}]}",
+         "not an object"},
+        {"glm-4.5", "{\"messages\":[" USER ",{\"role\":\"tool\",\"content\":[]}]}", "list of results"},
         /* what makes the template fail */
         {"harmony", "{\"messages\":[" USER ",{\"role\":\"tool\",\"content\":\"x\"}]}", "no tool call before"},
         {"harmony", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"<|channel|>final<|message|>\"}]}",
@@ -212,8 +251,10 @@ static void test_find(void)
     CHECK_STR(found("examples/tiny-gptoss", &why), "tiny-harmony");
     for (i = 0; chat_list(i, &name, &about); i++)
         CHECK(*name && *about && named(name));
-    CHECK(i == 8 && !chat_list(-1, &name, &about));
-    CHECK(chat_find(&t, &why, "/", &o, &e) == -1 && e.kind == ERR_USAGE && strstr(e.msg, "harmony"));
+    CHECK(i == 19 && !chat_list(-1, &name, &about));
+    CHECK(chat_find(&t, &why, "/", &o, &e) == -1 && e.kind == ERR_USAGE);
+    for (i = 0; chat_list(i, &name, &about); i++)
+        CHECK_MSG(strstr(e.msg, name), "'%s' does not say '%s'", e.msg, name);
     if (!mkdtemp(dir))
         return;
     CHECK_STR(found(dir, &why), "-");
@@ -251,11 +292,43 @@ static void test_find(void)
     str_free(&why);
 }
 
+/* Its own template, but other tokens: as a fine-tune may have it. */
+static void test_tokens(void)
+{
+    char dir[] = "/tmp/moe-chat-XXXXXX", path[300], *config;
+    struct str why = {0};
+    struct err e = {0};
+    cJSON *json;
+
+    snprintf(path, sizeof path, "%s/tokenizers/deepseek_v3/tokenizer_config.json", shared_dir());
+    if (!path_exists(path)) {
+        printf("skip: tests/test_chat.c: a template with tokens: no reference data in %s\n", shared_dir());
+        return;
+    }
+    CHECK_MSG(json_read(path, 1 << 20, &json, &e) == 0, "%s", e.msg);
+    snprintf(path, sizeof path, "%s/tokenizers/deepseek_v3", shared_dir());
+    CHECK_STR(found(path, &why), "deepseek-v3");
+    if (!mkdtemp(dir))
+        return;
+    cJSON_ReplaceItemInObject(json, "bos_token", cJSON_CreateString("<s>"));
+    config = cJSON_PrintUnformatted(json);
+    put(dir, "tokenizer_config.json", config);
+    CHECK_STR(found(dir, &why), "-");
+    CHECK_MSG(strstr(why.p, "'<s>' as bos_token") && strstr(why.p, "--chat"), "%s", why.p);
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
+    unlink(path);
+    rmdir(dir);
+    cJSON_free(config);
+    cJSON_Delete(json);
+    str_free(&why);
+}
+
 static void test_python(void)
 {
     static const char text[] =
         "[1, 1.0, -0, -0.0, 1e16, 123456789012345.678, 1E-5, 0.0001, 18446744073709551616, 1.10, "
         "5e-324, 1e22, true, null, \"a\\\"'\\n\\u0007\\u007f\\u00e9\\u2028\", {\"k\": []}]";
+    static const char tree[] = "{\"a\":[1,{}],\"b\":[],\"c\":\"d\"}";
     struct str out = {0};
     struct err e = {0};
     cJSON *v;
@@ -275,6 +348,11 @@ static void test_python(void)
         out.p,
         "[1, 1.0, 0, -0.0, 1e+16, 123456789012345.67, 1e-05, 0.0001, 18446744073709551616, 1.1, 5e-324, "
         "1e+22, True, None, 'a\"\\'\\n\\x07\\x7f\xc3\xa9\\u2028', {'k': []}]");
+    cJSON_Delete(v);
+    str_clear(&out);
+    CHECK(json_parse(tree, sizeof tree - 1, "x", &v, &e) == 0);
+    py_tojson_indented(&out, v);
+    CHECK_STR(out.p, "{\n    \"a\": [\n        1,\n        {}\n    ],\n    \"b\": [],\n    \"c\": \"d\"\n}");
     py_strip(&s, &n);
     CHECK(n == 3 && memcmp(s, "x y", 3) == 0);
     str_free(&out);
@@ -291,6 +369,7 @@ int main(void)
     test_refused();
     test_date();
     test_find();
+    test_tokens();
     test_python();
     CHECK_END();
 }

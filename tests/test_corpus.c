@@ -123,20 +123,31 @@ static void test_special(void)
     struct corpus_options o = {.chat.name = "tiny-chatml"};
     const char *data;
     struct corpus c, d;
+    int i;
 
     put("tokenizer.json", model);
     put("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");
     data = put("x.jsonl", "{\"text\":\"ab\"}\n{\"messages\":[{\"role\":\"b\",\"content\":\"a\"}]}\n");
     c = read_data(dir, data, &o);
-    /* the tokenizer's BOS is for text; a template prints its own: <|im_start|>b\na...assistant */
-    CHECK(c.docs == 2 && c.doc[0].n == 3 && c.ids[0] == 2 && c.ids[3] == 0);
+    /* a template that prints no BOS gets the tokenizer's: <|im_start|>b\na...assistant */
+    CHECK(c.docs == 2 && c.doc[0].n == 3 && c.ids[0] == 2 && c.ids[3] == 2 && c.ids[4] == 0);
     CHECK_STR(c.chat, "tiny-chatml");
     o.no_special = true;
     d = read_data(dir, data, &o);
-    CHECK(d.docs == 2 && d.doc[0].n == 2 && d.ids[0] == 0);
+    CHECK(d.docs == 2 && d.doc[0].n == 2 && d.ids[0] == 0 && d.ids[2] == 0);
+    CHECK(d.doc[1].n == c.doc[1].n - 1);
     CHECK(strcmp(c.digest, d.digest) != 0);
     corpus_free(&c);
     corpus_free(&d);
+    /* one that does is not given a second: <s>[INST] a [/INST] */
+    put("tokenizer.json", "{\"added_tokens\":[{\"id\":2,\"content\":\"<s>\"}],\"model\":{\"vocab\":{\"a\":0,"
+                          "\"b\":1},\"merges\":[]}}");
+    data = put("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n");
+    for (o.chat.name = "mixtral-old", i = 0; i < 2; i++, o.no_special = !o.no_special) {
+        c = read_data(dir, data, &o);
+        CHECK(c.docs == 1 && c.doc[0].n == 2 && c.ids[0] == 2 && c.ids[1] == 0);
+        corpus_free(&c);
+    }
     unput();
 }
 

@@ -73,3 +73,14 @@ setup() {
         cmp "$D/got" "$D/want"
     done
 }
+
+@test "an unknown template is answered with all names, which moe(7) lists" {
+    echo '{"messages":[{"role":"user","content":"x"}]}' >"$D/x.jsonl"
+    run moe-inspect --tokenize "$D/x.jsonl" --chat nonesuch "$TINY_QWEN3"
+    [ "$status" -eq 2 ]
+    names=$(sed -n "s/.*'nonesuch' is none of //p" <<<"$output" | tr -d ,)
+    [ "$(wc -w <<<"$names")" -gt 15 ]
+    for name in $names; do
+        sed -n '/^\.Sh CHAT TEMPLATES/,/^\.El/p' "$ROOT/man/moe.7" | grep -qE "^\.It Li (.* , )?$name( , .*)?$"
+    done
+}

@@ -1,7 +1,5 @@
 #include "text/chat.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,35 +10,159 @@
 
 enum { MAX_TEMPLATE = 16 << 20 };
 
-/* What a renderer prints of a message, besides role and content; everything else of the kind is refused. */
-enum { PRINTS_TOOLS = 1, PRINTS_REASONING = 2, PRINTS_THINKING = 4 };
+/* What a renderer prints besides role and content; everything else of the kind is refused. */
+enum {
+    PRINTS_TOOLS = 1,
+    PRINTS_CALLS = 2,
+    PRINTS_REASONING = 4,
+    PRINTS_THINKING = 8,
+    PRINTS_DATE = 16,     /* of the day: needs --date */
+    PRINTS_NO_TOOLS = 32, /* an empty list of tools otherwise than none */
+    BOTH = PRINTS_TOOLS | PRINTS_CALLS
+};
 
 struct chat_template {
     const char *name, *about;
     int (*render)(struct chat_job *j);
     unsigned prints;
-    bool dated;
-    const char *digest; /* SHA-256 of the template text; several rows may name one renderer */
+    const char *digest[2]; /* SHA-256 of texts that render alike */
+    struct chat_token {
+        const char *key, *text;
+    } token[2]; /* what the template takes from tokenizer_config.json, and the renderer writes for it */
 };
 
+#define DEEPSEEK_BOS                                                                                         \
+    {                                                                                                        \
+        "bos_token", "<\xef\xbd\x9c"                                                                         \
+                     "begin\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"                                  \
+    }
+#define DEEPSEEK_EOS                                                                                         \
+    {                                                                                                        \
+        "eos_token", "<\xef\xbd\x9c"                                                                         \
+                     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"                                    \
+    }
+
 static const struct chat_template known[] = {
-    {"qwen3", "Qwen3 with hybrid thinking", chat_qwen3, PRINTS_TOOLS | PRINTS_REASONING, false,
-     "87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5"},
-    {"qwen3-null", "Qwen3 with hybrid thinking, later revision: content may be null", chat_qwen3_null,
-     PRINTS_TOOLS | PRINTS_REASONING, false,
-     "a55ee1b1660128b7098723e0abcd92caa0788061051c62d51cbe87d9cf1974d8"},
-    {"qwen3-instruct-2507", "Qwen3 Instruct 2507", chat_qwen3_instruct, PRINTS_TOOLS, false,
-     "64f85b198065d0fba2a81f37e10ed68161ce2c19a754c7100e67e0ca2ee9c326"},
-    {"qwen3-thinking-2507", "Qwen3 Thinking 2507", chat_qwen3_thinking, PRINTS_TOOLS | PRINTS_REASONING,
-     false, "3802169b2a02b81e6adb7ab4f64f91ff02db753c8c3a64a01c35192d3a61d8d7"},
-    {"qwen3-coder", "Qwen3 Coder", chat_qwen3_coder, PRINTS_TOOLS, false,
-     "5a38bfa05833266240066aedc497decc9b00cc0d3e3b8cceea98cf530196ab06"},
-    {"harmony", "gpt-oss; prints the date: needs --date", chat_harmony, PRINTS_TOOLS | PRINTS_THINKING, true,
-     "a4c9919cbbd4acdd51ccffe22da049264b1b73e59055fa58811a99efbd7c8146"},
-    {"tiny-chatml", "examples/tiny-qwen3", chat_tiny_chatml, 0, false,
-     "a98fa0f8cbc47ef7013cdcf6cd8156319e14a390cabd7971df67eb31ff3849c2"},
-    {"tiny-harmony", "examples/tiny-gptoss", chat_tiny_harmony, 0, false,
-     "d38008cb9a0390aa63b05073fd30bf03434ee51e0ed8580b7d0f18b496dde58a"},
+    {"qwen3",
+     "Qwen3 with hybrid thinking",
+     chat_qwen3,
+     BOTH | PRINTS_REASONING,
+     {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5"},
+     {{0}}},
+    {"qwen3-null",
+     "Qwen3 with hybrid thinking, later revision: content may be null",
+     chat_qwen3_null,
+     BOTH | PRINTS_REASONING,
+     {"a55ee1b1660128b7098723e0abcd92caa0788061051c62d51cbe87d9cf1974d8"},
+     {{0}}},
+    {"qwen3-instruct-2507",
+     "Qwen3 Instruct 2507",
+     chat_qwen3_instruct,
+     BOTH,
+     {"64f85b198065d0fba2a81f37e10ed68161ce2c19a754c7100e67e0ca2ee9c326"},
+     {{0}}},
+    {"qwen3-thinking-2507",
+     "Qwen3 Thinking 2507",
+     chat_qwen3_thinking,
+     BOTH | PRINTS_REASONING,
+     {"3802169b2a02b81e6adb7ab4f64f91ff02db753c8c3a64a01c35192d3a61d8d7"},
+     {{0}}},
+    {"qwen3-coder",
+     "Qwen3 Coder",
+     chat_qwen3_coder,
+     BOTH,
+     {"5a38bfa05833266240066aedc497decc9b00cc0d3e3b8cceea98cf530196ab06"},
+     {{0}}},
+    {"harmony",
+     "gpt-oss; prints the date: needs --date",
+     chat_harmony,
+     BOTH | PRINTS_THINKING | PRINTS_DATE,
+     {"a4c9919cbbd4acdd51ccffe22da049264b1b73e59055fa58811a99efbd7c8146"},
+     {{0}}},
+    /* of transformers' conversion script; the second has \n for the newlines in strings */
+    {"llama4",
+     "Llama 4 Scout and Maverick Instruct, as transformers converts them",
+     chat_llama4,
+     BOTH | PRINTS_NO_TOOLS,
+     {"95a231a15c8c976ac511e62c6fdf477ea9e3ca7a87cbb9974e0dd653eccb4563",
+      "01a91bfb2e84c8055bf7b635898fef3cae0b69e42ac5634c212d308e0e9091bd"},
+     {{"bos_token", "<|begin_of_text|>"}}},
+    {"mixtral",
+     "Mixtral 8x7B Instruct: ' [INST] '",
+     chat_mixtral,
+     0,
+     {"796853172235ab3aaa4810013ddfe2eab481bda3306dad4f700c00d436eed596"},
+     {{"bos_token", "<s>"}, {"eos_token", "</s>"}}},
+    {"mixtral-old",
+     "Mixtral 8x7B Instruct, first revision: '[INST] '",
+     chat_mixtral_old,
+     0,
+     {"26a59556925c987317ce5291811ba3b7f32ec4c647c400c6cc7e3a9993007ba7"},
+     {{"bos_token", "<s>"}, {"eos_token", "</s>"}}},
+    {"deepseek-v2",
+     "DeepSeek-V2-Chat and V2-Lite-Chat",
+     chat_deepseek_v2,
+     0,
+     {"8aeba567270fa9a8d5372caf4b04affea947c4421d96adc01e3ff94021b0ae8e"},
+     {DEEPSEEK_BOS, DEEPSEEK_EOS}},
+    {"deepseek-v2.5",
+     "DeepSeek-V2.5",
+     chat_deepseek_v25,
+     PRINTS_CALLS,
+     {"54d400beedcd17f464e10063e0577f6f798fa896266a912d8a366f8a2fcc0bca"},
+     {DEEPSEEK_BOS}},
+    {"deepseek-v3",
+     "DeepSeek-V3",
+     chat_deepseek_v3,
+     PRINTS_CALLS,
+     {"3b8267e54b67df6500f231ffa969955cc9d26b3444a291ced4eb96ca7d3ca1ea"},
+     {DEEPSEEK_BOS}},
+    {"deepseek-r1",
+     "DeepSeek-R1, first revision",
+     chat_deepseek_r1,
+     PRINTS_CALLS,
+     {"b6835114b7303ddd78919a82e4d9f7d8c26ed0d7dfc36beeb12d524f6144eab1"},
+     {DEEPSEEK_BOS}},
+    {"deepseek-r1-think",
+     "DeepSeek-R1, with <think> in the generation prompt",
+     chat_deepseek_r1_think,
+     PRINTS_CALLS,
+     {"56a1447ad31926fdc21fb07e56e5642bd9c850c4f52d8c8af7bbe5f079a84f5f"},
+     {DEEPSEEK_BOS}},
+    /* of transformers' conversion script; the second has \n for the newlines in strings */
+    {"ernie-4.5",
+     "ERNIE 4.5 PT, as transformers converts it",
+     chat_ernie,
+     0,
+     {"471fb571976770318fe6f27749e37940be8d29c0a7770558140f141f5906f2a2",
+      "493661f3b4f51ff6e0ae169a487c72e2dda0a3f0e3632a237bafc455d0c8a4f8"},
+     {{"cls_token", "<|begin_of_sentence|>"}, {"sep_token", "<|end_of_sentence|>"}}},
+    {"glm-4.5",
+     "GLM-4.5 and 4.5-Air",
+     chat_glm,
+     BOTH | PRINTS_REASONING,
+     {"44f815868bf02fa458dd2f741a338046f4bf45f398eb6d067766726b9d96cce3"},
+     {{0}}},
+    /* two revisions that differ in what they make of arguments that are no object */
+    {"glm-4.6",
+     "GLM-4.6",
+     chat_glm,
+     BOTH | PRINTS_REASONING,
+     {"f777778f775abe19c0f4bd576078d20a51ba8472139bde6852ea4490ec07398b",
+      "46786fd637de2728b41928ac3b6983e2d8a04706e51778de031fa933eb6f566f"},
+     {{0}}},
+    {"tiny-chatml",
+     "examples/tiny-qwen3",
+     chat_tiny_chatml,
+     0,
+     {"a98fa0f8cbc47ef7013cdcf6cd8156319e14a390cabd7971df67eb31ff3849c2"},
+     {{0}}},
+    {"tiny-harmony",
+     "examples/tiny-gptoss",
+     chat_tiny_harmony,
+     0,
+     {"d38008cb9a0390aa63b05073fd30bf03434ee51e0ed8580b7d0f18b496dde58a"},
+     {{0}}},
 };
 enum { KNOWN = sizeof known / sizeof *known };
 
@@ -51,16 +173,46 @@ enum { KNOWN = sizeof known / sizeof *known };
 static const struct chat_template *by_digest(char *text, size_t n, char hex[SHA256_HEX])
 {
     char other[SHA256_HEX];
-    int i;
+    int i, k;
 
     sha256_hex(text, n, hex);
     text[n] = '\n';
     sha256_hex(text, n && text[n - 1] == '\n' ? n - 1 : n + 1, other);
     text[n] = 0;
     for (i = 0; i < KNOWN; i++)
-        if (strcmp(known[i].digest, hex) == 0 || strcmp(known[i].digest, other) == 0)
-            return &known[i];
+        for (k = 0; k < 2 && known[i].digest[k]; k++)
+            if (strcmp(known[i].digest[k], hex) == 0 || strcmp(known[i].digest[k], other) == 0)
+                return &known[i];
     return NULL;
+}
+
+/* A fine-tune may keep the template and change the tokens that it prints: 1 if dir's are those of c, 0 if
+ * not, why says so; -1: error. */
+static int same_tokens(const struct chat_template *c, const char *dir, struct str *why, struct err *e)
+{
+    char *config = path_join(dir, "tokenizer_config.json", e);
+    cJSON *json = NULL;
+    int r = -1, k;
+
+    if (!config)
+        return -1;
+    if (path_exists(config) && json_read(config, MAX_TEMPLATE, &json, e))
+        goto done;
+    r = 1;
+    for (k = 0; k < 2 && c->token[k].key && r; k++) {
+        const cJSON *t = chat_get(json, c->token[k].key);
+        const char *text = cJSON_IsObject(t) ? chat_text(t, "content") : cJSON_GetStringValue(t);
+
+        if (!text || strcmp(text, c->token[k].text) == 0)
+            continue;
+        str_addf(why, "'%s' has the chat template of %s, but '%.100s' as %s, not '%s'", dir, c->name, text,
+                 c->token[k].key, c->token[k].text);
+        r = 0;
+    }
+done:
+    cJSON_Delete(json);
+    free(config);
+    return r;
 }
 
 /* The text of dir's template, 1; 0: there is none; -1: error. */
@@ -142,10 +294,12 @@ int chat_find(const struct chat_template **out, struct str *why, const char *dir
     if (r)
         *out = by_digest(text, n, hex);
     free(text);
-    if (*out)
-        return 0;
     str_clear(why);
-    if (r)
+    if (*out && (r = same_tokens(*out, dir, why, e)))
+        return r < 0 ? -1 : 0;
+    if (*out)
+        *out = NULL;
+    else if (r)
         str_addf(why, "'%s' has a chat template that is not built in (SHA-256 %.16s...)", dir, hex);
     else
         str_addf(why, "'%s' has no chat template", dir);
@@ -169,79 +323,6 @@ bool chat_list(int i, const char **name, const char **about)
     return true;
 }
 
-/* ---- what renderers share ---- */
-
-const cJSON *chat_get(const cJSON *object, const char *name)
-{
-    return cJSON_IsObject(object) ? cJSON_GetObjectItemCaseSensitive(object, name) : NULL;
-}
-
-const char *chat_text(const cJSON *object, const char *name)
-{
-    return cJSON_GetStringValue(chat_get(object, name));
-}
-
-bool chat_is(const cJSON *message, const char *role)
-{
-    const char *r = chat_text(message, "role");
-
-    return r && strcmp(r, role) == 0;
-}
-
-static int position(const cJSON *array, const cJSON *item)
-{
-    const cJSON *c;
-    int i = 1;
-
-    for (c = array ? array->child : NULL; c && c != item; c = c->next)
-        i++;
-    return i;
-}
-
-int chat_refuse(const struct chat_job *j, const cJSON *message, const char *fmt, ...)
-{
-    const char *role = chat_text(message, "role");
-    char text[500];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    return err_set(j->e, ERR_INPUT, "%s: message %d (%.40s): %s", j->where, position(j->messages, message),
-                   role ? role : "no role", text);
-}
-
-int chat_refuse_tool(const struct chat_job *j, const cJSON *tool, const char *fmt, ...)
-{
-    char text[500];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    return err_set(j->e, ERR_INPUT, "%s: tool %d: %s", j->where, position(j->tools, tool), text);
-}
-
-const char *chat_content(const struct chat_job *j, const cJSON *message)
-{
-    const cJSON *c = chat_get(message, "content");
-
-    if (cJSON_IsString(c))
-        return c->valuestring;
-    chat_refuse(j, message, "%s",
-                !c                ? "has no content"
-                : cJSON_IsNull(c) ? "its content is null, which this template cannot print"
-                                  : "its content is not a string");
-    return NULL;
-}
-
-const cJSON *chat_callee(const cJSON *call)
-{
-    const cJSON *f = chat_get(call, "function");
-
-    return py_true(f) ? f : call;
-}
-
 /* ---- rendering ---- */
 
 /* Members that carry something to read, and whether the renderer prints them. */
@@ -250,7 +331,7 @@ static int check_members(const struct chat_job *j, const cJSON *message, unsigne
     static const struct {
         const char *name;
         unsigned bit;
-    } carry[] = {{"tool_calls", PRINTS_TOOLS},
+    } carry[] = {{"tool_calls", PRINTS_CALLS},
                  {"reasoning_content", PRINTS_REASONING},
                  {"thinking", PRINTS_THINKING},
                  {"reasoning", 0},
@@ -280,6 +361,10 @@ static int check(const struct chat_job *j, const cJSON *tools, unsigned prints)
     }
     if (tools && !cJSON_IsNull(tools) && !cJSON_IsArray(tools))
         return err_set(j->e, ERR_INPUT, "%s: 'tools' is not a list", j->where);
+    if (cJSON_IsArray(tools) && !tools->child && (prints & PRINTS_NO_TOOLS))
+        return err_set(j->e, ERR_INPUT,
+                       "%s: 'tools' is an empty list, which the template '%s' would announce: leave it out",
+                       j->where, j->name);
     if (j->tools && !(prints & PRINTS_TOOLS))
         return err_set(j->e, ERR_INPUT, "%s: the template '%s' does not print tools", j->where, j->name);
     cJSON_ArrayForEach(item, j->tools)
@@ -303,7 +388,7 @@ int chat_render(const struct chat_template *c, const struct chat_options *o, con
 
     if (check(&j, tools, c->prints))
         return -1;
-    if (c->dated && !o->date)
+    if ((c->prints & PRINTS_DATE) && !o->date)
         return err_set(e, ERR_USAGE,
                        "%s: the chat template '%s' prints the date of the day: fix it with --date YYYY-MM-DD",
                        where, c->name);

@@ -102,13 +102,7 @@ static const cJSON *last_query(const cJSON *messages)
     return found;
 }
 
-/* A part of a string. */
-struct part {
-    const char *s;
-    size_t n;
-};
-
-static struct part strip_newlines(struct part p)
+static struct chat_part strip_newlines(struct chat_part p)
 {
     while (p.n && *p.s == '\n') {
         p.s++;
@@ -117,41 +111,6 @@ static struct part strip_newlines(struct part p)
     while (p.n && p.s[p.n - 1] == '\n')
         p.n--;
     return p;
-}
-
-static const char *last_of(const char *s, const char *what)
-{
-    const char *found = NULL;
-
-    for (s = strstr(s, what); s; s = strstr(s + strlen(what), what))
-        found = s;
-    return found;
-}
-
-/* Takes "<think>...</think>" off the content. */
-static void split_thinking(const char **content, struct part *thinking)
-{
-    const char *first = strstr(*content, "</think>"), *p, *open = NULL;
-
-    thinking->s = *content;
-    thinking->n = first ? (size_t)(first - *content) : 0;
-    if (!first)
-        return;
-    while (thinking->n && thinking->s[thinking->n - 1] == '\n')
-        thinking->n--;
-    for (p = strstr(*content, "<think>"); p && p + 7 <= thinking->s + thinking->n;
-         p = strstr(p + 7, "<think>"))
-        open = p + 7;
-    if (open) {
-        thinking->n -= (size_t)(open - thinking->s);
-        thinking->s = open;
-    }
-    while (thinking->n && *thinking->s == '\n') {
-        thinking->s++;
-        thinking->n--;
-    }
-    *content = last_of(*content, "</think>") + 8;
-    *content += strspn(*content, "\n");
 }
 
 static int qwen_calls(struct chat_job *j, const cJSON *m, bool after_content)
@@ -185,17 +144,17 @@ static int qwen_assistant(struct chat_job *j, const cJSON *m, unsigned flags, bo
 {
     const char *content = qwen_content(j, m, flags);
     const cJSON *reasoning = chat_get(m, "reasoning_content");
-    struct part thinking = {"", 0};
+    struct chat_part thinking = {"", 0};
 
     if (!content)
         return -1;
     if (flags & THINKS) {
         if (cJSON_IsString(reasoning))
-            thinking = (struct part){reasoning->valuestring, strlen(reasoning->valuestring)};
+            thinking = (struct chat_part){reasoning->valuestring, strlen(reasoning->valuestring)};
         else if (reasoning && !cJSON_IsNull(reasoning))
             return chat_refuse(j, m, "reasoning_content is not a string");
         else
-            split_thinking(&content, &thinking);
+            chat_split_thinking(&content, &thinking);
     }
     str_adds(j->out, "<|im_start|>assistant\n");
     if ((flags & THINKS) && after_query && (!m->next || thinking.n)) {

@@ -286,16 +286,36 @@ static int need_chat(struct reading *r, const char *place, struct err *e)
     return r->chat ? 0 : err_set(e, ERR_UNKNOWN, "%s: is a conversation, but %s", place, r->why.p);
 }
 
-static int encode(struct reading *r, bool special, const char *place, struct err *e)
+/* The ids of a rendered conversation get the tokenizer's BOS in front, if the template has not printed it. */
+static int begin(struct reading *r, struct err *e)
 {
+    const int32_t *bos;
+    size_t n = tokenizer_begin(r->tokenizer, &bos), i;
+
+    if (!n || (r->ids.n >= n && memcmp(r->ids.id, bos, n * sizeof *bos) == 0))
+        return 0;
+    if (mem_grow(&r->ids.id, &r->ids.cap, r->ids.n + n, sizeof *r->ids.id, e))
+        return -1;
+    for (i = r->ids.n; i > 0; i--)
+        r->ids.id[i - 1 + n] = r->ids.id[i - 1];
+    memcpy(r->ids.id, bos, n * sizeof *bos);
+    r->ids.n += n;
+    return 0;
+}
+
+static int encode(struct reading *r, bool chat, const char *place, struct err *e)
+{
+    bool special = !r->o->no_special;
     size_t i;
 
     if (!r->tokenizer && tokenizer_open(&r->tokenizer, r->dir, e))
         return -1;
-    if (tokenizer_encode(r->tokenizer, r->text.p ? r->text.p : "", r->text.n, special, &r->ids, e)) {
+    if (tokenizer_encode(r->tokenizer, r->text.p ? r->text.p : "", r->text.n, special && !chat, &r->ids, e)) {
         err_prefix(e, "%s", place);
         return -1;
     }
+    if (special && chat && begin(r, e))
+        return -1;
     for (i = 0; r->o->vocab && i < r->ids.n; i++)
         if (r->ids.id[i] >= r->o->vocab)
             return err_set(e, ERR_INPUT,
@@ -336,7 +356,7 @@ static int convert(struct reading *r, const struct place *p, bool render, bool *
     }
     document_free(&d);
     if (!bad && *has_text && !render)
-        bad = encode(r, !chat && !r->o->no_special, place, e);
+        bad = encode(r, chat, place, e);
     return bad ? -1 : 0;
 }
 

@@ -133,9 +133,18 @@ static void add_quoted(struct str *out, const char *s)
     str_addc(out, '"');
 }
 
-void py_tojson(struct str *out, const cJSON *v)
+static void new_line(struct str *out, int depth)
+{
+    str_addc(out, '\n');
+    for (; depth; depth--)
+        str_adds(out, "    ");
+}
+
+/* depth: of the indentation; -1: all on one line */
+static void tojson(struct str *out, const cJSON *v, int depth)
 {
     const cJSON *c;
+    int inner = depth < 0 ? -1 : depth + 1;
 
     if (cJSON_IsString(v)) {
         add_quoted(out, v->valuestring);
@@ -144,17 +153,31 @@ void py_tojson(struct str *out, const cJSON *v)
     } else if (cJSON_IsObject(v) || cJSON_IsArray(v)) {
         str_addc(out, cJSON_IsObject(v) ? '{' : '[');
         for (c = v->child; c; c = c->next) {
+            if (depth >= 0)
+                new_line(out, inner);
             if (cJSON_IsObject(v)) {
                 add_quoted(out, c->string);
                 str_adds(out, ": ");
             }
-            py_tojson(out, c);
-            str_adds(out, c->next ? ", " : "");
+            tojson(out, c, inner);
+            str_adds(out, !c->next ? "" : depth < 0 ? ", " : ",");
         }
+        if (depth >= 0 && v->child)
+            new_line(out, depth);
         str_addc(out, cJSON_IsObject(v) ? '}' : ']');
     } else {
         str_adds(out, cJSON_IsTrue(v) ? "true" : cJSON_IsFalse(v) ? "false" : "null");
     }
+}
+
+void py_tojson(struct str *out, const cJSON *v)
+{
+    tojson(out, v, -1);
+}
+
+void py_tojson_indented(struct str *out, const cJSON *v)
+{
+    tojson(out, v, 0);
 }
 
 /* ---- str() and repr() ---- */

@@ -22,6 +22,8 @@
 int py_keep_numbers(cJSON *tree, const char *text, size_t n, const char *what, struct err *e);
 
 void py_tojson(struct str *out, const cJSON *v);
+/* tojson(indent=4): a line for each member and item. */
+void py_tojson_indented(struct str *out, const cJSON *v);
 /* str(v): strings as they are, None, True, 1.5, and repr() of lists and objects. */
 void py_str(struct str *out, const cJSON *v);
 /* bool(v); NULL (an undefined name in Jinja) is false. */

@@ -148,6 +148,12 @@ done:
     return r;
 }
 
+size_t tokenizer_begin(const struct tokenizer *t, const int32_t **id)
+{
+    *id = t->before.id;
+    return t->before.n;
+}
+
 int32_t tokenizer_id(const struct tokenizer *t, const char *content)
 {
     size_t n = strlen(content);

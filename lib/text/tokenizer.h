@@ -34,6 +34,8 @@ void ids_free(struct ids *ids);
  * be used by several threads at once. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool special, struct ids *out,
                      struct err *e);
+/* How many ids special puts in front, and which; they are the tokenizer's. */
+size_t tokenizer_begin(const struct tokenizer *t, const int32_t **id);
 /* Id of a token by its content ("<|im_end|>"), or -1. */
 int32_t tokenizer_id(const struct tokenizer *t, const char *content);
 /* Largest id + 1. */
