@@ -92,6 +92,32 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
 	$(say) TEST $@
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests -MMD -MP $(LDFLAGS) -o $@ $< $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a $(HEAVY_LIBS) $(LIGHT_LIBS)
 
+# The CUDA backend: one shared object that the programs open when it is there. CUDA_ARCH: compute capabilities
+# to make code for; the newest also as PTX, for GPUs that come later.
+NVCC      ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
+CUDA_ARCH ?= 80 89 90 100 120 121
+CUDA_SRC  := $(sort $(wildcard kernels/*.cu))
+CUDA_OBJ  := $(CUDA_SRC:%.cu=$(BUILD)/%.o)
+CUDA_BASE := $(patsubst %,$(BUILD)/kernels/%.o,err mem thread)
+# 9.0 in its own variant, whose matrix instructions no later one has.
+CUDA_CODE  = $(foreach a,$(CUDA_ARCH:90=90a),-gencode=arch=compute_$(a),code=sm_$(a)) \
+             -gencode=arch=compute_$(lastword $(CUDA_ARCH:90=80)),code=compute_$(lastword $(CUDA_ARCH:90=80))
+NVCCFLAGS ?= -O3
+
+## cuda: the GPU backend, for which nvcc is needed (CUDA_ARCH=90: for one GPU only)
+cuda: $(BUILD)/libmoe-cuda.so
+
+$(BUILD)/kernels/%.o: kernels/%.cu $(wildcard kernels/*.h)
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) $(CUDA_CODE) -Ilib -Xcompiler -fPIC,-fvisibility=hidden,-Wall -MMD -MP -c -o $@ $<
+
+$(BUILD)/kernels/%.o: lib/base/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(BUILD)/libmoe-cuda.so: $(CUDA_OBJ) $(CUDA_BASE)
+	$(NVCC) -shared -cudart static -Xlinker -Bsymbolic -o $@ $^
+
 ## demo: install what is missing, build, run the whole pipeline on the models in examples/
 demo:
 	@BLAS='$(BLAS_CHOICE)' tools/packages build
@@ -105,6 +131,10 @@ check:
 	@tests/run $(BUILD) $(TESTS)
 test-programs: $(TEST_BIN)
 	@:
+
+## check-gpu: the tests on the GPU; those of results in f32 and bf16 run there instead of on the CPU
+check-gpu: cuda
+	@MOE_DEVICE=cuda $(MAKE) --no-print-directory check
 
 ## check-asan: the tests with the address and undefined behaviour sanitizers
 check-asan:
@@ -133,6 +163,8 @@ EXAMPLES = $(patsubst examples/%,%,$(shell find examples -type f | LC_ALL=C sort
 
 ## install: programs, man pages, completion and examples under $(DESTDIR)$(PREFIX)
 install: all
+	if [ -f $(BUILD)/libmoe-cuda.so ]; then install -d "$(DESTDIR)$(PREFIX)/lib/moe-tools" && \
+	    install -m 755 $(BUILD)/libmoe-cuda.so "$(DESTDIR)$(PREFIX)/lib/moe-tools"; fi
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DATADIR)/bash-completion/completions"
 	for i in 1 5 7; do install -d "$(DATADIR)/man/man$$i" || exit; done
 	install -m 755 $(PROGRAMS:%=$(BUILD)/%) "$(DESTDIR)$(PREFIX)/bin"
@@ -148,17 +180,17 @@ uninstall:
 	for p in $(PROGRAMS); do \
 	    rm -f "$(DESTDIR)$(PREFIX)/bin/$$p" "$(DATADIR)/bash-completion/completions/$$p"; done
 	for f in $(MAN1) $(MAN5) $(MAN7); do rm -f "$(DATADIR)/man/man$${f##*.}/$$f"; done
-	rm -rf "$(DATADIR)/moe-tools"
+	rm -rf "$(DATADIR)/moe-tools" "$(DESTDIR)$(PREFIX)/lib/moe-tools"
 
 ## clean: remove everything that was built
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-builtin
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-builtin $(BUILD)-cuda
 
 # What the user said about BLAS, if anything; without it the package script chooses.
 BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
 # All cores, unless the user gave -j.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all help demo check test-programs check-asan check-builtin lint bench install uninstall clean FORCE
+.PHONY: all help cuda demo check check-gpu test-programs check-asan check-builtin lint bench install uninstall clean FORCE
 .SECONDARY:
--include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d)
+-include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d)

@@ -89,6 +89,8 @@ struct engine *open_engine(void)
     engine_options(&o);
     if (engine_open(&en, &o, &e))
         die(&e);
+    if (engine_note(en))
+        warn("%s", engine_note(en));
     return en;
 }
 

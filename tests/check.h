@@ -49,4 +49,12 @@ static inline const char *shared_dir(void)
     return s ? s : "../shared";
 }
 
+/* Set by make check-gpu: what can run on either device runs on the GPU. */
+static inline int on_gpu(void)
+{
+    const char *s = getenv("MOE_DEVICE");
+
+    return s && strcmp(s, "cuda") == 0;
+}
+
 #endif

@@ -41,8 +41,10 @@ static inline int keep(void *ctx, int layer, int64_t first, int n, const int32_t
 static inline int run_open(struct run *r, const struct model *m, const struct batch *b, const uint8_t *mask,
                            enum precision p, int threads, int chunk)
 {
-    struct engine_options o = {
-        .device = DEVICE_CPU, .precision = p, .threads = threads, .chunk_tokens = chunk};
+    struct engine_options o = {.device = on_gpu() ? DEVICE_CUDA : DEVICE_CPU,
+                               .precision = p,
+                               .threads = threads,
+                               .chunk_tokens = chunk};
     struct observer ob = {keep, r};
     size_t n;
 

@@ -129,8 +129,16 @@ again() { # OPTION...: observes once more; the file must be the same
     echo '{"ids": [1, 99999999]}' >big.jsonl
     fails_with '99999999' moe-observe -q -o x.stats "$TINY_QWEN3" big.jsonl
     fails_with 'no/such' moe-observe -q -o no/such/x.stats "$TINY_QWEN3" docs.jsonl
-    fails_with '[Cc][Uu][Dd][Aa]' moe-observe -q --device cuda -o x.stats "$TINY_QWEN3" docs.jsonl
+    MOE_CUDA_LIB=no/such.so fails_with 'CUDA backend.*no/such' moe-observe -q --device cuda -o x.stats "$TINY_QWEN3" docs.jsonl
     [ ! -e x.stats ]
+}
+
+@test "where the GPU cannot be used, the CPU computes and one line says why" {
+    MOE_CUDA_LIB=no/such.so run --separate-stderr moe-observe -o cpu.stats "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'computing on the CPU: .*no/such' <<<"$stderr")" -eq 1 ]
+    moe-observe -q --device cpu -o same.stats "$TINY_QWEN3" docs.jsonl
+    cmp cpu.stats same.stats
 }
 
 @test "usage errors exit 2" {

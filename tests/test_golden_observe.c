@@ -22,7 +22,7 @@ static const struct pass_options one_pass;
 
 static struct engine *f32_engine(void)
 {
-    const struct engine_options o = {.device = DEVICE_CPU, .precision = PREC_F32};
+    const struct engine_options o = {.device = on_gpu() ? DEVICE_CUDA : DEVICE_CPU, .precision = PREC_F32};
     struct engine *en = NULL;
     struct err e = {0};
 

@@ -1,10 +1,12 @@
 #include "engine/engine_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
+#include "engine/cuda_load.h"
 #include "quant/bf16.h"
 
 double engine_now(void)
@@ -15,20 +17,37 @@ double engine_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* DEVICE_AUTO: the GPU if one can be used. Where a backend is installed and cannot be used, the note says
+ * why; what cannot be had with these options is left to the CPU to refuse. */
+static int open_device(struct engine *en, struct err *e)
+{
+    const struct engine_options *o = &en->o;
+    struct err why = {0};
+    bool found;
+
+    if (o->device == DEVICE_CUDA)
+        return cuda_load(&en->d, o, NULL, e) ? (err_prefix(e, "--device cuda"), -1) : 0;
+    if (o->device == DEVICE_AUTO) {
+        if (cuda_load(&en->d, o, &found, &why) == 0)
+            return 0;
+        if (found)
+            snprintf(en->note, sizeof en->note, "computing on the CPU: %s", why.msg);
+    }
+    return cpu_open(&en->d, o, e);
+}
+
 int engine_open(struct engine **out, const struct engine_options *o, struct err *e)
 {
     struct engine *en;
 
     *out = NULL;
-    if (o->device == DEVICE_CUDA)
-        return err_set(e, ERR_DEVICE, "this build has no CUDA backend: use --device cpu");
     if (o->chunk_tokens < 0)
         return err_set(e, ERR_USAGE, "a chunk of %d tokens makes no sense", o->chunk_tokens);
     en = mem_new(1, sizeof *en, e);
     if (!en)
         return -1;
     en->o = *o;
-    if (cpu_open(&en->d, o, e)) {
+    if (open_device(en, e)) {
         free(en);
         return -1;
     }
@@ -47,6 +66,11 @@ void engine_close(struct engine *en)
 const char *engine_device(const struct engine *en)
 {
     return en->d->kind;
+}
+
+const char *engine_note(const struct engine *en)
+{
+    return *en->note ? en->note : NULL;
 }
 
 const char *engine_library(const struct engine *en)

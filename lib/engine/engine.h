@@ -34,7 +34,9 @@ struct engine_options {
 struct engine;
 int engine_open(struct engine **out, const struct engine_options *o, struct err *e);
 void engine_close(struct engine *en);
-const char *engine_device(const struct engine *en);    /* "cpu" */
+const char *engine_device(const struct engine *en); /* "cpu" or "cuda" */
+/* One line about the choice that DEVICE_AUTO made, worth telling the user; NULL: none. */
+const char *engine_note(const struct engine *en);
 const char *engine_library(const struct engine *en);   /* "oneDNN 2.6.3 (avx512_core_bf16)", "builtin" */
 const char *engine_precision(const struct engine *en); /* "bf16" or "f32", resolved */
 int engine_threads(const struct engine *en);

@@ -9,6 +9,7 @@
 struct engine {
     struct engine_options o;
     struct device *d;
+    char note[1100]; /* why DEVICE_AUTO did not get a GPU that is there; empty: nothing to say */
 };
 
 struct hidden {

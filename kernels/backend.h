@@ -1,0 +1,205 @@
+/*
+ * backend.h -- private to the CUDA backend: the device, packed matrices, tiles of products, and what kernels
+ * share.
+ *
+ * Everything runs in order on the default stream. No result depends on neighbours: products are our own
+ * kernels, whose rows sum over `in` in one fixed order, and there are no atomics on floating point.
+ */
+#ifndef MOE_KERNELS_BACKEND_H
+#define MOE_KERNELS_BACKEND_H
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <math.h>
+#include <stdint.h>
+
+extern "C" {
+#include "base/mem.h"
+#include "base/thread.h"
+#include "engine/ops.h"
+}
+
+enum { WARP = 32, MAX_EXPERTS = 1024 };
+
+/* Device memory that grows and keeps nothing. */
+struct room {
+    void *p;
+    size_t bytes;
+};
+
+/* A small host array and its copy on the device, sent again only when it changed. */
+struct mirror {
+    void *host;
+    size_t bytes, cap;
+    struct room dev;
+};
+
+enum { STAGES_UP = 2 }; /* pinned buffers that weights pass through */
+
+struct cuda {
+    struct device dev;
+    struct pool *pool;  /* copies weights into pinned memory */
+    cudaError_t failed; /* first failure of an operation that cannot report one */
+    const char *failed_in;
+    size_t shared_max; /* shared memory a block may have */
+    bool wgmma;        /* products by gemm_wgmma */
+    char name[320];
+    /* weights on their way up */
+    uint8_t *pinned[STAGES_UP], *staged[STAGES_UP];
+    cudaEvent_t staged_free[STAGES_UP];
+    unsigned long long *flag; /* first bad matrix or token */
+    struct room act, part, lists, half, logits, rows, scaled;
+    struct mirror weights[2], mask, docs, rope, blocks;
+};
+
+/* W [rows][ld] in elements, row by row, ld a multiple of 64, zero past `in`. paired: eight rows of gate, then
+ * the same eight of up, and so on; rows past the end are zero. */
+struct matrix {
+    int out, in, ld, rows;
+    bool paired, f32; /* f32: whatever the elements are */
+    void *w;
+};
+
+static inline struct cuda *cuda_of(struct device *d)
+{
+    return (struct cuda *)d;
+}
+
+static inline int64_t ceil_div(int64_t n, int64_t by)
+{
+    return (n + by - 1) / by;
+}
+
+/* Remembers a failure; true if e is none. */
+bool cuda_ok(struct cuda *c, cudaError_t e, const char *where);
+/* After a launch. */
+static inline void cuda_launched(struct cuda *c, const char *where)
+{
+    cuda_ok(c, cudaGetLastError(), where);
+}
+/* Reports what cuda_ok remembered. */
+int cuda_report(struct cuda *c, struct err *e);
+int cuda_room(struct cuda *c, struct room *r, size_t bytes, struct err *e);
+/* The device's copy of host[0..bytes-1]; NULL when there is no memory (remembered). */
+void *cuda_mirror(struct cuda *c, struct mirror *m, const void *host, size_t bytes);
+
+/* ---- products ---- */
+
+enum { TILE_M = 128, TILE_N = 128 };
+enum gemm_mode {
+    GEMM_STORE,   /* y [row][out] = acc + bias, f32 */
+    GEMM_ADD,     /* y [row][out] += acc + bias, elements */
+    GEMM_ACT,     /* y [sorted row][inter] = act(gate + bias, up + bias), elements */
+    GEMM_SCATTER, /* y [slot][out] = acc + bias, f32; part: sum of squares and largest magnitude */
+};
+
+/* Row tiles of groups: tile i holds rows first[i] .. of group[i], in the order of `slot`. */
+struct tiles {
+    const int32_t *count;         /* of tiles; NULL: one group of n rows, no slots */
+    const int32_t *group, *first; /* [count] */
+    const int32_t *from;          /* [groups + 1] first row of each group */
+    const int32_t *slot;          /* [rows] */
+    int most;                     /* upper bound of *count */
+};
+
+struct gemm {
+    const void *x; /* elements [..][in] */
+    int64_t n;
+    int in, out, ld;
+    const void *w;           /* of the only group, or */
+    const void *const *each; /* device [groups] */
+    struct tiles tiles;
+    bool gather; /* x is read at slot / topk, else at the sorted row */
+    int topk;
+    const float *bias; /* [groups][bias_step] */
+    int bias_step;
+    enum gemm_mode mode;
+    void *y;
+    int inter;
+    enum act_kind act;
+    float limit;
+    float2 *part; /* [rows][column tiles]; NULL: not wanted */
+    bool bf16;    /* x, and y where it is elements */
+    bool w_f32;
+};
+
+void cuda_gemm(struct cuda *c, const struct gemm *g);
+bool cuda_gemm_wgmma(void);
+
+/* ---- operations ---- */
+
+int cuda_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e);
+void cuda_matrix_free(struct device *d, struct matrix *m);
+void cuda_norm(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x);
+void cuda_norm_rows(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
+                    float eps, void *x);
+void cuda_linear(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                 float *y);
+void cuda_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                     void *h);
+void cuda_qk(struct device *d, const struct attention_args *a);
+int cuda_attention(struct device *d, const struct attention_args *a, struct err *e);
+/* The same on tensor cores, for heads of 32, 64 and 128. */
+int cuda_attention_mma(struct cuda *c, const struct attention_args *a, const int64_t *first,
+                       const int2 *block, int blocks, struct err *e);
+void cuda_route(struct device *d, const struct route_args *a);
+int cuda_experts(struct device *d, const struct experts_args *a, struct err *e);
+int64_t cuda_combine(struct device *d, const struct combine_args *a);
+int cuda_head(struct device *d, const struct head_args *a, struct err *e);
+
+/* ---- in kernels ---- */
+
+static __device__ __forceinline__ float elem_load(const void *p, size_t i, bool bf16)
+{
+    return bf16 ? __bfloat162float(((const __nv_bfloat16 *)p)[i]) : ((const float *)p)[i];
+}
+
+static __device__ __forceinline__ void elem_store(void *p, size_t i, float v, bool bf16)
+{
+    if (bf16)
+        ((__nv_bfloat16 *)p)[i] = __float2bfloat16_rn(v);
+    else
+        ((float *)p)[i] = v;
+}
+
+/* Over a warp; every lane gets the result, and the order of the sum is always the same. */
+static __device__ __forceinline__ float warp_sum(float v)
+{
+    for (int o = WARP / 2; o > 0; o /= 2)
+        v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+
+static __device__ __forceinline__ float warp_max(float v)
+{
+    for (int o = WARP / 2; o > 0; o /= 2)
+        v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+    return v;
+}
+
+/* The first key that a query sees; never decreases from one query to the next. */
+static __device__ __forceinline__ int64_t first_key(enum mask_kind mask, int window, int64_t query)
+{
+    if (mask == MASK_SLIDING)
+        return query >= window ? query - window + 1 : 0;
+    return mask == MASK_CHUNKED ? query - query % window : 0;
+}
+
+/* The document of token t: the last that begins at or before it and is not empty. */
+static __device__ __forceinline__ int doc_of(const int64_t *first, int docs, int64_t t)
+{
+    int lo = 0, hi = docs; /* first[lo] <= t < first[hi] */
+
+    while (hi - lo > 1) {
+        int mid = (lo + hi) / 2;
+
+        if (first[mid] <= t)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* h += the gated results of a token's experts, and what all tokens share: a block to a token. */
+#include "backend.h"
+
+enum { THREADS = 256 };
+
+__global__ void __launch_bounds__(THREADS)
+    combine_rows(const struct combine_args a, bool bf16, unsigned long long *bad)
+{
+    size_t t = blockIdx.x, width = (size_t)a.width, topk = (size_t)a.topk, at = t * width;
+    const float *y = a.y + t * topk * width;
+    float share = a.shared_gate ? 1.0f / (1.0f + expf(-a.shared_gate[t])) : 1;
+    bool odd = false;
+
+    for (size_t i = threadIdx.x; i < width; i += THREADS) {
+        float v = 0;
+
+        for (size_t k = 0; k < topk; k++)
+            v += y[k * width + i] * (a.gate ? a.gate[t * topk + k] : 1.0f);
+        if (a.shared)
+            v += a.shared[at + i] * share;
+        v += elem_load(a.h, at + i, bf16);
+        odd |= !isfinite(v);
+        elem_store(a.h, at + i, v, bf16);
+    }
+    if (odd)
+        atomicMin(bad, (unsigned long long)t);
+}
+
+int64_t cuda_combine(struct device *d, const struct combine_args *a)
+{
+    struct cuda *c = cuda_of(d);
+    unsigned long long bad = ~0ull;
+
+    if (!a->n)
+        return -1;
+    cuda_ok(c, cudaMemsetAsync(c->flag, 0xff, sizeof bad), "combine");
+    combine_rows<<<(unsigned)a->n, THREADS>>>(*a, d->bf16, c->flag);
+    cuda_launched(c, "combine");
+    cuda_ok(c, cudaMemcpy(&bad, c->flag, sizeof bad, cudaMemcpyDeviceToHost), "combine");
+    return bad == ~0ull ? -1 : (int64_t)bad;
+}

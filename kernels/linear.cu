@@ -1,0 +1,34 @@
+/* Products of a whole matrix. */
+#include "backend.h"
+
+static void run(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                void *y, enum gemm_mode mode)
+{
+    struct gemm g = {};
+
+    g.x = x;
+    g.n = n;
+    g.in = m->in;
+    g.out = m->out;
+    g.ld = m->ld;
+    g.w = m->w;
+    g.topk = 1;
+    g.bias = bias;
+    g.mode = mode;
+    g.y = y;
+    g.bf16 = d->bf16;
+    g.w_f32 = m->f32;
+    cuda_gemm(cuda_of(d), &g);
+}
+
+void cuda_linear(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                 float *y)
+{
+    run(d, m, x, n, bias, y, GEMM_STORE);
+}
+
+void cuda_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                     void *h)
+{
+    run(d, m, x, n, bias, h, GEMM_ADD);
+}

@@ -1,0 +1,293 @@
+/*
+ * Weights: stored bytes go through pinned memory to the device as they are and are decoded there. Parts of a
+ * matrix that share their storage (gate and up interleaved) go up once.
+ */
+#include "backend.h"
+
+#include <cuda_fp8.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { STAGE = 32 << 20, SLICE = 1 << 20, LD = 64, PAIR = 8, SIDE = 32, MX_BLOCK = 32, FP8_BLOCK = 128 };
+
+/* Stored rows r0 .. r0+rows-1 of a part, on the device. */
+struct decode {
+    const uint8_t *raw, *scales;
+    struct source s; /* its pointers are the host's */
+    int r0, rows;
+    void *dst; /* [..][ld] of the matrix */
+    int ld, row, which;
+    bool paired, bf16;
+    unsigned long long id, *bad;
+};
+
+/* 2^(byte - 127) times an e2m1 code. */
+static __device__ __forceinline__ float mxfp4(int code, int scale)
+{
+    int m = code & 7;
+    float v = m < 2 ? .5f * (float)m : ldexpf(1.0f + .5f * (float)(m & 1), m / 2 - 1);
+
+    v = scale == 255 ? NAN : ldexpf(v, scale - 127);
+    return code & 8 ? -v : v;
+}
+
+static __device__ __forceinline__ float e4m3(uint8_t code)
+{
+    return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
+}
+
+/* Element `col` of the row that is stored `row` rows after r0. */
+static __device__ __forceinline__ float stored(const struct decode &d, int row, int col)
+{
+    int64_t at = (int64_t)row * d.s.stride + col;
+
+    switch (d.s.type) {
+    case SOURCE_BF16:
+        return __bfloat162float(((const __nv_bfloat16 *)d.raw)[at]);
+    case SOURCE_F16:
+        return __half2float(((const __half *)d.raw)[at]);
+    case SOURCE_F32:
+        return ((const float *)d.raw)[at];
+    case SOURCE_FP8:
+        row = (d.r0 + row) / FP8_BLOCK - d.r0 / FP8_BLOCK;
+        return e4m3(d.raw[at]) *
+               ((const float *)(const void *)
+                    d.scales)[row * ((d.s.in + FP8_BLOCK - 1) / FP8_BLOCK) + col / FP8_BLOCK];
+    default:
+        return mxfp4(d.raw[at / 2] >> 4 * (at & 1) & 15, d.scales[at / MX_BLOCK]);
+    }
+}
+
+/* Element (n, k) of the part to its place. */
+static __device__ __forceinline__ void put(const struct decode &d, int n, int k, float v)
+{
+    int row = d.paired ? n / PAIR * 2 * PAIR + d.which * PAIR + n % PAIR : d.row + n;
+
+    if (d.bf16)
+        v = __bfloat162float(__float2bfloat16_rn(v));
+    if (!isfinite(v))
+        atomicMin(d.bad, d.id);
+    elem_store(d.dst, (size_t)row * (size_t)d.ld + (size_t)k, v, d.bf16);
+}
+
+__global__ void decode_rows(const struct decode d, int n0)
+{
+    int n = n0 + (int)blockIdx.x, row = d.s.first + n * d.s.step - d.r0;
+
+    for (int k = (int)threadIdx.x; k < d.s.in; k += (int)blockDim.x)
+        put(d, n, k, stored(d, row, k));
+}
+
+/* Stored transposed: blocks of 32 x 32 turn over in shared memory. */
+__global__ void decode_turned(const struct decode d)
+{
+    __shared__ float t[SIDE][SIDE + 1];
+    int n0 = (int)blockIdx.x * SIDE, k0 = (int)blockIdx.y * SIDE, x = (int)threadIdx.x;
+
+    for (int y = (int)threadIdx.y; y < SIDE; y += (int)blockDim.y)
+        if (k0 + y < d.rows && n0 + x < d.s.out)
+            t[y][x] = stored(d, k0 + y, d.s.first + (n0 + x) * d.s.step);
+    __syncthreads();
+    for (int y = (int)threadIdx.y; y < SIDE; y += (int)blockDim.y)
+        if (n0 + y < d.s.out && k0 + x < d.rows)
+            put(d, n0 + y, d.r0 + k0 + x, t[x][y]);
+}
+
+static void decode(struct cuda *c, const struct decode *d)
+{
+    const struct source *s = &d->s;
+
+    if (s->in_out) {
+        dim3 grid((unsigned)ceil_div(s->out, SIDE), (unsigned)ceil_div(d->rows, SIDE));
+
+        decode_turned<<<grid, dim3(SIDE, 8)>>>(*d);
+    } else {
+        int64_t from = ceil_div(d->r0 > s->first ? d->r0 - s->first : 0, s->step);
+        int64_t to = d->r0 + d->rows > s->first ? ceil_div(d->r0 + d->rows - s->first, s->step) : 0;
+
+        to = to < s->out ? to : s->out;
+        if (to > from)
+            decode_rows<<<(unsigned)(to - from), 256>>>(*d, (int)from);
+    }
+    cuda_launched(c, "decoding weights");
+}
+
+/* ---- up ---- */
+
+struct copies {
+    uint8_t *dst;
+    const uint8_t *src;
+    size_t n;
+};
+
+static void copy_slice(void *ctx, long task, int worker)
+{
+    const struct copies *s = (const struct copies *)ctx;
+    size_t at = (size_t)task * SLICE, n = s->n - at < SLICE ? s->n - at : SLICE;
+
+    (void)worker;
+    memcpy(s->dst + at, s->src + at, n);
+}
+
+static void copy_pinned(struct cuda *c, uint8_t *dst, const uint8_t *src, size_t n)
+{
+    struct copies s = {dst, src, n};
+
+    pool_run(c->pool, (long)((n + SLICE - 1) / SLICE), copy_slice, &s);
+}
+
+static size_t bytes_of(enum source_type t, int64_t elements)
+{
+    return t == SOURCE_MXFP4 ? (size_t)elements / 2
+                             : (size_t)elements * (t == SOURCE_F32   ? 4
+                                                   : t == SOURCE_FP8 ? 1
+                                                                     : 2);
+}
+
+static int stages(struct cuda *c, struct err *e)
+{
+    for (int i = 0; i < STAGES_UP && !c->staged[STAGES_UP - 1]; i++) {
+        cuda_ok(c, cudaMallocHost((void **)&c->pinned[i], STAGE), "pinned memory");
+        cuda_ok(c, cudaMalloc((void **)&c->staged[i], STAGE), "memory for weights");
+        cuda_ok(c, cudaEventCreateWithFlags(&c->staged_free[i], cudaEventDisableTiming), "an event");
+    }
+    return cuda_report(c, e);
+}
+
+/* Where the scales of rows r0 .. r0+rows-1 are, and their size; 0: there are none. */
+static size_t scale_bytes(const struct source *s, int r0, int rows, const uint8_t **at)
+{
+    size_t row = s->type == SOURCE_MXFP4 ? (size_t)s->stride / MX_BLOCK
+                 : s->type == SOURCE_FP8 ? ((size_t)s->in + FP8_BLOCK - 1) / FP8_BLOCK * sizeof(float)
+                                         : 0;
+    int by = s->type == SOURCE_FP8 ? FP8_BLOCK : 1, first = r0 / by;
+
+    *at = row ? s->scales + (size_t)first * row : NULL;
+    return (size_t)((r0 + rows - 1) / by - first + 1) * row;
+}
+
+/* Stored rows that a part touches: [from, to). */
+static void touched(const struct source *s, int *from, int *to)
+{
+    *from = s->in_out ? 0 : s->first;
+    *to = s->in_out ? s->in : s->first + (s->out - 1) * s->step + 1;
+}
+
+static bool together(const struct source *a, const struct source *b)
+{
+    return a->data == b->data && a->type == b->type && a->in_out == b->in_out && a->stride == b->stride;
+}
+
+/* Part p of a job and those after it that share its storage; *used counts them. */
+static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p, int *used, int *stage,
+                     struct err *e)
+{
+    const struct source *s = &j->part[p];
+    const struct matrix *m = *j->m;
+    size_t row = bytes_of(s->type, s->stride), scale;
+    const uint8_t *scales;
+    int from, to, i, rows, first[3] = {0, j->part[0].out, j->part[0].out + j->part[1].out};
+    struct decode d = {.ld = m->ld, .paired = m->paired, .bf16 = c->dev.bf16 && !m->f32, .bad = c->flag};
+
+    touched(s, &from, &to);
+    for (*used = 1; p + *used < j->parts && together(s, &j->part[p + *used]); ++*used) {
+        int lo, hi;
+
+        touched(&j->part[p + *used], &lo, &hi);
+        from = lo < from ? lo : from;
+        to = hi > to ? hi : to;
+    }
+    scale = scale_bytes(s, 0, 1, &scales);
+    rows = (int)((STAGE - 256) / (row + scale));
+    if (rows == 0)
+        return err_set(e, ERR_UNKNOWN, "tensor '%s': a row of %zu bytes is more than is provided for",
+                       s->name, row);
+    for (d.r0 = from; d.r0 < to; d.r0 += d.rows, *stage = (*stage + 1) % STAGES_UP) {
+        uint8_t *pinned = c->pinned[*stage], *staged = c->staged[*stage];
+        size_t bytes, at;
+
+        d.rows = to - d.r0 < rows ? to - d.r0 : rows;
+        /* the last stored row of a transposed or interleaved part may end before its stride does */
+        bytes = (size_t)d.rows * row;
+        at = (bytes + 255) / 256 * 256;
+        cuda_ok(c, cudaEventSynchronize(c->staged_free[*stage]), "decoding weights");
+        copy_pinned(c, pinned, s->data + (size_t)d.r0 * row, bytes);
+        scale = scale_bytes(s, d.r0, d.rows, &scales);
+        if (scale)
+            copy_pinned(c, pinned + at, scales, scale);
+        cuda_ok(c, cudaMemcpyAsync(staged, pinned, at + scale, cudaMemcpyHostToDevice), "copying weights");
+        d.raw = staged;
+        d.scales = staged + at;
+        d.dst = m->w;
+        for (i = p; i < p + *used; i++) {
+            d.s = j->part[i];
+            d.row = first[i];
+            d.which = i;
+            d.id = (unsigned long long)job * 3 + (unsigned)i;
+            decode(c, &d);
+        }
+        cuda_ok(c, cudaEventRecord(c->staged_free[*stage]), "an event");
+    }
+    return 0;
+}
+
+/* ---- matrices ---- */
+
+void cuda_matrix_free(struct device *d, struct matrix *m)
+{
+    (void)d;
+    if (m)
+        cudaFree(m->w);
+    free(m);
+}
+
+static int matrix_fit(struct device *d, const struct matrix_job *j, struct err *e)
+{
+    struct matrix *m = *j->m;
+    int out = 0, in = j->part[0].in;
+    bool f32 = j->f32 || !d->bf16;
+    size_t bytes;
+
+    for (int i = 0; i < j->parts; i++)
+        out += j->part[i].out;
+    if (m && m->out == out && m->in == in && m->paired == j->paired && m->f32 == f32)
+        return 0;
+    cuda_matrix_free(d, m);
+    m = *j->m = (struct matrix *)mem_new(1, sizeof *m, e);
+    if (!m)
+        return -1;
+    m->out = out;
+    m->in = in;
+    m->ld = (in + LD - 1) / LD * LD;
+    m->paired = j->paired;
+    m->f32 = f32;
+    m->rows = j->paired ? (out / 2 + PAIR - 1) / PAIR * 2 * PAIR : out;
+    bytes = (size_t)m->rows * (size_t)m->ld * (f32 ? sizeof(float) : d->elem_bytes);
+    m->w = d->ops->buf_new(d, bytes, e);
+    return m->w ? 0 : -1;
+}
+
+int cuda_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e)
+{
+    struct cuda *c = cuda_of(d);
+    unsigned long long bad = ~0ull;
+    int stage = 0, used;
+
+    if (stages(c, e) || !cuda_ok(c, cudaMemset(c->flag, 0xff, sizeof bad), "weights"))
+        return cuda_report(c, e);
+    for (int i = 0; i < jobs; i++) {
+        if (matrix_fit(d, &job[i], e))
+            return -1;
+        for (int p = 0; p < job[i].parts; p += used)
+            if (send_part(c, &job[i], i, p, &used, &stage, e))
+                return -1;
+    }
+    cuda_ok(c, cudaMemcpy(&bad, c->flag, sizeof bad, cudaMemcpyDeviceToHost), "weights");
+    if (cuda_report(c, e))
+        return -1;
+    if (bad != ~0ull)
+        return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number",
+                       job[bad / 3].part[bad % 3].name);
+    return 0;
+}

@@ -1,0 +1,724 @@
+/*
+ * Every operation of the CUDA backend against the CPU's, on random inputs and poisoned outputs: f32 to
+ * rounding, bf16 to bf16. Skipped where the backend cannot be opened.
+ */
+#include "check.h"
+
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "engine/cuda_load.h"
+#include "quant/bf16.h"
+
+static struct err err;
+static uint32_t seed = 1;
+
+static float noise(void)
+{
+    seed = seed * 1664525 + 1013904223;
+    return (float)(seed >> 8) / (1 << 23) - 1;
+}
+
+/* n numbers that bf16 holds exactly. */
+static float *random_floats(size_t n, float scale)
+{
+    float *p = malloc(n * sizeof *p + 1);
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        p[i] = bf16_to_f32(f32_to_bf16(noise() * scale));
+    return p;
+}
+
+/* The two devices, and the same data on both. */
+enum { CPU, GPU, BOTH };
+static struct device *dev[BOTH];
+static const char *precision;
+
+struct twin {
+    void *p[BOTH];
+    size_t n;
+    bool elements; /* else 4-byte numbers */
+};
+
+static size_t size_of(const struct device *d, const struct twin *t)
+{
+    return t->n * (t->elements ? d->elem_bytes : 4);
+}
+
+/* host NULL: poison. TILE_ROWS rows of `width` more than n, as the engine's buffers have. */
+static struct twin twin_new(const float *host, size_t n, bool elements, size_t width)
+{
+    struct twin t = {.n = n, .elements = elements};
+    int i;
+
+    for (i = 0; i < BOTH; i++) {
+        struct device *d = dev[i];
+        size_t bytes = size_of(d, &t), k;
+        uint8_t *raw = malloc(bytes + 1);
+
+        memset(raw, 0x7b, bytes);
+        for (k = 0; host && k < n; k++)
+            if (elements && d->bf16)
+                ((uint16_t *)(void *)raw)[k] = f32_to_bf16(host[k]);
+            else
+                memcpy(raw + 4 * k, &host[k], 4);
+        t.p[i] = d->ops->buf_new(d, bytes + TILE_ROWS * width * 4, &err);
+        if (bytes)
+            d->ops->to_device(d, t.p[i], raw, bytes);
+        free(raw);
+    }
+    return t;
+}
+
+static void twin_free(struct twin *t)
+{
+    dev[CPU]->ops->buf_free(dev[CPU], t->p[CPU]);
+    dev[GPU]->ops->buf_free(dev[GPU], t->p[GPU]);
+}
+
+static float *fetch(const struct twin *t, int which)
+{
+    struct device *d = dev[which];
+    size_t bytes = size_of(d, t), k;
+    uint8_t *raw = malloc(bytes + 1);
+    float *out = malloc(t->n * sizeof *out + 1);
+
+    d->ops->to_host(d, raw, t->p[which], bytes);
+    for (k = 0; k < t->n; k++)
+        if (t->elements && d->bf16)
+            out[k] = bf16_to_f32(((uint16_t *)(void *)raw)[k]);
+        else
+            memcpy(&out[k], raw + 4 * k, 4);
+    free(raw);
+    return out;
+}
+
+/* |a - b| / |b| in the Euclidean norm; NaN stays. */
+static double distance(const float *a, const float *b, size_t n)
+{
+    double diff = 0, all = 0;
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        double d = (double)a[i] - (double)b[i];
+
+        diff += d * d;
+        all += (double)b[i] * (double)b[i];
+    }
+    return all > 0 ? sqrt(diff / all) : sqrt(diff);
+}
+
+static void compare(const struct twin *t, const char *what, double tol)
+{
+    float *a = fetch(t, GPU), *b = fetch(t, CPU);
+    double d = distance(a, b, t->n);
+
+    CHECK_MSG(d <= tol, "%s, %s: differs by %.3g of its norm", what, precision, d);
+    printf("  %-6s %-40s %.2g\n", precision, what, d);
+    free(a);
+    free(b);
+}
+
+static double near(void)
+{
+    return dev[GPU]->bf16 ? 6e-3 : 2e-6;
+}
+
+static void no_failure(const char *what)
+{
+    CHECK_MSG(dev[GPU]->ops->check(dev[GPU], &err) == 0, "%s, %s: %s", what, precision, err.msg);
+    err_clear(&err);
+}
+
+/* ---- weights ---- */
+
+/* A stored matrix: [rows][stride] of a type, random; `data` and `scales` to be freed. */
+static struct source stored(enum source_type type, int rows, int stride)
+{
+    size_t n = (size_t)rows * (size_t)stride, i;
+    struct source s = {.type = type, .step = 1, .stride = stride, .name = "stored"};
+    uint8_t *data = malloc(n * 4), *scales = calloc(n / 32 + 1, 1);
+
+    for (i = 0; i < n; i++) {
+        float v = bf16_to_f32(f32_to_bf16(noise() * .1f));
+
+        if (type == SOURCE_BF16)
+            ((uint16_t *)(void *)data)[i] = f32_to_bf16(v);
+        else if (type == SOURCE_F16)
+            ((uint16_t *)(void *)data)[i] =
+                (uint16_t)(0x2000 + (seed >> 9) % 0x0c00) | (uint16_t)(seed >> 31 << 15);
+        else if (type == SOURCE_F32)
+            memcpy(data + 4 * i, &v, 4);
+        else if (type == SOURCE_FP8)
+            data[i] = (uint8_t)(seed >> 16) % 0x70 | (uint8_t)(seed >> 31 << 7);
+        else
+            data[i / 2] = (uint8_t)(seed >> 16);
+        if (type == SOURCE_FP8 && i % 128 == 0 && i / 128 < n / 32 / 4)
+            memcpy(scales + i / 32, &v, 4);
+        else if (type != SOURCE_FP8 && i % 32 == 0)
+            scales[i / 32] = (uint8_t)(120 + (seed >> 11) % 6);
+    }
+    s.data = data;
+    s.scales = scales;
+    return s;
+}
+
+static void source_free(struct source *s)
+{
+    free((void *)(uintptr_t)s->data);
+    free((void *)(uintptr_t)s->scales);
+}
+
+static void pack_both(struct matrix **m, struct matrix_job job)
+{
+    int i;
+
+    for (i = 0; i < BOTH; i++) {
+        job.m = &m[i];
+        m[i] = NULL;
+        CHECK_MSG(dev[i]->ops->pack(dev[i], &job, 1, &err) == 0, "pack: %s", err.msg);
+    }
+}
+
+static void matrices_free(struct matrix **m)
+{
+    dev[CPU]->ops->matrix_free(dev[CPU], m[CPU]);
+    dev[GPU]->ops->matrix_free(dev[GPU], m[GPU]);
+}
+
+/* ---- operations ---- */
+
+static void check_linear(enum source_type type, bool in_out, int n, int in, int out, bool f32)
+{
+    struct source s = in_out ? stored(type, in, out) : stored(type, out, in), third = s;
+    float *xh = random_floats((size_t)n * (size_t)in, 1), *bh = random_floats((size_t)out, 1);
+    float *hh = random_floats((size_t)n * (size_t)out, 1);
+    struct twin x = twin_new(xh, (size_t)n * (size_t)in, true, (size_t)in),
+                b = twin_new(bh, (size_t)out, false, 0);
+    struct twin y = twin_new(NULL, (size_t)n * (size_t)out, false, (size_t)out);
+    struct twin h = twin_new(hh, (size_t)n * (size_t)out, true, (size_t)out);
+    struct matrix *m[BOTH];
+    char what[80];
+    int i;
+
+    s.in = third.in = in;
+    s.in_out = third.in_out = in_out;
+    s.out = out / 3; /* in two parts, of which the second begins where the first ends */
+    third.out = out - out / 3;
+    third.first = out / 3;
+    pack_both(m, (struct matrix_job){.part = {s, third}, .parts = 2, .f32 = f32});
+    for (i = 0; i < BOTH; i++) {
+        dev[i]->ops->linear(dev[i], m[i], x.p[i], n, b.p[i], y.p[i]);
+        if (!f32)
+            dev[i]->ops->linear_add(dev[i], m[i], x.p[i], n, NULL, h.p[i]);
+    }
+    snprintf(what, sizeof what, "linear %d x %d x %d, source %d%s", n, in, out, (int)type,
+             in_out ? " turned" : "");
+    compare(&y, what, f32 ? 2e-6 : near());
+    if (!f32)
+        compare(&h, "linear_add", near());
+    no_failure(what);
+    matrices_free(m);
+    source_free(&s);
+    free(xh);
+    free(bh);
+    free(hh);
+    twin_free(&x);
+    twin_free(&b);
+    twin_free(&y);
+    twin_free(&h);
+}
+
+/* A row's result does not depend on how many others there are. */
+static void check_rows_alone(void)
+{
+    enum { N = 300, IN = 256, OUT = 384, ROW = 201 };
+    struct source s = stored(SOURCE_BF16, OUT, IN);
+    float *xh = random_floats(N * IN, 1), *all, *one;
+    struct twin x = twin_new(xh, N * IN, true, IN), y = twin_new(NULL, N * OUT, false, OUT);
+    struct twin z = twin_new(NULL, OUT, false, OUT);
+    struct matrix *m[BOTH];
+    struct device *g = dev[GPU];
+
+    s.in = IN;
+    s.out = OUT;
+    pack_both(m, (struct matrix_job){.part = {s}, .parts = 1});
+    g->ops->linear(g, m[GPU], x.p[GPU], N, NULL, y.p[GPU]);
+    g->ops->linear(g, m[GPU], (uint8_t *)x.p[GPU] + ROW * IN * g->elem_bytes, 1, NULL, z.p[GPU]);
+    all = fetch(&y, GPU);
+    one = fetch(&z, GPU);
+    CHECK_MSG(memcmp(all + ROW * OUT, one, OUT * sizeof *one) == 0, "%s: a row depends on its neighbours",
+              precision);
+    free(all);
+    free(one);
+    free(xh);
+    matrices_free(m);
+    source_free(&s);
+    twin_free(&x);
+    twin_free(&y);
+    twin_free(&z);
+}
+
+static void check_bad_weights(void)
+{
+    struct source s = stored(SOURCE_BF16, 8, 64), t = s;
+    struct matrix *m = NULL;
+    struct matrix_job job = {.m = &m, .part = {s, t}, .parts = 2};
+
+    ((uint16_t *)(uintptr_t)s.data)[64 * 5 + 3] = 0x7fc0;
+    job.part[0].out = job.part[1].out = 4;
+    job.part[0].in = job.part[1].in = 64;
+    job.part[1].first = 4;
+    job.part[1].name = "the second";
+    CHECK(dev[GPU]->ops->pack(dev[GPU], &job, 1, &err) == -1);
+    CHECK_MSG(strstr(err.msg, "'the second'") != NULL, "%s", err.msg);
+    err_clear(&err);
+    dev[GPU]->ops->matrix_free(dev[GPU], m);
+    source_free(&s);
+}
+
+static void check_norm(int n, int width)
+{
+    float *hh = random_floats((size_t)n * (size_t)width, 3), *wh = random_floats((size_t)width, 2);
+    struct twin h = twin_new(hh, (size_t)n * (size_t)width, true, 0),
+                w = twin_new(wh, (size_t)width, false, 0);
+    struct twin x = twin_new(NULL, (size_t)n * (size_t)width, true, 0);
+    struct twin y = twin_new(hh, (size_t)n * (size_t)width, false, 0);
+    int i;
+
+    for (i = 0; i < BOTH; i++)
+        dev[i]->ops->norm(dev[i], h.p[i], n, width, w.p[i], 1e-5f, x.p[i]);
+    compare(&x, "norm", near());
+    for (i = 0; i < BOTH; i++) /* rows of half the width, one after another */
+        dev[i]->ops->norm_rows(dev[i], y.p[i], (size_t)width, n, width / 2, w.p[i], 1e-5f, x.p[i]);
+    compare(&x, "norm_rows", near());
+    no_failure("norm");
+    twin_free(&y);
+    free(hh);
+    free(wh);
+    twin_free(&h);
+    twin_free(&w);
+    twin_free(&x);
+}
+
+/* What an attention is like. */
+struct shape {
+    const char *what;
+    int heads, kv_heads, dim, v_dim, nope, rot;
+    enum mask_kind mask;
+    int window;
+    enum qk_norm norm;
+    enum rope_layout layout;
+    bool sinks, no_rope;
+    float clip;
+};
+
+/* q, k and v stand side by side in rows of `width`; latent attention's k, one for all heads, too, and k_nope
+ * in an array with v. */
+static struct attention_args arguments(const struct shape *s, float *qkv, size_t width, float *kv)
+{
+    struct attention_args a = {.heads = s->heads,
+                               .kv_heads = s->kv_heads,
+                               .head_dim = s->dim,
+                               .v_dim = s->v_dim,
+                               .nope = s->nope,
+                               .rot = s->rot,
+                               .norm = s->norm,
+                               .rope = !s->no_rope,
+                               .layout = s->layout,
+                               .eps = 1e-6f,
+                               .scale = .3f,
+                               .clip = s->clip,
+                               .temp_floor = s->no_rope ? 4 : 0,
+                               .temp_scale = .1f,
+                               .mask = s->mask,
+                               .window = s->window};
+    size_t dim = (size_t)s->dim, step = (size_t)(s->nope + s->v_dim);
+
+    a.q = (struct heads){qkv, width, dim};
+    a.k = (struct heads){qkv + (size_t)s->heads * dim, width, s->nope ? 0 : dim};
+    a.v = (struct heads){a.k.of + (size_t)s->kv_heads * dim, width, dim};
+    if (s->nope) {
+        a.k_nope = (struct heads){kv, step * (size_t)s->kv_heads, step};
+        a.v = (struct heads){kv + s->nope, a.k_nope.row, step};
+    }
+    return a;
+}
+
+/* qk() and then attention() on four documents, one of them empty. */
+static void check_attention(struct shape s)
+{
+    static const int64_t first[] = {0, 3, 3, 200, 264};
+    size_t dim = (size_t)s.dim, width = (size_t)(s.heads + 2 * s.kv_heads) * dim, n = 264, table = 200 * dim;
+    size_t step = (size_t)(s.kv_heads * (s.nope + s.v_dim)), out_width = (size_t)(s.heads * s.v_dim);
+    float *qh = random_floats(n * width, 1), *nh = random_floats(2 * (size_t)s.heads * dim, 2);
+    float *sh = random_floats(64, 3), *rh = random_floats(table, 1), *kh = random_floats(n * step, 1);
+    struct twin qkv = twin_new(qh, n * width, false, width), kv = twin_new(kh, n * step, false, step);
+    struct twin norm = twin_new(nh, 2 * (size_t)s.heads * dim, false, 0);
+    struct twin sinks = twin_new(sh, 64, false, 0), rope = twin_new(rh, table, false, 0);
+    struct twin out = twin_new(NULL, n * out_width, true, out_width);
+    int i;
+
+    s.rot = s.rot ? s.rot : s.dim - s.nope;
+    for (i = 0; i < BOTH; i++) {
+        const float *tables[] = {rope.p[i], rope.p[i], rope.p[i], rope.p[i]};
+        struct attention_args a = arguments(&s, qkv.p[i], width, kv.p[i]);
+
+        a.docs = (struct docs){first, tables, 4};
+        a.q_norm = s.norm == QKN_NONE ? NULL : norm.p[i];
+        a.k_norm = s.norm == QKN_NONE ? NULL : (float *)norm.p[i] + (size_t)s.heads * dim;
+        a.sinks = s.sinks ? sinks.p[i] : NULL;
+        a.out = out.p[i];
+        dev[i]->ops->qk(dev[i], &a);
+        CHECK_MSG(dev[i]->ops->attention(dev[i], &a, &err) == 0, "%s: %s", s.what, err.msg);
+    }
+    compare(&qkv, "qk", 2e-6);
+    compare(&out, s.what, dev[GPU]->bf16 ? 1e-2 : 5e-6);
+    no_failure(s.what);
+    free(qh);
+    free(nh);
+    free(sh);
+    free(rh);
+    free(kh);
+    twin_free(&qkv);
+    twin_free(&kv);
+    twin_free(&norm);
+    twin_free(&sinks);
+    twin_free(&rope);
+    twin_free(&out);
+}
+
+static void check_attentions(void)
+{
+    static const struct shape shapes[] = {
+        {"attention, 4 heads of 32", 4, 2, 32, 32, .nope = 0},
+        {"attention, heads of 64, norms, sinks", 8, 2, 64, 64, .norm = QKN_HEAD_PRE, .sinks = true},
+        {"attention, heads of 128, half rotated", 4, 1, 128, 128, .rot = 64, .norm = QKN_HEAD_PRE},
+        {"attention, 128, window 70", 4, 4, 128, 128, .mask = MASK_SLIDING, .window = 70, .sinks = true},
+        {"attention, 64, window 128", 4, 2, 64, 64, .mask = MASK_SLIDING, .window = 128, .sinks = true},
+        {"attention, 32, window 1", 4, 2, 32, 32, .mask = MASK_SLIDING, .window = 1},
+        {"attention, 64, chunks of 50", 4, 2, 64, 64, .mask = MASK_CHUNKED, .window = 50,
+         .norm = QKN_HEAD_POST},
+        {"attention, 80, window 5, in pairs", 2, 1, 80, 80, .layout = ROPE_PAIR, .mask = MASK_SLIDING,
+         .window = 5},
+        {"attention, 24, whole norm", 4, 2, 24, 24, .norm = QKN_FULL_PRE},
+        {"attention, 32, no rope, clip", 4, 2, 32, 32, .no_rope = true, .clip = .5f},
+        {"attention, latent", 4, 4, 48, 40, .nope = 32, .layout = ROPE_PAIR},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_attention(shapes[i]);
+}
+
+static void check_route(const char *what, struct router r, bool corr, bool masked)
+{
+    size_t n = 257, i, k = (size_t)r.topk;
+    float *zh = random_floats(n * (size_t)r.experts, 4), *ch = random_floats((size_t)r.experts, .2f), *a, *b;
+    struct twin z = twin_new(zh, n * (size_t)r.experts, false, 0),
+                c = twin_new(ch, (size_t)r.experts, false, 0);
+    struct twin chosen = twin_new(NULL, n * k, false, 0), gate = twin_new(NULL, n * k, false, 0);
+    uint8_t mask[256];
+    int j;
+
+    for (j = 0; j < r.experts; j++)
+        mask[j] = j % 3 != 1 || j < r.topk;
+    for (j = 0; j < BOTH; j++) {
+        struct route_args args = {
+            z.p[j], corr ? c.p[j] : NULL, masked ? mask : NULL, (int64_t)n, r, chosen.p[j], gate.p[j]};
+
+        dev[j]->ops->route(dev[j], &args);
+    }
+    a = fetch(&chosen, GPU);
+    b = fetch(&chosen, CPU);
+    for (i = 0; i < n * k && !memcmp(a + i, b + i, 4); i++)
+        ;
+    CHECK_MSG(i == n * k, "%s: choice %zu differs", what, i);
+    compare(&gate, what, 2e-6);
+    no_failure(what);
+    free(a);
+    free(b);
+    free(zh);
+    free(ch);
+    twin_free(&z);
+    twin_free(&c);
+    twin_free(&chosen);
+    twin_free(&gate);
+}
+
+static void check_routes(void)
+{
+    const struct router plain = {SCORE_SOFTMAX, GATE_SCORE, GROUP_NONE, 128, 8, 1, 1, true, 0, 0, 1};
+    struct router r = plain;
+
+    check_route("router, softmax, renormalised", r, false, false);
+    r.renorm = false;
+    r.scale = 2.5f;
+    check_route("router, softmax, scaled, masked", r, false, true);
+    r = (struct router){SCORE_LOGIT, GATE_SOFTMAX_SELECTED, GROUP_NONE, 32, 4, 1, 1, false, 0, 0, 1};
+    check_route("router, of the selected, masked", r, false, true);
+    r = (struct router){SCORE_LOGIT, GATE_SIGMOID_SELECTED, GROUP_NONE, 16, 1, 1, 1, false, 0, 0, 1};
+    check_route("router, sigmoid of the selected", r, false, false);
+    r = (struct router){SCORE_SIGMOID, GATE_SCORE, GROUP_TOP2, 64, 6, 8, 4, true, 1e-20f, 0, 2.5f};
+    check_route("router, sigmoid, two of a group, bias", r, true, true);
+    r = (struct router){SCORE_SOFTMAX, GATE_SCORE, GROUP_MAX, 60, 6, 6, 3, false, 0, 0, 16};
+    check_route("router, softmax, groups", r, false, false);
+}
+
+struct layer {
+    struct matrix *up[BOTH][32], *down[BOTH][32];
+    struct source src[32][2];
+};
+
+static void layer_new(struct layer *l, enum source_type type, int experts, int hidden, int inter)
+{
+    int j, i;
+
+    for (j = 0; j < experts; j++) {
+        struct source gate = stored(type, 2 * inter, hidden), up, down = stored(type, hidden, inter);
+
+        gate.in = hidden;
+        gate.out = inter;
+        gate.step = type == SOURCE_MXFP4 ? 2 : 1;
+        up = gate;
+        up.first = type == SOURCE_MXFP4 ? 1 : inter;
+        down.in = inter;
+        down.out = hidden;
+        l->src[j][0] = gate;
+        l->src[j][1] = down;
+        for (i = 0; i < BOTH; i++) {
+            struct matrix_job job[2] = {{.m = &l->up[i][j], .part = {gate, up}, .parts = 2, .paired = true},
+                                        {.m = &l->down[i][j], .part = {down}, .parts = 1}};
+
+            l->up[i][j] = l->down[i][j] = NULL;
+            CHECK_MSG(dev[i]->ops->pack(dev[i], job, 2, &err) == 0, "pack: %s", err.msg);
+        }
+    }
+}
+
+static void layer_free(struct layer *l, int experts)
+{
+    int i, j;
+
+    for (j = 0; j < experts; j++) {
+        for (i = 0; i < BOTH; i++) {
+            dev[i]->ops->matrix_free(dev[i], l->up[i][j]);
+            dev[i]->ops->matrix_free(dev[i], l->down[i][j]);
+        }
+        source_free(&l->src[j][0]);
+        source_free(&l->src[j][1]);
+    }
+}
+
+static void check_experts(enum source_type type, enum act_kind act, int experts, int topk, int hidden,
+                          int inter, bool in_gate)
+{
+    enum { N = 321 };
+    size_t slots = N * (size_t)topk, i, h = (size_t)hidden;
+    bool biased = act != ACT_SILU_GLU;
+    float *xh = random_floats(N * h, 2), *b0 = random_floats((size_t)(experts * 2 * inter), 1);
+    float *b1 = random_floats((size_t)experts * h, 1), *ids = malloc(slots * 4),
+          *gh = random_floats(slots, 1);
+    struct twin x = twin_new(xh, N * h, true, h), chosen, y = twin_new(NULL, slots * h, false, h);
+    struct twin bu = twin_new(b0, (size_t)(experts * 2 * inter), false, 0),
+                bd = twin_new(b1, (size_t)experts * h, false, 0);
+    struct twin gate = twin_new(gh, slots, false, 0);
+    struct twin norm = twin_new(NULL, slots, false, 0), max = twin_new(NULL, slots, false, 0);
+    struct layer *l = calloc(1, sizeof *l);
+    char what[80];
+    int j;
+
+    for (i = 0; i < slots; i++) { /* uneven: low numbers more often */
+        int32_t id = (int32_t)(fabsf(noise() * noise()) * (float)experts);
+
+        memcpy(&ids[i], &id, 4);
+    }
+    chosen = twin_new(ids, slots, false, 0);
+    layer_new(l, type, experts, hidden, inter);
+    for (j = 0; j < BOTH; j++) {
+        struct experts_args a = {.x = x.p[j],
+                                 .chosen = experts > 1 ? chosen.p[j] : NULL,
+                                 .in_gate = in_gate ? gate.p[j] : NULL,
+                                 .n = N,
+                                 .topk = topk,
+                                 .experts = experts,
+                                 .hidden = hidden,
+                                 .inter = inter,
+                                 .gate_up = l->up[j],
+                                 .down = l->down[j],
+                                 .b_gate_up = biased ? bu.p[j] : NULL,
+                                 .b_down = biased ? bd.p[j] : NULL,
+                                 .act = act,
+                                 .limit = 1.5f,
+                                 .y = y.p[j],
+                                 .norm = norm.p[j],
+                                 .max = max.p[j]};
+
+        CHECK_MSG(dev[j]->ops->experts(dev[j], &a, &err) == 0, "experts: %s", err.msg);
+    }
+    snprintf(what, sizeof what, "experts %d of %d, %d x %d, source %d", topk, experts, hidden, inter,
+             (int)type);
+    compare(&y, what, near());
+    compare(&norm, "norms", near());
+    compare(&max, "largest magnitudes", near());
+    no_failure(what);
+    layer_free(l, experts);
+    free(l);
+    free(xh);
+    free(b0);
+    free(b1);
+    free(ids);
+    twin_free(&x);
+    twin_free(&y);
+    twin_free(&chosen);
+    free(gh);
+    twin_free(&gate);
+    twin_free(&bu);
+    twin_free(&bd);
+    twin_free(&norm);
+    twin_free(&max);
+}
+
+static void check_combine(int n, int topk, int width, bool shared)
+{
+    size_t rows = (size_t)n * (size_t)topk, w = (size_t)width;
+    float *yh = random_floats(rows * w, 1), *gh = random_floats(rows, 1),
+          *hh = random_floats((size_t)n * w, 1);
+    struct twin y = twin_new(yh, rows * w, false, 0), gate = twin_new(gh, rows, false, 0), bad;
+    struct twin h = twin_new(hh, (size_t)n * w, true, 0), share = twin_new(hh, (size_t)n * w, false, 0);
+    struct combine_args a = {.n = n, .topk = topk, .width = width};
+    int i;
+
+    yh[(size_t)(n - 2) * (size_t)topk * w + 5] = INFINITY;
+    bad = twin_new(yh, rows * w, false, 0);
+    for (i = 0; i < BOTH; i++) {
+        a.y = y.p[i];
+        a.gate = topk > 1 ? gate.p[i] : NULL;
+        a.shared = shared ? share.p[i] : NULL;
+        a.shared_gate = shared && topk > 2 ? gate.p[i] : NULL;
+        a.h = h.p[i];
+        CHECK(dev[i]->ops->combine(dev[i], &a) == -1);
+    }
+    compare(&h, "combine", near());
+    for (i = 0; i < BOTH; i++) {
+        a = (struct combine_args){.y = bad.p[i], .n = n, .topk = topk, .width = width, .h = h.p[i]};
+        CHECK(dev[i]->ops->combine(dev[i], &a) == n - 2);
+    }
+    no_failure("combine");
+    free(yh);
+    free(gh);
+    free(hh);
+    twin_free(&y);
+    twin_free(&gate);
+    twin_free(&bad);
+    twin_free(&share);
+    twin_free(&h);
+}
+
+static void check_head(int sides, int vocab, int hidden)
+{
+    enum { N = 150 };
+    struct source s = stored(SOURCE_BF16, vocab, hidden);
+    float *xh = random_floats(2 * N * (size_t)hidden, 4);
+    struct twin x = twin_new(xh, 2 * N * (size_t)hidden, true, (size_t)hidden);
+    float *bh = random_floats((size_t)vocab, 1);
+    struct twin bias = twin_new(bh, (size_t)vocab, false, 0);
+    struct head_row row[BOTH][2][N];
+    double cross[BOTH][N], worst = 0;
+    int32_t target[N];
+    struct matrix *m[BOTH];
+    int i, k, wrong = 0;
+
+    for (i = 0; i < N; i++)
+        target[i] = i % 7 ? i * 13 % vocab : -1;
+    s.in = hidden;
+    s.out = vocab;
+    pack_both(m, (struct matrix_job){.part = {s}, .parts = 1, .for_head = true});
+    for (i = 0; i < BOTH; i++) {
+        struct head_args a = {.sides = sides, .n = N, .vocab = vocab, .target = target, .cross = cross[i]};
+
+        memset(row[i], 0x7b, sizeof row[i]);
+        for (k = 0; k < 2; k++) {
+            a.side[k] =
+                (struct head_side){(uint8_t *)x.p[i] + (size_t)k * N * (size_t)hidden * dev[i]->elem_bytes,
+                                   m[i], k ? bias.p[i] : NULL, hidden};
+            a.row[k] = row[i][k];
+        }
+        CHECK_MSG(dev[i]->ops->head(dev[i], &a, &err) == 0, "head: %s", err.msg);
+    }
+    for (k = 0; k < sides; k++)
+        for (i = 0; i < N; i++) {
+            const struct head_row *g = &row[GPU][k][i], *c = &row[CPU][k][i];
+
+            worst = fmax(worst, fabs(g->lse - c->lse));
+            worst = fmax(worst, fabs((double)g->top - (double)c->top));
+            worst = target[i] < 0 ? worst : fmax(worst, fabs((double)g->at - (double)c->at));
+            wrong += g->which != c->which;
+            if (sides > 1)
+                worst = fmax(worst, fabs(cross[GPU][i] - cross[CPU][i]) / 10);
+        }
+    printf("  %-6s head, %d sides, vocabulary %d: %.2g\n", precision, sides, vocab, worst);
+    CHECK_MSG(worst < 5e-5 && wrong == 0, "head, %s: differs by %.3g, %d tops", precision, worst, wrong);
+    no_failure("head");
+    matrices_free(m);
+    source_free(&s);
+    free(xh);
+    free(bh);
+    twin_free(&x);
+    twin_free(&bias);
+}
+
+static void check_all(void)
+{
+    check_linear(SOURCE_BF16, false, 1, 64, 32, false);
+    check_linear(SOURCE_BF16, false, 130, 96, 200, false);
+    check_linear(SOURCE_F32, false, 300, 2048, 513, false);
+    check_linear(SOURCE_F16, false, 77, 40, 129, false);
+    check_linear(SOURCE_MXFP4, false, 128, 288, 256, false);
+    check_linear(SOURCE_BF16, true, 50, 72, 90, false);
+    check_linear(SOURCE_F32, true, 50, 30, 33, false);
+    check_linear(SOURCE_F32, false, 70, 200, 32, true);
+    check_linear(SOURCE_FP8, false, 70, 256, 400, false);
+    check_rows_alone();
+    check_bad_weights();
+    check_norm(7, 2048);
+    check_norm(100, 30);
+    check_attentions();
+    check_routes();
+    check_experts(SOURCE_BF16, ACT_SILU_GLU, 16, 4, 256, 96, false);
+    check_experts(SOURCE_MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
+    check_experts(SOURCE_F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
+    check_experts(SOURCE_F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
+    check_combine(40, 8, 300, true);
+    check_combine(40, 2, 64, true);
+    check_combine(5, 1, 64, false);
+    check_head(1, 1000, 128);
+    check_head(2, 5003, 64);
+}
+
+int main(void)
+{
+    static const struct {
+        enum precision p;
+        const char *name;
+    } runs[] = {{PREC_F32, "f32"}, {PREC_BF16, "bf16"}};
+    size_t i;
+
+    for (i = 0; i < sizeof runs / sizeof *runs; i++) {
+        struct engine_options o = {.device = DEVICE_CUDA, .precision = runs[i].p},
+                              f32 = {.device = DEVICE_CPU, .precision = PREC_F32};
+
+        precision = runs[i].name;
+        if (cuda_load(&dev[GPU], &o, NULL, &err))
+            CHECK_SKIP(err.msg);
+        if (cpu_open(&dev[CPU], &f32, &err)) {
+            CHECK_MSG(0, "%s", err.msg);
+            CHECK_END();
+        }
+        check_all();
+        dev[GPU]->ops->close(dev[GPU]);
+        dev[CPU]->ops->close(dev[CPU]);
+    }
+    CHECK_END();
+}
