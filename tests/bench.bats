@@ -40,13 +40,13 @@ close_to() {
 }
 
 @test "perplexity: table for people, -o writes a file" {
-    run moe-bench perplexity "$TINY_GPTOSS" docs.jsonl
+    run --separate-stderr moe-bench perplexity "$TINY_GPTOSS" docs.jsonl
     [ "$status" -eq 0 ]
     [[ ${lines[0]} =~ ^category\ +tokens\ +nll/token\ +perplexity$ ]]
     [[ ${lines[-1]} == total* ]]
     moe-bench perplexity -o table.txt "$TINY_GPTOSS" docs.jsonl
     [ "$output" = "$(cat table.txt)" ]
-    fails_with table.txt moe-bench perplexity -o table.txt "$TINY_GPTOSS" docs.jsonl
+    fails_with table.txt moe-bench perplexity -q -o table.txt "$TINY_GPTOSS" docs.jsonl
 }
 
 @test "perplexity: reference values of the trained models in float32" {
