@@ -2,7 +2,7 @@
  * Attention that streams over keys: a task is one head and BLOCK queries, which go through the keys in
  * blocks, keeping per query the largest score so far, the sum of exponentials and the weighted sum of values
  * (Milakov & Gimelshein 2018; Dao et al. 2022). Nothing of size tokens x tokens exists. A task depends on its
- * document only, so the threads change nothing.
+ * document only, so the threads change nothing. Long documents in bf16 go to cpu_attention_packed.c.
  */
 #include "engine/cpu_attention.h"
 
@@ -238,7 +238,7 @@ static int streamed(struct cpu *c, const struct attention_args *a, struct err *e
         int64_t len = doc_length(a, i);
 
         s.block_at[i] = blocks;
-        blocks += cpu_attention_packs(c, len) ? 0 : (len + BLOCK - 1) / BLOCK;
+        blocks += cpu_attention_keys(c, len) ? 0 : (len + BLOCK - 1) / BLOCK;
     }
     s.block_at[i] = blocks;
     s.doc_of = mem_new((size_t)blocks, sizeof *s.doc_of, e);

@@ -1,5 +1,5 @@
 /*
- * Attention of long documents by packed products of bf16: keys and values of each block of KEYS keys are
+ * Attention of long documents by packed products of bf16: keys and values of each block of keys are
  * packed once for each head of keys and serve all queries and all heads of queries that share it. A task is
  * one head and GEMM_ROWS queries; the softmax runs along as in cpu_attention.c, in f32. Queries, keys, values
  * and probabilities are rounded to bf16, sums are f32.
@@ -11,11 +11,13 @@
 
 #include "engine/simd.h"
 
-enum { KEYS = 128, PACKED_MIN = 256, ROWS = GEMM_ROWS };
+/* Larger blocks make better products, smaller ones waste less where queries meet their own keys. */
+enum { SHORT = 256, SHORT_KEYS = 128, LONG = 1024, LONG_KEYS = 256, ROWS = GEMM_ROWS };
 
 struct packed {
     struct cpu *c;
     const struct attention_args *a;
+    int keys;       /* of a block */
     int dim, v_dim; /* head_dim and v_dim rounded up to LANES */
     struct gemm_shape *scores, *values;
     size_t keys_bytes, block_bytes; /* packed keys of one block and head; with the values */
@@ -23,9 +25,9 @@ struct packed {
     uint8_t *blocks;                /* [blocks][kv_heads] of packed K, then V */
 };
 
-bool cpu_attention_packs(const struct cpu *c, int64_t len)
+int cpu_attention_keys(const struct cpu *c, int64_t len)
 {
-    return c->dev.bf16 && len >= PACKED_MIN;
+    return !c->dev.bf16 || len < SHORT ? 0 : len < LONG ? SHORT_KEYS : LONG_KEYS;
 }
 
 /* The document that a block or tile belongs to: the last one that begins at or before it. */
@@ -54,13 +56,13 @@ INLINE void to_bf16(const float *x, int n, uint16_t *out)
         elem_store(out, (size_t)i, elem_load(x, (size_t)i, lanes_at(i, n), false), lanes_at(i, n), true);
 }
 
-/* n keys of a head as rows [KEYS][ld]; what is not there is zero. */
+/* n keys of a head as rows [keys][ld]; what is not there is zero. */
 HOT static void key_rows(const struct packed *s, size_t first, int n, int head, uint16_t *rows, size_t ld)
 {
     const struct attention_args *a = s->a;
     int i;
 
-    memset(rows, 0, KEYS * ld * sizeof *rows);
+    memset(rows, 0, (size_t)s->keys * ld * sizeof *rows);
     for (i = 0; i < n; i++, rows += ld) {
         if (a->nope)
             to_bf16(head_at(&a->k_nope, first + (size_t)i, head), a->nope, rows);
@@ -92,8 +94,8 @@ static void pack_task(void *ctx, long task, int worker)
     const struct packed *s = ctx;
     long block = task / s->a->kv_heads;
     int head = (int)(task % s->a->kv_heads), doc = doc_of(s->block_at, s->a->docs.n, block);
-    int64_t from = (block - s->block_at[doc]) * KEYS, len = doc_length(s->a, doc);
-    int n = len - from < KEYS ? (int)(len - from) : KEYS;
+    int64_t from = (block - s->block_at[doc]) * s->keys, len = doc_length(s->a, doc);
+    int n = len - from < s->keys ? (int)(len - from) : s->keys;
     size_t first = (size_t)(s->a->docs.first[doc] + from);
     uint8_t *to = s->blocks + (size_t)task * s->block_bytes;
     uint16_t *rows = s->c->scratch[worker];
@@ -101,7 +103,7 @@ static void pack_task(void *ctx, long task, int worker)
     key_rows(s, first, n, head, rows, gemm_ld(s->dim));
     if (gemm_pack(s->scores, worker, rows, to))
         atomic_store(&s->c->failed, 1);
-    value_rows(s, first, n, head, rows, gemm_ld(KEYS));
+    value_rows(s, first, n, head, rows, gemm_ld(s->keys));
     if (gemm_pack(s->values, worker, rows, to + s->keys_bytes))
         atomic_store(&s->c->failed, 1);
 }
@@ -111,16 +113,16 @@ static void pack_task(void *ctx, long task, int worker)
 struct tile {
     int64_t from; /* of the document's queries */
     int n;
-    uint16_t *q, *p;           /* [ROWS][dim], [ROWS][KEYS] probabilities */
-    float *scores, *y, *out;   /* [ROWS][KEYS], [ROWS][v_dim] twice */
+    uint16_t *q, *p;           /* [ROWS][dim], [ROWS][keys] probabilities */
+    float *scores, *y, *out;   /* [ROWS][keys], [ROWS][v_dim] twice */
     float *top, *sum, *shrink; /* [ROWS]; top: of the scores times ln2's inverse */
     size_t bytes;
 };
 
 static struct tile tile_layout(const struct packed *s, uint8_t *base)
 {
-    size_t q = (size_t)s->dim * ROWS * sizeof(uint16_t), p = ROWS * KEYS * sizeof(uint16_t);
-    size_t scores = ROWS * KEYS * sizeof(float), y = (size_t)s->v_dim * ROWS * sizeof(float);
+    size_t q = (size_t)s->dim * ROWS * sizeof(uint16_t), p = (size_t)s->keys * ROWS * sizeof(uint16_t);
+    size_t scores = (size_t)s->keys * ROWS * sizeof(float), y = (size_t)s->v_dim * ROWS * sizeof(float);
     struct tile t = {.bytes = q + p + scores + 2 * y + 3 * ROWS * sizeof(float)};
 
     if (base) {
@@ -144,7 +146,7 @@ HOT static void start(const struct packed *s, const struct tile *t, const float 
     int i;
 
     memset(t->q, 0, (size_t)s->dim * ROWS * sizeof *t->q);
-    memset(t->p, 0, ROWS * KEYS * sizeof *t->p);
+    memset(t->p, 0, (size_t)s->keys * ROWS * sizeof *t->p);
     memset(t->out, 0, (size_t)s->v_dim * ROWS * sizeof *t->out);
     for (i = 0; i < t->n; i++, q += s->a->q.row)
         to_bf16(q, s->a->head_dim, t->q + (size_t)i * (size_t)s->dim);
@@ -174,18 +176,26 @@ INLINE v16 exp2_below(v16 x)
     return v16_select(tiny, v16_all(0), p);
 }
 
-/* Which of the KEYS keys from `at` on a query sees: [from, to), and the same in whole vectors. */
+/* As v16_store_bf16, of a probability: if it is not a number then its row's sum is not one either. */
+INLINE void store_probability(uint16_t *p, v16 v)
+{
+    v16u b = (v16u)v;
+
+    *(v16h_mem *)p = __builtin_convertvector((b + 0x7fff + (b >> 16 & 1)) >> 16, v16h_mem);
+}
+
+/* Which of a block's keys from `at` on a query sees: [from, to), and the same in whole vectors. */
 struct span {
     int from, to, low, high;
 };
 
-INLINE struct span seen(const struct attention_args *a, int64_t at, int64_t query)
+INLINE struct span seen(const struct attention_args *a, int keys, int64_t at, int64_t query)
 {
     int64_t from = first_key(a, query) - at, to = query + 1 - at;
     struct span s;
 
-    s.from = from < 0 ? 0 : from > KEYS ? KEYS : (int)from;
-    s.to = to < s.from ? s.from : to > KEYS ? KEYS : (int)to;
+    s.from = from < 0 ? 0 : from > keys ? keys : (int)from;
+    s.to = to < s.from ? s.from : to > keys ? keys : (int)to;
     s.low = s.from / LANES * LANES;
     s.high = s.to > s.from ? (s.to + LANES - 1) / LANES * LANES : s.low;
     return s;
@@ -195,12 +205,12 @@ INLINE struct span seen(const struct attention_args *a, int64_t at, int64_t quer
 HOT static void softmax(const struct packed *s, const struct tile *t, int64_t at)
 {
     float scale = s->a->scale * log2_e, old[ROWS];
-    int i, j;
+    int keys = s->keys, i, j;
 
     memcpy(old, t->top, sizeof old);
     for (i = 0; i < t->n; i++) {
-        struct span k = seen(s->a, at, t->from + i);
-        float *x = t->scores + i * KEYS;
+        struct span k = seen(s->a, keys, at, t->from + i);
+        float *x = t->scores + i * keys;
         v16 m = v16_all(-INFINITY);
 
         for (j = k.low; j < k.from; j++)
@@ -218,22 +228,22 @@ HOT static void softmax(const struct packed *s, const struct tile *t, int64_t at
         v16_store(t->shrink + i, exp2_below(v16_load(old + i) - v16_select(top == none, v16_all(0), top)));
     }
     for (i = 0; i < t->n; i++) {
-        struct span k = seen(s->a, at, t->from + i);
-        const float *x = t->scores + i * KEYS;
-        uint16_t *p = t->p + i * KEYS;
+        struct span k = seen(s->a, keys, at, t->from + i);
+        const float *x = t->scores + i * keys;
+        uint16_t *p = t->p + i * keys;
         float top = t->top[i];
         v16 sum = v16_all(0);
 
         for (j = 0; j < k.low; j += LANES)
-            v16_store_bf16(p + j, v16_all(0));
+            store_probability(p + j, v16_all(0));
         for (; j < k.high; j += LANES) {
             v16 v = exp2_below(v16_load(x + j) * scale - top);
 
             sum += v;
-            v16_store_bf16(p + j, v);
+            store_probability(p + j, v);
         }
-        for (; j < KEYS; j += LANES)
-            v16_store_bf16(p + j, v16_all(0));
+        for (; j < keys; j += LANES)
+            store_probability(p + j, v16_all(0));
         t->sum[i] = t->sum[i] * t->shrink[i] + v16_sum(sum);
     }
 }
@@ -281,13 +291,13 @@ static void tile_task(void *ctx, long task, int worker)
     t.n = len - t.from < ROWS ? (int)(len - t.from) : ROWS;
     first = (size_t)(a->docs.first[doc] + t.from);
     start(s, &t, head_at(&a->q, first, head), a->sinks ? &a->sinks[head] : NULL);
-    for (b = first_key(a, t.from) / KEYS; b <= (t.from + t.n - 1) / KEYS; b++) {
+    for (b = first_key(a, t.from) / s->keys; b <= (t.from + t.n - 1) / s->keys; b++) {
         size_t at = (size_t)(s->block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
         const uint8_t *keys = s->blocks + at * s->block_bytes;
 
         if (gemm_run(s->scores, worker, t.q, keys, t.scores))
             atomic_store(&s->c->failed, 1);
-        softmax(s, &t, b * KEYS);
+        softmax(s, &t, b * s->keys);
         if (gemm_run(s->values, worker, t.p, keys + s->keys_bytes, t.y))
             atomic_store(&s->c->failed, 1);
         add_values(s, &t);
@@ -299,8 +309,8 @@ static void tile_task(void *ctx, long task, int worker)
 
 static size_t scratch_bytes(const struct packed *s)
 {
-    size_t keys = KEYS * gemm_ld(s->dim) * sizeof(uint16_t);
-    size_t values = (size_t)s->v_dim * gemm_ld(KEYS) * sizeof(uint16_t), tile = tile_layout(s, NULL).bytes;
+    size_t keys = (size_t)s->keys * gemm_ld(s->dim) * sizeof(uint16_t);
+    size_t values = (size_t)s->v_dim * gemm_ld(s->keys) * sizeof(uint16_t), tile = tile_layout(s, NULL).bytes;
     size_t rows = keys > values ? keys : values;
 
     return rows > tile ? rows : tile;
@@ -310,8 +320,8 @@ static int run(struct packed *s, int64_t blocks, int64_t tiles, struct err *e)
 {
     struct cpu *c = s->c;
 
-    if (gemm_shape(c->gemm, s->dim, KEYS, &s->scores, e) ||
-        gemm_shape(c->gemm, KEYS, s->v_dim, &s->values, e))
+    if (gemm_shape(c->gemm, s->dim, s->keys, &s->scores, e) ||
+        gemm_shape(c->gemm, s->keys, s->v_dim, &s->values, e))
         return -1;
     s->keys_bytes = round_up(gemm_packed_bytes(s->scores), 64);
     s->block_bytes = s->keys_bytes + round_up(gemm_packed_bytes(s->values), 64);
@@ -324,10 +334,12 @@ static int run(struct packed *s, int64_t blocks, int64_t tiles, struct err *e)
     return 0;
 }
 
-int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct err *e)
+/* The documents that are cut into blocks of so many keys. */
+static int attend(struct cpu *c, const struct attention_args *a, int keys, struct err *e)
 {
     struct packed s = {.c = c,
                        .a = a,
+                       .keys = keys,
                        .dim = (int)round_up((size_t)a->head_dim, LANES),
                        .v_dim = (int)round_up((size_t)a->v_dim, LANES)};
     int64_t blocks = 0, tiles = 0;
@@ -338,11 +350,11 @@ int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct e
     if (!s.block_at || !s.tile_at)
         goto out;
     for (i = 0; i < a->docs.n; i++) {
-        int64_t len = doc_length(a, i), n = cpu_attention_packs(c, len) ? len : 0;
+        int64_t len = doc_length(a, i), n = cpu_attention_keys(c, len) == keys ? len : 0;
 
         s.block_at[i] = blocks;
         s.tile_at[i] = tiles;
-        blocks += (n + KEYS - 1) / KEYS;
+        blocks += (n + keys - 1) / keys;
         tiles += (n + ROWS - 1) / ROWS;
     }
     s.block_at[i] = blocks;
@@ -352,4 +364,9 @@ out:
     free(s.block_at);
     free(s.tile_at);
     return rc;
+}
+
+int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct err *e)
+{
+    return attend(c, a, SHORT_KEYS, e) || attend(c, a, LONG_KEYS, e) ? -1 : 0;
 }
