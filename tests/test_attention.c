@@ -210,6 +210,143 @@ static void check_dynamic_rope(struct device *dev)
     rope_tables_free(&t);
 }
 
+/* ---- packed products of bf16, which long documents go through ---- */
+
+static float from_bf16(uint16_t h)
+{
+    uint32_t b = (uint32_t)h << 16;
+    float f;
+
+    memcpy(&f, &b, sizeof f);
+    return f;
+}
+
+static uint16_t *attend_bf16(struct device *dev, struct attention_args *a, const int64_t *first, int docs)
+{
+    uint16_t *out = calloc((size_t)first[docs] * (size_t)a->heads * (size_t)a->v_dim, sizeof *out);
+
+    a->docs = (struct docs){first, NULL, docs};
+    a->out = out;
+    CHECK(dev->ops->attention(dev, a, &err) == 0);
+    return out;
+}
+
+/* Compares with the definition, and with each document alone on one thread. */
+static void packed_is_right(struct device *two, struct device *one, struct attention_args *a,
+                            const char *what)
+{
+    static const int64_t first[] = {0, 3, 400, 400, 530, 786, 1820};
+    size_t row = (size_t)a->heads * (size_t)a->v_dim;
+    uint16_t *out = attend_bf16(two, a, first, 6), *alone;
+    double *want = calloc((size_t)a->v_dim, sizeof *want), worst = 0;
+    int64_t doc, t;
+    int h, d;
+
+    for (doc = 0; doc < 6; doc++) {
+        const int64_t part[] = {0, first[doc + 1] - first[doc]};
+        struct attention_args b = *a;
+
+        b.q.of += (size_t)first[doc] * a->q.row;
+        b.k.of += (size_t)first[doc] * a->k.row;
+        b.v.of += (size_t)first[doc] * a->v.row;
+        if (a->nope)
+            b.k_nope.of += (size_t)first[doc] * a->k_nope.row;
+        alone = attend_bf16(one, &b, part, 1);
+        CHECK_MSG(!memcmp(alone, out + (size_t)first[doc] * row, (size_t)part[1] * row * sizeof *out),
+                  "attention, %s: document %d depends on its neighbours", what, (int)doc);
+        free(alone);
+        for (t = first[doc]; t < first[doc + 1]; t++)
+            for (h = 0; h < a->heads; h++) {
+                naive_row(a, first[doc], t, h, want);
+                for (d = 0; d < a->v_dim; d++) {
+                    size_t at = (size_t)t * row + (size_t)(h * a->v_dim + d);
+                    double diff = fabs((double)from_bf16(out[at]) - want[d]);
+
+                    worst = diff > worst ? diff : worst;
+                }
+            }
+    }
+    CHECK_MSG(worst < .02, "attention in bf16, head size %d, %s %d: differs by %.3g", a->head_dim, what,
+              a->window, worst);
+    free(out);
+    free(want);
+}
+
+/* Noise that bf16 holds exactly, so that only probabilities and results are rounded. */
+static float *coarse_noises(size_t n)
+{
+    float *p = noises(n);
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        p[i] = roundf(p[i] * 32) / 32;
+    return p;
+}
+
+static void check_packed(struct device *two, struct device *one, int head_dim, enum mask_kind mask,
+                         int window, float *sinks)
+{
+    size_t hd = (size_t)head_dim, row = (HEADS + 2 * KV_HEADS) * hd;
+    float *qkv = coarse_noises(1820 * row);
+    struct attention_args a = {.q = {qkv, row, hd},
+                               .k = {qkv + HEADS * hd, row, hd},
+                               .v = {qkv + (HEADS + KV_HEADS) * hd, row, hd},
+                               .heads = HEADS,
+                               .kv_heads = KV_HEADS,
+                               .head_dim = head_dim,
+                               .v_dim = head_dim,
+                               .scale = .3f,
+                               .mask = mask,
+                               .window = window,
+                               .sinks = sinks};
+
+    packed_is_right(two, one, &a, mask == MASK_CHUNKED ? "chunks of" : "window");
+    free(qkv);
+}
+
+static void check_packed_latent(struct device *two, struct device *one, int nope, int rope, int v)
+{
+    size_t hd = (size_t)(nope + rope), q = HEADS * hd, kv = HEADS * (size_t)(nope + v), row = q + kv + 5;
+    float *mem = coarse_noises(1820 * (row + (size_t)rope));
+    struct attention_args a = {.q = {mem, row, hd},
+                               .k_nope = {mem + q, row, (size_t)(nope + v)},
+                               .v = {mem + q + (size_t)nope, row, (size_t)(nope + v)},
+                               .k = {mem + q + kv, row, 0},
+                               .heads = HEADS,
+                               .kv_heads = HEADS,
+                               .head_dim = (int)hd,
+                               .v_dim = v,
+                               .nope = nope,
+                               .scale = .3f};
+
+    packed_is_right(two, one, &a, "latent");
+    free(mem);
+}
+
+/* Where the library has no bf16 products there is nothing to check. */
+static void check_bf16(void)
+{
+    struct engine_options o = {.precision = PREC_BF16, .threads = 2};
+    float sinks[] = {-1, .5f, 2, 0};
+    struct device *one, *two;
+
+    if (cpu_open(&two, &o, &err))
+        return;
+    o.threads = 1;
+    CHECK(cpu_open(&one, &o, &err) == 0);
+    check_packed(two, one, 32, MASK_FULL, 0, NULL);
+    check_packed(two, one, 64, MASK_FULL, 0, sinks);
+    check_packed(two, one, 20, MASK_SLIDING, 70, sinks);
+    check_packed(two, one, 16, MASK_SLIDING, 1, NULL);
+    check_packed(two, one, 16, MASK_SLIDING, 200, NULL);
+    check_packed(two, one, 24, MASK_CHUNKED, 6, NULL);
+    check_packed(two, one, 16, MASK_CHUNKED, 130, sinks);
+    check_packed_latent(two, one, 32, 12, 24);
+    check_packed_latent(two, one, 7, 6, 5);
+    one->ops->close(one);
+    two->ops->close(two);
+}
+
 int main(void)
 {
     struct engine_options o = {.precision = PREC_F32, .threads = 2};
@@ -231,5 +368,6 @@ int main(void)
     check_pairs(dev);
     check_dynamic_rope(dev);
     dev->ops->close(dev);
+    check_bf16();
     CHECK_END();
 }

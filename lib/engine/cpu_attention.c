@@ -2,9 +2,9 @@
  * Attention that streams over keys: a task is one head and BLOCK queries, which go through the keys in
  * blocks, keeping per query the largest score so far, the sum of exponentials and the weighted sum of values
  * (Milakov & Gimelshein 2018; Dao et al. 2022). Nothing of size tokens x tokens exists. A task depends on its
- * document only, so the threads change nothing.
+ * document only, so the threads change nothing. Long documents in bf16 go to cpu_attention_packed.c.
  */
-#include "engine/cpu.h"
+#include "engine/cpu_attention.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,11 +26,6 @@ struct attention {
 static inline size_t block_floats(const struct attention *s)
 {
     return (size_t)(s->dim + s->v_dim) * BLOCK;
-}
-
-static inline const float *head_at(const struct heads *x, size_t token, int head)
-{
-    return x->of + token * x->row + (size_t)head * x->step;
 }
 
 /* Copies a block's keys (turned over) and values together; past the document's end they are zero. */
@@ -73,19 +68,6 @@ INLINE int keys_seen(int64_t at, int64_t query)
     int64_t n = query + QUAD - at;
 
     return n < BLOCK ? (int)n : BLOCK;
-}
-
-/* The first key that a query sees; never decreases from one query to the next. */
-INLINE int64_t first_key(const struct attention_args *a, int64_t query)
-{
-    switch (a->mask) {
-    case MASK_SLIDING:
-        return query >= a->window ? query - a->window + 1 : 0;
-    case MASK_CHUNKED:
-        return query - query % a->window;
-    default:
-        return 0;
-    }
 }
 
 /* Scores of keys from `at` on that a query does not see become -infinity. */
@@ -240,9 +222,8 @@ static void queries_task(void *ctx, long task, int worker)
     (t->c->dev.bf16 ? finish_bf16 : finish_f32)(t, &s, head, a->docs.first[doc] + from, n);
 }
 
-int cpu_attention(struct device *d, const struct attention_args *a, struct err *e)
+static int streamed(struct cpu *c, const struct attention_args *a, struct err *e)
 {
-    struct cpu *c = cpu_of(d);
     struct attention s = {.c = c,
                           .a = a,
                           .dim = (int)round_up((size_t)a->head_dim, LANES),
@@ -254,8 +235,10 @@ int cpu_attention(struct device *d, const struct attention_args *a, struct err *
     if (!s.block_at)
         return -1;
     for (i = 0; i < a->docs.n; i++) {
+        int64_t len = doc_length(a, i);
+
         s.block_at[i] = blocks;
-        blocks += (a->docs.first[i + 1] - a->docs.first[i] + BLOCK - 1) / BLOCK;
+        blocks += cpu_attention_keys(c, len) ? 0 : (len + BLOCK - 1) / BLOCK;
     }
     s.block_at[i] = blocks;
     s.doc_of = mem_new((size_t)blocks, sizeof *s.doc_of, e);
@@ -276,4 +259,11 @@ out:
     free(s.block_at);
     free(s.doc_of);
     return rc;
+}
+
+int cpu_attention(struct device *d, const struct attention_args *a, struct err *e)
+{
+    struct cpu *c = cpu_of(d);
+
+    return streamed(c, a, e) || cpu_attention_packed(c, a, e) ? -1 : 0;
 }
