@@ -9,19 +9,15 @@
 
 #include "base/mem.h"
 
-/* A worker, and the caller at the end of a round, looks this often for news before it sleeps: the next round
- * mostly begins within microseconds, and waking up takes tens of them. */
-enum { LOOKS = 1000 };
-
 struct pool {
     int threads;
     pthread_t *id; /* [threads - 1] */
     int started;   /* how many of them run */
     pthread_mutex_t mu;
     pthread_cond_t go, done;
-    atomic_ulong round; /* counts pool_run calls; workers wait for it to change */
-    atomic_int busy;    /* workers still in this round */
-    atomic_int quit;
+    unsigned long round; /* counts pool_run calls; workers wait for it to change */
+    int busy;            /* workers still in this round */
+    int quit;
     void (*start)(void);
     void (*fn)(void *, long, int);
     void *ctx;
@@ -42,31 +38,6 @@ static void work(struct pool *p, int worker)
         p->fn(p->ctx, t, worker);
 }
 
-static void breathe(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-static void await_round(struct pool *p, unsigned long seen)
-{
-    int i;
-
-    for (i = 0; i < LOOKS && atomic_load(&p->round) == seen && !atomic_load(&p->quit); i++)
-        breathe();
-}
-
-static void await_done(struct pool *p)
-{
-    int i;
-
-    for (i = 0; i < LOOKS && atomic_load(&p->busy); i++)
-        breathe();
-}
-
 static void *worker_main(void *argp)
 {
     struct worker_arg a = *(struct worker_arg *)argp;
@@ -77,7 +48,6 @@ static void *worker_main(void *argp)
     if (p->start)
         p->start();
     for (;;) {
-        await_round(p, seen);
         pthread_mutex_lock(&p->mu);
         while (p->round == seen && !p->quit)
             pthread_cond_wait(&p->go, &p->mu);
@@ -162,7 +132,6 @@ void pool_run(struct pool *p, long tasks, void (*fn)(void *, long, int), void *c
         pthread_cond_broadcast(&p->go);
         pthread_mutex_unlock(&p->mu);
         work(p, 0);
-        await_done(p);
         pthread_mutex_lock(&p->mu);
         while (p->busy)
             pthread_cond_wait(&p->done, &p->mu);
