@@ -183,6 +183,8 @@ static void set(const struct opt *o, const char *value, bool negated)
     case OPT_SIZE:
         if (num_size(value, what, o->dst, &e))
             usage_error("%s", e.msg);
+        if (!*(uint64_t *)o->dst)
+            usage_error("%s: '%s' is no size", what, value);
         break;
     case OPT_TEXT:
         *(const char **)o->dst = value;
