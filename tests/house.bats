@@ -206,3 +206,16 @@ wrong_usage() {
     [ -p "$dir/pipe" ] && [ -L "$dir/link" ] && [ "$(cat "$dir/file")" = data ]
     wrong_usage 'name of the output is empty' moe-quant -t bf16 "$TINY_GPTOSS" ''
 }
+
+@test "names with control characters stay on their line" {
+    cd "$BATS_TEST_TMPDIR" || return
+    printf '{"text":"so much and more","category":"a\\nb\\u001b[1mü"}\n' >text.jsonl
+    run -0 --separate-stderr moe-observe -o - "$TINY_QWEN3" text.jsonl
+    [[ ${stderr_lines[0]} == *"fewest: 'a?b?[1mü'"* ]]
+    [[ $output == *$'\ta\\nb\e[1mü\t'* ]] # files keep the name
+    run -0 moe-observe -q --dry-run "$TINY_QWEN3" text.jsonl
+    [[ ${lines[0]} == 'category  '* && ${lines[1]} == 'a?b?[1mü  '* ]]
+    run -0 moe-bench perplexity -q "$TINY_QWEN3" text.jsonl
+    [[ ${lines[1]} == 'a?b?[1mü  '* ]]
+    fails_with "no model 'no\?such'" moe-inspect $'no\nsuch'
+}
