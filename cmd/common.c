@@ -136,7 +136,7 @@ static void build_table(unsigned want)
 void put_name(FILE *f, int width, const char *name)
 {
     for (; *name; name++) {
-        fputc((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name, f);
+        fputc(((unsigned char)*name < ' ' && *name != '\t') || *name == 0x7f ? '?' : *name, f);
         width -= (*name & 0xc0) != 0x80;
     }
     while (width-- > 0)
