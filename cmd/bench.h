@@ -22,7 +22,5 @@ void result_close(FILE *f);
 /* The TEXT options and DATA operands as a corpus of m's tokens; dies when there is nothing to score. Says
  * what was cut or left out. */
 void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data);
-/* Width of the category column. */
-int category_width(const struct corpus *c);
 
 #endif

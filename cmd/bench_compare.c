@@ -79,7 +79,8 @@ static void print_row(FILE *f, int width, const char *name, const struct compare
 {
     char buf[32];
 
-    fprintf(f, "%-*s %11s", width, name, num_thousands(r->tokens, buf));
+    put_name(f, width, name);
+    fprintf(f, " %11s", num_thousands(r->tokens, buf));
     if (r->tokens)
         fprintf(f, "  %8.5f ± %.5f  %8.5f %8.4f %8.4f %8.4f %8.4f  %7.2f%%  %8.4f ± %.4f\n", r->kl_mean,
                 r->kl_se, r->kl_median, r->kl_p90, r->kl_p99, r->kl_p999, r->kl_max, 100 * r->same_top,

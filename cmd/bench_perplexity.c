@@ -49,7 +49,8 @@ static void print_row(FILE *f, int width, const char *name, const struct ppl_row
 {
     char buf[32];
 
-    fprintf(f, "%-*s  %12s", width, name, num_thousands(r->tokens, buf));
+    put_name(f, width, name);
+    fprintf(f, "  %12s", num_thousands(r->tokens, buf));
     if (r->tokens)
         fprintf(f, "  %10.5f  %12.4f\n", r->nll / (double)r->tokens, ppl(r));
     else

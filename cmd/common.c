@@ -133,14 +133,42 @@ static void build_table(unsigned want)
             table[n++] = common_opts[i];
 }
 
+void put_name(FILE *f, int width, const char *name)
+{
+    for (; *name; name++) {
+        fputc(((unsigned char)*name < ' ' && *name != '\t') || *name == 0x7f ? '?' : *name, f);
+        width -= (*name & 0xc0) != 0x80;
+    }
+    while (width-- > 0)
+        fputc(' ', f);
+}
+
+int name_width(const char *name)
+{
+    int width = 0;
+
+    for (; *name; name++)
+        width += (*name & 0xc0) != 0x80;
+    return width;
+}
+
+/* A message on standard error, without the newline. */
+static void say(const char *fmt, va_list ap)
+{
+    char text[2048];
+
+    vsnprintf(text, sizeof text, fmt, ap);
+    fprintf(stderr, "%s: ", cmd->name);
+    put_name(stderr, 0, text);
+}
+
 void usage_error(const char *fmt, ...)
 {
     va_list ap;
 
     fflush(stdout);
-    fprintf(stderr, "%s: ", cmd->name);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    say(fmt, ap);
     va_end(ap);
     fprintf(stderr, "; try '%s --help'\n", cmd->name);
     exit(EXIT_USAGE);
@@ -183,6 +211,8 @@ static void set(const struct opt *o, const char *value, bool negated)
     case OPT_SIZE:
         if (num_size(value, what, o->dst, &e))
             usage_error("%s", e.msg);
+        if (!*(uint64_t *)o->dst)
+            usage_error("%s: '%s' is no size", what, value);
         break;
     case OPT_TEXT:
         *(const char **)o->dst = value;
@@ -338,10 +368,13 @@ void die(const struct err *e)
 {
     progress_done();
     fflush(stdout);
-    if (e->kind != ERR_CANCELLED)
-        fprintf(stderr, "%s: %s\n", cmd->name, e->kind ? e->msg : "failed without a reason (a bug)");
-    else if (!moe_signal)
+    if (e->kind != ERR_CANCELLED) {
+        fprintf(stderr, "%s: ", cmd->name);
+        put_name(stderr, 0, e->kind ? e->msg : "failed without a reason (a bug)");
+        fputc('\n', stderr);
+    } else if (!moe_signal) {
         fprintf(stderr, "%s: cancelled\n", cmd->name);
+    }
     if (moe_signal) {
         signal((int)moe_signal, SIG_DFL);
         raise((int)moe_signal);
@@ -355,9 +388,8 @@ void die(const struct err *e)
         if (common.verbose < (level))                                                                        \
             return;                                                                                          \
         progress_done();                                                                                     \
-        fprintf(stderr, "%s: ", cmd->name);                                                                  \
         va_start(ap, fmt);                                                                                   \
-        vfprintf(stderr, fmt, ap);                                                                           \
+        say(fmt, ap);                                                                                        \
         va_end(ap);                                                                                          \
         fputc('\n', stderr);                                                                                 \
     } while (0)

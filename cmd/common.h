@@ -88,6 +88,10 @@ double clock_seconds(void);
 /* Command line as it was typed, quoted for a shell; valid until exit. */
 const char *command_line(void);
 
+/* A name that a file gave, for people: control characters other than tabs, which would break the line or
+ * steer the terminal, become '?'; blanks up to width characters. Messages are printed so too. */
+void put_name(FILE *f, int width, const char *name);
+int name_width(const char *name); /* characters of UTF-8 */
 /* A double for JSON: %.17g shortened where fewer digits give the same double; null for NaN and infinity. */
 void json_number(FILE *f, double v);
 /* A quoted, escaped JSON string. */

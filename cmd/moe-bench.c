@@ -80,16 +80,6 @@ void read_corpus(struct corpus *c, const struct model *m, char **data, int n_dat
         note("%lld documents had no token and were left out", (long long)c->empty);
 }
 
-int category_width(const struct corpus *c)
-{
-    int k, width = 8; /* "category" */
-
-    for (k = 0; k < c->categories; k++)
-        if ((int)strlen(c->category[k]) > width)
-            width = (int)strlen(c->category[k]);
-    return width;
-}
-
 /* Index of a subcommand, or -1. */
 static int find(const char *name)
 {

@@ -9,7 +9,7 @@
 #include "text_opts.h"
 
 static bool want_tensors, want_experts, want_check, want_families, want_render;
-static int64_t keep, context = 8192;
+static int64_t keep, context = -1;
 static const char *plan, *tokenize;
 static uint64_t fit;
 static struct opt_list ignore_keys;
@@ -40,7 +40,7 @@ static const struct cmd cmd = {
     .usage = "moe-inspect [--json] [--tensors | --experts | --check] [--keep N | --plan PLAN | --fit SIZE "
              "[--context N]] "
              "MODEL\n"
-             "moe-inspect --tokenize DATA [--chat NAME] [--no-special] [--render] MODEL\n"
+             "moe-inspect --tokenize DATA [--render] [--chat NAME] [--date YYYY-MM-DD] [--no-special] MODEL\n"
              "moe-inspect --families",
     .opts = options,
     .examples = "  moe-inspect openai/gpt-oss-20b\n"
@@ -62,7 +62,7 @@ static int show(const struct model *m)
     else if (plan)
         print_plan_size(m, plan);
     else if (fit)
-        return print_fit(m, fit, context);
+        return print_fit(m, fit, context < 0 ? 8192 : context);
     else
         print_summary(m);
     return EXIT_DONE;
@@ -80,6 +80,10 @@ int main(int argc, char **argv)
     if (asked > 1)
         usage_error("one question at a time: --tensors, --experts, --check, --families, --keep, --plan, "
                     "--fit or --tokenize");
+    if (context >= 0 && !fit)
+        usage_error("--context goes with --fit");
+    if (!tokenize && (want_render || text_opts.chat || text_opts.date || text_opts.no_special))
+        usage_error("--render, --chat, --date and --no-special go with --tokenize");
     if (want_families) {
         if (n)
             usage_error("--families takes no operand");

@@ -86,7 +86,7 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
     struct observe_estimate x;
     struct err e = {0};
     char buf[32], mem[32];
-    int k, width = 8;
+    int k, width = category_width(c);
 
     if (observe_estimate(&x, engine_precision(en), m, c, engine_opts.mem_max, &e))
         die(&e);
@@ -97,13 +97,11 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
                (unsigned long long)x.read_bytes, (unsigned long long)x.memory_bytes);
         return;
     }
-    for (k = 0; k < c->categories; k++)
-        if ((int)strlen(c->category[k]) > width)
-            width = (int)strlen(c->category[k]);
     printf("%-*s  %10s  %14s\n", width, "category", "documents", "tokens");
-    for (k = 0; k < c->categories; k++)
-        printf("%-*s  %10lld  %14s\n", width, c->category[k], (long long)n[k].documents,
-               num_thousands(n[k].tokens, buf));
+    for (k = 0; k < c->categories; k++) {
+        put_name(stdout, width, c->category[k]);
+        printf("  %10lld  %14s\n", (long long)n[k].documents, num_thousands(n[k].tokens, buf));
+    }
     printf("%-*s  %10lld  %14s\n", width, "total", (long long)c->docs, num_thousands(c->tokens, buf));
     printf("%lld pass%s, %s to read, about %s of memory\n", (long long)x.passes, x.passes == 1 ? "" : "es",
            num_bytes(x.read_bytes, buf), num_bytes(x.memory_bytes, mem));

@@ -34,3 +34,13 @@ void text_options(struct corpus_options *o)
         .no_special = t->no_special,
     };
 }
+
+int category_width(const struct corpus *c)
+{
+    int k, width = 8; /* "category" */
+
+    for (k = 0; k < c->categories; k++)
+        if (name_width(c->category[k]) > width)
+            width = name_width(c->category[k]);
+    return width;
+}

@@ -39,5 +39,7 @@ extern struct text_opts text_opts;
 /* Fills o from the options; a contradiction between them is a usage error. vocab is left 0: set it from the
  * model. */
 void text_options(struct corpus_options *o);
+/* Width of a table's category column. */
+int category_width(const struct corpus *c);
 
 #endif

@@ -339,7 +339,7 @@ copy() {
     done
     [[ $output == *'latent attention (MLA)'* ]]
     [ "$(moe-inspect --families --json | jq 'map(select(.name and .title and .stored and .needs and .architectures[0])) | length')" -eq \
-        "$(grep -cE '^[a-z]+[0-9a-z_]* +[A-Z][^ ]+ +[A-Z]' <<<"$output")" ]
+        "$(grep -cE '^[a-z][0-9a-z_]* +[^ ]+ +[A-Z]' <<<"$output")" ]
 }
 
 @test "moe-quant: what no MXFP4 layout is known for is refused by name" {

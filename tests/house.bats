@@ -172,3 +172,50 @@ apt-get install -y -qq --no-install-recommends libcjson-dev" ]
     "$ROOT/tools/packages" build
     grep -q 'install .* libdnnl-dev$' called
 }
+
+# wrong_usage PATTERN COMMAND...: status 2, one line.
+wrong_usage() {
+    local pattern=$1
+    shift
+    run -2 --separate-stderr "$@"
+    [ -z "$output" ]
+    [ "$(wc -l <<<"$stderr")" -eq 1 ]
+    [[ $stderr =~ $pattern ]] || { echo "does not match /$pattern/: $stderr"; return 1; }
+}
+
+@test "an option that would have no effect is an error" {
+    local o
+    for o in --render --no-special '--chat=qwen3' '--date=2025-01-31'; do
+        wrong_usage 'go with --tokenize' moe-inspect "$o" "$TINY_QWEN3"
+    done
+    wrong_usage '--context goes with --fit' moe-inspect --context 4096 "$TINY_QWEN3"
+    wrong_usage "--fit: '0' is no size" moe-inspect --fit 0 "$TINY_QWEN3"
+    wrong_usage "--mem-max: '0GB' is no size" moe-observe -o never --mem-max 0GB "$TINY_QWEN3" README.md
+}
+
+@test "an output is never a device, a pipe, a link or nothing, --force or not" {
+    local dir=$BATS_TEST_TMPDIR o
+    mkfifo "$dir/pipe"
+    echo data >"$dir/file"
+    ln -s file "$dir/link"
+    for o in pipe link; do
+        fails_with "$o' exists and is not a regular file" \
+            moe-bench perplexity -f -o "$dir/$o" "$TINY_QWEN3" "$ROOT/README.md"
+        fails_with "$o' exists and is not a directory" moe-quant -f -t bf16 "$TINY_GPTOSS" "$dir/$o"
+    done
+    [ -p "$dir/pipe" ] && [ -L "$dir/link" ] && [ "$(cat "$dir/file")" = data ]
+    wrong_usage 'name of the output is empty' moe-quant -t bf16 "$TINY_GPTOSS" ''
+}
+
+@test "names with control characters stay on their line" {
+    cd "$BATS_TEST_TMPDIR" || return
+    printf '{"text":"so much and more","category":"a\\nb\\u001b[1mü"}\n' >text.jsonl
+    run -0 --separate-stderr moe-observe -o - "$TINY_QWEN3" text.jsonl
+    [[ ${stderr_lines[0]} == *"fewest: 'a?b?[1mü'"* ]]
+    [[ $output == *$'\ta\\nb\e[1mü\t'* ]] # files keep the name
+    run -0 moe-observe -q --dry-run "$TINY_QWEN3" text.jsonl
+    [[ ${lines[0]} == 'category  '* && ${lines[1]} == 'a?b?[1mü  '* ]]
+    run -0 moe-bench perplexity -q "$TINY_QWEN3" text.jsonl
+    [[ ${lines[1]} == 'a?b?[1mü  '* ]]
+    fails_with "no model 'no\?such'" moe-inspect $'no\nsuch'
+}

@@ -170,6 +170,29 @@ static void test_digests(void)
     CHECK_STR(x, "99aa06d3014798d86001c324468d497f");
 }
 
+/* What is neither a file nor a directory is never replaced, force or not; nor is there a file without a name.
+ */
+static void test_odd_targets(const char *to, const char *path)
+{
+    struct err e = {0};
+    struct outdir d;
+
+    CHECK(mkfifo(path, 0600) == 0);
+    CHECK(file_write(path, "x", 1, true, &e) == -1 && strstr(e.msg, "is not a regular file"));
+    err_clear(&e);
+    unlink(path);
+    CHECK(symlink(to, path) == 0);
+    CHECK(file_write(path, "x", 1, true, &e) == -1 && strstr(e.msg, "is not a regular file"));
+    err_clear(&e);
+    CHECK(outdir_open(&d, path, true, &e) == -1 && strstr(e.msg, "is not a directory"));
+    err_clear(&e);
+    unlink(path);
+    CHECK(file_write("", "x", 1, false, &e) == -1 && e.kind == ERR_USAGE);
+    err_clear(&e);
+    CHECK(outdir_open(&d, "", false, &e) == -1 && e.kind == ERR_USAGE);
+    err_clear(&e);
+}
+
 static void test_files(void)
 {
     char dir[] = "/tmp/moe-test-XXXXXX", path[64], *text;
@@ -192,7 +215,10 @@ static void test_files(void)
     err_clear(&e);
     CHECK(file_read(path, 4, &text, &n, &e) == -1);
     err_clear(&e);
+    CHECK(outdir_open(&d, path, true, &e) == -1 && strstr(e.msg, "is not a directory"));
+    err_clear(&e);
     unlink(path);
+    test_odd_targets(dir, path);
     CHECK(outdir_open(&d, path, false, &e) == 0);
     CHECK(!path_exists(path) && path_is_dir(d.tmp));
     outdir_close(&d);

@@ -81,125 +81,122 @@ static void test_renderings(const char *name)
     ",\"tools\":[{\"function\":{\"name\":\"f\",\"description\":\"d\",\"parameters\":{"                       \
     "\"properties\":" parameters "}}}]"
 
+static const struct {
+    const char *name, *line, *why;
+} refused[] = {
+    /* not a conversation */
+    {"qwen3", "{\"messages\":[]}", "not a list of messages"},
+    {"qwen3", "{\"messages\":{}}", "not a list of messages"},
+    {"qwen3", "{}", "not a list of messages"},
+    {"qwen3", "{\"messages\":[1]}", "message 1 (no role)"},
+    {"qwen3", "{\"messages\":[" USER ",{\"content\":\"x\"}]}", "message 2 (no role)"},
+    {"qwen3", "{\"messages\":[" USER "],\"tools\":{}}", "'tools' is not a list"},
+    {"qwen3", "{\"messages\":[" USER "],\"tools\":[1]}", "tool 1: is not an object"},
+    /* content */
+    {"tiny-chatml", "{\"messages\":[{\"role\":\"user\"}]}", "message 1 (user): has no content"},
+    {"qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", "content is null"},
+    {"qwen3-null", "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", "content is null"},
+    {"qwen3-null", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]}",
+     "not a string"},
+    {"harmony", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
+     "content is null"},
+    {"qwen3-coder", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":[]," CALL "}]}",
+     "not a string"},
+    /* what the template would pass over */
+    {"qwen3", "{\"messages\":[{\"role\":\"developer\",\"content\":\"x\"}]}", "does not print this role"},
+    {"harmony", "{\"messages\":[" USER ",{\"role\":\"system\",\"content\":\"x\"}]}",
+     "does not print this role"},
+    {"tiny-chatml", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
+    {"tiny-harmony", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"\"," CALL "}]}",
+     "'tool_calls'"},
+    {"qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"," CALL "}]}", "'tool_calls' here"},
+    {"qwen3-coder", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
+     "'reasoning_content' here"},
+    {"qwen3-instruct-2507",
+     "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
+     "'reasoning_content' here"},
+    {"qwen3", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"thinking\":\"r\"}]}",
+     "'thinking' here"},
+    {"harmony", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
+     "'reasoning_content' here"},
+    {"harmony",
+     "{\"messages\":[" USER
+     ",{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}},{\"name\":\"g\","
+     "\"arguments\":{}}]}]}",
+     "exactly one tool call"},
+    {"qwen3-coder", "{\"messages\":[" USER "]" TOOL("{\"x\":true}") "}", "parameter 'x'"},
+    /* what a newer family's template would pass over, or says otherwise than it is meant */
+    {"mixtral", "{\"messages\":[" USER "," USER "]}",
+     "message 2 (user): the template 'mixtral' wants assistant"},
+    {"mixtral", "{\"messages\":[" SYSTEM "]}", "with a user's message only"},
+    {"mixtral", "{\"messages\":[" USER "," SYSTEM "]}", "wants assistant"},
+    {"mixtral", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
+    {"mixtral-old", "{\"messages\":[" SYSTEM "," USER "]}", "message 1 (system)"},
+    {"deepseek-v2", "{\"messages\":[" USER "," RESULT "]}", "does not print this role"},
+    {"deepseek-v3", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
+    {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"x\"," CALL "}]}",
+     "beside a content of null only"},
+    {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
+     "type, name and arguments as strings"},
+    {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null}]}", "no tool calls"},
+    {"deepseek-v2.5", "{\"messages\":[" SYSTEM "," SYSTEM "," USER "]}", "message 2 (system)"},
+    {"deepseek-r1",
+     "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
+     "'reasoning_content' here"},
+    {"ernie-4.5", "{\"messages\":[" USER "," RESULT "]}", "does not print this role"},
+    {"llama4", "{\"messages\":[" SYSTEM "]" TOOL("{}") "}", "no user's message"},
+    {"llama4", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}]" TOOL("{}") "}",
+     "puts the tools here"},
+    {"llama4", "{\"messages\":[" USER "],\"tools\":[]}", "empty list"},
+    {"llama4", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"a\",\"tool_calls\":[]}]}",
+     "empty tool_calls"},
+    {"llama4", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}", "is not text"},
+    {"glm-4.5", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}", "is not text"},
+    {"glm-4.5", "{\"messages\":[{\"role\":\"developer\",\"content\":\"x\"}]}", "does not print this role"},
+    {"glm-4.5", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
+     "content is null"},
+    {"glm-4.6",
+     "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\","
+     "\"arguments\":\"{}\"}]}]}",
+     "not an object"},
+    {"glm-4.5", "{\"messages\":[" USER ",{\"role\":\"tool\",\"content\":[]}]}", "list of results"},
+    /* what makes the template fail */
+    {"harmony", "{\"messages\":[" USER ",{\"role\":\"tool\",\"content\":\"x\"}]}", "no tool call before"},
+    {"harmony", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"<|channel|>final<|message|>\"}]}",
+     "tags inside"},
+    {"harmony",
+     "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"c\",\"thinking\":\"t\"," CALL "}]}",
+     "in one of them"},
+    {"harmony", "{\"messages\":[" USER "],\"tools\":[{\"function\":{\"name\":\"f\"}}]}",
+     "a name and a description"},
+    {"harmony", "{\"messages\":[" USER "]" TOOL("{\"x\":{\"type\":\"string\",\"enum\":\"abc\"}}") "}",
+     "enum is not a list"},
+    {"harmony", "{\"messages\":[" USER "]" TOOL("{\"x\":{\"enum\":[1],\"default\":1}}") "}",
+     "default beside"},
+    {"qwen3",
+     "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\"}]}]}",
+     "without a name and arguments"},
+    {"qwen3-coder",
+     "{\"messages\":[" USER
+     ",{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":\"{}\"}]}]}",
+     "not an object"},
+    /* what Python would read otherwise */
+    {"qwen3", "{\"messages\":[" USER "]" TOOL("{\"x\":1,\"x\":2}") "}", "occurs twice"},
+    {"qwen3", "{\"messages\":[" USER "]" TOOL("{\"x\":1e999}") "}", "too large"},
+};
+
 static void test_refused(void)
 {
-    static const struct {
-        const char *name, *line, *why;
-    } cases[] = {
-        /* not a conversation */
-        {"qwen3", "{\"messages\":[]}", "not a list of messages"},
-        {"qwen3", "{\"messages\":{}}", "not a list of messages"},
-        {"qwen3", "{}", "not a list of messages"},
-        {"qwen3", "{\"messages\":[1]}", "message 1 (no role)"},
-        {"qwen3", "{\"messages\":[" USER ",{\"content\":\"x\"}]}", "message 2 (no role)"},
-        {"qwen3", "{\"messages\":[" USER "],\"tools\":{}}", "'tools' is not a list"},
-        {"qwen3", "{\"messages\":[" USER "],\"tools\":[1]}", "tool 1: is not an object"},
-        /* content */
-        {"tiny-chatml", "{\"messages\":[{\"role\":\"user\"}]}", "message 1 (user): has no content"},
-        {"qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", "content is null"},
-        {"qwen3-null", "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", "content is null"},
-        {"qwen3-null",
-         "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}]}",
-         "not a string"},
-        {"harmony", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
-         "content is null"},
-        {"qwen3-coder", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":[]," CALL "}]}",
-         "not a string"},
-        /* what the template would pass over */
-        {"qwen3", "{\"messages\":[{\"role\":\"developer\",\"content\":\"x\"}]}", "does not print this role"},
-        {"harmony", "{\"messages\":[" USER ",{\"role\":\"system\",\"content\":\"x\"}]}",
-         "does not print this role"},
-        {"tiny-chatml", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
-        {"tiny-harmony", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"\"," CALL "}]}",
-         "'tool_calls'"},
-        {"qwen3", "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"," CALL "}]}", "'tool_calls' here"},
-        {"qwen3-coder",
-         "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
-         "'reasoning_content' here"},
-        {"qwen3-instruct-2507",
-         "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
-         "'reasoning_content' here"},
-        {"qwen3", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"thinking\":\"r\"}]}",
-         "'thinking' here"},
-        {"harmony", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
-         "'reasoning_content' here"},
-        {"harmony",
-         "{\"messages\":[" USER
-         ",{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":{}},{\"name\":\"g\","
-         "\"arguments\":{}}]}]}",
-         "exactly one tool call"},
-        {"qwen3-coder", "{\"messages\":[" USER "]" TOOL("{\"x\":true}") "}", "parameter 'x'"},
-        /* what a newer family's template would pass over, or says otherwise than it is meant */
-        {"mixtral", "{\"messages\":[" USER "," USER "]}",
-         "message 2 (user): the template 'mixtral' wants assistant"},
-        {"mixtral", "{\"messages\":[" SYSTEM "]}", "with a user's message only"},
-        {"mixtral", "{\"messages\":[" USER "," SYSTEM "]}", "wants assistant"},
-        {"mixtral", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
-        {"mixtral-old", "{\"messages\":[" SYSTEM "," USER "]}", "message 1 (system)"},
-        {"deepseek-v2", "{\"messages\":[" USER "," RESULT "]}", "does not print this role"},
-        {"deepseek-v3", "{\"messages\":[" USER "]" TOOL("{}") "}", "does not print tools"},
-        {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"x\"," CALL "}]}",
-         "beside a content of null only"},
-        {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
-         "type, name and arguments as strings"},
-        {"deepseek-v3", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null}]}",
-         "no tool calls"},
-        {"deepseek-v2.5", "{\"messages\":[" SYSTEM "," SYSTEM "," USER "]}", "message 2 (system)"},
-        {"deepseek-r1",
-         "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"r\"}]}",
-         "'reasoning_content' here"},
-        {"ernie-4.5", "{\"messages\":[" USER "," RESULT "]}", "does not print this role"},
-        {"llama4", "{\"messages\":[" SYSTEM "]" TOOL("{}") "}", "no user's message"},
-        {"llama4", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"a\"}]" TOOL("{}") "}",
-         "puts the tools here"},
-        {"llama4", "{\"messages\":[" USER "],\"tools\":[]}", "empty list"},
-        {"llama4", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"a\",\"tool_calls\":[]}]}",
-         "empty tool_calls"},
-        {"llama4", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}", "is not text"},
-        {"glm-4.5", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}]}", "is not text"},
-        {"glm-4.5", "{\"messages\":[{\"role\":\"developer\",\"content\":\"x\"}]}",
-         "does not print this role"},
-        {"glm-4.5", "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":null," CALL "}]}",
-         "content is null"},
-        {"glm-4.6",
-         "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\","
-         "\"arguments\":\"{}\"}]}]}",
-         "not an object"},
-        {"glm-4.5", "{\"messages\":[" USER ",{\"role\":\"tool\",\"content\":[]}]}", "list of results"},
-        /* what makes the template fail */
-        {"harmony", "{\"messages\":[" USER ",{\"role\":\"tool\",\"content\":\"x\"}]}", "no tool call before"},
-        {"harmony", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"<|channel|>final<|message|>\"}]}",
-         "tags inside"},
-        {"harmony",
-         "{\"messages\":[" USER ",{\"role\":\"assistant\",\"content\":\"c\",\"thinking\":\"t\"," CALL "}]}",
-         "in one of them"},
-        {"harmony", "{\"messages\":[" USER "],\"tools\":[{\"function\":{\"name\":\"f\"}}]}",
-         "a name and a description"},
-        {"harmony", "{\"messages\":[" USER "]" TOOL("{\"x\":{\"type\":\"string\",\"enum\":\"abc\"}}") "}",
-         "enum is not a list"},
-        {"harmony", "{\"messages\":[" USER "]" TOOL("{\"x\":{\"enum\":[1],\"default\":1}}") "}",
-         "default beside"},
-        {"qwen3",
-         "{\"messages\":[" USER
-         ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"name\":\"f\"}]}]}",
-         "without a name and arguments"},
-        {"qwen3-coder",
-         "{\"messages\":[" USER
-         ",{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":\"{}\"}]}]}",
-         "not an object"},
-        /* what Python would read otherwise */
-        {"qwen3", "{\"messages\":[" USER "]" TOOL("{\"x\":1,\"x\":2}") "}", "occurs twice"},
-        {"qwen3", "{\"messages\":[" USER "]" TOOL("{\"x\":1e999}") "}", "too large"},
-    };
     struct err e = {0};
     size_t i;
 
-    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (i = 0; i < sizeof refused / sizeof *refused; i++) {
         cJSON *row = NULL;
-        char *got = render(cases[i].name, "2025-08-05", cases[i].line, strlen(cases[i].line), &row, &e);
+        char *got = render(refused[i].name, "2025-08-05", refused[i].line, strlen(refused[i].line), &row, &e);
 
         CHECK_MSG(!got, "case %zu was rendered: %s", i, got ? got : "");
-        CHECK_MSG(strstr(e.msg, cases[i].why), "case %zu: '%s' does not say '%s'", i, e.msg, cases[i].why);
+        CHECK_MSG(strstr(e.msg, refused[i].why), "case %zu: '%s' does not say '%s'", i, e.msg,
+                  refused[i].why);
         CHECK_MSG(strncmp(e.msg, "line", 4) == 0, "case %zu: '%s' does not name the document", i, e.msg);
         free(got);
         cJSON_Delete(row);

@@ -242,6 +242,26 @@ static int sync_dir(const char *dir, struct err *e)
     return r && errno != EINVAL ? err_sys(e, "cannot sync '%s'", dir) : 0;
 }
 
+/* An output may take the place of nothing, or with force of a file (S_IFREG) or a directory (S_IFDIR). Never
+ * of a device, a pipe or a link, which renaming would replace: -f -o /dev/null would be the end of /dev/null.
+ */
+static int check_target(const char *path, bool force, mode_t kind, struct err *e)
+{
+    struct stat st;
+
+    if (!*path)
+        return err_set(e, ERR_USAGE, "the name of the output is empty");
+    if (lstat(path, &st))
+        return 0; /* what else is wrong with the name shows when something is created beside it */
+    if ((st.st_mode & S_IFMT) != kind)
+        return err_set(e, ERR_INPUT, "'%s' exists and is not a %s: choose another name", path,
+                       kind == S_IFDIR ? "directory" : "regular file");
+    if (!force)
+        return err_set(e, ERR_INPUT, "'%s' exists already: choose another name, or %s it with --force", path,
+                       kind == S_IFDIR ? "replace" : "overwrite");
+    return 0;
+}
+
 int wfile_open(struct wfile *w, const char *path, bool force, struct err *e)
 {
     char *dir = NULL;
@@ -256,10 +276,8 @@ int wfile_open(struct wfile *w, const char *path, bool force, struct err *e)
         w->fd = STDOUT_FILENO;
         return 0;
     }
-    if (!force && path_exists(path)) {
-        err_set(e, ERR_INPUT, "'%s' exists already: choose another name, or overwrite it with --force", path);
+    if (check_target(path, force, S_IFREG, e))
         goto fail;
-    }
     dir = path_dir(path, e);
     if (!dir)
         goto fail;
@@ -444,15 +462,8 @@ int outdir_open(struct outdir *d, const char *path, bool force, struct err *e)
     d->path = mem_strndup(path, n, e);
     if (!d->path)
         return -1;
-    if (!force && path_exists(d->path)) {
-        err_set(e, ERR_INPUT, "'%s' exists already: choose another name, or replace it with --force",
-                d->path);
+    if (check_target(d->path, force, S_IFDIR, e))
         goto fail;
-    }
-    if (path_exists(d->path) && !path_is_dir(d->path)) {
-        err_set(e, ERR_INPUT, "'%s' exists and is not a directory", d->path);
-        goto fail;
-    }
     d->tmp = mem_printf(e, "%s.partial-%ld", d->path, (long)getpid());
     if (!d->tmp)
         goto fail;

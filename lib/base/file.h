@@ -57,8 +57,8 @@ int disk_free(const char *path, uint64_t *bytes, struct err *e);
 /*
  * A file that appears under its name only when complete: written to a temporary name beside the target,
  * synced, renamed. path "-" is standard output (then only the format's own end marker tells that it is
- * whole). An existing target is refused unless force. On any failure, or without wfile_commit,
- * wfile_close removes the temporary.
+ * whole). An existing target is refused unless force, and with force too if it is not a regular file (a
+ * device, a pipe, a link). On any failure, or without wfile_commit, wfile_close removes the temporary.
  *
  *     struct wfile w = {0};
  *     if (wfile_open(&w, path, force, e)) ...
@@ -86,7 +86,8 @@ int file_write(const char *path, const void *p, size_t n, bool force, struct err
 /*
  * A directory that appears under its name only when complete: built as "path.partial-PID" beside the
  * target and renamed by outdir_commit. An existing target is refused unless force; with force it is
- * replaced at commit (never before). outdir_close removes what was not committed.
+ * replaced at commit (never before), if it is a directory and no link to one. outdir_close removes what was
+ * not committed.
  */
 struct outdir {
     char *path, *tmp; /* tmp: where to create the files meanwhile */

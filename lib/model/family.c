@@ -1,5 +1,5 @@
 /*
- * family.c -- the table of families. To add one: a row, and a fixture (CONTRIBUTING). Key lists stand before
+ * family.c -- the table of families. CONTRIBUTING.md says how to add one. Key lists stand before
  * the row that uses them; a key that is only known not to matter may stand in own_keys too.
  */
 #include "model/family.h"

@@ -39,7 +39,7 @@ struct expert_groups prune_groups(const struct model *m);
 
 /*
  * Size of the safetensors files (headers included) when every MoE layer keeps `keep` experts. Exact to the
- * byte for fused layouts (GPT-OSS), whatever experts stay. For split layouts the tensor bytes are exact; the
+ * byte for fused layouts, whatever experts stay. For split layouts the tensor bytes are exact; the
  * headers are those of the experts 0..keep-1, and may differ by a few bytes for others: which shard loses
  * which tensors decides how many digits the offsets have, and whether a shard is left empty.
  * Used by moe-inspect --keep and --fit as well.

@@ -173,5 +173,6 @@ def selection_margin(config, tap):
         best = torch.zeros_like(strength).scatter(1, strength.topk(config.topk_group, -1).indices, 1).bool()
         score = by_group.masked_fill(~best[..., None], 0 if kind == "deepseek_v2" else -torch.inf).flatten(1)
     k = tap.id.shape[1]
-    assert torch.equal(score.topk(k, -1).indices.sort(-1).values, tap.id.long().sort(-1).values) or margin < 1e-6
+    as_described = torch.equal(score.topk(k, -1).indices.sort(-1).values, tap.id.long().sort(-1).values)
+    assert as_described or margin < 1e-6, f"{kind} chose other experts: what does its router rank? See SOFTMAX and SIGMOID"
     return min(margin, gap(score, k))
