@@ -211,7 +211,7 @@ wrong_usage() {
     cd "$BATS_TEST_TMPDIR" || return
     printf '{"text":"so much and more","category":"a\\nb\\u001b[1mü"}\n' >text.jsonl
     run -0 --separate-stderr moe-observe -o - "$TINY_QWEN3" text.jsonl
-    [[ ${stderr_lines[0]} == *"fewest: 'a?b?[1mü'"* ]]
+    [[ $stderr == *"fewest: 'a?b?[1mü'"* ]]
     [[ $output == *$'\ta\\nb\e[1mü\t'* ]] # files keep the name
     run -0 moe-observe -q --dry-run "$TINY_QWEN3" text.jsonl
     [[ ${lines[0]} == 'category  '* && ${lines[1]} == 'a?b?[1mü  '* ]]
