@@ -19,6 +19,11 @@ _Noreturn void bench_speed(int argc, char **argv);
 FILE *result_open(void);
 void result_close(FILE *f);
 
+/* {"total":ROW,"category":{NAME:ROW,...}} and a newline. category: one row of `size` bytes for each of c's.
+ */
+void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, const void *row),
+                      const void *total, const void *category, size_t size);
+
 /* The TEXT options and DATA operands as a corpus of m's tokens; dies when there is nothing to score. Says
  * what was cut or left out. */
 void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data);

@@ -26,8 +26,9 @@ static const struct cmd cmd = {
                 "  moe-bench compare --max-kl 0.1 pruned/ original/ eval.jsonl || echo too far\n",
 };
 
-static void print_json_row(FILE *f, const struct compare_row *r)
+static void print_json_row(FILE *f, const void *row)
 {
+    const struct compare_row *r = row;
     const double n = r->tokens ? (double)r->tokens : NAN;
     const struct {
         const char *name;
@@ -56,23 +57,6 @@ static void print_json_row(FILE *f, const struct compare_row *r)
         json_number(f, r->tokens ? fields[i].v : NAN);
     }
     fputc('}', f);
-}
-
-static void print_json(FILE *f, const struct compare_report *r, const struct corpus *c)
-{
-    int k;
-
-    fputs("{\"total\":", f);
-    print_json_row(f, &r->total);
-    fputs(",\"category\":{", f);
-    for (k = 0; k < c->categories; k++) {
-        if (k)
-            fputc(',', f);
-        json_string(f, c->category[k]);
-        fputc(':', f);
-        print_json_row(f, &r->category[k]);
-    }
-    fputs("}}\n", f);
 }
 
 static void print_row(FILE *f, int width, const char *name, const struct compare_row *r)
@@ -170,7 +154,7 @@ void bench_compare(int argc, char **argv)
     if (judge_compare(&r, en, &ref, masked ? NULL : &other, &p, &c, pass_display("comparing"), &e))
         die(&e);
     if (common.json)
-        print_json(f, &r, &c);
+        json_by_category(f, &c, print_json_row, &r.total, r.category, sizeof *r.category);
     else
         print_table(f, &r, &c);
     result_close(f);

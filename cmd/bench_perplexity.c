@@ -19,30 +19,15 @@ static double ppl(const struct ppl_row *r)
     return r->tokens ? exp(r->nll / (double)r->tokens) : NAN;
 }
 
-static void print_json_row(FILE *f, const struct ppl_row *r)
+static void print_json_row(FILE *f, const void *row)
 {
+    const struct ppl_row *r = row;
+
     fprintf(f, "{\"tokens\":%lld,\"nll\":", (long long)r->tokens);
     json_number(f, r->nll);
     fputs(",\"ppl\":", f);
     json_number(f, ppl(r));
     fputc('}', f);
-}
-
-static void print_json(FILE *f, const struct ppl_report *r, const struct corpus *c)
-{
-    int k;
-
-    fputs("{\"total\":", f);
-    print_json_row(f, &r->total);
-    fputs(",\"category\":{", f);
-    for (k = 0; k < c->categories; k++) {
-        if (k)
-            fputc(',', f);
-        json_string(f, c->category[k]);
-        fputc(':', f);
-        print_json_row(f, &r->category[k]);
-    }
-    fputs("}}\n", f);
 }
 
 static void print_row(FILE *f, int width, const char *name, const struct ppl_row *r)
@@ -87,7 +72,7 @@ void bench_perplexity(int argc, char **argv)
     if (judge_perplexity(&r, en, &m, &c, pass_display("scoring"), &e))
         die(&e);
     if (common.json)
-        print_json(f, &r, &c);
+        json_by_category(f, &c, print_json_row, &r.total, r.category, sizeof *r.category);
     else
         print_table(f, &r, &c);
     result_close(f);

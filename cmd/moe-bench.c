@@ -61,6 +61,24 @@ void result_close(FILE *f)
     free(memory_text);
 }
 
+void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, const void *row),
+                      const void *total, const void *category, size_t size)
+{
+    int k;
+
+    fputs("{\"total\":", f);
+    row(f, total);
+    fputs(",\"category\":{", f);
+    for (k = 0; k < c->categories; k++) {
+        if (k)
+            fputc(',', f);
+        json_string(f, c->category[k]);
+        fputc(':', f);
+        row(f, (const char *)category + (size_t)k * size);
+    }
+    fputs("}}\n", f);
+}
+
 void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data)
 {
     struct corpus_options o;
