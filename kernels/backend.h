@@ -91,7 +91,7 @@ enum gemm_mode {
     GEMM_STORE,   /* y [row][out] = acc + bias, f32 */
     GEMM_ADD,     /* y [row][out] += acc + bias, elements */
     GEMM_ACT,     /* y [sorted row][inter] = act(gate + bias, up + bias), elements */
-    GEMM_SCATTER, /* y [slot][out] = acc + bias, f32; part: sum of squares and largest magnitude */
+    GEMM_SCATTER, /* y [slot][out] = acc + bias, elements; part: sum of squares and largest magnitude */
 };
 
 /* Row tiles of groups: tile i holds rows first[i] .. of group[i], in the order of `slot`. */

@@ -7,7 +7,6 @@ __global__ void __launch_bounds__(THREADS)
     combine_rows(const struct combine_args a, bool bf16, unsigned long long *bad)
 {
     size_t t = blockIdx.x, width = (size_t)a.width, topk = (size_t)a.topk, at = t * width;
-    const float *y = a.y + t * topk * width;
     float share = a.shared_gate ? 1.0f / (1.0f + expf(-a.shared_gate[t])) : 1;
     bool odd = false;
 
@@ -15,9 +14,9 @@ __global__ void __launch_bounds__(THREADS)
         float v = 0;
 
         for (size_t k = 0; k < topk; k++)
-            v += y[k * width + i] * (a.gate ? a.gate[t * topk + k] : 1.0f);
+            v += elem_load(a.y, at * topk + k * width + i, bf16) * (a.gate ? a.gate[t * topk + k] : 1.0f);
         if (a.shared)
-            v += a.shared[at + i] * share;
+            v += elem_load(a.shared, at + i, bf16) * share;
         v += elem_load(a.h, at + i, bf16);
         odd |= !isfinite(v);
         elem_store(a.h, at + i, v, bf16);

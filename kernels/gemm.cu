@@ -92,7 +92,7 @@ enum { QUAD = 4 };
 static __device__ __forceinline__ void store(const struct gemm &g, size_t at, const float v[QUAD], int have,
                                              bool whole)
 {
-    bool half = g.mode == GEMM_ADD && g.bf16;
+    bool half = g.mode != GEMM_STORE && g.bf16;
 
     if (whole && half) {
         __nv_bfloat162 *y = (__nv_bfloat162 *)((__nv_bfloat16 *)g.y + at);

@@ -520,7 +520,7 @@ static void check_experts(enum source_type type, enum act_kind act, int experts,
     float *xh = random_floats(N * h, 2), *b0 = random_floats((size_t)(experts * 2 * inter), 1);
     float *b1 = random_floats((size_t)experts * h, 1), *ids = malloc(slots * 4),
           *gh = random_floats(slots, 1);
-    struct twin x = twin_new(xh, N * h, true, h), chosen, y = twin_new(NULL, slots * h, false, h);
+    struct twin x = twin_new(xh, N * h, true, h), chosen, y = twin_new(NULL, slots * h, true, h);
     struct twin bu = twin_new(b0, (size_t)(experts * 2 * inter), false, 0),
                 bd = twin_new(b1, (size_t)experts * h, false, 0);
     struct twin gate = twin_new(gh, slots, false, 0);
@@ -585,13 +585,13 @@ static void check_combine(int n, int topk, int width, bool shared)
     size_t rows = (size_t)n * (size_t)topk, w = (size_t)width;
     float *yh = random_floats(rows * w, 1), *gh = random_floats(rows, 1),
           *hh = random_floats((size_t)n * w, 1);
-    struct twin y = twin_new(yh, rows * w, false, 0), gate = twin_new(gh, rows, false, 0), bad;
-    struct twin h = twin_new(hh, (size_t)n * w, true, 0), share = twin_new(hh, (size_t)n * w, false, 0);
+    struct twin y = twin_new(yh, rows * w, true, 0), gate = twin_new(gh, rows, false, 0), bad;
+    struct twin h = twin_new(hh, (size_t)n * w, true, 0), share = twin_new(hh, (size_t)n * w, true, 0);
     struct combine_args a = {.n = n, .topk = topk, .width = width};
     int i;
 
     yh[(size_t)(n - 2) * (size_t)topk * w + 5] = INFINITY;
-    bad = twin_new(yh, rows * w, false, 0);
+    bad = twin_new(yh, rows * w, true, 0);
     for (i = 0; i < BOTH; i++) {
         a.y = y.p[i];
         a.gate = topk > 1 ? gate.p[i] : NULL;

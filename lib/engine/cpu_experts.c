@@ -65,13 +65,13 @@ HOT static void activate_f32(const float *y, int n, int half, int to, const floa
 
 /* Rows of a tile y [n][w] plus bias to columns `to` .. of their slots; sums of squares and largest magnitudes
  * are carried on in sum and max [n] (v16 each). */
-HOT static void scatter(const float *y, int n, int w, int to, const float *bias, const struct experts_args *a,
-                        const int32_t *slot, float *sum, float *max)
+INLINE void scatter_tile(const float *y, int n, int w, int to, const float *bias,
+                         const struct experts_args *a, const int32_t *slot, float *sum, float *max, bool bf16)
 {
     int r, i;
 
     for (r = 0; r < n; r++, y += w, sum += LANES, max += LANES) {
-        float *out = a->y + (size_t)slot[r] * (size_t)a->hidden + (size_t)to;
+        size_t out = (size_t)slot[r] * (size_t)a->hidden + (size_t)to;
         v16 s = v16_load(sum), m = v16_load(max);
 
         for (i = 0; i < w; i += LANES) {
@@ -82,11 +82,23 @@ HOT static void scatter(const float *y, int n, int w, int to, const float *bias,
                 v += elem_load(bias, (size_t)(to + i), l, false);
             s += v * v;
             m = v16_max(m, v16_abs(v));
-            elem_store(out, (size_t)i, v, l, false);
+            elem_store(a->y, out + (size_t)i, v, l, bf16);
         }
         v16_store(sum, s);
         v16_store(max, m);
     }
+}
+
+HOT static void scatter_bf16(const float *y, int n, int w, int to, const float *bias,
+                             const struct experts_args *a, const int32_t *slot, float *sum, float *max)
+{
+    scatter_tile(y, n, w, to, bias, a, slot, sum, max, true);
+}
+
+HOT static void scatter_f32(const float *y, int n, int w, int to, const float *bias,
+                            const struct experts_args *a, const int32_t *slot, float *sum, float *max)
+{
+    scatter_tile(y, n, w, to, bias, a, slot, sum, max, false);
 }
 
 HOT static void finish(const struct experts_args *a, const int32_t *slot, int n, const float *sum,
@@ -164,8 +176,9 @@ static void down(const struct experts *s, const struct space *p, int expert, con
             int rows = n - r < GEMM_ROWS ? n - r : GEMM_ROWS;
 
             panel_run(s->c, m, panel, worker, p->act + (size_t)r * (size_t)a->inter * elem, p->tile);
-            scatter(p->tile, rows, panel_width(m, panel), panel * m->width, bias, a, slot + r,
-                    p->sum + (size_t)r * LANES, p->max + (size_t)r * LANES);
+            (s->c->dev.bf16 ? scatter_bf16
+                            : scatter_f32)(p->tile, rows, panel_width(m, panel), panel * m->width, bias, a,
+                                           slot + r, p->sum + (size_t)r * LANES, p->max + (size_t)r * LANES);
         }
     finish(a, slot, n, p->sum, p->max);
 }

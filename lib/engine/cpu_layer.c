@@ -238,8 +238,7 @@ INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool
     int i, j;
 
     for (t = from; t < to; t++) {
-        const float *y = a->y + (size_t)t * (size_t)a->topk * (size_t)a->width;
-        size_t at = (size_t)t * (size_t)a->width;
+        size_t at = (size_t)t * (size_t)a->width, y = at * (size_t)a->topk;
         float share = a->shared_gate ? (1.0f / (1.0f + v16_exp(v16_all(-a->shared_gate[t]))))[0] : 1;
         v16 odd = v16_all(0); /* v - v: 0, or NaN if v is not finite */
 
@@ -250,10 +249,10 @@ INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool
             for (j = 0; j < a->topk; j++) {
                 float g = a->gate ? a->gate[(size_t)t * (size_t)a->topk + (size_t)j] : 1;
 
-                v += elem_load(y + (size_t)j * (size_t)a->width, (size_t)i, l, false) * g;
+                v += elem_load(a->y, y + (size_t)(j * a->width + i), l, bf16) * g;
             }
             if (a->shared)
-                v += elem_load(a->shared, at + (size_t)i, l, false) * share;
+                v += elem_load(a->shared, at + (size_t)i, l, bf16) * share;
             v += elem_load(a->h, at + (size_t)i, l, bf16);
             odd += v - v;
             elem_store(a->h, at + (size_t)i, v, l, bf16);

@@ -7,11 +7,11 @@
 
 /* ---- buffers ---- */
 
-int64_t ffn_row(const struct arch *a)
+int64_t ffn_row(const struct arch *a, size_t elem_bytes)
 {
     int results = a->topk + (a->shared_inter > 0);
 
-    return (int64_t)sizeof(float) * results * a->hidden;
+    return (int64_t)elem_bytes * results * a->hidden;
 }
 
 int ffn_buffers(struct pass *p, struct err *e)
@@ -21,7 +21,7 @@ int ffn_buffers(struct pass *p, struct err *e)
     size_t host = (size_t)p->piece * (size_t)k;
 
     p->logits = pass_rows(p, p->piece, a->experts, sizeof(float), e);
-    p->y = pass_rows(p, p->piece * k, a->hidden, sizeof(float), e);
+    p->y = pass_rows(p, p->piece * k, a->hidden, p->d->elem_bytes, e);
     p->gate = pass_rows(p, p->piece, k, sizeof(float), e);
     p->norm = pass_rows(p, p->piece, k, sizeof(float), e);
     p->max = pass_rows(p, p->piece, k, sizeof(float), e);
@@ -31,7 +31,7 @@ int ffn_buffers(struct pass *p, struct err *e)
     p->host_max = mem_new(host, sizeof(float), e);
     p->host_chosen = mem_new(host, sizeof(int32_t), e);
     if (a->shared_inter) {
-        p->shared = pass_rows(p, p->piece, a->hidden, sizeof(float), e);
+        p->shared = pass_rows(p, p->piece, a->hidden, p->d->elem_bytes, e);
         p->shared_gate = pass_rows(p, p->piece, 1, sizeof(float), e);
     }
     return p->logits && p->y && p->gate && p->norm && p->max && p->chosen && p->host_gate && p->host_norm &&
@@ -103,7 +103,7 @@ static void route(struct pass *p, const struct layer_weights *w, int layer, int6
 }
 
 /* An expert that every token goes through: the dense MLP or the shared expert. */
-static struct experts_args one_expert(const struct pass *p, const struct ffn_weights *f, int64_t n, float *y)
+static struct experts_args one_expert(const struct pass *p, const struct ffn_weights *f, int64_t n, void *y)
 {
     return (struct experts_args){.x = p->x,
                                  .n = n,

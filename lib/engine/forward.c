@@ -15,14 +15,14 @@ enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 768 << 20 };
 /* Bytes of buffers for a token that is under way. */
 static int64_t chunk_row(const struct engine *en, const struct arch *a)
 {
-    return ffn_row(a) + attention_row(a, en->d->elem_bytes);
+    return ffn_row(a, en->d->elem_bytes) + attention_row(a, en->d->elem_bytes);
 }
 
 int64_t chunk_default(const struct engine *en, const struct model *m)
 {
     const struct arch *a = &m->arch;
     int64_t result =
-        (int64_t)a->topk * a->hidden * (int64_t)sizeof(float); /* of the experts, the largest part */
+        (int64_t)a->topk * a->hidden * (int64_t)en->d->elem_bytes; /* of the experts, the largest part */
     int64_t cache = (en->d->threads > 2 ? en->d->threads : 2) * (int64_t)CACHE_BYTES / result;
     int64_t tile = TILE_ROWS * (int64_t)a->experts / a->topk, most = BUFFER_BYTES, n;
 

@@ -3,7 +3,7 @@
  *
  * The layer loop (forward.c) and the head (head.c) are written against this table only. Pointers marked
  * "device" come from buf_new; others are host memory. "Elements" are bf16 or f32 according to elem_bytes;
- * everything between products is f32. Operations run in order; an operation that returns nothing cannot fail
+ * everything else is f32. Operations run in order; an operation that returns nothing cannot fail
  * but may remember a failure of the library below it, which check() reports.
  *
  * Products run in whole tiles of rows: buffers of rows that go into one are TILE_ROWS rows longer than
@@ -110,15 +110,15 @@ struct experts_args {
     const float *b_down;                         /* device [experts][hidden], or NULL */
     enum act_kind act;
     float limit;
-    float *y;          /* device [n * topk][hidden], ungated */
-    float *norm, *max; /* device [n * topk] of y; NULL: not wanted */
+    void *y;           /* device elements [n * topk][hidden], ungated */
+    float *norm, *max; /* device [n * topk] of y before it was rounded; NULL: not wanted */
 };
 
 /* h += sum over k of gate * y, + sigmoid(shared_gate) * shared */
 struct combine_args {
-    const float *y;           /* device [n * topk][width] */
+    const void *y;            /* device elements [n * topk][width] */
     const float *gate;        /* device [n][topk]; NULL: 1 */
-    const float *shared;      /* device [n][width]; NULL: none */
+    const void *shared;       /* device elements [n][width]; NULL: none */
     const float *shared_gate; /* device [n]; NULL: shared as it is */
     int64_t n;
     int topk, width;

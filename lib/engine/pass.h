@@ -28,7 +28,8 @@ struct pass {
     void *x, *ctx;
     float *qkv, *q, *kv; /* attention_widths */
     /* device, of a piece: logits, results of experts and what weighs them */
-    float *logits, *y, *gate, *norm, *max, *shared, *shared_gate;
+    float *logits, *gate, *norm, *max, *shared_gate;
+    void *y, *shared; /* elements */
     int32_t *chosen;
     /* host, for the observer: [piece][topk] */
     float *host_gate, *host_norm, *host_max;
@@ -59,7 +60,7 @@ int attention_block(struct pass *p, const struct layer_weights *w, int layer, in
                     uint8_t *h, struct err *e);
 
 /* Bytes that a token takes in the buffers of the experts. */
-int64_t ffn_row(const struct arch *a);
+int64_t ffn_row(const struct arch *a, size_t elem_bytes);
 int ffn_buffers(struct pass *p, struct err *e);
 void ffn_free(struct pass *p);
 /* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. */
