@@ -221,6 +221,7 @@ int cuda_attention(struct device *d, const struct attention_args *a, struct err 
 
     if (a->docs.first[a->docs.n] == 0)
         return 0;
+    cuda_qk(c, a);
     first = (const int64_t *)cuda_mirror(c, &c->docs, a->docs.first, ((size_t)a->docs.n + 1) * sizeof *first);
     block = cut(c, &a->docs, fast ? MMA_BLOCK : BLOCK, &blocks, e);
     if (!first || !block)

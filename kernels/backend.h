@@ -138,9 +138,10 @@ void cuda_linear(struct device *d, const struct matrix *m, const void *x, int64_
                  float *y);
 void cuda_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                      void *h);
-void cuda_qk(struct device *d, const struct attention_args *a);
 int cuda_attention(struct device *d, const struct attention_args *a, struct err *e);
-/* The same on tensor cores, for heads of 32, 64 and 128. */
+/* Its first step: norms, clip, rope and temperature, in place. */
+void cuda_qk(struct cuda *c, const struct attention_args *a);
+/* The rest on tensor cores, for heads of 32, 64 and 128. */
 int cuda_attention_mma(struct cuda *c, const struct attention_args *a, const int64_t *first,
                        const int2 *block, int blocks, struct err *e);
 void cuda_route(struct device *d, const struct route_args *a);

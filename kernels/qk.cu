@@ -97,9 +97,8 @@ static void run(struct cuda *c, const struct qk *q)
     cuda_launched(c, "rope");
 }
 
-void cuda_qk(struct device *d, const struct attention_args *a)
+void cuda_qk(struct cuda *c, const struct attention_args *a)
 {
-    struct cuda *c = cuda_of(d);
     size_t docs = (size_t)a->docs.n;
     struct qk q = {};
 

@@ -146,7 +146,6 @@ int attention_block(struct pass *p, const struct layer_weights *w, int layer, in
     p->flops += (double)n * projection_flops(a);
     p->op->norm(p->d, h, n, a->hidden, w->in_norm, (float)a->eps, p->x);
     (a->family->attn == ATTN_MLA ? project_latent : project)(p, w, n, &t);
-    p->op->qk(p->d, &t);
     if (p->op->attention(p->d, &t, e))
         return -1;
     p->op->linear_add(p->d, w->o, p->ctx, n, w->b_o, h);

@@ -77,7 +77,8 @@ void cpu_linear(struct device *d, const struct matrix *m, const void *x, int64_t
                 float *y);
 void cpu_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                     void *h);
-void cpu_qk(struct device *d, const struct attention_args *a);
+/* Norms, clip, rope and temperature of q and k, in place: the first step of attention. */
+void cpu_qk(struct cpu *c, const struct attention_args *a);
 int cpu_attention(struct device *d, const struct attention_args *a, struct err *e);
 void cpu_route(struct device *d, const struct route_args *a);
 int cpu_experts(struct device *d, const struct experts_args *a, struct err *e);

@@ -265,5 +265,6 @@ int cpu_attention(struct device *d, const struct attention_args *a, struct err *
 {
     struct cpu *c = cpu_of(d);
 
+    cpu_qk(c, a);
     return streamed(c, a, e) || cpu_attention_packed(c, a, e) ? -1 : 0;
 }

@@ -219,9 +219,9 @@ HOT static void qk_rows(const void *args, int64_t from, int64_t to)
     }
 }
 
-void cpu_qk(struct device *d, const struct attention_args *a)
+void cpu_qk(struct cpu *c, const struct attention_args *a)
 {
-    for_rows(cpu_of(d), a->docs.first[a->docs.n], qk_rows, a);
+    for_rows(c, a->docs.first[a->docs.n], qk_rows, a);
 }
 
 /* ---- combine ---- */

@@ -53,8 +53,8 @@ struct heads {
 /*
  * The key of a head is nope elements of k_nope, then head_dim - nope of k. Latent attention has one k for
  * all heads (step 0), which is its rotated part; otherwise nope is 0. Queries are whole, nope elements
- * first. qk() changes q and k in place: norm, clip (v too), rope of the rot elements after the first nope,
- * temperature.
+ * first. Before they meet, q and k are normed, clipped (v too), rotated (the rot elements after the first
+ * nope) and given their temperature; whether that changes the arrays is the backend's affair.
  */
 struct attention_args {
     struct heads q, k, v, k_nope;
@@ -171,7 +171,6 @@ struct ops {
     /* h += x W^T + bias */
     void (*linear_add)(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                        void *h);
-    void (*qk)(struct device *d, const struct attention_args *a);
     int (*attention)(struct device *d, const struct attention_args *a, struct err *e);
     void (*route)(struct device *d, const struct route_args *a);
     int (*experts)(struct device *d, const struct experts_args *a, struct err *e);
