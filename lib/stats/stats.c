@@ -26,10 +26,9 @@ static int copy_names(struct stats *s, char *const *category, int categories, st
     return 0;
 }
 
-int stats_new(struct stats *s, const struct model_id *id, const char *run, const int *layer, int n_layers,
-              char *const *category, int categories, struct err *e)
+int stats_head_new(struct stats *s, const struct model_id *id, const char *run, const int *layer,
+                   int n_layers, char *const *category, int categories, struct err *e)
 {
-    uint64_t cells;
     int i;
 
     *s = (struct stats){.model = *id};
@@ -46,18 +45,32 @@ int stats_new(struct stats *s, const struct model_id *id, const char *run, const
         }
     }
     s->n_layers = n_layers;
-    if (!mul_u64((uint64_t)n_layers * 2, (uint64_t)categories, &cells) ||
-        !mul_u64(cells, (uint64_t)id->experts, &cells)) {
-        err_set(e, ERR_NOMEM, "too many layers, categories and experts");
-        goto fail;
-    }
-    s->cell = mem_new(cells, sizeof *s->cell, e);
-    if (!s->cell)
-        goto fail;
     return 0;
 fail:
     stats_free(s);
     return -1;
+}
+
+static int new_cells(struct stats *s, struct err *e)
+{
+    uint64_t cells;
+
+    if (!mul_u64((uint64_t)s->n_layers * 2, (uint64_t)s->categories, &cells) ||
+        !mul_u64(cells, (uint64_t)s->model.experts, &cells)) {
+        err_set(e, ERR_NOMEM, "too many layers, categories and experts");
+    } else {
+        s->cell = mem_new(cells, sizeof *s->cell, e);
+    }
+    if (s->cell)
+        return 0;
+    stats_free(s);
+    return -1;
+}
+
+int stats_new(struct stats *s, const struct model_id *id, const char *run, const int *layer, int n_layers,
+              char *const *category, int categories, struct err *e)
+{
+    return stats_head_new(s, id, run, layer, n_layers, category, categories, e) || new_cells(s, e) ? -1 : 0;
 }
 
 struct expert_stats *stats_cell(const struct stats *s, int layer_index, int category, int half)
@@ -178,28 +191,33 @@ static void add_all(struct stats *sum, const struct stats *s)
     }
 }
 
-int stats_merge(struct stats *a, const struct stats *b, struct err *e)
+int stats_head_merge(struct stats *sum, const struct stats *a, const struct stats *b, struct err *e)
 {
-    struct stats sum = {0};
-    char **all = NULL;
-    int n, i;
+    char **all;
+    int n, i, status;
 
+    *sum = (struct stats){0};
     if (check_mergeable(a, b, e))
         return -1;
     all = unite(a, b, &n, e);
-    if (!all || stats_new(&sum, &a->model, a->run, a->layer, a->n_layers, all, n, e))
-        goto fail;
-    for (i = 0; i < a->parts + b->parts; i++)
-        if (stats_add_part(&sum, i < a->parts ? &a->part[i] : &b->part[i - a->parts], e))
-            goto fail;
+    status = all ? stats_head_new(sum, &a->model, a->run, a->layer, a->n_layers, all, n, e) : -1;
+    for (i = 0; !status && i < a->parts + b->parts; i++)
+        status = stats_add_part(sum, i < a->parts ? &a->part[i] : &b->part[i - a->parts], e);
+    free(all);
+    if (status)
+        stats_free(sum);
+    return status;
+}
+
+int stats_merge(struct stats *a, const struct stats *b, struct err *e)
+{
+    struct stats sum;
+
+    if (stats_head_merge(&sum, a, b, e) || new_cells(&sum, e))
+        return -1;
     add_all(&sum, a);
     add_all(&sum, b);
-    free(all);
     stats_free(a);
     *a = sum;
     return 0;
-fail:
-    free(all);
-    stats_free(&sum);
-    return -1;
 }

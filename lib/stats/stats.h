@@ -85,6 +85,15 @@ int stats_read(struct stats *s, const char *path, struct err *e);
 /* Adds b to a (categories that only b has are carried over); refused, leaving a as it was: another model,
  * another #run, other layers, a part twice, one digest with two shard counts. */
 int stats_merge(struct stats *a, const struct stats *b, struct err *e);
+/* For files that hold other sums of the same observation: everything of a stats but its cells (NULL); and
+ * what stats_merge makes of two such, *sum being new. stats_add_part and stats_free serve them too. */
+int stats_head_new(struct stats *s, const struct model_id *id, const char *run, const int *layer,
+                   int n_layers, char *const *category, int categories, struct err *e);
+int stats_head_merge(struct stats *sum, const struct stats *a, const struct stats *b, struct err *e);
+enum { STATS_PART_MAX = 160 }; /* bytes of a part line, with the NUL */
+/* "digest=... shard=1/1 documents=... tokens=..." <-> struct, fields separated by tabs. */
+void stats_part_print(const struct stats_part *p, char buf[STATS_PART_MAX]);
+int stats_part_parse(struct stats_part *p, const char *line, const char *where, struct err *e);
 /* Same family, sizes and digest? If not, the message says what differs ("plan.tsv was made from another
  * model: digest X, this one has Y"). what_a and what_b name the two. */
 int model_id_check(const struct model_id *a, const char *what_a, const struct model_id *b, const char *what_b,

@@ -95,25 +95,10 @@ static void line_done(struct reader *r)
 
 static int read_part(struct reader *r, struct stats *s, const char *line, const char *where)
 {
-    static const char *const key[] = {"digest", "shard", "documents", "tokens"};
-    char value[4][FIELD_MAX], *slash;
     struct stats_part part;
-    int64_t shard, shards;
 
-    if (fields_parse(line, where, key, value, 4, r->e))
+    if (stats_part_parse(&part, line, where, r->e))
         return -1;
-    slash = strchr(value[1], '/');
-    if (!is_hex_digest(value[0]) || !slash)
-        return fail(r, "#part needs digest=HEX and shard=I/N");
-    *slash = 0;
-    if (num_i64(slash + 1, where, 1, INT_MAX, &shards, r->e) ||
-        num_i64(value[1], where, 1, shards, &shard, r->e) ||
-        num_i64(value[2], where, 0, INT64_MAX, &part.documents, r->e) ||
-        num_i64(value[3], where, 0, INT64_MAX, &part.tokens, r->e))
-        return -1;
-    memcpy(part.digest, value[0], sizeof part.digest);
-    part.shard = (int)shard;
-    part.shards = (int)shards;
     if (stats_add_part(s, &part, r->e)) {
         err_prefix(r->e, "%s", where);
         return -1;

@@ -11,17 +11,15 @@
 
 static int add_header(struct str *out, const struct stats *s, struct err *e)
 {
-    char id[256];
+    char id[256], part[STATS_PART_MAX];
     int i;
 
     if (model_id_print(&s->model, id, sizeof id) < 0 || strchr(s->run, '\n'))
         return err_set(e, ERR_INPUT, "statistics: the model or run line cannot be written");
     str_addf(out, "%s\n#model\t%s\n#run%s%s\n", STATS_MAGIC, id, *s->run ? "\t" : "", s->run);
     for (i = 0; i < s->parts; i++) {
-        const struct stats_part *p = &s->part[i];
-
-        str_addf(out, "#part\tdigest=%s\tshard=%d/%d\tdocuments=%lld\ttokens=%lld\n", p->digest, p->shard,
-                 p->shards, (long long)p->documents, (long long)p->tokens);
+        stats_part_print(&s->part[i], part);
+        str_addf(out, "#part\t%s\n", part);
     }
     str_adds(out, STATS_COLUMNS "\n");
     return str_ok(out, e);

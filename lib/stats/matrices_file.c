@@ -1,0 +1,402 @@
+/* The file of matrices: a safetensors file whose metadata are the lines of a statistics file. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/safetensors.h"
+#include "stats/fields.h"
+#include "stats/matrices.h"
+
+#define MAGIC "moe-matrices 1"
+
+enum meta { META_FORMAT, META_MODEL, META_RUN, META_PARTS, META_CATEGORIES, META_PAIRS, METAS };
+static const char *const meta_name[METAS] = {"format", "model", "run", "parts", "categories", "pairs"};
+static const char *const by_category = "by category", *const pooled = "pooled";
+
+/* The tensors of a layer: three of pairs, then the sums by element. */
+enum { PAIRS = 3, TENSORS = PAIRS + V_COUNT, NAME_MAX_BYTES = 64 };
+static const char *const pair_name[PAIRS] = {"coactivation", "coactivation_weighted", "gram"};
+
+static double *pair_value(struct pair_sums *p, int which)
+{
+    return which == 0 ? &p->n : which == 1 ? &p->weighted : &p->gram;
+}
+
+static void tensor_name(char name[NAME_MAX_BYTES], int layer, int which)
+{
+    snprintf(name, NAME_MAX_BYTES, "layers.%d.%s", layer,
+             which < PAIRS ? pair_name[which] : vector_sum_name[which - PAIRS]);
+}
+
+/* Shape of a layer's tensor; returns its rank. */
+static int tensor_shape(const struct matrices *m, int which, uint64_t shape[3])
+{
+    uint64_t experts = (uint64_t)m->head.model.experts;
+    int at = 0;
+
+    if (which < PAIRS)
+        shape[at++] = m->pooled ? 1 : (uint64_t)m->head.categories;
+    shape[at++] = experts;
+    shape[at++] = which < PAIRS ? experts : (uint64_t)matrices_width(m, (enum vector_sum)(which - PAIRS));
+    return at;
+}
+
+static size_t tensor_values(const struct matrices *m, int which)
+{
+    uint64_t shape[3] = {1, 1, 1};
+
+    tensor_shape(m, which, shape);
+    return (size_t)(shape[0] * shape[1] * shape[2]);
+}
+
+/* ---- writing ---- */
+
+static int metadata(const struct matrices *m, struct str text[METAS], struct err *e)
+{
+    const struct stats *s = &m->head;
+    char id[256], part[STATS_PART_MAX];
+    int i;
+
+    if (model_id_print(&s->model, id, sizeof id) < 0)
+        return err_set(e, ERR_INPUT, "matrices: the model line cannot be written");
+    str_adds(&text[META_FORMAT], MAGIC);
+    str_adds(&text[META_MODEL], id);
+    str_adds(&text[META_RUN], s->run);
+    for (i = 0; i < s->parts; i++) {
+        stats_part_print(&s->part[i], part);
+        str_addf(&text[META_PARTS], "%s%s", i ? "\n" : "", part);
+    }
+    for (i = 0; i < s->categories; i++) {
+        str_adds(&text[META_CATEGORIES], i ? "\t" : "");
+        name_escape(&text[META_CATEGORIES], s->category[i]);
+    }
+    str_adds(&text[META_PAIRS], m->pooled ? pooled : by_category);
+    for (i = 0; i < METAS; i++)
+        if (str_ok(&text[i], e))
+            return -1;
+    return 0;
+}
+
+/* All values of a tensor, in a buffer for the pairs, in place for the others; NULL: one is not finite. */
+static const double *tensor_data(const struct matrices *m, int l, int which, double *buf, struct err *e)
+{
+    size_t n = tensor_values(m, which), i;
+    const double *v = buf;
+
+    if (which < PAIRS) {
+        struct pair_sums *p = matrices_pairs(m, l, 0);
+
+        for (i = 0; i < n; i++)
+            buf[i] = *pair_value(&p[i], which);
+    } else {
+        v = matrices_vector(m, (enum vector_sum)(which - PAIRS), l);
+    }
+    for (i = 0; i < n; i++)
+        if (!isfinite(v[i])) {
+            err_set(e, ERR_INPUT,
+                    "matrices of layer %d: %s is infinite or not a number: activations overflowed",
+                    m->head.layer[l], which < PAIRS ? pair_name[which] : vector_sum_name[which - PAIRS]);
+            return NULL;
+        }
+    return v;
+}
+
+static int put_all(const struct matrices *m, struct st_writer *w, struct err *e)
+{
+    double *buf = mem_new(tensor_values(m, 0), sizeof *buf, e);
+    int l, which, status = buf ? 0 : -1;
+
+    for (l = 0; l < m->head.n_layers && !status; l++)
+        for (which = 0; which < TENSORS && !status; which++) {
+            const double *v = tensor_data(m, l, which, buf, e);
+
+            status = !v || st_put(w, v, tensor_values(m, which) * sizeof *v, e) ? -1 : 0;
+        }
+    free(buf);
+    return status ? -1 : st_finish(w, e);
+}
+
+int matrices_write(const struct matrices *m, const char *path, bool force, struct err *e)
+{
+    size_t n = (size_t)m->head.n_layers * TENSORS, i;
+    struct tensor *t = mem_new(n, sizeof *t, e);
+    char(*name)[NAME_MAX_BYTES] = mem_new(n, sizeof *name, e);
+    struct str text[METAS] = {{0}};
+    const char *value[METAS];
+    struct st_writer w = {.out = {.fd = -1}};
+    int status = -1;
+
+    if (!t || !name || metadata(m, text, e))
+        goto out;
+    for (i = 0; i < METAS; i++)
+        value[i] = text[i].p ? text[i].p : "";
+    for (i = 0; i < n; i++) {
+        int which = (int)(i % TENSORS);
+
+        tensor_name(name[i], m->head.layer[i / TENSORS], which);
+        t[i] = (struct tensor){.name = name[i], .dtype = DT_F64};
+        t[i].rank = tensor_shape(m, which, t[i].shape);
+    }
+    if (st_create(&w, path, force, t, n, meta_name, value, METAS, e))
+        goto out;
+    status = put_all(m, &w, e);
+    st_writer_close(&w);
+out:
+    for (i = 0; i < METAS; i++)
+        str_free(&text[i]);
+    free(name);
+    free(t);
+    return status;
+}
+
+/* ---- reading ---- */
+
+struct reader {
+    struct st_file st;
+    const char *path;
+    const char *meta[METAS];
+    struct err *e;
+};
+
+static int read_meta(struct reader *r)
+{
+    size_t i;
+    int k;
+
+    for (i = 0; i < r->st.n_meta; i++)
+        for (k = 0; k < METAS; k++)
+            if (strcmp(r->st.meta_key[i], meta_name[k]) == 0)
+                r->meta[k] = r->st.meta_value[i];
+    if (!r->meta[META_FORMAT] || strncmp(r->meta[META_FORMAT], "moe-matrices ", 13) != 0)
+        return err_set(r->e, ERR_INPUT,
+                       "'%s' is no file of matrices: its metadata do not say \"format\": \"%s\"", r->path,
+                       MAGIC);
+    if (strcmp(r->meta[META_FORMAT], MAGIC) != 0)
+        return err_set(r->e, ERR_UNKNOWN,
+                       "'%s': '%.40s' is another version of the format; this program reads '%s'", r->path,
+                       r->meta[META_FORMAT], MAGIC);
+    for (k = 0; k < METAS; k++)
+        if (!r->meta[k])
+            return err_set(r->e, ERR_INPUT, "'%s': its metadata have no \"%s\"", r->path, meta_name[k]);
+    return 0;
+}
+
+/* The next of the pieces of *text that sep divides, in a string of its own; NULL at the end. */
+static char *piece(const char **text, char sep, struct err *e)
+{
+    const char *from = *text, *to;
+
+    if (!from)
+        return NULL;
+    to = strchr(from, sep);
+    *text = to ? to + 1 : NULL;
+    return mem_strndup(from, to ? (size_t)(to - from) : strlen(from), e);
+}
+
+static int read_parts(struct reader *r, struct stats *head)
+{
+    const char *text = *r->meta[META_PARTS] ? r->meta[META_PARTS] : NULL;
+    char where[300], *line;
+    struct stats_part part;
+    int status = 0;
+
+    while (!status && (line = piece(&text, '\n', r->e))) {
+        snprintf(where, sizeof where, "'%.200s': part %d", r->path, head->parts + 1);
+        status = stats_part_parse(&part, line, where, r->e);
+        free(line);
+        if (!status && stats_add_part(head, &part, r->e)) {
+            err_prefix(r->e, "%s", where);
+            status = -1;
+        }
+    }
+    return r->e->kind ? -1 : 0;
+}
+
+/* Names of the categories, unescaped. */
+static int read_categories(struct reader *r, char ***category, int *n)
+{
+    const char *text = r->meta[META_CATEGORIES];
+    struct str name = {0};
+    size_t cap = 0;
+    char *word;
+    int status = 0;
+
+    while (!status && (word = piece(&text, '\t', r->e))) {
+        if (!name_unescape(&name, word, strlen(word)) || str_ok(&name, r->e))
+            status = err_set(r->e, ERR_INPUT, "'%s': category '%.60s' is empty or has an unknown escape",
+                             r->path, word);
+        else if (mem_grow(category, &cap, (size_t)*n + 1, sizeof **category, r->e) ||
+                 !((*category)[*n] = mem_strdup(name.p, r->e)))
+            status = -1;
+        else
+            ++*n;
+        free(word);
+    }
+    str_free(&name);
+    return r->e->kind ? -1 : 0;
+}
+
+/* The layers that have tensors; the caller frees. */
+static int *read_layers(struct reader *r, const struct model_id *id, int *n)
+{
+    int *layer = mem_new((size_t)id->layers, sizeof *layer, r->e), l;
+    char name[NAME_MAX_BYTES];
+
+    *n = 0;
+    for (l = 0; layer && l < id->layers; l++) {
+        tensor_name(name, l, 0);
+        if (st_find(&r->st, name))
+            layer[(*n)++] = l;
+    }
+    return layer;
+}
+
+/* The width of the experts: the file says it in the shape of a tensor. */
+static int read_inter(struct reader *r, int layer)
+{
+    char name[NAME_MAX_BYTES];
+    const struct tensor *t;
+
+    tensor_name(name, layer, PAIRS + V_INNER_SQUARE);
+    t = st_find(&r->st, name);
+    return t && t->rank == 2 && t->shape[1] && t->shape[1] < 1u << 30 ? (int)t->shape[1] : 0;
+}
+
+static int read_head(struct reader *r, struct matrices *m)
+{
+    struct stats *head = &m->head;
+    struct model_id id;
+    char **category = NULL, where[300];
+    int *layer = NULL, n = 0, layers = 0, inter, i, status = -1;
+
+    snprintf(where, sizeof where, "'%.200s': \"model\"", r->path);
+    if (model_id_parse(&id, r->meta[META_MODEL], where, r->e) || read_categories(r, &category, &n))
+        goto out;
+    if (strcmp(r->meta[META_PAIRS], pooled) != 0 && strcmp(r->meta[META_PAIRS], by_category) != 0) {
+        err_set(r->e, ERR_UNKNOWN, "'%s': \"pairs\" is \"%s\" or \"%s\", not \"%.40s\"", r->path, by_category,
+                pooled, r->meta[META_PAIRS]);
+        goto out;
+    }
+    layer = read_layers(r, &id, &layers);
+    if (!layer)
+        goto out;
+    inter = layers ? read_inter(r, layer[0]) : 0;
+    if (!inter) {
+        err_set(r->e, ERR_INPUT, "'%s': no layer has tensors", r->path);
+        goto out;
+    }
+    /* a file of this many experts has this many bytes: sizes that cannot be end here, not out of memory */
+    if (matrices_bytes(id.experts, id.hidden, inter, layers, n, strcmp(r->meta[META_PAIRS], pooled) == 0) !=
+        r->st.file.size - r->st.header_bytes) {
+        err_set(r->e, ERR_INPUT, "'%s': its tensors are not those of its model line, categories and layers",
+                r->path);
+        goto out;
+    }
+    status = matrices_new(m, &id, r->meta[META_RUN], layer, layers, category, n, inter,
+                          strcmp(r->meta[META_PAIRS], pooled) == 0, r->e);
+    if (status)
+        err_prefix(r->e, "'%s'", r->path);
+    else
+        status = read_parts(r, head);
+out:
+    for (i = 0; i < n; i++)
+        free(category[i]);
+    free(category);
+    free(layer);
+    return status;
+}
+
+/* What no observation gives; NULL: fine. */
+static const char *bad_value(int which, double v)
+{
+    if (!isfinite(v))
+        return "not finite";
+    if (which == 0 && (v < 0 || v != floor(v) || v > 0x1p53))
+        return "no count";
+    if ((which == 1 || which >= PAIRS + V_OUTPUT_SQUARE) && v < 0)
+        return "negative";
+    return NULL;
+}
+
+static int read_tensor(struct reader *r, struct matrices *m, int l, int which, double *buf)
+{
+    size_t n = tensor_values(m, which), i;
+    uint64_t shape[3];
+    char name[NAME_MAX_BYTES];
+    const struct tensor *t;
+    struct pair_sums *pair = matrices_pairs(m, l, 0);
+    double *v = which < PAIRS ? buf : matrices_vector(m, (enum vector_sum)(which - PAIRS), l);
+    int rank = tensor_shape(m, which, shape);
+
+    tensor_name(name, m->head.layer[l], which);
+    t = st_find(&r->st, name);
+    if (!t || t->dtype != DT_F64 || t->rank != rank ||
+        memcmp(t->shape, shape, (size_t)rank * sizeof *shape) != 0)
+        return err_set(r->e, ERR_INPUT, "'%s': tensor %s is %s", r->path, name,
+                       t ? "not F64 or has a shape that does not belong to the model line and the categories"
+                         : "missing");
+    if (st_read(&r->st, t, 0, v, n * sizeof *v, r->e))
+        return -1;
+    for (i = 0; i < n; i++) {
+        const char *bad = bad_value(which, v[i]);
+
+        if (bad)
+            return err_set(r->e, ERR_INPUT, "'%s': tensor %s: value %zu is %s", r->path, name, i, bad);
+        if (which < PAIRS)
+            *pair_value(&pair[i], which) = v[i];
+    }
+    return 0;
+}
+
+static int check_symmetric(struct reader *r, const struct matrices *m, int l, int c)
+{
+    const struct pair_sums *p = matrices_pairs(m, l, c);
+    size_t experts = (size_t)m->head.model.experts, i, j;
+
+    for (i = 1; i < experts; i++)
+        for (j = 0; j < i; j++) {
+            const struct pair_sums *a = &p[i * experts + j], *b = &p[j * experts + i];
+
+            if (a->n != b->n || a->weighted != b->weighted || a->gram != b->gram)
+                return err_set(
+                    r->e, ERR_INPUT,
+                    "'%s': layer %d: the sums of experts %zu and %zu differ from those of %zu and %zu",
+                    r->path, m->head.layer[l], i, j, j, i);
+        }
+    return 0;
+}
+
+static int read_sums(struct reader *r, struct matrices *m)
+{
+    double *buf = mem_new(tensor_values(m, 0), sizeof *buf, r->e);
+    int l, c, which, status = buf ? 0 : -1;
+
+    for (l = 0; l < m->head.n_layers && !status; l++) {
+        for (which = 0; which < TENSORS && !status; which++)
+            status = read_tensor(r, m, l, which, buf);
+        for (c = 0; c < (m->pooled ? 1 : m->head.categories) && !status; c++)
+            status = check_symmetric(r, m, l, c);
+    }
+    free(buf);
+    return status;
+}
+
+int matrices_read(struct matrices *m, const char *path, struct err *e)
+{
+    struct err local = {0}; /* read_parts looks at it even if the caller does not */
+    struct reader r = {.path = path, .e = &local};
+    int status = -1;
+
+    *m = (struct matrices){0};
+    if (st_open(&r.st, path, &local) == 0) {
+        status = read_meta(&r) || read_head(&r, m) || read_sums(&r, m) ? -1 : 0;
+        st_close(&r.st);
+    }
+    if (status) {
+        err_set(e, local.kind, "%s", local.msg);
+        matrices_free(m);
+    }
+    return status;
+}

@@ -1,0 +1,254 @@
+/*
+ * Files of matrices: the same bytes, the sums of hand-made tokens, merging, what is refused.
+ */
+#include "check.h"
+
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "model/safetensors.h"
+#include "stats/matrices.h"
+
+enum { EXPERTS = 4, TOPK = 2, HIDDEN = 3, INTER = 2 };
+
+static char dir[] = "/tmp/moe-test-matrices-XXXXXX";
+static char *categories[] = {"c\tc", "prose"};
+
+static const char *at(const char *name)
+{
+    static char path[2][300];
+    static int turn;
+
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
+    return path[turn];
+}
+
+static struct model_id model(void)
+{
+    struct model_id id = {.family = "qwen3_moe",
+                          .layers = 12,
+                          .experts = EXPERTS,
+                          .topk = TOPK,
+                          .hidden = HIDDEN,
+                          .digest = "0123456789abcdef0123456789abcdef"};
+
+    return id;
+}
+
+/* Layers 2 and 10, whose names sort the other way round; tokens of the experts (shard) and 3. */
+static void sample(struct matrices *m, int shard, char *const *category, int n, bool pooled)
+{
+    static const int layer[] = {2, 10};
+    const struct model_id id = model();
+    struct stats_part part = {"fedcba9876543210fedcba9876543210", shard, 2, 3, 40};
+    const int32_t expert[] = {shard, 3};
+    const float gate[] = {0.5f, 0.25f}, norm[] = {2, 8}, inner[] = {-1.5f};
+    struct err e = {0};
+    int l, c, v, i;
+
+    CHECK_MSG(matrices_new(m, &id, "precision=f32\tmaxlen=8\tchat=-", layer, 2, category, n, INTER, pooled,
+                           &e) == 0 &&
+                  stats_add_part(&m->head, &part, &e) == 0,
+              "%s", e.msg);
+    for (l = 0; l < 2; l++) {
+        for (c = 0; c < n; c++)
+            for (i = 0; i <= c + l; i++)
+                matrices_add(m, l, c, TOPK, expert, gate, norm, inner);
+        for (v = 0; v < V_COUNT; v++)
+            for (i = 0; i < EXPERTS * matrices_width(m, v); i++)
+                matrices_vector(m, v, l)[i] = shard + v + 0.125 * i;
+    }
+    matrices_mirror(m);
+}
+
+static void write_to(const struct matrices *m, const char *path)
+{
+    struct err e = {0};
+
+    CHECK_MSG(matrices_write(m, path, true, &e) == 0, "%s", e.msg);
+}
+
+static void read_from(struct matrices *m, const char *path)
+{
+    struct err e = {0};
+
+    CHECK_MSG(matrices_read(m, path, &e) == 0, "%s", e.msg);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct err e = {0};
+    char *x = NULL, *y = NULL;
+    size_t n, k;
+    bool same = file_read(a, UINT64_MAX, &x, &n, &e) == 0 && file_read(b, UINT64_MAX, &y, &k, &e) == 0 &&
+                n == k && memcmp(x, y, n) == 0;
+
+    free(x);
+    free(y);
+    return same;
+}
+
+static void test_sums(void)
+{
+    struct matrices m, back;
+    const struct pair_sums *p;
+
+    sample(&m, 1, categories, 2, false);
+    p = matrices_pairs(&m, 1, 1); /* three tokens */
+    CHECK(p[1 * EXPERTS + 3].n == 3 && p[3 * EXPERTS + 1].n == 3 && p[3 * EXPERTS + 3].n == 3);
+    CHECK(p[1 * EXPERTS + 3].weighted == 3 * 1 * 2 && p[1 * EXPERTS + 1].weighted == 3);
+    CHECK(p[3 * EXPERTS + 1].gram == 3 * -1.5 && p[3 * EXPERTS + 3].gram == 3 * 4);
+    CHECK(p[0].n == 0 && p[2].n == 0);
+    write_to(&m, at("a.mat"));
+    read_from(&back, at("a.mat"));
+    CHECK(back.inter == INTER && !back.pooled && back.head.parts == 1 && back.head.n_layers == 2);
+    CHECK(back.head.layer[1] == 10);
+    CHECK_STR(back.head.category[0], "c\tc");
+    CHECK_STR(back.head.run, m.head.run);
+    CHECK(memcmp(matrices_pairs(&back, 0, 0), matrices_pairs(&m, 0, 0),
+                 2 * 2 * EXPERTS * EXPERTS * sizeof *p) == 0);
+    CHECK(matrices_vector(&back, V_INNER_SQUARE, 1)[EXPERTS * INTER - 1] == 1 + V_INNER_SQUARE + 0.125 * 7);
+    write_to(&back, at("b.mat"));
+    CHECK(same_file(at("a.mat"), at("b.mat")));
+    matrices_free(&m);
+    matrices_free(&back);
+}
+
+static void test_merge(void)
+{
+    struct matrices a, b, pooled, other;
+    struct err e = {0};
+
+    sample(&a, 1, categories, 1, false);
+    sample(&b, 2, categories + 1, 1, false);
+    sample(&pooled, 2, categories, 2, true);
+    CHECK(matrices_merge(&a, &pooled, &e) == -1 && strstr(e.msg, "pooled"));
+    err_clear(&e);
+    CHECK(matrices_merge(&a, &a, &e) == -1 && strstr(e.msg, "twice"));
+    err_clear(&e);
+    sample(&other, 2, categories, 2, false);
+    other.head.model.digest[0] = 'f';
+    CHECK(matrices_merge(&a, &other, &e) == -1 && strstr(e.msg, "another model"));
+    matrices_free(&other);
+    err_clear(&e);
+    CHECK_MSG(matrices_merge(&a, &b, &e) == 0, "%s", e.msg);
+    CHECK(a.head.categories == 2 && a.head.parts == 2);
+    CHECK(matrices_pairs(&a, 0, 0)[1 * EXPERTS + 3].n == 1 &&
+          matrices_pairs(&a, 0, 0)[2 * EXPERTS + 3].n == 0);
+    CHECK(matrices_pairs(&a, 0, 1)[1 * EXPERTS + 3].n == 0 &&
+          matrices_pairs(&a, 0, 1)[2 * EXPERTS + 3].n == 1);
+    CHECK(matrices_vector(&a, V_OUTPUT, 0)[0] == 3);
+    matrices_free(&b);
+    sample(&b, 1, categories, 2, true);
+    CHECK_MSG(matrices_merge(&b, &pooled, &e) == 0, "%s", e.msg);
+    CHECK(matrices_pairs(&b, 1, 1)[3 * EXPERTS + 3].n == 10 && b.head.categories == 2);
+    matrices_free(&a);
+    matrices_free(&b);
+    matrices_free(&pooled);
+}
+
+/* ---- what is refused ---- */
+
+static void refused(const char *path, const char *why)
+{
+    struct matrices m;
+    struct err e = {0};
+
+    CHECK_MSG(matrices_read(&m, path, &e) == -1 && strstr(e.msg, why), "%s: '%s', expected '%s'", path, e.msg,
+              why);
+    matrices_free(&m);
+}
+
+/* The sample with one double changed. */
+static void refused_value(const char *tensor, size_t index, double v, const char *why)
+{
+    struct matrices m;
+    struct st_file st;
+    struct err e = {0};
+    const struct tensor *t;
+    FILE *f;
+
+    sample(&m, 1, categories, 2, false);
+    write_to(&m, at("bad.mat"));
+    matrices_free(&m);
+    CHECK_MSG(st_open(&st, at("bad.mat"), &e) == 0, "%s", e.msg);
+    t = st_find(&st, tensor);
+    f = fopen(at("bad.mat"), "r+");
+    CHECK(t && f && fseek(f, (long)(t->begin + index * sizeof v), SEEK_SET) == 0 &&
+          fwrite(&v, sizeof v, 1, f) == 1);
+    fclose(f);
+    st_close(&st);
+    refused(at("bad.mat"), why);
+}
+
+/* The sample with some text of its header replaced by another of the same length. */
+static void refused_header(const char *from, const char *to, const char *why)
+{
+    struct matrices m;
+    struct err e = {0};
+    char *text, *p;
+    size_t n, i;
+
+    sample(&m, 1, categories, 2, false);
+    write_to(&m, at("bad.mat"));
+    matrices_free(&m);
+    CHECK(file_read(at("bad.mat"), UINT64_MAX, &text, &n, &e) == 0 && strlen(from) == strlen(to));
+    for (p = NULL, i = 8; !p && i + strlen(from) < n; i++)
+        p = memcmp(text + i, from, strlen(from)) == 0 ? text + i : NULL;
+    CHECK_MSG(p != NULL, "'%s' is not in the header", from);
+    if (p)
+        memcpy(p, to, strlen(to));
+    CHECK(file_write(at("bad.mat"), text, n, true, &e) == 0);
+    free(text);
+    refused(at("bad.mat"), why);
+}
+
+static void test_refused(void)
+{
+    struct matrices m;
+    struct err e = {0};
+    size_t n;
+    char *text;
+
+    sample(&m, 1, categories, 2, false);
+    write_to(&m, at("a.mat"));
+    CHECK(file_read(at("a.mat"), UINT64_MAX, &text, &n, &e) == 0);
+    CHECK(file_write(at("bad.mat"), text, n - 8, true, &e) == 0);
+    free(text);
+    refused(at("bad.mat"), "truncated");
+    refused(at("absent.mat"), "absent.mat");
+    refused_value("layers.10.gram", 1, NAN, "not finite");
+    refused_value("layers.10.output_sum", 1, INFINITY, "not finite");
+    refused_value("layers.2.coactivation", 0, 0.5, "no count");
+    refused_value("layers.2.coactivation_weighted", 0, -1, "negative");
+    refused_value("layers.2.inner_square_sum", 0, -1, "negative");
+    refused_value("layers.2.gram", 7, -2, "differ");
+    refused_header("moe-matrices 1", "moe-matrices 2", "another version");
+    refused_header("moe-matrices 1", "something else", "no file of matrices");
+    refused_header("\"run\":", "\"nur\":", "no \"run\"");
+    refused_header("by category", "by whatever", "pairs");
+    refused_header("hidden=3", "hidden=4", "not those of its model line");
+    refused_header("layers.2.gram", "layers.2.gran", "gram is missing");
+    refused_header("shard=1/2", "shard=3/2", "part 1");
+    refused_header("c\\\\tc", "c\\\\xc", "category");
+    m.vector[V_OUTPUT][0] = NAN;
+    CHECK(matrices_write(&m, at("nan.mat"), true, &e) == -1 && strstr(e.msg, "output_sum"));
+    CHECK(access(at("nan.mat"), F_OK) == -1);
+    matrices_free(&m);
+}
+
+int main(void)
+{
+    char command[400];
+
+    if (!mkdtemp(dir))
+        return 1;
+    test_sums();
+    test_merge();
+    test_refused();
+    snprintf(command, sizeof command, "rm -r '%s'", dir);
+    CHECK(system(command) == 0);
+    CHECK_END();
+}
