@@ -45,7 +45,7 @@ LIGHT_LIBS = -lcjson -lxxhash -lpcre2-8 -lutf8proc -lm
 HEAVY_LIBS = $(BLAS_LIBS) -ldl
 
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
-TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%) $(BUILD)/tests/mkmodel
+TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%) $(BUILD)/tests/mkmodel $(BUILD)/tests/mkrandom
 
 ## all: build the six programs (default)
 all: $(PROGRAMS:%=$(BUILD)/%)

@@ -1,0 +1,631 @@
+/*
+ * mkrandom.c -- writes a checkpoint of random weights for a config.json: any family, any shape, full size.
+ *
+ *     mkrandom [KEY=VALUE...] CONFIG DIR
+ *
+ * layers=N        so many layers (lists with an entry for each layer are cut)
+ * layout=NAME     split, fused or mxfp4; default: what the configuration says, else split where the family
+ *                 has that
+ * shard=SIZE      of a file, about (5GB)
+ * threads=N       all processors; the bytes do not depend on it
+ * sparse=1        no values: files with a hole in place of the data
+ * KEY=JSON        changes a value of CONFIG that is there, or adds one
+ *
+ * tests/shapes has configurations of released models. Values are normal, norms are 1, MXFP4 blocks random
+ * with three scales: a forward pass stays finite, and every expert gets its share of the tokens. A value
+ * depends on its tensor's name and its place in it only. MTP layers and the other parts of a multimodal model
+ * are not written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/num.h"
+#include "base/thread.h"
+#include "model/model.h"
+#include "quant/bf16.h"
+
+enum { BLOCK = 8 << 20, TABLE = 4096 };
+
+struct dims {
+    int rank;
+    uint64_t d[4];
+};
+#define DIMS(...)                                                                                            \
+    (struct dims)                                                                                            \
+    {                                                                                                        \
+        (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)),                                         \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define N(x) ((uint64_t)(x))
+
+/* A piece of a tensor: one task. */
+struct task {
+    const struct tensor *t;
+    uint64_t from, n;
+    size_t nth; /* in its shard */
+};
+
+static struct {
+    int64_t layers, threads, sparse;
+    uint64_t shard;
+    const char *layout, *dir;
+} o = {.shard = UINT64_C(5000000000)};
+static struct err err;
+static struct arch a;
+static enum expert_layout layout;
+static const char *ffn_module;
+static struct tensor *tensor;
+static size_t n_tensors, cap_tensors;
+static struct task *tasks;
+static size_t n_tasks, cap_tasks;
+static int *fd; /* [shards] */
+static int shards;
+static uint16_t normal[TABLE];
+static unsigned char **buffer; /* [threads][BLOCK] */
+
+static _Noreturn void fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fputs("mkrandom: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    exit(1);
+}
+
+/* A library call that returns -1 or NULL. */
+static void must(bool good)
+{
+    if (!good)
+        fail("%s", err.msg);
+}
+
+/* ---- config.json ---- */
+
+static cJSON *replace(cJSON *in, const char *key, cJSON *value)
+{
+    must(value);
+    if (cJSON_GetObjectItemCaseSensitive(in, key))
+        cJSON_ReplaceItemInObjectCaseSensitive(in, key, value);
+    else
+        cJSON_AddItemToObject(in, key, value);
+    return value;
+}
+
+static void cut_layers(cJSON *text)
+{
+    const cJSON *have = cJSON_GetObjectItemCaseSensitive(text, "num_hidden_layers");
+    cJSON *v;
+
+    if (!o.layers)
+        return;
+    if (!cJSON_IsNumber(have))
+        fail("num_hidden_layers is missing");
+    cJSON_ArrayForEach(v, text)
+    {
+        if (!cJSON_IsArray(v) || cJSON_GetArraySize(v) != have->valueint)
+            continue;
+        while (cJSON_GetArraySize(v) > o.layers)
+            cJSON_DeleteItemFromArray(v, cJSON_GetArraySize(v) - 1);
+    }
+    replace(text, "num_hidden_layers", cJSON_CreateNumber((double)o.layers));
+}
+
+/* Sets `layout`, and a quantization_config that fits. */
+static void choose_layout(cJSON *root)
+{
+    const struct family *f = a.family;
+    bool mxfp4 = a.mxfp4_config || a.ct_mxfp4_config, own = f->fused_layout == EXPERTS_INTERLEAVED_IO;
+    cJSON *q;
+
+    if (o.layout)
+        mxfp4 = strcmp(o.layout, "mxfp4") == 0;
+    layout = mxfp4 ? (own ? EXPERTS_MXFP4 : EXPERTS_SPLIT_MXFP4) : f->fused_layout;
+    if (!mxfp4 && f->expert_gate && !(o.layout && strcmp(o.layout, "fused") == 0))
+        layout = EXPERTS_SPLIT;
+    if (o.layout && strcmp(o.layout, "split") == 0 && layout != EXPERTS_SPLIT)
+        fail("%s is never split", f->title);
+    ffn_module = layout == EXPERTS_FUSED && f->fused_module ? f->fused_module : f->ffn_module;
+    if (mxfp4 && (a.hidden % 32 || a.inter % 32))
+        fail("MXFP4 needs sizes that are multiples of 32");
+    if (mxfp4 && (a.mxfp4_config || a.ct_mxfp4_config))
+        return;
+    cJSON_DeleteItemFromObjectCaseSensitive(root, "quantization_config");
+    if (mxfp4) {
+        q = cJSON_AddObjectToObject(root, "quantization_config");
+        must(q);
+        replace(q, "quant_method", cJSON_CreateString(own ? "mxfp4" : "compressed-tensors"));
+        if (!own)
+            replace(q, "format", cJSON_CreateString("mxfp4-pack-quantized"));
+    }
+}
+
+static void read_config(const char *path, char **edit, int edits)
+{
+    cJSON *root, *text;
+    char *out, *where;
+    int i;
+
+    must(json_read(path, 1 << 24, &root, &err) == 0);
+    text = cJSON_GetObjectItemCaseSensitive(root, "text_config");
+    if (!cJSON_IsObject(text))
+        text = root;
+    cut_layers(text);
+    for (i = 0; i < edits; i++) {
+        char *eq = strchr(edit[i], '=');
+        cJSON *value;
+
+        must(json_parse(eq + 1, strlen(eq + 1), edit[i], &value, &err) == 0);
+        *eq = '\0';
+        replace(text, edit[i], value);
+    }
+    must(arch_read(&a, root, path, NULL, &err) == 0);
+    a.prefix = text == root ? "" : "language_model.";
+    choose_layout(root);
+    out = cJSON_Print(root);
+    where = path_join(o.dir, "config.json", &err);
+    must(out && where && file_write(where, out, strlen(out), false, &err) == 0);
+    cJSON_free(out);
+    free(where);
+    cJSON_Delete(root);
+}
+
+/* ---- which tensors ---- */
+
+static void add(enum dtype type, struct dims d, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void add(enum dtype type, struct dims d, const char *fmt, ...)
+{
+    char name[300];
+    struct tensor *t;
+    va_list ap;
+    int i;
+
+    i = snprintf(name, sizeof name, "%s", a.prefix);
+    va_start(ap, fmt);
+    vsnprintf(name + i, sizeof name - (size_t)i, fmt, ap);
+    va_end(ap);
+    must(mem_grow(&tensor, &cap_tensors, n_tensors + 1, sizeof *tensor, &err) == 0);
+    t = &tensor[n_tensors++];
+    *t = (struct tensor){.name = mem_strdup(name, &err), .dtype = type, .rank = d.rank};
+    must(t->name);
+    t->size = dtype_bits(type) / 8;
+    for (i = 0; i < d.rank; i++) {
+        t->shape[i] = d.d[i];
+        if (!mul_u64(t->size, d.d[i], &t->size))
+            fail("'%s' is too large", name);
+    }
+}
+
+static void add_linear(const char *base, const char *name, int out, int in, bool bias)
+{
+    add(DT_BF16, DIMS(N(out), N(in)), "%s.%s.weight", base, name);
+    if (bias)
+        add(DT_BF16, DIMS(N(out)), "%s.%s.bias", base, name);
+}
+
+static void add_gqa(const char *base)
+{
+    int q = a.heads * a.head_dim, kv = a.kv_heads * a.head_dim;
+
+    add_linear(base, "q_proj", q, a.hidden, a.bias_qkv);
+    add_linear(base, "k_proj", kv, a.hidden, a.bias_qkv);
+    add_linear(base, "v_proj", kv, a.hidden, a.bias_qkv);
+    add_linear(base, "o_proj", a.hidden, q, a.bias_o);
+    if (a.qk_norm == QKN_HEAD_PRE || a.qk_norm == QKN_FULL_PRE) {
+        add(DT_BF16, DIMS(N(a.qk_norm == QKN_FULL_PRE ? q : a.head_dim)), "%s.q_norm.weight", base);
+        add(DT_BF16, DIMS(N(a.qk_norm == QKN_FULL_PRE ? kv : a.head_dim)), "%s.k_norm.weight", base);
+    }
+    if (a.family->sinks)
+        add(DT_BF16, DIMS(N(a.heads)), "%s.sinks", base);
+}
+
+static void add_mla(const char *base)
+{
+    int q = a.heads * a.head_dim;
+
+    if (a.q_lora) {
+        add_linear(base, "q_a_proj", a.q_lora, a.hidden, a.bias_qkv);
+        add(DT_BF16, DIMS(N(a.q_lora)), "%s.q_a_layernorm.weight", base);
+        add_linear(base, "q_b_proj", q, a.q_lora, false);
+    } else {
+        add_linear(base, "q_proj", q, a.hidden, false);
+    }
+    add_linear(base, "kv_a_proj_with_mqa", a.kv_lora + a.head_dim - a.nope_dim, a.hidden, a.bias_qkv);
+    add(DT_BF16, DIMS(N(a.kv_lora)), "%s.kv_a_layernorm.weight", base);
+    add_linear(base, "kv_b_proj", a.heads * (a.nope_dim + a.v_dim), a.kv_lora, false);
+    add_linear(base, "o_proj", a.hidden, a.heads * a.v_dim, a.bias_o);
+}
+
+static void add_mlp(const char *base, int width)
+{
+    add_linear(base, "gate_proj", width, a.hidden, a.bias_mlp);
+    add_linear(base, "up_proj", width, a.hidden, a.bias_mlp);
+    add_linear(base, "down_proj", a.hidden, width, a.bias_mlp);
+}
+
+static void add_expert(const char *ffn, int j)
+{
+    const char *const name[] = {a.family->expert_gate, a.family->expert_up, a.family->expert_down};
+    char base[200];
+    int i;
+
+    snprintf(base, sizeof base, "%s.experts.%d", ffn, j);
+    for (i = 0; i < 3; i++) {
+        int out = i < 2 ? a.inter : a.hidden, in = i < 2 ? a.hidden : a.inter;
+
+        if (layout == EXPERTS_SPLIT) {
+            add_linear(base, name[i], out, in, false);
+        } else {
+            add(DT_U8, DIMS(N(out), N(in) / 2), "%s.%s.weight_packed", base, name[i]);
+            add(DT_U8, DIMS(N(out), N(in) / 32), "%s.%s.weight_scale", base, name[i]);
+        }
+    }
+}
+
+static void add_fused(const char *ffn)
+{
+    uint64_t e = N(a.experts), h = N(a.hidden), n = N(a.inter);
+
+    if (layout == EXPERTS_MXFP4) {
+        add(DT_U8, DIMS(e, 2 * n, h / 32, 16), "%s.experts.gate_up_proj_blocks", ffn);
+        add(DT_U8, DIMS(e, 2 * n, h / 32), "%s.experts.gate_up_proj_scales", ffn);
+        add(DT_U8, DIMS(e, h, n / 32, 16), "%s.experts.down_proj_blocks", ffn);
+        add(DT_U8, DIMS(e, h, n / 32), "%s.experts.down_proj_scales", ffn);
+    } else if (layout == EXPERTS_FUSED) {
+        add(DT_BF16, DIMS(e, 2 * n, h), "%s.experts.gate_up_proj", ffn);
+        add(DT_BF16, DIMS(e, h, n), "%s.experts.down_proj", ffn);
+    } else {
+        add(DT_BF16, DIMS(e, h, 2 * n), "%s.experts.gate_up_proj", ffn);
+        add(DT_BF16, DIMS(e, n, h), "%s.experts.down_proj", ffn);
+    }
+    if (a.family->expert_bias) {
+        add(DT_BF16, DIMS(e, 2 * n), "%s.experts.gate_up_proj_bias", ffn);
+        add(DT_BF16, DIMS(e, h), "%s.experts.down_proj_bias", ffn);
+    }
+}
+
+static void add_moe(const char *ffn)
+{
+    const struct family *f = a.family;
+    uint64_t e = N(a.experts);
+    char base[200];
+    int j;
+
+    add_linear(ffn, f->router, a.experts, a.hidden, f->router_bias);
+    if (f->corr_name)
+        add(DT_F32, f->corr_row ? DIMS(1, e) : DIMS(e), "%s.%s", ffn, f->corr_name);
+    if (f->shared_module && a.shared_inter) {
+        snprintf(base, sizeof base, "%s.%s", ffn, f->shared_module);
+        add_mlp(base, a.shared_inter);
+        if (f->shared_gated)
+            add(DT_BF16, DIMS(1, N(a.hidden)), "%s.shared_expert_gate.weight", ffn);
+    }
+    if (layout != EXPERTS_SPLIT && layout != EXPERTS_SPLIT_MXFP4) {
+        add_fused(ffn);
+        return;
+    }
+    for (j = 0; j < a.experts; j++)
+        add_expert(ffn, j);
+}
+
+static void add_layer(int layer)
+{
+    bool moe = a.layer[layer].ffn == FFN_MOE;
+    char base[100];
+
+    snprintf(base, sizeof base, "model.layers.%d.self_attn", layer);
+    add(DT_BF16, DIMS(N(a.hidden)), "model.layers.%d.input_layernorm.weight", layer);
+    if (a.family->attn == ATTN_MLA)
+        add_mla(base);
+    else
+        add_gqa(base);
+    add(DT_BF16, DIMS(N(a.hidden)), "model.layers.%d.post_attention_layernorm.weight", layer);
+    snprintf(base, sizeof base, "model.layers.%d.%s", layer, moe ? ffn_module : a.family->ffn_module);
+    if (moe)
+        add_moe(base);
+    else
+        add_mlp(base, a.dense_inter);
+}
+
+static void add_all(void)
+{
+    int i;
+
+    add(DT_BF16, DIMS(N(a.vocab), N(a.hidden)), "model.embed_tokens.weight");
+    for (i = 0; i < a.layers; i++)
+        add_layer(i);
+    add(DT_BF16, DIMS(N(a.hidden)), "model.norm.weight");
+    if (!a.tied)
+        add(DT_BF16, DIMS(N(a.vocab), N(a.hidden)), "lm_head.weight");
+    if (a.bias_head)
+        add(DT_BF16, DIMS(N(a.vocab)), "lm_head.bias");
+}
+
+/* ---- values ---- */
+
+/* Quantiles of the normal distribution by Newton's method, as bf16. */
+static void make_table(void)
+{
+    int i;
+
+    for (i = 0; i < TABLE; i++) {
+        double p = (i + .5) / TABLE, x = 0;
+        int k;
+
+        for (k = 0; k < 60; k++)
+            x -= (.5 * erfc(-x / sqrt(2)) - p) / fmax(exp(-x * x / 2) / sqrt(2 * acos(-1)), 1e-3);
+        normal[i] = f32_to_bf16((float)(.02 * x));
+    }
+}
+
+/* The n-th number of a stream (splitmix64: Steele, Lea, Flood 2014). */
+static uint64_t random_at(uint64_t stream, uint64_t n)
+{
+    uint64_t z = stream + n * UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static uint64_t stream_of(const char *name)
+{
+    uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
+
+    for (; *name; name++)
+        h = (h ^ (unsigned char)*name) * UINT64_C(1099511628211);
+    return random_at(h, 1);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/*
+ * Powers of two between a tensor's deviation and 0.02: what is added to the residual stream is small beside
+ * the embeddings. Otherwise attention, which averages, would make all tokens alike layer by layer, and all
+ * would choose the same experts.
+ */
+static int scale_of(const char *name)
+{
+    if (ends_with(name, "embed_tokens.weight"))
+        return 6;
+    return strstr(name, ".o_proj.") || strstr(name, ".down_proj") || strstr(name, ".w2.") ? -3 : 0;
+}
+
+/* n bytes of t from byte `from` on, in words of 8: `from` is a multiple of 8, dst has room for a whole word
+ * at the end. */
+static void make_values(const struct tensor *t, uint64_t from, uint64_t n, unsigned char *dst)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t shift = (uint64_t)scale_of(t->name);
+    const uint64_t exponents = shift * UINT64_C(0x0080008000800080), scales = (119 + shift) * ones;
+    uint64_t stream = stream_of(t->name), i;
+    bool norm = ends_with(t->name, "norm.weight");
+    bool scale = ends_with(t->name, "_scales") || ends_with(t->name, ".weight_scale");
+
+    for (i = 0; i < n; i += 8) {
+        uint64_t r = random_at(stream, (from + i) / 8), v = r;
+
+        if (norm)
+            v = UINT64_C(0x3f803f803f803f80);
+        else if (scale) /* the middle one of three twice as often */
+            v = scales + (r & ones) + (r >> 1 & ones);
+        else if (t->dtype == DT_F32)
+            v = N(normal[r % TABLE]) << 16 | N(normal[(r >> 32) % TABLE]) << 48;
+        else if (t->dtype == DT_BF16)
+            v = exponents + (N(normal[r % TABLE]) | N(normal[(r >> 16) % TABLE]) << 16 |
+                             N(normal[(r >> 32) % TABLE]) << 32 | N(normal[r >> 52]) << 48);
+        memcpy(dst + i, &v, 8);
+    }
+}
+
+static void write_task(void *ctx, long nth, int worker)
+{
+    const struct task *k = &tasks[nth];
+    unsigned char *p = buffer[worker];
+    uint64_t done = 0;
+
+    (void)ctx;
+    make_values(k->t, k->from, k->n, p);
+    while (done < k->n) {
+        ssize_t w =
+            pwrite(fd[k->t->shard], p + done, (size_t)(k->n - done), (off_t)(k->t->begin + k->from + done));
+
+        if (w <= 0 && errno != EINTR)
+            fail("cannot write to '%s': %s", o.dir, strerror(errno));
+        done += w > 0 ? (uint64_t)w : 0;
+    }
+}
+
+/* ---- files ---- */
+
+static void place(void)
+{
+    uint64_t at = 0;
+    size_t i;
+
+    for (i = 0; i < n_tensors; i++) {
+        if (at > 0 && at + tensor[i].size > o.shard) {
+            shards++;
+            at = 0;
+        }
+        tensor[i].shard = shards;
+        at += tensor[i].size;
+    }
+    shards++;
+}
+
+static void shard_name(char name[64], int shard)
+{
+    if (shards == 1)
+        snprintf(name, 64, "model.safetensors");
+    else
+        snprintf(name, 64, "model-%05d-of-%05d.safetensors", shard + 1, shards);
+}
+
+/* The tensors first .. first+n-1 are one file: its header, its size, its tasks. */
+static void begin_shard(int shard, size_t first, size_t n)
+{
+    static const char *const key[] = {"format"}, *const value[] = {"pt"};
+    size_t header_bytes, i, nth = 0;
+    char name[64], *header, *path;
+    uint64_t data_bytes, from;
+
+    must(st_header(tensor + first, n, key, value, 1, &header, &header_bytes, &data_bytes, &err) == 0);
+    shard_name(name, shard);
+    path = path_join(o.dir, name, &err);
+    must(path);
+    fd[shard] = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (fd[shard] < 0 || pwrite(fd[shard], header, header_bytes, 0) != (ssize_t)header_bytes ||
+        ftruncate(fd[shard], (off_t)(header_bytes + data_bytes)))
+        fail("cannot write '%s': %s", path, strerror(errno));
+    free(header);
+    free(path);
+    for (i = first; i < first + n; i++)
+        for (from = 0; from < tensor[i].size && !o.sparse; from += BLOCK) {
+            uint64_t left = tensor[i].size - from;
+
+            must(mem_grow(&tasks, &cap_tasks, n_tasks + 1, sizeof *tasks, &err) == 0);
+            tasks[n_tasks++] = (struct task){&tensor[i], from, left < BLOCK ? left : BLOCK, nth++};
+        }
+}
+
+static int by_turns(const void *x, const void *y)
+{
+    const struct task *p = x, *q = y;
+
+    if (p->nth != q->nth)
+        return p->nth < q->nth ? -1 : 1;
+    return p->t->shard - q->t->shard;
+}
+
+static void write_index(void)
+{
+    struct str s = {0};
+    uint64_t total = 0;
+    char name[64], *path;
+    size_t i;
+
+    for (i = 0; i < n_tensors; i++)
+        total += tensor[i].size;
+    str_addf(&s, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
+             (unsigned long long)total);
+    for (i = 0; i < n_tensors; i++) {
+        shard_name(name, tensor[i].shard);
+        str_addf(&s, "%s\n    \"%s\": \"%s\"", i ? "," : "", tensor[i].name, name);
+    }
+    str_adds(&s, "\n  }\n}\n");
+    path = path_join(o.dir, "model.safetensors.index.json", &err);
+    must(path && str_ok(&s, &err) == 0 && file_write(path, s.p, s.n, false, &err) == 0);
+    free(path);
+    str_free(&s);
+}
+
+/* Neighbouring tasks are of different files, since a file system lets one thread at a time write to each. */
+static void write_all(void)
+{
+    struct pool *pool;
+    size_t first, i;
+    int s, threads;
+
+    place();
+    fd = mem_new((size_t)shards, sizeof *fd, &err);
+    must(fd);
+    for (first = 0; first < n_tensors; first = i) {
+        for (i = first; i < n_tensors && tensor[i].shard == tensor[first].shard; i++)
+            ;
+        begin_shard(tensor[first].shard, first, i - first);
+    }
+    if (n_tasks)
+        qsort(tasks, n_tasks, sizeof *tasks, by_turns);
+    must(pool_open(&pool, (int)o.threads, NULL, &err) == 0);
+    threads = pool_threads(pool);
+    buffer = mem_new((size_t)threads, sizeof *buffer, &err);
+    must(buffer);
+    for (s = 0; s < threads; s++)
+        must((buffer[s] = mem_new_aligned(BLOCK + 8, 1, &err)) != NULL);
+    pool_run(pool, (long)n_tasks, write_task, NULL);
+    pool_close(pool);
+    for (s = 0; s < threads; s++)
+        free(buffer[s]);
+    for (s = 0; s < shards; s++)
+        if (close(fd[s]))
+            fail("cannot write to '%s': %s", o.dir, strerror(errno));
+    if (shards > 1)
+        write_index();
+}
+
+/* ---- command line ---- */
+
+/* Whether it is an option of ours; otherwise it is a change of the configuration. */
+static bool set(const char *arg)
+{
+    const struct {
+        const char *key;
+        int64_t *number;
+    } keys[] = {{"layers=", &o.layers}, {"threads=", &o.threads}, {"sparse=", &o.sparse}};
+    size_t i;
+
+    for (i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strncmp(arg, keys[i].key, strlen(keys[i].key)) == 0) {
+            must(num_i64(arg + strlen(keys[i].key), arg, 0, 4096, keys[i].number, &err) == 0);
+            return true;
+        }
+    if (strncmp(arg, "shard=", 6) == 0) {
+        must(num_size(arg + 6, arg, &o.shard, &err) == 0);
+    } else if (strncmp(arg, "layout=", 7) == 0) {
+        o.layout = arg + 7;
+        if (strcmp(o.layout, "split") != 0 && strcmp(o.layout, "fused") != 0 &&
+            strcmp(o.layout, "mxfp4") != 0)
+            fail("'%s' is not split, fused or mxfp4", arg);
+    } else {
+        if (!strchr(arg, '='))
+            fail("'%s' is not KEY=VALUE", arg);
+        return false;
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    int i, edits = 0;
+    size_t k;
+
+    if (argc < 3)
+        fail("usage: mkrandom [KEY=VALUE...] CONFIG DIR");
+    for (i = 1; i < argc - 2; i++)
+        if (!set(argv[i]))
+            argv[1 + edits++] = argv[i];
+    o.dir = argv[argc - 1];
+    if (mkdir(o.dir, 0777))
+        fail("cannot create '%s': %s", o.dir, strerror(errno));
+    read_config(argv[argc - 2], argv + 1, edits);
+    make_table();
+    add_all();
+    write_all();
+    for (k = 0; k < n_tensors; k++)
+        free((char *)tensor[k].name);
+    free(tensor);
+    free(tasks);
+    free(fd);
+    free(buffer);
+    arch_free(&a);
+    return 0;
+}
