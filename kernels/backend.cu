@@ -91,6 +91,11 @@ static void to_host(struct device *d, void *dst, const void *src, size_t n)
     cuda_ok(cuda_of(d), cudaMemcpy(dst, src, n, cudaMemcpyDeviceToHost), "copy from the device");
 }
 
+static void copy(struct device *d, void *dst, const void *src, size_t n)
+{
+    cuda_ok(cuda_of(d), cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice), "copy on the device");
+}
+
 static int check(struct device *d, struct err *e)
 {
     struct cuda *c = cuda_of(d);
@@ -132,6 +137,7 @@ static const struct ops cuda_ops = {.close = cuda_close,
                                     .buf_free = buf_free,
                                     .to_device = to_device,
                                     .to_host = to_host,
+                                    .copy = copy,
                                     .pack = cuda_pack,
                                     .matrix_free = cuda_matrix_free,
                                     .norm = cuda_norm,

@@ -616,46 +616,49 @@ static void check_combine(int n, int topk, int width, bool shared)
 
 static void check_head(int sides, int vocab, int hidden)
 {
-    enum { N = 150 };
+    enum { N = 150, SIDES = 3, PICKS = 5 };
     struct source s = stored(SOURCE_BF16, vocab, hidden);
-    float *xh = random_floats(2 * N * (size_t)hidden, 4);
-    struct twin x = twin_new(xh, 2 * N * (size_t)hidden, true, (size_t)hidden);
+    float *xh = random_floats(SIDES * N * (size_t)hidden, 4);
+    struct twin x = twin_new(xh, SIDES * N * (size_t)hidden, true, (size_t)hidden);
     float *bh = random_floats((size_t)vocab, 1);
     struct twin bias = twin_new(bh, (size_t)vocab, false, 0);
-    struct head_row row[BOTH][2][N];
-    double cross[BOTH][N], worst = 0;
-    int32_t target[N];
+    struct head_side side[SIDES];
+    struct head_row row[BOTH][SIDES * N];
+    float picked[BOTH][SIDES * N * PICKS];
+    int32_t target[N], pick[N * PICKS];
     struct matrix *m[BOTH];
+    double worst = 0;
     int i, k, wrong = 0;
 
     for (i = 0; i < N; i++)
         target[i] = i % 7 ? i * 13 % vocab : -1;
+    for (i = 0; i < N * PICKS; i++)
+        pick[i] = (i % PICKS) * (vocab / PICKS) + i % (vocab / PICKS);
     s.in = hidden;
     s.out = vocab;
     pack_both(m, (struct matrix_job){.part = {s}, .parts = 1, .for_head = true});
     for (i = 0; i < BOTH; i++) {
-        struct head_args a = {.sides = sides, .n = N, .vocab = vocab, .target = target, .cross = cross[i]};
+        struct head_args a = {side, sides, N, vocab, target, row[i], pick, PICKS, picked[i]};
 
         memset(row[i], 0x7b, sizeof row[i]);
-        for (k = 0; k < 2; k++) {
-            a.side[k] =
+        for (k = 0; k < SIDES; k++)
+            side[k] =
                 (struct head_side){(uint8_t *)x.p[i] + (size_t)k * N * (size_t)hidden * dev[i]->elem_bytes,
                                    m[i], k ? bias.p[i] : NULL, hidden};
-            a.row[k] = row[i][k];
-        }
         CHECK_MSG(dev[i]->ops->head(dev[i], &a, &err) == 0, "head: %s", err.msg);
     }
-    for (k = 0; k < sides; k++)
-        for (i = 0; i < N; i++) {
-            const struct head_row *g = &row[GPU][k][i], *c = &row[CPU][k][i];
+    for (i = 0; i < sides * N; i++) {
+        const struct head_row *g = &row[GPU][i], *c = &row[CPU][i];
 
-            worst = fmax(worst, fabs(g->lse - c->lse));
-            worst = fmax(worst, fabs((double)g->top - (double)c->top));
-            worst = target[i] < 0 ? worst : fmax(worst, fabs((double)g->at - (double)c->at));
-            wrong += g->which != c->which;
-            if (sides > 1)
-                worst = fmax(worst, fabs(cross[GPU][i] - cross[CPU][i]) / 10);
-        }
+        worst = fmax(worst, fabs(g->lse - c->lse));
+        worst = fmax(worst, fabs((double)g->top - (double)c->top));
+        worst = target[i % N] < 0 ? worst : fmax(worst, fabs((double)g->at - (double)c->at));
+        wrong += g->which != c->which;
+        worst = fmax(worst, i < N ? 0 : fabs(g->cross - c->cross) / 10);
+        for (k = 0; k < PICKS; k++)
+            worst =
+                fmax(worst, fabs((double)picked[GPU][i * PICKS + k] - (double)picked[CPU][i * PICKS + k]));
+    }
     printf("  %-6s head, %d sides, vocabulary %d: %.2g\n", precision, sides, vocab, worst);
     CHECK_MSG(worst < 5e-5 && wrong == 0, "head, %s: differs by %.3g, %d tops", precision, worst, wrong);
     no_failure("head");
@@ -693,6 +696,7 @@ static void check_all(void)
     check_combine(5, 1, 64, false);
     check_head(1, 1000, 128);
     check_head(2, 5003, 64);
+    check_head(3, 1030, 96);
 }
 
 int main(void)

@@ -12,7 +12,8 @@ static void check_nll(const struct model *m, const struct batch *b, struct run *
     int64_t d, t;
 
     CHECK_MSG(engine_nll(r->en, m, r->h, b, nll, &err) == 0, "nll: %s", err.msg);
-    CHECK_MSG(engine_kl(r->en, m, r->h, m, r->h, b, kl, &err) == 0, "kl: %s", err.msg);
+    CHECK_MSG(engine_kl(r->en, (struct judged[]){{m, r->h}, {m, r->h}}, 2, b, &kl, &err) == 0, "kl: %s",
+              err.msg);
     for (d = 0; d < b->docs; d++)
         for (t = b->first[d]; t < b->first[d + 1]; t++) {
             const float *z = logits + t * v;
@@ -43,11 +44,12 @@ static void check_kl(const struct model *m, const struct batch *b, struct run *p
     int v = m->arch.vocab, i;
     int64_t t;
 
-    CHECK_MSG(engine_kl(p->en, m, p->h, m, q->h, b, kl, &err) == -1,
+    CHECK_MSG(engine_kl(p->en, (struct judged[]){{m, p->h}, {m, q->h}}, 2, b, &kl, &err) == -1,
               "hidden states of two engines were mixed");
     err_clear(&err);
     CHECK(engine_forward(p->en, m, b, NULL, NULL, &h, NULL, &err) == 0);
-    CHECK_MSG(engine_kl(p->en, m, p->h, m, h, b, kl, &err) == 0, "kl: %s", err.msg);
+    CHECK_MSG(engine_kl(p->en, (struct judged[]){{m, p->h}, {m, h}}, 2, b, &kl, &err) == 0, "kl: %s",
+              err.msg);
     hidden_free(h);
     for (t = 0; t < p->tokens; t++) {
         double sp = 0, sq = 0, want = 0;
@@ -93,6 +95,51 @@ static void check_mask(const struct model *m, const struct batch *b, struct run 
     CHECK(err.kind == ERR_USAGE);
     err_clear(&err);
     free(mask);
+}
+
+/* Several masks in one pass, some alike up to a layer or to the end, give the bytes of a pass for each; so do
+ * their divergences. */
+static void check_masks(const struct model *m, const struct batch *b, struct run *plain)
+{
+    enum { MASKS = 6 };
+    size_t e = (size_t)m->arch.experts, n = e * (size_t)m->arch.layers, i;
+    uint8_t *mask[MASKS];
+    const uint8_t *given[MASKS] = {NULL};
+    struct hidden *h[MASKS], *kept[MASKS], *alone = NULL;
+    struct kl_row *row[MASKS], *one = calloc((size_t)plain->tokens, sizeof *one);
+    struct judged of[MASKS];
+    int v;
+
+    for (v = 0; v < MASKS; v++) {
+        mask[v] = malloc(n);
+        row[v] = calloc((size_t)plain->tokens, sizeof **row);
+        for (i = 0; i < n;
+             i++) /* 1 allows all; 2 and 3 part after layer 0; 4 is 2; 5 parts in the last layer */
+            mask[v][i] = v < 2 || (v == 3 && i >= e) || i % e % 2 == (v == 5 && i >= n - e);
+        given[v] = v ? mask[v] : NULL;
+    }
+    CHECK_MSG(engine_forward_masks(plain->en, m, b, given, MASKS, h, NULL, &err) == 0, "masks: %s", err.msg);
+    for (v = 0; v < MASKS; v++)
+        of[v] = (struct judged){m, kept[v] = h[v]};
+    CHECK_MSG(engine_kl(plain->en, of, MASKS, b, row, &err) == 0, "kl: %s", err.msg);
+    for (v = 0; v < MASKS; v++) {
+        CHECK(engine_forward(plain->en, m, b, given[v], NULL, &alone, NULL, &err) == 0);
+        CHECK(engine_kl(plain->en, (struct judged[]){{m, plain->h}, {m, alone}}, 2, b, &one, &err) == 0);
+        for (i = 0; v > 0 && i < (size_t)plain->tokens; i++)
+            CHECK_MSG(!memcmp(&one[i].kl, &row[v - 1][i].kl, 4) && one[i].same_top == row[v - 1][i].same_top,
+                      "mask %d, token %d: %g by itself, %g among others", v, (int)i, (double)one[i].kl,
+                      (double)row[v - 1][i].kl);
+        hidden_free(alone);
+    }
+    memset(mask[3], 0, e);
+    CHECK(engine_forward_masks(plain->en, m, b, given, MASKS, h, NULL, &err) == -1 && !h[0]);
+    err_clear(&err);
+    for (v = 0; v < MASKS; v++) {
+        hidden_free(kept[v]);
+        free(mask[v]);
+        free(row[v]);
+    }
+    free(one);
 }
 
 /* bf16 is another arithmetic, so only close: mean nll within half a percent. */
@@ -149,6 +196,7 @@ static void check_model(const char *dir)
         CHECK(r.cost.flops > 0 && r.cost.bytes_read > 0 && r.cost.peak_bytes > 0);
         check_bf16(&m, &b, &r);
         check_mask(&m, &b, &r);
+        check_masks(&m, &b, &r);
         b.docs = 0;
         CHECK_MSG(engine_forward(r.en, &m, &b, NULL, NULL, NULL, NULL, &err) == 0, "no documents: %s",
                   err.msg);

@@ -12,11 +12,11 @@
 
 enum { SEGMENTS = 16, ROWS_MAX = 4 * GEMM_ROWS };
 
-/* What a segment gives for one row: sums of exp(logit - top). */
+/* What a segment gives for one row and side: sums of exp(logit - top). */
 struct sums {
-    double sum[2], cross; /* cross: of exp(logit0 - top0) * (logit0 - logit1) */
-    float top[2], at[2];
-    int32_t which[2];
+    double sum, cross; /* cross: of exp(logit0 - top0) * (logit0 - logit) */
+    float top, at;
+    int32_t which;
 };
 
 struct head {
@@ -24,58 +24,108 @@ struct head {
     const struct head_args *a;
     int panels; /* of HEAD_COLUMNS */
     long blocks;
-    struct sums *part; /* [SEGMENTS][n] */
+    struct sums *part; /* [SEGMENTS][n][sides] */
 };
 
-/* Logits of w columns from column `from` on join the running sums of one row. y[1] NULL: one side. */
-INLINE void row_add(struct sums *p, const float *const y[2], int w, int from, int target)
+/* A new largest logit: what was summed so far shrinks. */
+INLINE float new_top(struct sums *p, const float *y, int w, int from)
 {
-    int s, i;
+    float top = -INFINITY, shrink = 1;
+    int i;
 
-    for (s = 0; s < 2 && y[s]; s++) {
-        float top = -INFINITY, shrink;
-        v16 sum = v16_all(0), cross = v16_all(0);
+    for (i = 0; i < w; i++)
+        top = y[i] > top ? y[i] : top;
+    if (top > p->top) {
+        shrink = expf(p->top - top);
+        p->sum *= shrink;
+        p->top = top;
+        for (i = 0; y[i] != top; i++)
+            ;
+        p->which = from + i;
+    }
+    return shrink;
+}
 
-        for (i = 0; i < w; i++)
-            top = y[s][i] > top ? y[s][i] : top;
-        if (top > p->top[s]) {
-            shrink = expf(p->top[s] - top);
-            p->sum[s] *= shrink;
-            if (s == 0)
-                p->cross *= shrink;
-            p->top[s] = top;
-            for (i = 0; y[s][i] != top; i++)
-                ;
-            p->which[s] = from + i;
+/* v = exp(y - top), of which the sum joins p's. */
+INLINE void add_exp(struct sums *p, const float *y, int w, float *v)
+{
+    v16 sum = v16_all(0);
+    int i;
+
+    for (i = 0; i < w; i += LANES) {
+        int l = lanes_at(i, w), k;
+        v16 x = v16_exp(elem_load(y, (size_t)i, l, false) - p->top);
+
+        for (k = l; k < LANES; k++)
+            x[k] = 0;
+        sum += x;
+        v16_store(v + i, x);
+    }
+    p->sum += v16_sum(sum);
+}
+
+INLINE void add_cross(struct sums *p, const float *v, const float *y0, const float *y, int w)
+{
+    v16 cross = v16_all(0);
+    int i;
+
+    for (i = 0; i < w; i += LANES) {
+        int l = lanes_at(i, w);
+
+        cross += elem_load(v, (size_t)i, LANES, false) *
+                 (elem_load(y0, (size_t)i, l, false) - elem_load(y, (size_t)i, l, false));
+    }
+    p->cross += v16_sum(cross);
+}
+
+/* Logits of w columns from column `from` on, [sides][GEMM_ROWS][w], join the running sums of n rows. */
+HOT static void rows_add(const struct head *h, struct sums *part, const float *y, int n, int w, int from,
+                         const int32_t *target)
+{
+    float v0[HEAD_COLUMNS + LANES], v[HEAD_COLUMNS + LANES];
+    int r, s, sides = h->a->sides;
+
+    for (r = 0; r < n; r++) {
+        struct sums *p = part + (size_t)r * (size_t)sides;
+        const float *y0 = y + (size_t)r * (size_t)w;
+
+        for (s = 0; s < sides; s++) {
+            const float *ys = y0 + (size_t)s * GEMM_ROWS * HEAD_COLUMNS;
+            float shrink = new_top(&p[s], ys, w, from);
+            int k;
+
+            add_exp(&p[s], ys, w, s ? v : v0);
+            for (k = 1; s == 0 && shrink < 1 && k < sides; k++)
+                p[k].cross *= shrink;
+            if (s)
+                add_cross(&p[s], v0, y0, ys, w);
+            if (target[r] >= from && target[r] < from + w)
+                p[s].at = ys[target[r] - from];
         }
-        for (i = 0; i < w; i += LANES) {
-            int l = lanes_at(i, w), k;
-            v16 z = elem_load(y[s], (size_t)i, l, false), v;
-
-            v = v16_exp(z - p->top[s]);
-            for (k = l; k < LANES; k++)
-                v[k] = 0;
-            sum += v;
-            if (s == 0 && y[1])
-                cross += v * (z - elem_load(y[1], (size_t)i, l, false));
-        }
-        p->sum[s] += v16_sum(sum);
-        if (s == 0)
-            p->cross += v16_sum(cross);
-        if (target >= from && target < from + w)
-            p->at[s] = y[s][target - from];
     }
 }
 
-HOT static void rows_add(struct sums *p, const float *y0, const float *y1, int n, int w, int from,
-                         const int32_t *target)
+/* Wanted logits of these columns, of one side's rows from `first` on. */
+static void pick(const struct head_args *a, int side, int64_t first, const float *y, int n, int w, int from)
 {
     int r;
 
-    for (r = 0; r < n; r++) {
-        const float *const y[2] = {y0 + (size_t)r * (size_t)w, y1 ? y1 + (size_t)r * (size_t)w : NULL};
+    for (r = 0; r < n; r++, y += w) {
+        size_t row = (size_t)(first + r) * (size_t)a->picks;
+        const int32_t *id = a->pick + row;
+        float *out = a->picked + (size_t)side * (size_t)a->n * (size_t)a->picks + row;
+        int lo = 0, hi = a->picks;
 
-        row_add(&p[r], y, w, from, target[r]);
+        while (lo < hi) {
+            int mid = lo + (hi - lo) / 2;
+
+            if (id[mid] < from)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        for (; lo < a->picks && id[lo] < from + w; lo++)
+            out[lo] = y[id[lo] - from];
     }
 }
 
@@ -95,61 +145,69 @@ static void head_task(void *ctx, long task, int worker)
     long seg = task / h->blocks;
     int64_t first = (task % h->blocks) * ROWS_MAX, end = first + ROWS_MAX < a->n ? first + ROWS_MAX : a->n, r;
     int p, to = (int)((seg + 1) * h->panels / SEGMENTS), s;
-    struct sums *part = h->part + (size_t)seg * (size_t)a->n;
-    float *y[2] = {h->c->scratch[worker], NULL};
+    struct sums *part = h->part + (size_t)seg * (size_t)a->n * (size_t)a->sides;
+    float *y = h->c->scratch[worker];
 
-    if (a->sides > 1)
-        y[1] = y[0] + GEMM_ROWS * HEAD_COLUMNS;
-    for (r = first; r < end; r++)
-        part[r] = (struct sums){.top = {-INFINITY, -INFINITY}};
+    for (r = first * a->sides; r < end * a->sides; r++)
+        part[r] = (struct sums){.top = -INFINITY};
     for (p = (int)(seg * h->panels / SEGMENTS); p < to; p++)
         for (r = first; r < end; r += GEMM_ROWS) {
             int n = end - r < GEMM_ROWS ? (int)(end - r) : GEMM_ROWS, w = panel_width(a->side[0].w, p);
 
             for (s = 0; s < a->sides; s++) {
                 const struct head_side *side = &a->side[s];
+                float *ys = y + (size_t)s * GEMM_ROWS * HEAD_COLUMNS;
 
                 panel_run(h->c, side->w, p, worker,
                           (const uint8_t *)side->x + (size_t)r * (size_t)side->hidden * h->c->dev.elem_bytes,
-                          y[s]);
+                          ys);
                 if (side->bias)
-                    add_bias(y[s], n, w, side->bias + p * HEAD_COLUMNS);
+                    add_bias(ys, n, w, side->bias + p * HEAD_COLUMNS);
+                if (a->picks)
+                    pick(a, s, r, ys, n, w, p * HEAD_COLUMNS);
             }
-            rows_add(part + r, y[0], y[1], n, w, p * HEAD_COLUMNS, a->target + r);
+            rows_add(h, part + r * a->sides, y, n, w, p * HEAD_COLUMNS, a->target + r);
         }
+}
+
+static const struct sums *segment(const struct head *h, int g, int64_t r)
+{
+    return h->part + ((size_t)g * (size_t)h->a->n + (size_t)r) * (size_t)h->a->sides;
 }
 
 /* Segments of one row, in order. */
 static void join(const struct head *h, int64_t r)
 {
     const struct head_args *a = h->a;
-    double cross = 0, sum;
+    double sum0 = 1;
     int s, g;
 
     for (s = 0; s < a->sides; s++) {
-        struct head_row *out = &a->row[s][r];
+        struct head_row *out = &a->row[(size_t)s * (size_t)a->n + (size_t)r], *ref = &a->row[r];
+        double sum = 0;
 
         *out = (struct head_row){.top = -INFINITY};
         for (g = 0; g < SEGMENTS; g++) {
-            const struct sums *p = &h->part[(size_t)g * (size_t)a->n + (size_t)r];
+            const struct sums *p = segment(h, g, r) + s;
 
-            if (p->top[s] > out->top) {
-                out->top = p->top[s];
-                out->which = p->which[s];
+            if (p->top > out->top) {
+                out->top = p->top;
+                out->which = p->which;
             }
-            out->at += p->at[s]; /* only one segment has it */
+            out->at += p->at; /* only one segment has it */
         }
-        for (sum = 0, g = 0; g < SEGMENTS; g++) {
-            const struct sums *p = &h->part[(size_t)g * (size_t)a->n + (size_t)r];
-            double scale = p->top[s] > -INFINITY ? exp((double)p->top[s] - (double)out->top) : 0;
+        for (g = 0; g < SEGMENTS; g++) {
+            const struct sums *first = segment(h, g, r), *p = first + s;
 
-            sum += p->sum[s] * scale;
-            if (s == 0)
-                cross += p->cross * scale;
+            sum += p->top > -INFINITY ? p->sum * exp((double)p->top - (double)out->top) : 0;
+            if (s && first->top > -INFINITY)
+                out->cross += p->cross * exp((double)first->top - (double)ref->top);
         }
         out->lse = (double)out->top + log(sum);
-        if (s == 0 && a->sides > 1)
-            a->cross[r] = cross / sum;
+        if (s == 0)
+            sum0 = sum;
+        else
+            out->cross /= sum0;
     }
 }
 
@@ -160,9 +218,9 @@ int cpu_head(struct device *d, const struct head_args *a, struct err *e)
                      (long)((a->n + ROWS_MAX - 1) / ROWS_MAX), NULL};
     int64_t r;
 
-    if (cpu_scratch(c, sizeof(float) * 2 * GEMM_ROWS * HEAD_COLUMNS, e))
+    if (cpu_scratch(c, sizeof(float) * (size_t)a->sides * GEMM_ROWS * HEAD_COLUMNS, e))
         return -1;
-    h.part = mem_new((size_t)a->n * SEGMENTS, sizeof *h.part, e);
+    h.part = mem_new((size_t)a->n * SEGMENTS, sizeof *h.part * (size_t)a->sides, e);
     if (!h.part)
         return -1;
     pool_run(c->pool, h.blocks * SEGMENTS, head_task, &h);

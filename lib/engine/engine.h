@@ -80,6 +80,11 @@ struct hidden; /* [tokens][H] after the final norm, in the engine's precision */
 int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const uint8_t *mask,
                    const struct observer *observer, struct hidden **hidden, struct engine_cost *cost,
                    struct err *e);
+/* The same for n masks over one batch, hidden[n] (all NULL on failure): each layer is read and packed once,
+ * and masks that agree in all layers so far are computed once. It holds n hidden states a token. */
+int engine_forward_masks(struct engine *en, const struct model *m, const struct batch *b,
+                         const uint8_t *const *mask, int n, struct hidden **hidden, struct engine_cost *cost,
+                         struct err *e);
 void hidden_free(struct hidden *h);
 
 /* nll[t] = -ln p(ids[t+1] | up to t) for every token but the last of a document (there NaN). f64 log-sum
@@ -89,16 +94,20 @@ int engine_nll(struct engine *en, const struct model *m, const struct hidden *h,
 /* f32 logits of tokens first .. first+n-1: out[n][V]. */
 int engine_logits(struct engine *en, const struct model *m, const struct hidden *h, int64_t first, int n,
                   float *out, struct err *e);
-/* Per token: KL(ref || other) in nats over the whole vocabulary, whether the most likely token agrees, the
- * nll of both, for every token (nll as above). a and b may be the same model with two hidden states (mask).
- */
+/* A model's hidden states for one batch: one side of a comparison. */
+struct judged {
+    const struct model *m;
+    const struct hidden *h;
+};
+/* Per token of[i], i > 0, against of[0]: KL(of[0] || of[i]) in nats over the whole vocabulary, whether the
+ * most likely token agrees, the nll of both (as above), to out[i - 1][tokens]. Models may be the same
+ * (masks). The logits of of[0] are computed once for all. */
 struct kl_row {
     float kl, nll_ref, nll;
     uint8_t same_top;
 };
-int engine_kl(struct engine *en, const struct model *ref, const struct hidden *h_ref,
-              const struct model *other, const struct hidden *h, const struct batch *b, struct kl_row *out,
-              struct err *e);
+int engine_kl(struct engine *en, const struct judged *of, int n, const struct batch *b,
+              struct kl_row *const *out, struct err *e);
 
 /* Matrix-product peak of this machine through the same library, packed weights, all threads: flop/s. */
 int engine_peak(struct engine *en, int rows, int n, int k, double *flops, struct err *e);

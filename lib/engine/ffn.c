@@ -83,13 +83,13 @@ static int not_finite(const struct pass *p, int layer, int64_t token, struct err
                               : ": are the weights damaged?");
 }
 
-static void route(struct pass *p, const struct layer_weights *w, int layer, int64_t n)
+static void route(struct pass *p, const struct layer_weights *w, const uint8_t *mask, int64_t n)
 {
     const struct arch *a = p->a;
     const struct family *f = a->family;
     const struct route_args r = {.logits = p->logits,
                                  .corr = w->corr,
-                                 .mask = p->mask ? p->mask + (size_t)layer * (size_t)a->experts : NULL,
+                                 .mask = mask,
                                  .n = n,
                                  .router = {f->score, f->gate, a->group, a->experts, a->topk, a->groups,
                                             a->topk_group, a->renorm, (float)f->renorm_eps,
@@ -137,8 +137,8 @@ static int shared_expert(struct pass *p, const struct layer_weights *w, int64_t 
     return run_experts(p, &x, e);
 }
 
-int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, int64_t first, int64_t n, uint8_t *h,
-              struct err *e)
+int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, const uint8_t *mask, int64_t first,
+              int64_t n, uint8_t *h, struct err *e)
 {
     const struct arch *a = p->a;
     bool moe = w->kind == FFN_MOE, in_gate = moe && a->family->gate_site == GATE_INPUT;
@@ -148,7 +148,7 @@ int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, int64_t 
 
     p->op->norm(p->d, h, n, a->hidden, w->post_norm, (float)a->eps, p->x);
     if (moe) {
-        route(p, w, layer, n);
+        route(p, w, mask, n);
         x.topk = c.topk = a->topk;
         x.chosen = p->chosen;
         x.in_gate = in_gate ? p->gate : NULL;

@@ -136,19 +136,68 @@ static void pass_free(struct pass *p)
 
 /* ---- a layer ---- */
 
+/* Experts that a layer's mask allows; NULL: all. */
+static const uint8_t *layer_mask(const struct pass *p, int variant, int layer)
+{
+    const uint8_t *mask = p->variant[variant].mask;
+
+    return mask ? mask + (size_t)layer * (size_t)p->a->experts : NULL;
+}
+
+static bool same_mask(const struct pass *p, int a, int b, int layer)
+{
+    const uint8_t *x = layer_mask(p, a, layer), *y = layer_mask(p, b, layer);
+    int j;
+
+    for (j = 0; x != y && j < p->a->experts; j++)
+        if ((!x || x[j]) != (!y || y[j]))
+            return false;
+    return true;
+}
+
+/* Variants whose masks differ in this layer no longer share their states after it. */
+static void part_ways(struct pass *p, int layer)
+{
+    int v, u;
+
+    for (v = 0; v < p->variants; v++) {
+        struct variant *x = &p->variant[v];
+
+        x->before = x->after;
+        if (p->a->layer[layer].ffn != FFN_MOE)
+            continue;
+        for (u = x->before; u < v; u++)
+            if (p->variant[u].before == x->before && same_mask(p, u, v, layer))
+                break;
+        x->after = u;
+    }
+}
+
+static uint8_t *state(const struct pass *p, int variant, int64_t token)
+{
+    return (uint8_t *)p->variant[variant].h->x + (size_t)token * (size_t)p->a->hidden * p->d->elem_bytes;
+}
+
 static int layer_chunk(struct pass *p, const struct layer_weights *w, int layer, int64_t c, struct err *e)
 {
     int64_t doc = p->chunk[c], from = p->b->first[doc], to = p->b->first[p->chunk[c + 1]], t;
-    size_t row = (size_t)p->a->hidden * p->d->elem_bytes;
+    size_t bytes = (size_t)(to - from) * (size_t)p->a->hidden * p->d->elem_bytes;
+    int v;
 
     if (to == from)
         return 0;
-    if (attention_block(p, w, layer, doc, p->chunk[c + 1] - doc, (uint8_t *)p->h->x + (size_t)from * row, e))
-        return -1;
-    for (t = from; t < to; t += p->piece)
-        if (ffn_piece(p, w, layer, t, to - t < p->piece ? to - t : p->piece,
-                      (uint8_t *)p->h->x + (size_t)t * row, e))
+    for (v = 0; v < p->variants; v++)
+        if (p->variant[v].before == v &&
+            attention_block(p, w, layer, doc, p->chunk[c + 1] - doc, state(p, v, from), e))
             return -1;
+    for (v = 0; v < p->variants; v++)
+        if (p->variant[v].after == v && p->variant[v].before != v)
+            p->op->copy(p->d, state(p, v, from), state(p, p->variant[v].before, from), bytes);
+    for (v = 0; v < p->variants; v++)
+        for (t = from; p->variant[v].after == v && t < to; t += p->piece)
+            if (ffn_piece(p, w, layer, layer_mask(p, v, layer), t, to - t < p->piece ? to - t : p->piece,
+                          state(p, v, t), e))
+                return -1;
     return p->op->check(p->d, e) || check_cancelled(e) ? -1 : 0;
 }
 
@@ -163,6 +212,7 @@ static int run_layers(struct pass *p, struct err *e)
 
         if (weights_layer(p->weights, layer, &w, e))
             return -1;
+        part_ways(p, layer);
         for (c = 0; c < p->chunks; c++) {
             if (o->progress)
                 o->progress(o->progress_ctx, layer, p->a->layers,
@@ -179,39 +229,60 @@ static int run_layers(struct pass *p, struct err *e)
 static int hidden_new(struct pass *p, struct err *e)
 {
     int64_t n = p->b->docs ? p->b->first[p->b->docs] : 0;
-    uint64_t bytes = (uint64_t)n * (uint64_t)p->a->hidden * p->d->elem_bytes;
+    uint64_t bytes = (uint64_t)n * (uint64_t)p->a->hidden * p->d->elem_bytes * (uint64_t)p->variants;
+    int v;
 
     if (p->en->o.mem_max && bytes > p->en->o.mem_max)
         return err_set(e, ERR_USAGE,
                        "%lld tokens need %.3g GB for their hidden states, more than --mem-max allows",
                        (long long)n, (double)bytes * 1e-9);
-    p->h = mem_new(1, sizeof *p->h, e);
-    if (!p->h)
+    for (v = 0; v < p->variants; v++) {
+        struct hidden *h = p->variant[v].h = mem_new(1, sizeof *h, e);
+
+        if (!h)
+            return -1;
+        *h = (struct hidden){p->d, NULL, n, p->a->hidden};
+        if (!(h->x = pass_rows(p, n, p->a->hidden, p->d->elem_bytes, e)))
+            return -1;
+    }
+    return 0;
+}
+
+/* The final norm of every variant; those that are the same to the end become copies. */
+static int finish(struct pass *p, const struct model *m, struct err *e)
+{
+    int64_t n = p->variant[0].h->tokens;
+    float *w = NULL;
+    int v;
+
+    if (weights_final_norm(p->d, m, &w, e))
         return -1;
-    p->h->d = p->d;
-    p->h->tokens = n;
-    p->h->hidden = p->a->hidden;
-    p->h->x = pass_rows(p, n, p->a->hidden, p->d->elem_bytes, e);
-    return p->h->x ? 0 : -1;
+    for (v = 0; v < p->variants; v++) {
+        const struct variant *x = &p->variant[v];
+
+        if (x->after == v)
+            p->op->norm(p->d, x->h->x, n, p->a->hidden, w, (float)p->a->eps, x->h->x);
+        else
+            p->op->copy(p->d, x->h->x, p->variant[x->after].h->x,
+                        (size_t)n * (size_t)p->a->hidden * p->d->elem_bytes);
+    }
+    p->op->buf_free(p->d, w);
+    return 0;
 }
 
 static int run_pass(struct pass *p, const struct model *m, struct engine_cost *cost, bool norm, struct err *e)
 {
-    float *w = NULL;
+    struct hidden *h;
 
-    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || ffn_buffers(p, e) ||
-        weights_embed(p->d, m, p->b->ids, p->h->tokens, p->h->x, &cost->bytes_read, e) ||
+    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || ffn_buffers(p, e))
+        return -1;
+    h = p->variant[0].h;
+    if (weights_embed(p->d, m, p->b->ids, h->tokens, h->x, &cost->bytes_read, e) ||
         rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) || weights_open(&p->weights, p->d, m, e) ||
         run_layers(p, e))
         return -1;
     weights_cost(p->weights, cost);
-    if (norm) {
-        if (weights_final_norm(p->d, m, &w, e))
-            return -1;
-        p->op->norm(p->d, p->h->x, p->h->tokens, p->a->hidden, w, (float)p->a->eps, p->h->x);
-        p->op->buf_free(p->d, w);
-    }
-    return 0;
+    return norm ? finish(p, m, e) : 0;
 }
 
 static uint64_t peak_bytes(void)
@@ -221,37 +292,69 @@ static uint64_t peak_bytes(void)
     return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
 }
 
-int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const uint8_t *mask,
-                   const struct observer *observer, struct hidden **hidden, struct engine_cost *cost,
-                   struct err *e)
+/* One pass for all variants; hidden: [variants], or NULL. */
+static int forward(struct engine *en, const struct model *m, const struct batch *b, struct variant *variant,
+                   int variants, const struct observer *observer, struct hidden **hidden,
+                   struct engine_cost *cost, struct err *e)
 {
     struct pass p = {.en = en,
                      .d = en->d,
                      .op = en->d->ops,
                      .a = &m->arch,
                      .b = b,
-                     .mask = mask,
+                     .variant = variant,
+                     .variants = variants,
                      .observer = observer,
                      .piece = chunk_default(en, m)};
     struct engine_cost c = {0};
     double t0 = engine_now();
-    int rc;
+    int v, rc = check_arch(&m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
 
-    if (hidden)
-        *hidden = NULL;
-    if (check_arch(&m->arch, e) || check_batch(b, &m->arch, e) || check_mask(mask, &m->arch, e))
-        return -1;
-    rc = run_pass(&p, m, &c, hidden != NULL, e);
-    pass_free(&p);
-    if (rc == 0 && hidden)
-        *hidden = p.h;
-    else
-        hidden_free(p.h);
+    for (v = 0; rc == 0 && v < variants; v++)
+        rc = check_mask(variant[v].mask, &m->arch, e);
+    if (rc == 0) {
+        rc = run_pass(&p, m, &c, hidden != NULL, e);
+        pass_free(&p);
+    }
+    for (v = 0; v < variants; v++)
+        if (rc == 0 && hidden)
+            hidden[v] = variant[v].h;
+        else
+            hidden_free(variant[v].h);
     c.seconds = engine_now() - t0;
     c.flops = p.flops;
     c.peak_bytes = peak_bytes();
     if (cost)
         *cost = c;
+    return rc;
+}
+
+int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const uint8_t *mask,
+                   const struct observer *observer, struct hidden **hidden, struct engine_cost *cost,
+                   struct err *e)
+{
+    struct variant one = {.mask = mask};
+
+    if (hidden)
+        *hidden = NULL;
+    return forward(en, m, b, &one, 1, observer, hidden, cost, e);
+}
+
+int engine_forward_masks(struct engine *en, const struct model *m, const struct batch *b,
+                         const uint8_t *const *mask, int n, struct hidden **hidden, struct engine_cost *cost,
+                         struct err *e)
+{
+    struct variant *variant = mem_new((size_t)n, sizeof *variant, e);
+    int v, rc;
+
+    for (v = 0; v < n; v++)
+        hidden[v] = NULL;
+    if (!variant)
+        return -1;
+    for (v = 0; v < n; v++)
+        variant[v].mask = mask[v];
+    rc = forward(en, m, b, variant, n, NULL, hidden, cost, e);
+    free(variant);
     return rc;
 }
 

@@ -37,7 +37,7 @@ static float nll_of(const struct head_row *r, int32_t target)
     return target < 0 ? NAN : (float)(r->lse - (double)r->at);
 }
 
-/* Runs head() over all tokens in pieces and hands each piece to put(). */
+/* Runs head() over all tokens in pieces and hands each piece to put(), whose rows are [sides][a->n]. */
 struct head_loop {
     struct device *d;
     struct head_args a;
@@ -46,41 +46,124 @@ struct head_loop {
     void *out;
 };
 
+static int check_rows(const struct head_args *a, int64_t first, struct err *e)
+{
+    int64_t i;
+
+    for (i = 0; i < a->sides * a->n; i++)
+        if (!isfinite(a->row[i].lse))
+            return err_set(e, ERR_INPUT, "the logits of token %lld are not finite: are the weights damaged?",
+                           (long long)(first + i % a->n));
+    return 0;
+}
+
 static int head_loop(struct head_loop *l, struct err *e)
 {
-    const uint8_t *x[2] = {l->a.side[0].x, l->a.side[1].x};
-    const int32_t *target = l->a.target;
-    int64_t first, i;
+    struct head_args a = l->a;
+    struct head_side *side = mem_new((size_t)a.sides, sizeof *side, e);
+    int64_t piece = l->n < PIECE ? l->n : PIECE, first;
+    size_t rows = (size_t)a.sides * (size_t)piece;
     int s, rc = -1;
 
-    l->a.cross = mem_new(PIECE, sizeof *l->a.cross, e);
-    for (s = 0; s < 2; s++)
-        l->a.row[s] = mem_new(PIECE, sizeof *l->a.row[s], e);
-    if (!l->a.cross || !l->a.row[0] || !l->a.row[1])
+    a.side = side;
+    a.row = mem_new(rows, sizeof *a.row, e);
+    a.picked = mem_new(rows * (size_t)a.picks, sizeof *a.picked, e);
+    if (!side || !a.row || !a.picked)
         goto out;
-    for (first = 0; first < l->n; first += PIECE) {
-        l->a.n = l->n - first < PIECE ? l->n - first : PIECE;
-        l->a.target = target + first;
-        for (s = 0; s < l->a.sides; s++)
-            l->a.side[s].x = x[s] + (size_t)first * (size_t)l->a.side[s].hidden * l->d->elem_bytes;
-        if (check_cancelled(e) || l->d->ops->head(l->d, &l->a, e) || l->d->ops->check(l->d, e))
+    for (first = 0; first < l->n; first += piece) {
+        a.n = l->n - first < piece ? l->n - first : piece;
+        a.target = l->a.target + first;
+        a.pick = a.picks ? l->a.pick + first * a.picks : NULL;
+        for (s = 0; s < a.sides; s++) {
+            side[s] = l->a.side[s];
+            side[s].x =
+                (const uint8_t *)side[s].x + (size_t)first * (size_t)side[s].hidden * l->d->elem_bytes;
+        }
+        if (check_cancelled(e) || l->d->ops->head(l->d, &a, e) || l->d->ops->check(l->d, e) ||
+            check_rows(&a, first, e))
             goto out;
-        for (s = 0; s < l->a.sides; s++)
-            for (i = 0; i < l->a.n; i++)
-                if (!isfinite(l->a.row[s][i].lse)) {
-                    err_set(e, ERR_INPUT, "the logits of token %lld are not finite: are the weights damaged?",
-                            (long long)(first + i));
-                    goto out;
-                }
-        l->put(l->out, &l->a, first);
+        l->put(l->out, &a, first);
     }
     rc = 0;
 out:
-    free(l->a.cross);
-    free(l->a.row[0]);
-    free(l->a.row[1]);
+    free(side);
+    free(a.row);
+    free(a.picked);
     return rc;
 }
+
+/* Sides, each with the weights of its model's head, which those of one model share. */
+struct sides {
+    struct head_side *side; /* [n] */
+    struct head_weights *w; /* [n], of the first side of each model */
+    int n;
+};
+
+static void sides_close(struct sides *s, struct device *d)
+{
+    int i;
+
+    for (i = 0; s->w && i < s->n; i++)
+        head_weights_free(d, &s->w[i]);
+    free(s->side);
+    free(s->w);
+}
+
+static int sides_open(struct sides *s, struct device *d, const struct judged *of, int n,
+                      const struct batch *b, struct err *e)
+{
+    int i, k;
+
+    *s = (struct sides){.n = n};
+    s->side = mem_new((size_t)n, sizeof *s->side, e);
+    s->w = mem_new((size_t)n, sizeof *s->w, e);
+    if (!s->side || !s->w)
+        return -1;
+    for (i = 0; i < n; i++) {
+        const struct model *m = of[i].m;
+
+        if (check_side(d, m, of[i].h, b, e))
+            return -1;
+        if (m->arch.vocab != of[0].m->arch.vocab)
+            return err_set(e, ERR_INPUT, "'%s' and '%s' cannot be compared: vocabularies of %d and %d tokens",
+                           of[0].m->dir, m->dir, of[0].m->arch.vocab, m->arch.vocab);
+        for (k = 0; of[k].m != m; k++)
+            ;
+        if (k == i && weights_head(d, m, &s->w[i], e))
+            return -1;
+        s->side[i] = (struct head_side){of[i].h->x, s->w[k].w, s->w[k].bias, of[i].h->hidden};
+    }
+    return 0;
+}
+
+/* head_loop with the heads of n models; pick: as in head_args. */
+static int judge_heads(struct engine *en, const struct judged *of, int n, const struct batch *b,
+                       const int32_t *pick, int picks,
+                       void (*put)(void *out, const struct head_args *a, int64_t first), void *out,
+                       struct err *e)
+{
+    struct head_loop l = {.d = en->d, .n = of[0].h->tokens, .put = put, .out = out};
+    struct sides s;
+    int32_t *next = NULL;
+    int rc = sides_open(&s, en->d, of, n, b, e);
+
+    if (rc == 0 && !(next = next_tokens(b, l.n, e)))
+        rc = -1;
+    if (rc == 0) {
+        l.a = (struct head_args){.side = s.side,
+                                 .sides = n,
+                                 .vocab = of[0].m->arch.vocab,
+                                 .target = next,
+                                 .pick = pick,
+                                 .picks = picks};
+        rc = head_loop(&l, e);
+    }
+    sides_close(&s, en->d);
+    free(next);
+    return rc;
+}
+
+/* ---- likelihood and divergence ---- */
 
 static void put_nll(void *out, const struct head_args *a, int64_t first)
 {
@@ -88,74 +171,38 @@ static void put_nll(void *out, const struct head_args *a, int64_t first)
     int64_t i;
 
     for (i = 0; i < a->n; i++)
-        nll[first + i] = nll_of(&a->row[0][i], a->target[i]);
+        nll[first + i] = nll_of(&a->row[i], a->target[i]);
 }
 
 int engine_nll(struct engine *en, const struct model *m, const struct hidden *h, const struct batch *b,
                float *nll, struct err *e)
 {
-    struct head_loop l = {.d = en->d, .n = h->tokens, .put = put_nll, .out = nll};
-    struct head_weights w = {0};
-    int32_t *next;
-    int rc = -1;
-
-    if (check_side(en->d, m, h, b, e))
-        return -1;
-    next = next_tokens(b, h->tokens, e);
-    if (next && weights_head(en->d, m, &w, e) == 0) {
-        l.a = (struct head_args){
-            .side = {{h->x, w.w, w.bias, h->hidden}}, .sides = 1, .vocab = m->arch.vocab, .target = next};
-        rc = head_loop(&l, e);
-    }
-    head_weights_free(en->d, &w);
-    free(next);
-    return rc;
+    return judge_heads(en, &(struct judged){m, h}, 1, b, NULL, 0, put_nll, nll, e);
 }
 
 static void put_kl(void *out, const struct head_args *a, int64_t first)
 {
-    struct kl_row *row = (struct kl_row *)out + first;
+    struct kl_row *const *rows = out;
     int64_t i;
+    int s;
 
-    for (i = 0; i < a->n; i++, row++) {
-        const struct head_row *p = &a->row[0][i], *q = &a->row[1][i];
-        double kl = a->cross[i] - p->lse + q->lse;
+    for (s = 1; s < a->sides; s++)
+        for (i = 0; i < a->n; i++) {
+            const struct head_row *p = &a->row[i], *q = p + s * a->n;
+            struct kl_row *row = &rows[s - 1][first + i];
+            double kl = q->cross - p->lse + q->lse;
 
-        row->kl = kl > 0 ? (float)kl : 0; /* below zero by rounding only */
-        row->same_top = p->which == q->which;
-        row->nll_ref = nll_of(p, a->target[i]);
-        row->nll = nll_of(q, a->target[i]);
-    }
+            row->kl = kl > 0 ? (float)kl : 0; /* below zero by rounding only */
+            row->same_top = p->which == q->which;
+            row->nll_ref = nll_of(p, a->target[i]);
+            row->nll = nll_of(q, a->target[i]);
+        }
 }
 
-int engine_kl(struct engine *en, const struct model *ref, const struct hidden *h_ref,
-              const struct model *other, const struct hidden *h, const struct batch *b, struct kl_row *out,
-              struct err *e)
+int engine_kl(struct engine *en, const struct judged *of, int n, const struct batch *b,
+              struct kl_row *const *out, struct err *e)
 {
-    struct head_loop l = {.d = en->d, .n = h->tokens, .put = put_kl, .out = out};
-    struct head_weights w[2] = {0}, *second = other != ref ? &w[1] : &w[0];
-    int32_t *next;
-    int rc = -1;
-
-    if (check_side(en->d, ref, h_ref, b, e) || check_side(en->d, other, h, b, e))
-        return -1;
-    if (ref->arch.vocab != other->arch.vocab)
-        return err_set(e, ERR_INPUT, "'%s' and '%s' cannot be compared: vocabularies of %d and %d tokens",
-                       ref->dir, other->dir, ref->arch.vocab, other->arch.vocab);
-    next = next_tokens(b, h->tokens, e);
-    if (!next || weights_head(en->d, ref, &w[0], e) || (other != ref && weights_head(en->d, other, &w[1], e)))
-        goto out;
-    l.a = (struct head_args){
-        .side = {{h_ref->x, w[0].w, w[0].bias, h_ref->hidden}, {h->x, second->w, second->bias, h->hidden}},
-        .sides = 2,
-        .vocab = ref->arch.vocab,
-        .target = next};
-    rc = head_loop(&l, e);
-out:
-    head_weights_free(en->d, &w[0]);
-    head_weights_free(en->d, &w[1]);
-    free(next);
-    return rc;
+    return judge_heads(en, of, n, b, NULL, 0, put_kl, (void *)out, e);
 }
 
 int engine_logits(struct engine *en, const struct model *m, const struct hidden *h, int64_t first, int n,

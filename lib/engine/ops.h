@@ -125,7 +125,7 @@ struct combine_args {
     void *h; /* device elements [n][width] */
 };
 
-/* One model's last step for the tokens of a tile loop; see head_row. */
+/* The last step of one model, or of one of its masks; see head_row. */
 struct head_side {
     const void *x; /* device elements [n][hidden], after the final norm */
     const struct matrix *w;
@@ -134,18 +134,21 @@ struct head_side {
 };
 struct head_row {
     double lse;    /* ln sum exp of the logits */
+    double cross;  /* sides but the first: sum of p0 * (logit0 - logit), p0 and logit0 of the first */
     float at;      /* logit of the target */
     float top;     /* largest logit */
     int32_t which; /* its token, the lowest on a tie */
 };
 struct head_args {
-    struct head_side side[2]; /* the second: what the first is compared with */
+    const struct head_side *side; /* [sides]; the first is what the others are compared with */
     int sides;
     int64_t n;
     int vocab;
-    const int32_t *target;   /* host [n]; -1: none */
-    struct head_row *row[2]; /* host [n] each */
-    double *cross;           /* host [n], two sides: sum of p0 * (logit0 - logit1) */
+    const int32_t *target; /* host [n]; -1: none */
+    struct head_row *row;  /* host [sides][n] */
+    const int32_t *pick;   /* host [n][picks], ascending: tokens whose logits are wanted too; picks 0: none */
+    int picks;
+    float *picked; /* host [sides][n][picks] */
 };
 
 struct ops {
@@ -155,6 +158,7 @@ struct ops {
     void (*buf_free)(struct device *d, void *p);
     void (*to_device)(struct device *d, void *dst, const void *src, size_t n);
     void (*to_host)(struct device *d, void *dst, const void *src, size_t n);
+    void (*copy)(struct device *d, void *dst, const void *src, size_t n); /* both device, not overlapping */
 
     /* -1 names the tensor with a value that is not finite. */
     int (*pack)(struct device *d, const struct matrix_job *job, int jobs, struct err *e);

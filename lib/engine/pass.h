@@ -9,15 +9,23 @@
 #include "engine/rope.h"
 #include "engine/weights.h"
 
+/* One mask of several that run together. Variants share the hidden states of the first of them whose masks
+ * are the same in all layers so far. */
+struct variant {
+    const uint8_t *mask;
+    struct hidden *h;
+    int before, after; /* whose states it shares before and after the experts of the layer at hand */
+};
+
 struct pass {
     struct engine *en;
     struct device *d;
     const struct ops *op;
     const struct arch *a;
     const struct batch *b;
-    const uint8_t *mask;
+    struct variant *variant; /* [variants] */
+    int variants;
     const struct observer *observer;
-    struct hidden *h;
     struct weights *weights;
     struct rope_tables rope;
     int64_t piece;          /* tokens that go through the experts at once */
@@ -63,8 +71,9 @@ int attention_block(struct pass *p, const struct layer_weights *w, int layer, in
 int64_t ffn_row(const struct arch *a, size_t elem_bytes);
 int ffn_buffers(struct pass *p, struct err *e);
 void ffn_free(struct pass *p);
-/* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. */
-int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, int64_t first, int64_t n, uint8_t *h,
-              struct err *e);
+/* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. mask:
+ * [experts], of this layer, or NULL. */
+int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, const uint8_t *mask, int64_t first,
+              int64_t n, uint8_t *h, struct err *e);
 
 #endif

@@ -150,7 +150,7 @@ static int compare_pass(struct compare *x, const struct passes *ps, int64_t i, c
     if (po->begin)
         po->begin(po->ctx, 2 * i + 1, 2 * ps->n);
     if (forward(x, x->other, x->mask, &p, &h, e) ||
-        engine_kl(x->en, x->ref, h_ref, x->other, h, &p.batch, row, e))
+        engine_kl(x->en, (struct judged[]){{x->ref, h_ref}, {x->other, h}}, 2, &p.batch, &row, e))
         goto out;
     rc = collect(x, row, &p, e);
 out:
