@@ -7,11 +7,15 @@
 
 bool cuda_ok(struct cuda *c, cudaError_t e, const char *where)
 {
-    if (e != cudaSuccess && c->failed == cudaSuccess) {
+    if (e == cudaSuccess)
+        return true;
+    pthread_mutex_lock(&c->lock);
+    if (c->failed == cudaSuccess) {
         c->failed = e;
         c->failed_in = where;
     }
-    return e == cudaSuccess;
+    pthread_mutex_unlock(&c->lock);
+    return false;
 }
 
 int cuda_report(struct cuda *c, struct err *e)
@@ -22,92 +26,29 @@ int cuda_report(struct cuda *c, struct err *e)
                    c->failed_in, cudaGetErrorString(c->failed));
 }
 
-static void *device_new(struct cuda *c, size_t bytes, struct err *e)
-{
-    void *p = NULL;
-    cudaError_t rc = cudaMalloc(&p, bytes ? bytes : 1);
-
-    if (rc == cudaSuccess)
-        return p;
-    cudaGetLastError(); /* a failed allocation must not look like a failed kernel */
-    err_set(e, rc == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_DEVICE,
-            "%s: no %zu bytes of device memory: %s", c->name, bytes, cudaGetErrorString(rc));
-    return NULL;
-}
-
-int cuda_room(struct cuda *c, struct room *r, size_t bytes, struct err *e)
-{
-    if (bytes <= r->bytes)
-        return 0;
-    cudaFree(r->p);
-    r->bytes = 0;
-    r->p = device_new(c, bytes, e);
-    if (!r->p)
-        return -1;
-    r->bytes = bytes;
-    return 0;
-}
-
-void *cuda_mirror(struct cuda *c, struct mirror *m, const void *host, size_t bytes)
-{
-    struct err e = {};
-
-    if (m->bytes == bytes && bytes && memcmp(m->host, host, bytes) == 0)
-        return m->dev.p;
-    m->bytes = 0;
-    if (mem_grow(&m->host, &m->cap, bytes, 1, &e) || cuda_room(c, &m->dev, bytes, &e)) {
-        cuda_ok(c, cudaErrorMemoryAllocation, "tables");
-        return NULL;
-    }
-    memcpy(m->host, host, bytes);
-    if (!cuda_ok(c, cudaMemcpy(m->dev.p, host, bytes, cudaMemcpyHostToDevice), "tables"))
-        return NULL;
-    m->bytes = bytes;
-    return m->dev.p;
-}
-
-static void *buf_new(struct device *d, size_t bytes, struct err *e)
-{
-    void *p = device_new(cuda_of(d), bytes, e);
-
-    if (p)
-        cuda_ok(cuda_of(d), cudaMemset(p, 0, bytes), "memory");
-    return p;
-}
-
-static void buf_free(struct device *d, void *p)
-{
-    (void)d;
-    cudaFree(p);
-}
-
-static void to_device(struct device *d, void *dst, const void *src, size_t n)
-{
-    cuda_ok(cuda_of(d), cudaMemcpy(dst, src, n, cudaMemcpyHostToDevice), "copy to the device");
-}
-
-static void to_host(struct device *d, void *dst, const void *src, size_t n)
-{
-    cuda_ok(cuda_of(d), cudaMemcpy(dst, src, n, cudaMemcpyDeviceToHost), "copy from the device");
-}
-
-static void copy(struct device *d, void *dst, const void *src, size_t n)
-{
-    cuda_ok(cuda_of(d), cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice), "copy on the device");
-}
-
 static int check(struct device *d, struct err *e)
 {
     struct cuda *c = cuda_of(d);
 
-    cuda_ok(c, cudaDeviceSynchronize(), "a kernel");
+    /* not the device: packing goes on */
+    cuda_ok(c, cudaStreamSynchronize(cudaStreamLegacy), "a kernel");
     return cuda_report(c, e);
 }
 
-static void mirror_free(struct mirror *m)
+static void enter(struct device *d)
 {
-    free(m->host);
-    cudaFree(m->dev.p);
+    cuda_ok(cuda_of(d), cudaSetDevice(cuda_of(d)->index), "choosing the device");
+}
+
+static int64_t bad_token(struct device *d)
+{
+    struct cuda *c = cuda_of(d);
+    unsigned long long bad = ~0ull;
+
+    cuda_ok(c, cudaMemcpy(&bad, &c->flags->token, sizeof bad, cudaMemcpyDeviceToHost), "a kernel");
+    if (bad != ~0ull)
+        cuda_ok(c, cudaMemset(&c->flags->token, 0xff, sizeof bad), "a kernel");
+    return bad == ~0ull ? -1 : (int64_t)bad;
 }
 
 static void cuda_close(struct device *d)
@@ -118,26 +59,31 @@ static void cuda_close(struct device *d)
                                       &c->docs,       &c->rope,       &c->blocks};
 
     for (struct room *r : rooms)
-        cudaFree(r->p);
+        cuda_free(c, r->p);
     for (struct mirror *m : mirrors)
-        mirror_free(m);
-    for (int i = 0; i < STAGES_UP; i++) {
-        cudaFreeHost(c->pinned[i]);
-        cudaFree(c->staged[i]);
-        if (c->staged_free[i])
-            cudaEventDestroy(c->staged_free[i]);
-    }
-    cudaFree(c->flag);
-    pool_close(c->pool);
+        cuda_mirror_free(c, m);
+    cuda_pack_close(c);
+    cuda_lanes_close(c);
+    cuda_small_close(c);
+    cuda_free(c, c->flags);
+    free(c->held);
+    pthread_mutex_destroy(&c->lock);
     free(c);
 }
 
 static const struct ops cuda_ops = {.close = cuda_close,
-                                    .buf_new = buf_new,
-                                    .buf_free = buf_free,
-                                    .to_device = to_device,
-                                    .to_host = to_host,
-                                    .copy = copy,
+                                    .enter = enter,
+                                    .buf_new = cuda_buf_new,
+                                    .buf_free = cuda_buf_free,
+                                    .to_device = cuda_to_device,
+                                    .to_host = cuda_to_host,
+                                    .copy = cuda_copy,
+                                    .host_new = cuda_host_new,
+                                    .host_free = cuda_host_free,
+                                    .copy_up = cuda_copy_up,
+                                    .copy_down = cuda_copy_down,
+                                    .await_copy = cuda_await_copy,
+                                    .finish_copy = cuda_finish_copy,
                                     .pack = cuda_pack,
                                     .matrix_free = cuda_matrix_free,
                                     .norm = cuda_norm,
@@ -148,12 +94,14 @@ static const struct ops cuda_ops = {.close = cuda_close,
                                     .route = cuda_route,
                                     .experts = cuda_experts,
                                     .combine = cuda_combine,
+                                    .bad_token = bad_token,
                                     .head = cuda_head,
-                                    .check = check};
+                                    .check = check,
+                                    .memory = cuda_memory};
 
-__global__ void hello(unsigned long long *p)
+__global__ void hello(struct flags *f)
 {
-    *p = ~0ull;
+    f->matrix = f->token = ~0ull;
 }
 
 /* Says which of driver, device and code for its architecture is missing. */
@@ -185,9 +133,17 @@ static int find_device(int index, struct cudaDeviceProp *p, struct err *e)
     return 0;
 }
 
+/* Whether the device's memory is the host's. MOE_CUDA_UNIFIED=1 or 0 says so whatever it is, for tests. */
+static bool unified(const struct cudaDeviceProp *p)
+{
+    const char *said = getenv("MOE_CUDA_UNIFIED");
+
+    return said && *said ? strcmp(said, "0") != 0 : p->integrated != 0;
+}
+
 /* The one symbol of the shared object: see engine/cuda_load.h. */
 extern "C" __attribute__((visibility("default"))) int
-moe_cuda_open_v1(size_t ops_bytes, struct device **out, const struct engine_options *o, struct err *e)
+moe_cuda_open_v2(size_t ops_bytes, struct device **out, const struct engine_options *o, struct err *e)
 {
     struct cuda *c = (struct cuda *)mem_new(1, sizeof *c, e);
     struct cudaDeviceProp p;
@@ -206,6 +162,8 @@ moe_cuda_open_v1(size_t ops_bytes, struct device **out, const struct engine_opti
     }
     snprintf(c->name, sizeof c->name, "%s (CUDA %d.%d)", p.name, CUDART_VERSION / 1000,
              CUDART_VERSION % 1000 / 10);
+    pthread_mutex_init(&c->lock, NULL);
+    c->index = o->device_index;
     c->dev.ops = &cuda_ops;
     c->dev.kind = "cuda";
     c->dev.library = c->name;
@@ -213,13 +171,17 @@ moe_cuda_open_v1(size_t ops_bytes, struct device **out, const struct engine_opti
     c->dev.elem_bytes = c->dev.bf16 ? 2 : 4;
     c->wgmma = cuda_gemm_wgmma();
     c->shared_max = p.sharedMemPerBlockOptin;
-    if (pool_open(&c->pool, o->threads, NULL, e))
+    c->dev.threads = o->threads > 0 ? o->threads : cpu_count();
+    c->dev.packs_beside = true;
+    c->memory.unified = unified(&p);
+    if (cuda_lanes_open(c) || cuda_small_open(c) || cuda_pack_open(c)) {
+        cuda_report(c, e);
         goto fail;
-    c->dev.threads = pool_threads(c->pool);
-    c->flag = (unsigned long long *)device_new(c, sizeof *c->flag, e);
-    if (!c->flag)
+    }
+    c->flags = (struct flags *)cuda_new(c, sizeof *c->flags, e);
+    if (!c->flags)
         goto fail;
-    hello<<<1, 1>>>(c->flag);
+    hello<<<1, 1>>>(c->flags);
     cuda_launched(c, "the first kernel");
     if (check(&c->dev, e))
         goto fail;

@@ -2,8 +2,10 @@
  * backend.h -- private to the CUDA backend: the device, packed matrices, tiles of products, and what kernels
  * share.
  *
- * Everything runs in order on the default stream. No result depends on neighbours: products are our own
- * kernels, whose rows sum over `in` in one fixed order, and there are no atomics on floating point.
+ * Computing runs in order on the default stream, where every kernel goes that is launched without a stream.
+ * Copies up and down and packing have streams of their own, which do not wait for it. No result depends on
+ * neighbours: products are our own kernels, whose rows sum over `in` in one fixed order, and there are no
+ * atomics on floating point.
  */
 #ifndef MOE_KERNELS_BACKEND_H
 #define MOE_KERNELS_BACKEND_H
@@ -12,6 +14,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 
 extern "C" {
@@ -35,20 +38,53 @@ struct mirror {
     struct room dev;
 };
 
-enum { STAGES_UP = 2 }; /* pinned buffers that weights pass through */
+/* What kernels found, on the device; all bits set: nothing. */
+struct flags {
+    unsigned long long matrix; /* first that is not finite, in packing */
+    unsigned long long token;  /* lowest that is not finite, in combine */
+};
+
+struct allocation {
+    void *p;
+    size_t bytes;
+};
+
+enum { LANE_UP, LANE_DOWN, LANES, TICKETS = 64, STAGES_UP = 2, SMALL_SLOTS = 64, SMALL_BYTES = 16 << 10 };
+
+/* Copies beside computing. Copy number n is marked by event n % TICKETS, and its ticket is n. */
+struct lanes {
+    cudaStream_t stream[LANES];
+    cudaEvent_t computed, done[TICKETS];
+    uint64_t last;
+};
+
+/* Small host arrays on their way up, in order with what is computed. */
+struct small {
+    uint8_t *pinned; /* [SMALL_SLOTS][SMALL_BYTES] */
+    cudaEvent_t sent[SMALL_SLOTS];
+    int next;
+};
 
 struct cuda {
     struct device dev;
-    struct pool *pool;  /* copies weights into pinned memory */
-    cudaError_t failed; /* first failure of an operation that cannot report one */
+    int index;
+    pthread_mutex_t lock; /* for what any thread may do: failures, memory, copies */
+    cudaError_t failed;   /* first failure of an operation that cannot report one */
     const char *failed_in;
     size_t shared_max; /* shared memory a block may have */
     bool wgmma;        /* products by gemm_wgmma */
     char name[320];
+    struct allocation *held; /* [held_n] */
+    size_t held_n, held_cap;
+    struct device_memory memory;
+    struct lanes lanes;
+    struct small small;
+    struct flags *flags;
     /* weights on their way up */
-    uint8_t *pinned[STAGES_UP], *staged[STAGES_UP];
-    cudaEvent_t staged_free[STAGES_UP];
-    unsigned long long *flag; /* first bad matrix or token */
+    cudaStream_t sending, packing;
+    uint8_t *staged[STAGES_UP];
+    cudaEvent_t sent, decoded[STAGES_UP];
+    unsigned long long *bad_matrix; /* pinned */
     struct room act, part, lists, half, logits, rows, scaled;
     struct mirror weights[2], mask, docs, rope, blocks;
 };
@@ -80,7 +116,18 @@ static inline void cuda_launched(struct cuda *c, const char *where)
 }
 /* Reports what cuda_ok remembered. */
 int cuda_report(struct cuda *c, struct err *e);
+/* Device memory, counted. Any thread. */
+void *cuda_new(struct cuda *c, size_t bytes, struct err *e);
+void cuda_free(struct cuda *c, void *p);
 int cuda_room(struct cuda *c, struct room *r, size_t bytes, struct err *e);
+/* Parts of the device, opened and closed with it; -1: cuda_report knows why. */
+int cuda_lanes_open(struct cuda *c);
+void cuda_lanes_close(struct cuda *c);
+int cuda_small_open(struct cuda *c);
+void cuda_small_close(struct cuda *c);
+int cuda_pack_open(struct cuda *c);
+void cuda_pack_close(struct cuda *c);
+void cuda_mirror_free(struct cuda *c, struct mirror *m);
 /* The device's copy of host[0..bytes-1]; NULL when there is no memory (remembered). */
 void *cuda_mirror(struct cuda *c, struct mirror *m, const void *host, size_t bytes);
 
@@ -129,6 +176,19 @@ bool cuda_gemm_wgmma(void);
 
 /* ---- operations ---- */
 
+void *cuda_buf_new(struct device *d, size_t bytes, struct err *e);
+void cuda_buf_free(struct device *d, void *p);
+void *cuda_host_new(struct device *d, size_t bytes, struct err *e);
+void cuda_host_free(struct device *d, void *p);
+void cuda_to_device(struct device *d, void *dst, const void *src, size_t n);
+void cuda_to_host(struct device *d, void *dst, const void *src, size_t n);
+void cuda_copy(struct device *d, void *dst, const void *src, size_t n);
+uint64_t cuda_copy_up(struct device *d, void *dst, const void *src, size_t n, uint64_t after);
+uint64_t cuda_copy_down(struct device *d, void *dst, const void *src, size_t n);
+void cuda_await_copy(struct device *d, uint64_t ticket);
+void cuda_finish_copy(struct device *d, uint64_t ticket);
+void cuda_memory(struct device *d, struct device_memory *out);
+
 int cuda_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e);
 void cuda_matrix_free(struct device *d, struct matrix *m);
 void cuda_norm(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x);
@@ -146,7 +206,7 @@ int cuda_attention_mma(struct cuda *c, const struct attention_args *a, const int
                        const int2 *block, int blocks, struct err *e);
 void cuda_route(struct device *d, const struct route_args *a);
 int cuda_experts(struct device *d, const struct experts_args *a, struct err *e);
-int64_t cuda_combine(struct device *d, const struct combine_args *a);
+void cuda_combine(struct device *d, const struct combine_args *a);
 int cuda_head(struct device *d, const struct head_args *a, struct err *e);
 
 /* ---- in kernels ---- */

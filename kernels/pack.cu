@@ -1,6 +1,7 @@
 /*
- * Weights: stored bytes go through pinned memory to the device as they are and are decoded there. Parts of a
- * matrix that share their storage (gate and up interleaved) go up once.
+ * Weights: stored bytes go to the device as they are and are decoded there, on a stream of their own beside
+ * what is computed. Parts of a matrix that share their storage (gate and up interleaved) go up once. Where
+ * the device's memory is the host's, they are decoded from where they were read.
  */
 #include "backend.h"
 
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STAGE = 32 << 20, SLICE = 1 << 20, LD = 64, PAIR = 8, SIDE = 32, MX_BLOCK = 32, FP8_BLOCK = 128 };
+enum { STAGE = 32 << 20, LD = 64, PAIR = 8, SIDE = 32, MX_BLOCK = 32, FP8_BLOCK = 128 };
 
 /* Stored rows r0 .. r0+rows-1 of a part, on the device. */
 struct decode {
@@ -101,41 +102,19 @@ static void decode(struct cuda *c, const struct decode *d)
     if (s->in_out) {
         dim3 grid((unsigned)ceil_div(s->out, SIDE), (unsigned)ceil_div(d->rows, SIDE));
 
-        decode_turned<<<grid, dim3(SIDE, 8)>>>(*d);
+        decode_turned<<<grid, dim3(SIDE, 8), 0, c->packing>>>(*d);
     } else {
         int64_t from = ceil_div(d->r0 > s->first ? d->r0 - s->first : 0, s->step);
         int64_t to = d->r0 + d->rows > s->first ? ceil_div(d->r0 + d->rows - s->first, s->step) : 0;
 
         to = to < s->out ? to : s->out;
         if (to > from)
-            decode_rows<<<(unsigned)(to - from), 256>>>(*d, (int)from);
+            decode_rows<<<(unsigned)(to - from), 256, 0, c->packing>>>(*d, (int)from);
     }
     cuda_launched(c, "decoding weights");
 }
 
 /* ---- up ---- */
-
-struct copies {
-    uint8_t *dst;
-    const uint8_t *src;
-    size_t n;
-};
-
-static void copy_slice(void *ctx, long task, int worker)
-{
-    const struct copies *s = (const struct copies *)ctx;
-    size_t at = (size_t)task * SLICE, n = s->n - at < SLICE ? s->n - at : SLICE;
-
-    (void)worker;
-    memcpy(s->dst + at, s->src + at, n);
-}
-
-static void copy_pinned(struct cuda *c, uint8_t *dst, const uint8_t *src, size_t n)
-{
-    struct copies s = {dst, src, n};
-
-    pool_run(c->pool, (long)((n + SLICE - 1) / SLICE), copy_slice, &s);
-}
 
 static size_t bytes_of(enum source_type t, int64_t elements)
 {
@@ -145,14 +124,53 @@ static size_t bytes_of(enum source_type t, int64_t elements)
                                                                      : 2);
 }
 
+/* Before what is computed: packing is little work for the device, and the next layer waits for it. */
+int cuda_pack_open(struct cuda *c)
+{
+    int low, high;
+
+    cuda_ok(c, cudaDeviceGetStreamPriorityRange(&low, &high), "a stream");
+    cuda_ok(c, cudaStreamCreateWithPriority(&c->packing, cudaStreamNonBlocking, high), "a stream");
+    cuda_ok(c, cudaStreamCreateWithFlags(&c->sending, cudaStreamNonBlocking), "a stream");
+    cuda_ok(c, cudaEventCreateWithFlags(&c->sent, cudaEventDisableTiming), "an event");
+    for (cudaEvent_t &decoded : c->decoded)
+        cuda_ok(c, cudaEventCreateWithFlags(&decoded, cudaEventDisableTiming), "an event");
+    cuda_ok(c, cudaMallocHost((void **)&c->bad_matrix, sizeof *c->bad_matrix), "pinned memory");
+    return c->failed == cudaSuccess ? 0 : -1;
+}
+
+void cuda_pack_close(struct cuda *c)
+{
+    for (uint8_t *staged : c->staged)
+        cuda_free(c, staged);
+    cudaFreeHost(c->bad_matrix);
+    for (cudaEvent_t decoded : c->decoded)
+        if (decoded)
+            cudaEventDestroy(decoded);
+    if (c->sent)
+        cudaEventDestroy(c->sent);
+    for (cudaStream_t stream : {c->packing, c->sending})
+        if (stream)
+            cudaStreamDestroy(stream);
+}
+
+/* Whether kernels can read where p points: memory of host_new, where the device's memory is the host's. */
+static bool reaches(struct cuda *c, const void *p)
+{
+    struct cudaPointerAttributes a;
+
+    return c->memory.unified && cuda_ok(c, cudaPointerGetAttributes(&a, p), "weights") &&
+           a.type == cudaMemoryTypeHost && a.devicePointer == p;
+}
+
 static int stages(struct cuda *c, struct err *e)
 {
-    for (int i = 0; i < STAGES_UP && !c->staged[STAGES_UP - 1]; i++) {
-        cuda_ok(c, cudaMallocHost((void **)&c->pinned[i], STAGE), "pinned memory");
-        cuda_ok(c, cudaMalloc((void **)&c->staged[i], STAGE), "memory for weights");
-        cuda_ok(c, cudaEventCreateWithFlags(&c->staged_free[i], cudaEventDisableTiming), "an event");
+    for (uint8_t *&staged : c->staged) {
+        staged = staged ? staged : (uint8_t *)cuda_new(c, STAGE, e);
+        if (!staged)
+            return -1;
     }
-    return cuda_report(c, e);
+    return 0;
 }
 
 /* Where the scales of rows r0 .. r0+rows-1 are, and their size; 0: there are none. */
@@ -179,16 +197,41 @@ static bool together(const struct source *a, const struct source *b)
     return a->data == b->data && a->type == b->type && a->in_out == b->in_out && a->stride == b->stride;
 }
 
+/* Stored bytes of rows r0 .. r0+rows-1 where kernels of the packing stream can read them. */
+static void send_rows(struct cuda *c, const struct source *s, struct decode *d, size_t row, int stage)
+{
+    const uint8_t *raw = s->data + (size_t)d->r0 * row, *scales;
+    /* the last stored row of a transposed or interleaved part may end before its stride does */
+    size_t bytes = (size_t)d->rows * row, scale = scale_bytes(s, d->r0, d->rows, &scales);
+    uint8_t *staged = c->staged[stage], *staged_scales = staged + (bytes + 255) / 256 * 256;
+
+    if (reaches(c, raw)) {
+        d->raw = raw;
+        d->scales = scales;
+        return;
+    }
+    cuda_ok(c, cudaStreamWaitEvent(c->sending, c->decoded[stage], 0), "copying weights");
+    cuda_ok(c, cudaMemcpyAsync(staged, raw, bytes, cudaMemcpyHostToDevice, c->sending), "copying weights");
+    if (scale)
+        cuda_ok(c, cudaMemcpyAsync(staged_scales, scales, scale, cudaMemcpyHostToDevice, c->sending),
+                "copying weights");
+    cuda_ok(c, cudaEventRecord(c->sent, c->sending), "copying weights");
+    cuda_ok(c, cudaStreamWaitEvent(c->packing, c->sent, 0), "copying weights");
+    d->raw = staged;
+    d->scales = staged_scales;
+}
+
 /* Part p of a job and those after it that share its storage; *used counts them. */
 static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p, int *used, int *stage,
                      struct err *e)
 {
     const struct source *s = &j->part[p];
     const struct matrix *m = *j->m;
-    size_t row = bytes_of(s->type, s->stride), scale;
+    size_t row = bytes_of(s->type, s->stride);
     const uint8_t *scales;
     int from, to, i, rows, first[3] = {0, j->part[0].out, j->part[0].out + j->part[1].out};
-    struct decode d = {.ld = m->ld, .paired = m->paired, .bf16 = c->dev.bf16 && !m->f32, .bad = c->flag};
+    struct decode d = {
+        .ld = m->ld, .paired = m->paired, .bf16 = c->dev.bf16 && !m->f32, .bad = &c->flags->matrix};
 
     touched(s, &from, &to);
     for (*used = 1; p + *used < j->parts && together(s, &j->part[p + *used]); ++*used) {
@@ -198,27 +241,13 @@ static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p,
         from = lo < from ? lo : from;
         to = hi > to ? hi : to;
     }
-    scale = scale_bytes(s, 0, 1, &scales);
-    rows = (int)((STAGE - 256) / (row + scale));
+    rows = (int)((STAGE - 256) / (row + scale_bytes(s, 0, 1, &scales)));
     if (rows == 0)
         return err_set(e, ERR_UNKNOWN, "tensor '%s': a row of %zu bytes is more than is provided for",
                        s->name, row);
     for (d.r0 = from; d.r0 < to; d.r0 += d.rows, *stage = (*stage + 1) % STAGES_UP) {
-        uint8_t *pinned = c->pinned[*stage], *staged = c->staged[*stage];
-        size_t bytes, at;
-
         d.rows = to - d.r0 < rows ? to - d.r0 : rows;
-        /* the last stored row of a transposed or interleaved part may end before its stride does */
-        bytes = (size_t)d.rows * row;
-        at = (bytes + 255) / 256 * 256;
-        cuda_ok(c, cudaEventSynchronize(c->staged_free[*stage]), "decoding weights");
-        copy_pinned(c, pinned, s->data + (size_t)d.r0 * row, bytes);
-        scale = scale_bytes(s, d.r0, d.rows, &scales);
-        if (scale)
-            copy_pinned(c, pinned + at, scales, scale);
-        cuda_ok(c, cudaMemcpyAsync(staged, pinned, at + scale, cudaMemcpyHostToDevice), "copying weights");
-        d.raw = staged;
-        d.scales = staged + at;
+        send_rows(c, s, &d, row, *stage);
         d.dst = m->w;
         for (i = p; i < p + *used; i++) {
             d.s = j->part[i];
@@ -227,7 +256,7 @@ static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p,
             d.id = (unsigned long long)job * 3 + (unsigned)i;
             decode(c, &d);
         }
-        cuda_ok(c, cudaEventRecord(c->staged_free[*stage]), "an event");
+        cuda_ok(c, cudaEventRecord(c->decoded[*stage], c->packing), "decoding weights");
     }
     return 0;
 }
@@ -236,9 +265,8 @@ static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p,
 
 void cuda_matrix_free(struct device *d, struct matrix *m)
 {
-    (void)d;
     if (m)
-        cudaFree(m->w);
+        cuda_buf_free(d, m->w);
     free(m);
 }
 
@@ -264,30 +292,38 @@ static int matrix_fit(struct device *d, const struct matrix_job *j, struct err *
     m->f32 = f32;
     m->rows = j->paired ? (out / 2 + PAIR - 1) / PAIR * 2 * PAIR : out;
     bytes = (size_t)m->rows * (size_t)m->ld * (f32 ? sizeof(float) : d->elem_bytes);
-    m->w = d->ops->buf_new(d, bytes, e);
-    return m->w ? 0 : -1;
+    m->w = cuda_new(cuda_of(d), bytes, e);
+    if (!m->w)
+        return -1;
+    return cuda_ok(cuda_of(d), cudaMemsetAsync(m->w, 0, bytes, cuda_of(d)->packing), "weights")
+               ? 0
+               : cuda_report(cuda_of(d), e);
 }
 
 int cuda_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e)
 {
     struct cuda *c = cuda_of(d);
-    unsigned long long bad = ~0ull;
-    int stage = 0, used;
+    int stage = 0, used, rc = 0;
 
-    if (stages(c, e) || !cuda_ok(c, cudaMemset(c->flag, 0xff, sizeof bad), "weights"))
-        return cuda_report(c, e);
-    for (int i = 0; i < jobs; i++) {
-        if (matrix_fit(d, &job[i], e))
-            return -1;
-        for (int p = 0; p < job[i].parts; p += used)
-            if (send_part(c, &job[i], i, p, &used, &stage, e))
-                return -1;
-    }
-    cuda_ok(c, cudaMemcpy(&bad, c->flag, sizeof bad, cudaMemcpyDeviceToHost), "weights");
-    if (cuda_report(c, e))
+    if (stages(c, e))
         return -1;
-    if (bad != ~0ull)
+    cuda_ok(c, cudaMemsetAsync(&c->flags->matrix, 0xff, sizeof c->flags->matrix, c->packing), "weights");
+    for (int i = 0; i < jobs && rc == 0; i++) {
+        rc = matrix_fit(d, &job[i], e);
+        for (int p = 0; p < job[i].parts && rc == 0; p += used)
+            rc = send_part(c, &job[i], i, p, &used, &stage, e);
+    }
+    cuda_ok(c,
+            cudaMemcpyAsync(c->bad_matrix, &c->flags->matrix, sizeof *c->bad_matrix, cudaMemcpyDeviceToHost,
+                            c->packing),
+            "weights");
+    /* whatever happened, nobody reads the sources any more; what is sent is waited for by what is decoded */
+    cuda_ok(c, cudaStreamSynchronize(c->packing), "decoding weights");
+    cuda_ok(c, cudaStreamSynchronize(c->sending), "copying weights");
+    if (rc || cuda_report(c, e))
+        return -1;
+    if (*c->bad_matrix != ~0ull)
         return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number",
-                       job[bad / 3].part[bad % 3].name);
+                       job[*c->bad_matrix / 3].part[*c->bad_matrix % 3].name);
     return 0;
 }

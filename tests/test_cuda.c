@@ -596,12 +596,16 @@ static void check_combine(int n, int topk, int width, bool shared)
         a.shared = shared ? share.p[i] : NULL;
         a.shared_gate = shared && topk > 2 ? gate.p[i] : NULL;
         a.h = h.p[i];
-        CHECK(dev[i]->ops->combine(dev[i], &a) == -1);
+        dev[i]->ops->combine(dev[i], &a);
+        CHECK(dev[i]->ops->bad_token(dev[i]) == -1);
     }
     compare(&h, "combine", near());
     for (i = 0; i < BOTH; i++) {
-        a = (struct combine_args){.y = bad.p[i], .n = n, .topk = topk, .width = width, .h = h.p[i]};
-        CHECK(dev[i]->ops->combine(dev[i], &a) == n - 2);
+        a = (struct combine_args){
+            .y = bad.p[i], .first = 7, .n = n, .topk = topk, .width = width, .h = h.p[i]};
+        dev[i]->ops->combine(dev[i], &a);
+        CHECK(dev[i]->ops->bad_token(dev[i]) == 7 + n - 2);
+        CHECK(dev[i]->ops->bad_token(dev[i]) == -1);
     }
     no_failure("combine");
     free(yh);

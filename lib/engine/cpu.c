@@ -63,6 +63,43 @@ static void copy(struct device *d, void *dst, const void *src, size_t n)
     memcpy(dst, src, n);
 }
 
+static void enter(struct device *d)
+{
+    (void)d;
+}
+
+static void memory(struct device *d, struct device_memory *out)
+{
+    (void)d;
+    *out = (struct device_memory){.free = UINT64_MAX, .unified = true};
+}
+
+static void *host_new(struct device *d, size_t bytes, struct err *e)
+{
+    (void)d;
+    return mem_new_aligned(bytes, 1, e);
+}
+
+/* There is nothing to copy beside: a copy is done when it was asked for. */
+static uint64_t copy_up(struct device *d, void *dst, const void *src, size_t n, uint64_t after)
+{
+    (void)after;
+    copy(d, dst, src, n);
+    return 0;
+}
+
+static uint64_t copy_down(struct device *d, void *dst, const void *src, size_t n)
+{
+    copy(d, dst, src, n);
+    return 0;
+}
+
+static void wait_copy(struct device *d, uint64_t ticket)
+{
+    (void)d;
+    (void)ticket;
+}
+
 static int check(struct device *d, struct err *e)
 {
     if (atomic_load(&cpu_of(d)->failed))
@@ -88,11 +125,18 @@ static void cpu_close(struct device *d)
 }
 
 static const struct ops cpu_ops = {.close = cpu_close,
+                                   .enter = enter,
                                    .buf_new = buf_new,
                                    .buf_free = buf_free,
                                    .to_device = copy,
                                    .to_host = copy,
                                    .copy = copy,
+                                   .host_new = host_new,
+                                   .host_free = buf_free,
+                                   .copy_up = copy_up,
+                                   .copy_down = copy_down,
+                                   .await_copy = wait_copy,
+                                   .finish_copy = wait_copy,
                                    .pack = cpu_pack,
                                    .matrix_free = cpu_matrix_free,
                                    .norm = cpu_norm,
@@ -103,8 +147,10 @@ static const struct ops cpu_ops = {.close = cpu_close,
                                    .route = cpu_route,
                                    .experts = cpu_experts,
                                    .combine = cpu_combine,
+                                   .bad_token = cpu_bad_token,
                                    .head = cpu_head,
-                                   .check = check};
+                                   .check = check,
+                                   .memory = memory};
 
 int cpu_open(struct device **out, const struct engine_options *o, struct err *e)
 {
@@ -119,6 +165,7 @@ int cpu_open(struct device **out, const struct engine_options *o, struct err *e)
                        MAX_THREADS);
     }
     c->dev.ops = &cpu_ops;
+    atomic_store(&c->bad, INT64_MAX);
     c->dev.kind = "cpu";
     if (pool_open(&c->pool, o->threads, gemm_thread_start, e))
         goto fail;

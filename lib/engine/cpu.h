@@ -26,7 +26,8 @@ struct cpu {
     size_t keys_bytes;
     int32_t *lists; /* the tokens of each expert */
     size_t lists_bytes;
-    atomic_int failed; /* the library reported an error */
+    atomic_int failed;    /* the library reported an error */
+    _Atomic(int64_t) bad; /* lowest token that combine found not finite; INT64_MAX: none */
 };
 
 /* W [out][in] in panels of `width` rows (the last one may have fewer), each packed by itself: one panel
@@ -82,7 +83,8 @@ void cpu_qk(struct cpu *c, const struct attention_args *a);
 int cpu_attention(struct device *d, const struct attention_args *a, struct err *e);
 void cpu_route(struct device *d, const struct route_args *a);
 int cpu_experts(struct device *d, const struct experts_args *a, struct err *e);
-int64_t cpu_combine(struct device *d, const struct combine_args *a);
+void cpu_combine(struct device *d, const struct combine_args *a);
+int64_t cpu_bad_token(struct device *d);
 int cpu_head(struct device *d, const struct head_args *a, struct err *e);
 
 #endif

@@ -228,7 +228,7 @@ void cpu_qk(struct cpu *c, const struct attention_args *a)
 
 struct combine {
     const struct combine_args *a;
-    _Atomic(int64_t) *bad; /* first token that is not finite; INT64_MAX: none */
+    _Atomic(int64_t) *bad;
 };
 
 INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool bf16)
@@ -258,7 +258,8 @@ INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool
             elem_store(a->h, at + (size_t)i, v, l, bf16);
         }
         if (isnan(v16_sum(odd)))
-            for (seen = atomic_load(c->bad); t < seen && !atomic_compare_exchange_weak(c->bad, &seen, t);)
+            for (seen = atomic_load(c->bad);
+                 a->first + t < seen && !atomic_compare_exchange_weak(c->bad, &seen, a->first + t);)
                 ;
     }
 }
@@ -273,13 +274,16 @@ HOT static void combine_f32(const void *args, int64_t from, int64_t to)
     combine_rows(args, from, to, false);
 }
 
-int64_t cpu_combine(struct device *d, const struct combine_args *a)
+void cpu_combine(struct device *d, const struct combine_args *a)
 {
-    _Atomic(int64_t) bad = INT64_MAX;
-    struct combine c = {a, &bad};
-    int64_t first;
+    struct combine c = {a, &cpu_of(d)->bad};
 
     for_rows(cpu_of(d), a->n, d->bf16 ? combine_bf16 : combine_f32, &c);
-    first = atomic_load(&bad);
-    return first == INT64_MAX ? -1 : first;
+}
+
+int64_t cpu_bad_token(struct device *d)
+{
+    int64_t bad = atomic_exchange(&cpu_of(d)->bad, INT64_MAX);
+
+    return bad == INT64_MAX ? -1 : bad;
 }

@@ -9,7 +9,7 @@
 
 /* The shared object's one symbol, with the version of ops.h in its name and, as the first argument, the size
  * of struct ops: either keeps an object of another build out. */
-#define CUDA_OPEN_SYMBOL "moe_cuda_open_v1"
+#define CUDA_OPEN_SYMBOL "moe_cuda_open_v2"
 typedef int cuda_open_fn(size_t ops_bytes, struct device **out, const struct engine_options *o,
                          struct err *e);
 

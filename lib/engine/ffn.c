@@ -143,8 +143,8 @@ int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, const ui
     const struct arch *a = p->a;
     bool moe = w->kind == FFN_MOE, in_gate = moe && a->family->gate_site == GATE_INPUT;
     struct experts_args x = one_expert(p, w->ffn, n, p->y);
-    struct combine_args c = {.y = p->y, .n = n, .topk = 1, .width = a->hidden, .h = h};
     int64_t bad;
+    struct combine_args c = {.y = p->y, .first = first, .n = n, .topk = 1, .width = a->hidden, .h = h};
 
     p->op->norm(p->d, h, n, a->hidden, w->post_norm, (float)a->eps, p->x);
     if (moe) {
@@ -160,8 +160,8 @@ int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, const ui
         return -1;
     c.shared = w->shared ? p->shared : NULL;
     c.shared_gate = w->shared && w->shared_gate ? p->shared_gate : NULL;
-    bad = p->op->combine(p->d, &c);
-    if (bad >= 0)
-        return not_finite(p, layer, first + bad, e);
+    p->op->combine(p->d, &c);
+    if ((bad = p->op->bad_token(p->d)) >= 0)
+        return not_finite(p, layer, bad, e);
     return moe ? observe(p, layer, first, n, e) : 0;
 }

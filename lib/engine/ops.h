@@ -3,8 +3,11 @@
  *
  * The layer loop (forward.c) and the head (head.c) are written against this table only. Pointers marked
  * "device" come from buf_new; others are host memory. "Elements" are bf16 or f32 according to elem_bytes;
- * everything else is f32. Operations run in order; an operation that returns nothing cannot fail
- * but may remember a failure of the library below it, which check() reports.
+ * everything else is f32. Operations run in order, but may still be under way when they return:
+ * what they were given in host memory can be changed at once, what they leave in device memory is for later
+ * operations. An operation that returns nothing cannot fail but may remember a failure of the library below
+ * it, which check() reports. One thread computes. Another one may at the same time use what is marked "any
+ * thread".
  *
  * Products run in whole tiles of rows: buffers of rows that go into one are TILE_ROWS rows longer than
  * their content (what stands there does not matter).
@@ -114,13 +117,14 @@ struct experts_args {
     float *norm, *max; /* device [n * topk] of y before it was rounded; NULL: not wanted */
 };
 
-/* h += sum over k of gate * y, + sigmoid(shared_gate) * shared */
+/* h += sum over k of gate * y, + sigmoid(shared_gate) * shared. Remembers tokens whose h is not finite, see
+ * bad_token. */
 struct combine_args {
     const void *y;            /* device elements [n * topk][width] */
     const float *gate;        /* device [n][topk]; NULL: 1 */
     const void *shared;       /* device elements [n][width]; NULL: none */
     const float *shared_gate; /* device [n]; NULL: shared as it is */
-    int64_t n;
+    int64_t first, n;         /* first: what the first of the n tokens is called */
     int topk, width;
     void *h; /* device elements [n][width] */
 };
@@ -151,16 +155,44 @@ struct head_args {
     float *picked; /* host [sides][n][picks] */
 };
 
+/* Bytes. On a CPU nothing is held, and there is no end of what is free. */
+struct device_memory {
+    uint64_t held,
+        most; /* by buf_new and pack and the operations themselves: now, and the most since opening */
+    uint64_t free;
+    bool unified; /* the device's memory is the host's */
+};
+
 struct ops {
     void (*close)(struct device *d);
+    /* To be called by every thread but the one that opened the device, before anything else. */
+    void (*enter)(struct device *d);
     /* Zeroed. */
     void *(*buf_new)(struct device *d, size_t bytes, struct err *e);
     void (*buf_free)(struct device *d, void *p);
+    /* In order with what is computed, and done when they return. */
     void (*to_device)(struct device *d, void *dst, const void *src, size_t n);
     void (*to_host)(struct device *d, void *dst, const void *src, size_t n);
     void (*copy)(struct device *d, void *dst, const void *src, size_t n); /* both device, not overlapping */
 
-    /* -1 names the tensor with a value that is not finite. */
+    /* Host memory that the device reaches fast; not zeroed. Any thread. */
+    void *(*host_new)(struct device *d, size_t bytes, struct err *e);
+    void (*host_free)(struct device *d, void *p);
+    /*
+     * Copies beside computing; host memory must be of host_new. Each returns a ticket, larger than those
+     * before it; 0 is one that is done. Copies up are made in the order in which they were asked for, and so
+     * are copies down; up and down run side by side. A copy up begins when the copy with ticket `after` is
+     * done; a copy down, when what was to be computed so far is done. Any thread.
+     */
+    uint64_t (*copy_up)(struct device *d, void *dst, const void *src, size_t n, uint64_t after);
+    uint64_t (*copy_down)(struct device *d, void *dst, const void *src, size_t n);
+    /* What is to be computed from now on waits for the copy. */
+    void (*await_copy)(struct device *d, uint64_t ticket);
+    /* Returns when the copy is done. Any thread. */
+    void (*finish_copy)(struct device *d, uint64_t ticket);
+
+    /* Returns when it is done. -1 names the tensor with a value that is not finite. Where the device packs
+     * beside computing, any one thread may pack; sources must then be in memory of host_new. */
     int (*pack)(struct device *d, const struct matrix_job *job, int jobs, struct err *e);
     void (*matrix_free)(struct device *d, struct matrix *m);
 
@@ -178,10 +210,14 @@ struct ops {
     int (*attention)(struct device *d, const struct attention_args *a, struct err *e);
     void (*route)(struct device *d, const struct route_args *a);
     int (*experts)(struct device *d, const struct experts_args *a, struct err *e);
-    /* The first token whose h is not finite, or -1. */
-    int64_t (*combine)(struct device *d, const struct combine_args *a);
+    void (*combine)(struct device *d, const struct combine_args *a);
+    /* Waits for what is computed. The lowest token that combine found not finite since the last question, or
+     * -1. */
+    int64_t (*bad_token)(struct device *d);
     int (*head)(struct device *d, const struct head_args *a, struct err *e);
+    /* Waits for what is computed. */
     int (*check)(struct device *d, struct err *e);
+    void (*memory)(struct device *d, struct device_memory *out);
 };
 
 struct device {
@@ -190,6 +226,7 @@ struct device {
     bool bf16;
     size_t elem_bytes;
     int threads;
+    bool packs_beside; /* pack() runs beside computing */
 };
 
 int cpu_open(struct device **out, const struct engine_options *o, struct err *e);
