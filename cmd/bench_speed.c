@@ -4,13 +4,14 @@
 #include "base/num.h"
 #include "bench.h"
 
-static int64_t docs = 16, tokens = 512, repeat = 3;
+static int64_t docs = 16, tokens = 512, repeat = 3, seed = 1;
 
 static const struct opt opts[] = {
     OPT_HEADING("What is run"),
     {"docs", 0, OPT_INT, &docs, "N", "made-up documents (16)", 1, 1000000},
     {"tokens", 0, OPT_INT, &tokens, "N", "tokens of each (512)", 1, 10000000},
     {"repeat", 0, OPT_INT, &repeat, "N", "runs, of which the fastest counts (3)", 1, 1000},
+    {"seed", 0, OPT_INT, &seed, "N", "of the made-up documents (1)", 0, INT64_MAX},
     ENGINE_OPTS,
     OPT_END,
 };
@@ -28,29 +29,49 @@ static double rate(double amount, double seconds)
     return seconds > 0 ? amount / seconds : NAN;
 }
 
+/* A run as if weights were always there when they are needed. */
+static double computing(const struct engine_cost *c)
+{
+    return c->seconds - c->wait_seconds;
+}
+
+static double of_peak(const struct speed_report *r, double seconds)
+{
+    return rate(r->plain.flops, seconds) / r->peak_flops;
+}
+
 static void print_json(FILE *f, const struct speed_report *r, const struct engine *en)
 {
+    const double n = (double)r->tokens;
     const struct {
         const char *name;
         double v;
     } fields[] = {
-        {"prefill_tokens_per_second", rate((double)r->tokens, r->plain.seconds)},
-        {"observe_tokens_per_second", rate((double)r->tokens, r->observe.seconds)},
+        {"prefill_tokens_per_second", rate(n, r->plain.seconds)},
+        {"prefill_tokens_per_second_without_waiting", rate(n, computing(&r->plain))},
+        {"observe_tokens_per_second", rate(n, r->observe.seconds)},
+        {"observe_tokens_per_second_without_waiting", rate(n, computing(&r->observe))},
         {"first_run_seconds", r->first.seconds},
         {"seconds", r->plain.seconds},
         {"observe_seconds", r->observe.seconds},
         {"flops", r->plain.flops},
         {"flops_per_second", rate(r->plain.flops, r->plain.seconds)},
         {"peak_flops_per_second", r->peak_flops},
+        {"fraction_of_peak", of_peak(r, r->plain.seconds)},
+        {"fraction_of_peak_without_waiting", of_peak(r, computing(&r->plain))},
         {"read_seconds", r->plain.read_seconds},
         {"wait_seconds", r->plain.wait_seconds},
+        {"observe_wait_seconds", r->observe.wait_seconds},
         {"first_run_read_seconds", r->first.read_seconds},
         {"read_bytes", (double)r->plain.bytes_read},
+        {"read_bytes_per_second", rate((double)r->plain.bytes_read, r->plain.read_seconds)},
         {"peak_bytes", (double)r->observe.peak_bytes},
+        {"peak_device_bytes", (double)r->observe.peak_device_bytes},
     };
     size_t i;
 
-    fprintf(f, "{\"documents\":%lld,\"tokens\":%lld,\"device\":", (long long)docs, (long long)r->tokens);
+    fprintf(f, "{\"documents\":%lld,\"tokens\":%lld,\"seed\":%lld,\"device\":", (long long)docs,
+            (long long)r->tokens, (long long)seed);
     json_string(f, engine_device(en));
     fputs(",\"library\":", f);
     json_string(f, engine_library(en));
@@ -64,23 +85,45 @@ static void print_json(FILE *f, const struct speed_report *r, const struct engin
     fputs("}\n", f);
 }
 
+/* "61234 tokens/s (0.535 s, +2.1%), 70123 without waiting for weights (+2.2%)"; no percentages without
+ * `than`. */
+static void print_run(FILE *f, const char *what, const struct speed_report *r, const struct engine_cost *c,
+                      const struct engine_cost *than)
+{
+    fprintf(f, "%-12s %.0f tokens/s (%.3f s", what, rate((double)r->tokens, c->seconds), c->seconds);
+    if (than)
+        fprintf(f, ", %+.1f%%", 100 * (c->seconds / than->seconds - 1));
+    fprintf(f, "), %.0f without waiting for weights", rate((double)r->tokens, computing(c)));
+    if (than)
+        fprintf(f, " (%+.1f%%)", 100 * (computing(c) / computing(than) - 1));
+    fputc('\n', f);
+}
+
 static void print_table(FILE *f, const struct speed_report *r, const struct engine *en)
 {
-    double seconds = r->plain.seconds, flops = rate(r->plain.flops, seconds);
-    char buf[32];
+    double seconds = r->plain.seconds, reading = r->plain.read_seconds,
+           unit = r->peak_flops < 1e13 ? 1e9 : 1e12;
+    char buf[32], each[32];
 
     fprintf(f, "engine       %s, %s, %s, %d threads\n", engine_device(en), engine_library(en),
             engine_precision(en), engine_threads(en));
     fprintf(f, "input        %lld documents of %lld made-up tokens\n", (long long)docs, (long long)tokens);
-    fprintf(f, "prefill      %.0f tokens/s (%.3f s)\n", rate((double)r->tokens, seconds), seconds);
-    fprintf(f, "observing    %.0f tokens/s (%.3f s, %+.1f%%)\n", rate((double)r->tokens, r->observe.seconds),
-            r->observe.seconds, 100 * (r->observe.seconds / seconds - 1));
-    fprintf(f, "arithmetic   %.1f GFLOP/s, %.0f%% of the %.1f that one large product reaches\n", flops * 1e-9,
-            100 * flops / r->peak_flops, r->peak_flops * 1e-9);
-    fprintf(f, "reading      %s in %.3f s, waited for %.3f s of them\n", num_bytes(r->plain.bytes_read, buf),
-            r->plain.read_seconds, r->plain.wait_seconds);
+    print_run(f, "prefill", r, &r->plain, NULL);
+    print_run(f, "observing", r, &r->observe, &r->plain);
+    fprintf(f,
+            "arithmetic   %.1f %cFLOP/s, %.0f%% of the %.1f that one large product reaches; %.0f%% without "
+            "waiting\n",
+            rate(r->plain.flops, seconds) / unit, unit < 1e12 ? 'G' : 'T', 100 * of_peak(r, seconds),
+            r->peak_flops / unit, 100 * of_peak(r, computing(&r->plain)));
+    fprintf(f, "reading      %s in %.3f s, %s/s; waited for %.3f s of them\n",
+            num_bytes(r->plain.bytes_read, buf), r->plain.read_seconds,
+            num_bytes(reading > 0 ? (uint64_t)((double)r->plain.bytes_read / reading) : 0, each),
+            r->plain.wait_seconds);
     fprintf(f, "first run    %.3f s, reading %.3f s\n", r->first.seconds, r->first.read_seconds);
-    fprintf(f, "peak memory  %s\n", num_bytes(r->observe.peak_bytes, buf));
+    fprintf(f, "peak memory  %s", num_bytes(r->observe.peak_bytes, buf));
+    if (r->observe.peak_device_bytes)
+        fprintf(f, ", %s of the device", num_bytes(r->observe.peak_device_bytes, buf));
+    fputc('\n', f);
 }
 
 void bench_speed(int argc, char **argv)
@@ -98,8 +141,11 @@ void bench_speed(int argc, char **argv)
     f = result_open();
     open_model(&m, argv[0]);
     en = open_engine();
-    o = (struct speed_options){
-        .docs = docs, .tokens = tokens, .repeat = (int)repeat, .begin = pass_display("running")->begin};
+    o = (struct speed_options){.docs = docs,
+                               .tokens = tokens,
+                               .repeat = (int)repeat,
+                               .seed = (uint64_t)seed,
+                               .begin = pass_display("running")->begin};
     if (judge_speed(&r, en, &m, &o, &e))
         die(&e);
     if (common.json)

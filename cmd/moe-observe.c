@@ -111,18 +111,21 @@ static void print_summary(const struct corpus *c, const struct category_count *n
                           const struct observe_report *r)
 {
     double rate = (double)c->tokens / (r->cost.seconds > 0 ? r->cost.seconds : 1e-9);
-    char tokens[32], docs[32], mem[32];
+    bool device = r->cost.peak_device_bytes > 0;
+    char tokens[32], docs[32], mem[32], own[32];
 
-    note("%s documents, %s tokens in %.1f s: %.0f tokens/s, peak memory %s", num_thousands(c->docs, docs),
-         num_thousands(c->tokens, tokens), r->cost.seconds, rate, num_bytes(r->cost.peak_bytes, mem));
+    note("%s documents, %s tokens in %.1f s: %.0f tokens/s, peak memory %s%s%s", num_thousands(c->docs, docs),
+         num_thousands(c->tokens, tokens), r->cost.seconds, rate, num_bytes(r->cost.peak_bytes, mem),
+         device ? ", of the device " : "", device ? num_bytes(r->cost.peak_device_bytes, own) : "");
     if (!common.json)
         return;
     printf("{\"stats\":");
     json_string(stdout, common.out);
     printf(",");
     print_categories_json(c, n);
-    printf(",\"passes\":%lld,\"read_bytes\":%llu,\"peak_bytes\":%llu,\"seconds\":", (long long)r->passes,
-           (unsigned long long)r->cost.bytes_read, (unsigned long long)r->cost.peak_bytes);
+    printf(",\"passes\":%lld,\"read_bytes\":%llu,\"peak_bytes\":%llu,\"peak_device_bytes\":%llu,\"seconds\":",
+           (long long)r->passes, (unsigned long long)r->cost.bytes_read,
+           (unsigned long long)r->cost.peak_bytes, (unsigned long long)r->cost.peak_device_bytes);
     json_number(stdout, r->cost.seconds);
     printf(",\"tokens_per_second\":");
     json_number(stdout, rate);

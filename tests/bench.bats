@@ -183,7 +183,9 @@ masked_is_cut() {
 @test "speed: what it measured" {
     moe-bench speed --docs 2 --tokens 64 --repeat 1 --json "$TINY_QWEN3" >s.json
     jq -e '.tokens == 128 and .prefill_tokens_per_second > 0 and .observe_tokens_per_second > 0 and .flops > 0 and
-        .peak_flops_per_second > .flops_per_second and .read_bytes > 1000000 and .peak_bytes > 1000000' s.json
+        .peak_flops_per_second > .flops_per_second and .read_bytes > 1000000 and .peak_bytes > 1000000 and
+        .prefill_tokens_per_second_without_waiting >= .prefill_tokens_per_second and .fraction_of_peak > 0 and
+        .peak_device_bytes >= 0' s.json
     run moe-bench speed --docs 2 --tokens 64 --repeat 1 "$TINY_GPTOSS"
     [ "$status" -eq 0 ]
     [[ $output == *"prefill "*" tokens/s"* ]]

@@ -67,7 +67,8 @@ struct engine_cost {
     double seconds, read_seconds, wait_seconds; /* all; reading in the reader thread; waiting for it */
     double flops; /* useful multiply-adds x 2: routed products, attention, projections */
     uint64_t bytes_read;
-    uint64_t peak_bytes; /* largest resident set of the process */
+    uint64_t peak_bytes;        /* largest resident set of the process */
+    uint64_t peak_device_bytes; /* most device memory held at once; 0: the device is the host */
 };
 
 struct hidden; /* [tokens][H] after the final norm, in the engine's precision */

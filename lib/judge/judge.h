@@ -54,10 +54,11 @@ void compare_report_free(struct compare_report *r);
 /* The engine's mask [layers][experts] of a plan; rows of dense layers are 1. The caller frees. */
 uint8_t *plan_mask(const struct plan *p, const struct model *m, struct err *e);
 
-/* Prefill speed on made-up token ids: no text, no tokenizer, the same ids every time. */
+/* Prefill speed on made-up token ids: no text, no tokenizer, the same ids for the same seed. */
 struct speed_options {
     int64_t docs, tokens; /* docs documents of tokens tokens each */
     int repeat;           /* the fastest of so many runs counts */
+    uint64_t seed;
     /* Before each forward pass; may be NULL. */
     void (*begin)(void *ctx, int64_t pass, int64_t passes);
     void *ctx;

@@ -28,7 +28,7 @@ static int count(void *ctx, int layer, int64_t first_token, int n, const int32_t
 static int make_batch(struct batch *b, int32_t **ids, int64_t **first, const struct speed_options *o,
                       int vocab, struct err *e)
 {
-    uint64_t tokens, state = 1;
+    uint64_t tokens, state = o->seed;
     int64_t i;
 
     if (!mul_u64((uint64_t)o->docs, (uint64_t)o->tokens, &tokens))
@@ -65,7 +65,7 @@ static int measure(struct speed_report *r, struct engine *en, const struct model
                    const struct observer *ob, const struct speed_options *o, struct err *e)
 {
     struct engine_cost cost;
-    int i;
+    int i, size;
 
     /* plain and observing runs take turns, so that a machine that slows down slows both */
     for (i = 0; i < o->repeat; i++) {
@@ -81,7 +81,8 @@ static int measure(struct speed_report *r, struct engine *en, const struct model
             return -1;
     }
     /* large enough that a product runs at its best, small enough for a fraction of a second */
-    return engine_peak(en, 2048, 2048, 2048, &r->peak_flops, e);
+    size = strcmp(engine_device(en), "cpu") == 0 ? 2048 : 8192;
+    return engine_peak(en, size, size, size, &r->peak_flops, e);
 }
 
 int judge_speed(struct speed_report *r, struct engine *en, const struct model *m,

@@ -74,4 +74,6 @@ void cost_add(struct engine_cost *sum, const struct engine_cost *c)
     sum->bytes_read += c->bytes_read;
     if (c->peak_bytes > sum->peak_bytes)
         sum->peak_bytes = c->peak_bytes;
+    if (c->peak_device_bytes > sum->peak_device_bytes)
+        sum->peak_device_bytes = c->peak_device_bytes;
 }
