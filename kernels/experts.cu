@@ -219,6 +219,8 @@ int cuda_experts(struct device *d, const struct experts_args *a, struct err *e)
     if (a->norm)
         finish_norms<<<(unsigned)ceil_div(slots, NORM_THREADS), NORM_THREADS>>>(
             g.part, g.tiles.slot, slots, columns, a->in_gate, a->norm, a->max);
+    if (a->sums)
+        cuda_sums(c, a, &g.tiles, c->act.p);
     cuda_launched(c, "experts");
     return 0;
 }

@@ -45,7 +45,7 @@ static inline int run_open(struct run *r, const struct model *m, const struct ba
                                .precision = p,
                                .threads = threads,
                                .chunk_tokens = chunk};
-    struct observer ob = {keep, r};
+    struct observer ob = {.routed = keep, .ctx = r};
     size_t n;
 
     *r = (struct run){.layers = m->arch.layers, .topk = m->arch.topk, .tokens = b->first[b->docs]};

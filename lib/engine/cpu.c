@@ -117,6 +117,7 @@ static void cpu_close(struct device *d)
     free(c->scratch);
     free(c->keys);
     free(c->lists);
+    free(c->acts);
     pool_close(c->pool);
     if (c->gemm_f32 != c->gemm)
         gemm_close(c->gemm_f32);
@@ -146,6 +147,7 @@ static const struct ops cpu_ops = {.close = cpu_close,
                                    .attention = cpu_attention,
                                    .route = cpu_route,
                                    .experts = cpu_experts,
+                                   .pairs = cpu_pairs,
                                    .combine = cpu_combine,
                                    .bad_token = cpu_bad_token,
                                    .head = cpu_head,

@@ -26,6 +26,8 @@ struct cpu {
     size_t keys_bytes;
     int32_t *lists; /* the tokens of each expert */
     size_t lists_bytes;
+    uint8_t *acts; /* activations of all slots, by expert, for sums of them */
+    size_t acts_bytes;
     atomic_int failed;    /* the library reported an error */
     _Atomic(int64_t) bad; /* lowest token that combine found not finite; INT64_MAX: none */
 };
@@ -83,6 +85,11 @@ void cpu_qk(struct cpu *c, const struct attention_args *a);
 int cpu_attention(struct device *d, const struct attention_args *a, struct err *e);
 void cpu_route(struct device *d, const struct route_args *a);
 int cpu_experts(struct device *d, const struct experts_args *a, struct err *e);
+/* Adds the slots of each expert to a->sums: slot [from[experts]] by expert, act elements [..][inter] alike.
+ */
+void cpu_sums(struct cpu *c, const struct experts_args *a, const int32_t *slot, const int32_t *from,
+              const void *act);
+void cpu_pairs(struct device *d, const struct pairs_args *a);
 void cpu_combine(struct device *d, const struct combine_args *a);
 int64_t cpu_bad_token(struct device *d);
 int cpu_head(struct device *d, const struct head_args *a, struct err *e);

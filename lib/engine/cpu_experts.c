@@ -224,6 +224,11 @@ static void experts_task(void *ctx, long task, int worker)
 
     gather(s, slot, n, p.x);
     gate_up(s, &p, expert, n, worker);
+    if (s->a->sums) {
+        size_t row = (size_t)s->a->inter * s->c->dev.elem_bytes;
+
+        memcpy(s->c->acts + (size_t)first * row, p.act, (size_t)n * row);
+    }
     down(s, &p, expert, slot, n, worker);
 }
 
@@ -269,8 +274,11 @@ int cpu_experts(struct device *d, const struct experts_args *a, struct err *e)
         s.rows -= GEMM_ROWS;
     if (cpu_room(&c->lists, &c->lists_bytes,
                  (size_t)(slots + 2 * (slots / s.rows) + 4 * a->experts + 1) * sizeof *c->lists, e) ||
-        cpu_scratch(c, layout(&s, NULL).bytes, e))
+        cpu_scratch(c, layout(&s, NULL).bytes, e) ||
+        (a->sums && cpu_room(&c->acts, &c->acts_bytes, (size_t)slots * (size_t)a->inter * d->elem_bytes, e)))
         return -1;
     pool_run(c->pool, make_tasks(&s, c->lists, slots), experts_task, &s);
+    if (a->sums)
+        cpu_sums(c, a, s.slot, s.from, c->acts);
     return 0;
 }

@@ -15,6 +15,7 @@
 #define MOE_ENGINE_ENGINE_H
 
 #include "model/model.h"
+#include "stats/matrices.h"
 
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision { PREC_AUTO, PREC_BF16, PREC_F32 }; /* auto: bf16 where the hardware has products for it */
@@ -55,11 +56,21 @@ struct batch {
  * of the ungated output, max its largest |element| (a gate on the input: of what the expert adds, divided by
  * the gate; 0 if that is 0). Not called from several threads at once. A return other
  * than 0 stops the pass (fill e).
+ *
+ * What costs more is asked for by the other two; NULL: not wanted, and not computed.
+ * pairs is called after routed, for the same tokens. inner: [n][k(k-1)/2], gate_i gate_j <f_i, f_j> of a
+ * token's pairs of experts, (0,1), (0,2) .. (k-2,k-1), f being the ungated outputs. sums is called before a
+ * MoE layer and says where its sums by element are kept (stats/matrices.h): sum[v] is host memory,
+ * [experts][width], that the engine goes on adding to, token after token in document order. It must stay
+ * until engine_forward returns, and holds the sums only then.
  */
 struct observer {
     int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                   const float *norm, const float *max, struct err *e);
     void *ctx;
+    int (*pairs)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
+                 const float *norm, const float *inner, struct err *e);
+    void (*sums)(void *ctx, int layer, double *sum[V_COUNT]);
 };
 
 /* What a pass cost; filled when asked for. */

@@ -68,7 +68,7 @@ static int observe(struct pass *p, int layer, int64_t first, int64_t n, struct e
     if (p->observer->routed(p->observer->ctx, layer, first, (int)n, p->host_chosen, p->host_gate,
                             p->host_norm, p->host_max, e))
         return err_set(e, ERR_CANCELLED, "the observer stopped the pass");
-    return 0;
+    return watch_pairs(p, layer, first, n, e);
 }
 
 static int not_finite(const struct pass *p, int layer, int64_t token, struct err *e)
@@ -154,6 +154,7 @@ int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, const ui
         x.in_gate = in_gate ? p->gate : NULL;
         x.norm = p->observer ? p->norm : NULL;
         x.max = p->max;
+        x.sums = p->sums.gate ? &p->sums : NULL;
         c.gate = in_gate ? NULL : p->gate;
     }
     if (run_experts(p, &x, e) || (w->shared && shared_expert(p, w, n, e)))

@@ -127,6 +127,7 @@ static void pass_free(struct pass *p)
 {
     attention_free(p);
     ffn_free(p);
+    watch_free(p);
     free(p->chunk);
     free(p->first);
     if (p->rope.d)
@@ -213,6 +214,7 @@ static int run_layers(struct pass *p, struct err *e)
         if (weights_layer(p->weights, layer, &w, e))
             return -1;
         part_ways(p, layer);
+        watch_begin(p, w, layer);
         for (c = 0; c < p->chunks; c++) {
             if (o->progress)
                 o->progress(o->progress_ctx, layer, p->a->layers,
@@ -220,6 +222,7 @@ static int run_layers(struct pass *p, struct err *e)
             if (layer_chunk(p, w, layer, c, e))
                 return -1;
         }
+        watch_end(p, w);
     }
     return 0;
 }
@@ -274,7 +277,8 @@ static int run_pass(struct pass *p, const struct model *m, struct engine_cost *c
 {
     struct hidden *h;
 
-    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || ffn_buffers(p, e))
+    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || ffn_buffers(p, e) ||
+        watch_buffers(p, e))
         return -1;
     h = p->variant[0].h;
     if (weights_embed(p->d, m, p->b->ids, h->tokens, h->x, &cost->bytes_read, e) ||

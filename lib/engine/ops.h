@@ -100,6 +100,16 @@ struct route_args {
     float *gate;     /* device [n][topk] */
 };
 
+/*
+ * Sums of squares and the like over the slots (token * topk + rank) of each expert; see stats/matrices.h.
+ * Every element is added to in f64, in the order of the slots, so that what stands there after many calls
+ * depends on the order of all tokens only.
+ */
+struct expert_sums {
+    const float *gate;    /* device [n][topk], what the results count with; in_gate if there is one */
+    double *sum[V_COUNT]; /* device [experts][hidden], or [experts][inter] for V_INNER_SQUARE */
+};
+
 /* f_j(x) = down_j(act(gate_up_j(x))) of every chosen expert. A dense or shared MLP is one expert that all
  * choose. With in_gate, f_j(g x): then norm and max are divided by g (0 if g is 0). */
 struct experts_args {
@@ -113,8 +123,18 @@ struct experts_args {
     const float *b_down;                         /* device [experts][hidden], or NULL */
     enum act_kind act;
     float limit;
-    void *y;           /* device elements [n * topk][hidden], ungated */
-    float *norm, *max; /* device [n * topk] of y before it was rounded; NULL: not wanted */
+    void *y;                        /* device elements [n * topk][hidden], ungated */
+    float *norm, *max;              /* device [n * topk] of y before it was rounded; NULL: not wanted */
+    const struct expert_sums *sums; /* NULL: not wanted */
+};
+
+/* out = gate_i gate_j <y_i, y_j> of the pairs of a token's results: (0,1), (0,2) .. (topk-2, topk-1). */
+struct pairs_args {
+    const void *y;     /* device elements [n * topk][width] */
+    const float *gate; /* device [n][topk]; NULL: 1 */
+    int64_t n;
+    int topk, width;
+    float *out; /* device [n][topk * (topk - 1) / 2] */
 };
 
 /* h += sum over k of gate * y, + sigmoid(shared_gate) * shared. Remembers tokens whose h is not finite, see
@@ -210,6 +230,7 @@ struct ops {
     int (*attention)(struct device *d, const struct attention_args *a, struct err *e);
     void (*route)(struct device *d, const struct route_args *a);
     int (*experts)(struct device *d, const struct experts_args *a, struct err *e);
+    void (*pairs)(struct device *d, const struct pairs_args *a);
     void (*combine)(struct device *d, const struct combine_args *a);
     /* Waits for what is computed. The lowest token that combine found not finite since the last question, or
      * -1. */

@@ -42,6 +42,10 @@ struct pass {
     /* host, for the observer: [piece][topk] */
     float *host_gate, *host_norm, *host_max;
     int32_t *host_chosen;
+    /* what watch.c keeps for an observer that wants it: device, and where the layer's sums are on the host */
+    struct expert_sums sums;
+    double *host_sum[V_COUNT];
+    float *pair, *host_pair; /* device and host [piece][topk * (topk - 1) / 2] */
     double flops;
 };
 
@@ -66,6 +70,15 @@ void attention_free(struct pass *p);
 /* h += attention of `docs` documents from `doc` on, whose first hidden state is h. */
 int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
                     uint8_t *h, struct err *e);
+
+/* Sums by element and inner products for an observer that asked for them; nothing else costs anything. */
+int watch_buffers(struct pass *p, struct err *e);
+void watch_free(struct pass *p);
+/* Around the pieces of a layer. */
+void watch_begin(struct pass *p, const struct layer_weights *w, int layer);
+void watch_end(struct pass *p, const struct layer_weights *w);
+/* The pairs of a piece whose routing is on the host already. */
+int watch_pairs(struct pass *p, int layer, int64_t first, int64_t n, struct err *e);
 
 /* Bytes that a token takes in the buffers of the experts. */
 int64_t ffn_row(const struct arch *a, size_t elem_bytes);

@@ -89,7 +89,7 @@ int judge_speed(struct speed_report *r, struct engine *en, const struct model *m
                 const struct speed_options *o, struct err *e)
 {
     struct counter c = {.experts = m->arch.experts, .topk = m->arch.topk};
-    const struct observer ob = {count, &c};
+    const struct observer ob = {.routed = count, .ctx = &c};
     struct batch b;
     int32_t *ids = NULL;
     int64_t *first = NULL;

@@ -115,7 +115,7 @@ out:
 static int run_pass(struct watch *w, struct engine *en, const struct model *m, int64_t first_doc,
                     int64_t end_doc, struct engine_cost *sum, struct err *e)
 {
-    const struct observer ob = {routed, w};
+    const struct observer ob = {.routed = routed, .ctx = w};
     struct engine_cost cost = {0};
     struct pass p;
     int rc;
