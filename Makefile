@@ -61,6 +61,14 @@ $(BUILD)/version.h: VERSION FORCE
 	    '$(CC)' '$(ALL_CFLAGS)' '$(VERSION)' "$$($(CC) --version | sed 1q)" '$(BLAS)' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
+# What programs and backend were built from: neither opens the other when the contract between them differs.
+CONTRACT = lib/engine/ops.h lib/engine/engine.h lib/engine/source.h
+$(BUILD)/contract.h: $(CONTRACT)
+	@mkdir -p $(BUILD)
+	@set -- $$(cat $(CONTRACT) | cksum) && printf '#define MOE_CONTRACT %su\n' "$$1" > $@
+
+$(BUILD)/lib/engine/cuda_load.o $(BUILD)/kernels/backend.o: $(BUILD)/contract.h
+
 $(BUILD)/%.o: %.c $(BUILD)/version.h
 	@mkdir -p $(@D)
 	$(say) CC $@
@@ -107,9 +115,15 @@ NVCCFLAGS ?= -O3
 ## cuda: the GPU backend, for which nvcc is needed (CUDA_ARCH=90: for one GPU only)
 cuda: $(BUILD)/libmoe-cuda.so
 
-$(BUILD)/kernels/%.o: kernels/%.cu $(wildcard kernels/*.h)
+# As version.h: another CUDA_ARCH, compiler or option, and everything is built anew.
+$(BUILD)/kernels/options: FORCE
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $(CUDA_CODE) -Ilib -Xcompiler -fPIC,-fvisibility=hidden,-Wall -MMD -MP -c -o $@ $<
+	@echo '$(NVCC) $(NVCCFLAGS) $(CUDA_CODE)' > $@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+
+$(BUILD)/kernels/%.o: kernels/%.cu $(wildcard kernels/*.h) $(BUILD)/kernels/options
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) $(CUDA_CODE) -Ilib -I$(BUILD) -Xcompiler -fPIC,-fvisibility=hidden,-Wall -MMD -MP -c -o $@ $<
 
 $(BUILD)/kernels/%.o: lib/base/%.c
 	@mkdir -p $(@D)
@@ -125,16 +139,22 @@ demo:
 	@BUILD='$(BUILD)' examples/demo.sh
 
 ## check: install what is missing, build, run the tests (TESTS="model score": only these)
-check:
-	@BLAS='$(BLAS_CHOICE)' tools/packages build test
-	@$(MAKE) $(PARALLEL) --no-print-directory all test-programs
+check: test-programs
 	@tests/run $(BUILD) $(TESTS)
-test-programs: $(TEST_BIN)
-	@:
+# PREBUILT=1: what stands in $(BUILD) is tested as it is, on a machine without compilers and packages, say.
+test-programs:
+ifndef PREBUILT
+	@BLAS='$(BLAS_CHOICE)' tools/packages build test
+	@$(MAKE) $(PARALLEL) --no-print-directory all $(TEST_BIN)
+endif
 
-## check-gpu: the tests on the GPU; those of results in f32 and bf16 run there instead of on the CPU
-check-gpu: cuda
-	@MOE_DEVICE=cuda $(MAKE) --no-print-directory check
+## check-gpu: all tests, the slow ones too, with everything that computes on the GPU; PREBUILT=1: builds nothing
+check-gpu: $(if $(PREBUILT),,cuda) test-programs
+	@tests/gpu $(BUILD) check $(TESTS)
+
+## check-gpu-sanitizer: the GPU's code on small models under compute-sanitizer, if there is one
+check-gpu-sanitizer: $(if $(PREBUILT),,cuda) test-programs
+	@tests/gpu $(BUILD) sanitize
 
 ## check-asan: the tests with the address and undefined behaviour sanitizers
 check-asan:
@@ -151,9 +171,10 @@ lint:
 	@tools/packages lint
 	@tools/lint
 
-## bench: prefill speed of the models in examples, beside this machine's matrix product peak/
+## bench: prefill speed, alone and observing, of the models in examples and of MODEL=..., beside this machine's peak/
 bench: all
-	@for m in examples/tiny-qwen3 examples/tiny-gptoss; do $(BUILD)/moe-bench speed "$$m" || exit; done
+	@for m in examples/tiny-qwen3 examples/tiny-gptoss $(if $(MODEL),"$(MODEL)"); do echo "$$m"; \
+	    $(BUILD)/moe-bench speed $(BENCH) "$$m" | sed 's/^/    /' || exit; done
 
 DATADIR = $(DESTDIR)$(PREFIX)/share
 MAN1 = $(notdir $(wildcard man/*.1))
@@ -191,6 +212,6 @@ BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
 # All cores, unless the user gave -j.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all help cuda demo check check-gpu test-programs check-asan check-builtin lint bench install uninstall clean FORCE
+.PHONY: all help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench install uninstall clean FORCE
 .SECONDARY:
 -include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d)

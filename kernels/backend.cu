@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "contract.h"
+
 bool cuda_ok(struct cuda *c, cudaError_t e, const char *where)
 {
     if (e == cudaSuccess)
@@ -144,7 +146,7 @@ static bool unified(const struct cudaDeviceProp *p)
 
 /* The one symbol of the shared object: see engine/cuda_load.h. */
 extern "C" __attribute__((visibility("default"))) int
-moe_cuda_open_v2(size_t ops_bytes, struct device **out, const struct engine_options *o, struct err *e)
+moe_cuda_open_v3(uint32_t contract, struct device **out, const struct engine_options *o, struct err *e)
 {
     struct cuda *c = (struct cuda *)mem_new(1, sizeof *c, e);
     struct cudaDeviceProp p;
@@ -152,7 +154,7 @@ moe_cuda_open_v2(size_t ops_bytes, struct device **out, const struct engine_opti
     *out = NULL;
     if (!c)
         return -1;
-    if (ops_bytes != sizeof(struct ops)) {
+    if (contract != MOE_CONTRACT) {
         free(c);
         return err_set(e, ERR_DEVICE,
                        "the CUDA backend belongs to another build of moe-tools: run make cuda");

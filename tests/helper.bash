@@ -9,6 +9,32 @@ TINY_QWEN3=$ROOT/examples/tiny-qwen3
 TINY_GPTOSS=$ROOT/examples/tiny-gptoss
 export PATH ROOT BUILD SHARED
 
+# With MOE_DEVICE (make check-gpu) what runs a model runs there, unless a test says where.
+if [ -n "$MOE_DEVICE" ]; then
+    GPU_BIN=$BATS_RUN_TMPDIR/on-$MOE_DEVICE
+    if [ ! -x "$GPU_BIN/moe-bench" ]; then
+        mkdir -p "$GPU_BIN"
+        cat >"$GPU_BIN/moe-observe" <<'END'
+#!/bin/bash
+case " $* " in *" --device "*) exec "$BUILD/moe-observe" "$@" ;; esac
+exec "$BUILD/moe-observe" --device "$MOE_DEVICE" "$@"
+END
+        cat >"$GPU_BIN/moe-bench" <<'END'
+#!/bin/bash
+case " $* " in *" --device "*) exec "$BUILD/moe-bench" "$@" ;; esac
+case $1 in perplexity | compare | speed) exec "$BUILD/moe-bench" "$1" --device "$MOE_DEVICE" "${@:2}" ;; esac
+exec "$BUILD/moe-bench" "$@"
+END
+        chmod +x "$GPU_BIN"/*
+    fi
+    PATH=$GPU_BIN:$PATH
+fi
+
+# Tests that need a GPU to run on.
+need_gpu() {
+    [ "$MOE_DEVICE" = cuda ] || skip "needs a GPU: make check-gpu"
+}
+
 # Tests against the reference data beside the checkout; they skip where it is not.
 need_shared() {
     [ -d "$SHARED/fixtures" ] || skip "no reference data beside the checkout (../shared)"

@@ -134,7 +134,7 @@ again() { # OPTION...: observes once more; the file must be the same
 }
 
 @test "where the GPU cannot be used, the CPU computes and one line says why" {
-    MOE_CUDA_LIB=no/such.so run --separate-stderr moe-observe -o cpu.stats "$TINY_QWEN3" docs.jsonl
+    MOE_CUDA_LIB=no/such.so run --separate-stderr moe-observe --device auto -o cpu.stats "$TINY_QWEN3" docs.jsonl
     [ "$status" -eq 0 ]
     [ "$(grep -c 'computing on the CPU: .*no/such' <<<"$stderr")" -eq 1 ]
     moe-observe -q --device cpu -o same.stats "$TINY_QWEN3" docs.jsonl

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "contract.h"
 
 static const char *const places[] = {"libmoe-cuda.so", "../libmoe-cuda.so",
                                      "../lib/moe-tools/libmoe-cuda.so"};
@@ -70,5 +71,5 @@ int cuda_load(struct device **out, const struct engine_options *o, bool *found, 
                        why.kind ? why.msg : "there is no CUDA backend (libmoe-cuda.so, built by make cuda)");
     fn = open_object(path, e);
     free(path);
-    return fn ? fn(sizeof(struct ops), out, o, e) : -1;
+    return fn ? fn(MOE_CONTRACT, out, o, e) : -1;
 }

@@ -7,10 +7,11 @@
 
 #include "engine/ops.h"
 
-/* The shared object's one symbol, with the version of ops.h in its name and, as the first argument, the size
- * of struct ops: either keeps an object of another build out. */
-#define CUDA_OPEN_SYMBOL "moe_cuda_open_v2"
-typedef int cuda_open_fn(size_t ops_bytes, struct device **out, const struct engine_options *o,
+/* The shared object's one symbol. Its first argument is MOE_CONTRACT (contract.h, made by the Makefile), a
+ * checksum of the headers that describe struct ops and what it works on: it keeps an object of another build
+ * out. The name changes with the arguments. */
+#define CUDA_OPEN_SYMBOL "moe_cuda_open_v3"
+typedef int cuda_open_fn(uint32_t contract, struct device **out, const struct engine_options *o,
                          struct err *e);
 
 /*
