@@ -7,33 +7,28 @@
 #include "base/mem.h"
 #include "quant/bf16.h"
 
-enum { ALIGN = 64, READ_PIECE = 16 << 20, NAME_LEN = 256 };
-
-void blob_clear(struct blob *b)
-{
-    b->n = 0;
-    b->size = 0;
-}
+enum { ALIGN = 64, NAME_LEN = 256 };
 
 void blob_free(struct blob *b)
 {
     free(b->item);
-    free(b->bytes);
-    b->item = NULL;
-    b->bytes = NULL;
-    b->n = b->cap = 0;
-    b->size = b->room = 0;
+    *b = (struct blob){.m = b->m};
+}
+
+int blob_add_part(struct blob *b, const struct tensor *t, uint64_t from, uint64_t size, struct err *e)
+{
+    if (mem_grow(&b->item, &b->cap, b->n + 1, sizeof *b->item, e))
+        return -1;
+    b->item[b->n++] = (struct blob_item){t, from, size, b->size};
+    if (!add_u64(b->size, size, &b->size) || !add_u64(b->size, ALIGN, &b->size))
+        return err_set(e, ERR_NOMEM, "tensor '%s' is too large", t->name);
+    b->size = b->size / ALIGN * ALIGN;
+    return 0;
 }
 
 int blob_add(struct blob *b, const struct tensor *t, struct err *e)
 {
-    if (mem_grow(&b->item, &b->cap, b->n + 1, sizeof *b->item, e))
-        return -1;
-    b->item[b->n++] = (struct blob_item){t, b->size};
-    if (!add_u64(b->size, t->size, &b->size) || !add_u64(b->size, ALIGN, &b->size))
-        return err_set(e, ERR_NOMEM, "tensor '%s' is too large", t->name);
-    b->size = b->size / ALIGN * ALIGN;
-    return 0;
+    return blob_add_part(b, t, 0, t->size, e);
 }
 
 static const struct tensor *linear_piece(const struct model *m, int layer, const char *name,
@@ -62,61 +57,41 @@ int blob_add_linear(struct blob *b, int layer, const char *name, struct err *e)
 
 static int by_place(const void *a, const void *b)
 {
-    const struct tensor *x = ((const struct blob_item *)a)->t, *y = ((const struct blob_item *)b)->t;
+    const struct blob_item *x = a, *y = b;
+    uint64_t px = x->t->begin + x->from, py = y->t->begin + y->from;
 
-    if (x->shard != y->shard)
-        return x->shard < y->shard ? -1 : 1;
-    return x->begin < y->begin ? -1 : x->begin > y->begin;
+    if (x->t->shard != y->t->shard)
+        return x->t->shard < y->t->shard ? -1 : 1;
+    return px < py ? -1 : px > py;
 }
 
-int blob_add_layer(struct blob *b, int layer, struct err *e)
+void blob_sort(struct blob *b)
 {
-    size_t i;
-
-    for (i = 0; i < b->m->ckpt.n; i++)
-        if (b->m->role[i].layer == layer && blob_add(b, b->m->ckpt.tensor[i], e))
-            return -1;
-    qsort(b->item, b->n, sizeof *b->item, by_place);
-    return 0;
+    if (b->n)
+        qsort(b->item, b->n, sizeof *b->item, by_place);
 }
 
-int blob_read(struct blob *b, const _Atomic int *stop, struct err *e)
+const uint8_t *blob_part(const struct blob *b, const struct tensor *t, uint64_t from)
 {
-    size_t i;
-    uint64_t off;
+    const struct blob_item want = {.t = t, .from = from}, *i = b->item;
+    size_t lo = 0, hi = b->n;
 
-    if (b->size > b->room) {
-        free(b->bytes);
-        b->room = 0;
-        b->bytes = mem_new_aligned((size_t)b->size, 1, e);
-        if (!b->bytes)
-            return -1;
-        b->room = b->size;
+    while (t && lo < hi) { /* the first that begins after it */
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (by_place(&b->item[mid], &want) <= 0)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
-    for (i = 0; i < b->n; i++) {
-        const struct tensor *t = b->item[i].t;
-
-        for (off = 0; off < t->size; off += READ_PIECE) {
-            size_t n = t->size - off < READ_PIECE ? (size_t)(t->size - off) : READ_PIECE;
-
-            if (stop && *stop)
-                return err_set(e, ERR_CANCELLED, "stopped");
-            if (check_cancelled(e) ||
-                checkpoint_read(&b->m->ckpt, t, off, b->bytes + b->item[i].at + off, n, e))
-                return -1;
-        }
-    }
-    return 0;
+    if (!t || lo == 0 || i[lo - 1].t != t || from - i[lo - 1].from >= i[lo - 1].size)
+        return NULL;
+    return b->bytes + i[lo - 1].at + (from - i[lo - 1].from);
 }
 
 const uint8_t *blob_get(const struct blob *b, const struct tensor *t)
 {
-    size_t i;
-
-    for (i = 0; t && i < b->n; i++)
-        if (b->item[i].t == t)
-            return b->bytes + b->item[i].at;
-    return NULL;
+    return blob_part(b, t, 0);
 }
 
 static int float_type(const struct tensor *t, enum source_type *type, struct err *e)
@@ -207,9 +182,7 @@ int blob_linear(const struct blob *b, int layer, const char *name, int out, int 
 /* The part of a tensor [experts][...] that belongs to one. */
 static const uint8_t *expert_slice(const struct blob *b, const struct tensor *t, int expert)
 {
-    const uint8_t *p = blob_get(b, t);
-
-    return p ? p + t->size / (uint64_t)b->m->arch.experts * (uint64_t)expert : NULL;
+    return t ? blob_part(b, t, t->size / (uint64_t)b->m->arch.experts * (uint64_t)expert) : NULL;
 }
 
 /* Of a model that is MXFP4 otherwise, some linears may have been left as they were. */

@@ -59,8 +59,24 @@ void engine_close(struct engine *en)
 {
     if (!en)
         return;
+    engine_heads_keep(en, NULL, 0);
+    free(en->head);
+    en->d->ops->host_free(en->d, en->ring);
     en->d->ops->close(en->d);
     free(en);
+}
+
+uint8_t *engine_ring(struct engine *en, size_t bytes, struct err *e)
+{
+    if (bytes > en->ring_bytes) {
+        en->d->ops->host_free(en->d, en->ring);
+        en->ring_bytes = 0;
+        en->ring = en->d->ops->host_new(en->d, bytes, e);
+        if (!en->ring)
+            return NULL;
+        en->ring_bytes = bytes;
+    }
+    return en->ring;
 }
 
 const char *engine_device(const struct engine *en)

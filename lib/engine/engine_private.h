@@ -5,11 +5,23 @@
 #define MOE_ENGINE_PRIVATE_H
 
 #include "engine/ops.h"
+#include "engine/weights.h"
+
+struct kept_head {
+    const struct model *m;
+    char *dir;
+    struct head_weights w;
+};
 
 struct engine {
     struct engine_options o;
     struct device *d;
     char note[1100]; /* why DEVICE_AUTO did not get a GPU that is there; empty: nothing to say */
+    struct kept_head *head;
+    int heads;
+    size_t heads_cap;
+    uint8_t *ring; /* of host_new: what is read ahead passes through it */
+    size_t ring_bytes;
 };
 
 struct hidden {
@@ -23,5 +35,12 @@ struct hidden {
  * tiles, few enough for the buffers to stay small. */
 int64_t chunk_default(const struct engine *en, const struct model *m);
 double engine_now(void);
+
+/* The head of a model, which stays the engine's: read and packed when it is first asked for. */
+int engine_head(struct engine *en, const struct model *m, struct head_weights *out, struct err *e);
+/* Frees those of other models; n = 0: all. */
+void engine_heads_keep(struct engine *en, const struct judged *of, int n);
+/* At least so many bytes, the same memory for every pass. */
+uint8_t *engine_ring(struct engine *en, size_t bytes, struct err *e);
 
 #endif

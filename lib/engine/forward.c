@@ -133,6 +133,8 @@ static void pass_free(struct pass *p)
     if (p->rope.d)
         rope_tables_free(&p->rope);
     weights_close(p->weights);
+    reader_close(p->reader);
+    groups_free(&p->groups);
 }
 
 /* ---- a layer ---- */
@@ -273,18 +275,66 @@ static int finish(struct pass *p, const struct model *m, struct err *e)
     return 0;
 }
 
+/* Starts to read the layers. */
+static int load(struct pass *p, const struct model *m, struct err *e)
+{
+    int slots = weights_slots(p->d);
+    uint64_t bytes;
+    uint8_t *ring;
+
+    if (weights_plan(&p->groups, p->d, m, e))
+        return -1;
+    if (!mul_u64(p->groups.largest, (uint64_t)slots, &bytes) || bytes > SIZE_MAX / 2)
+        return err_set(e, ERR_NOMEM, "'%s': a layer is too large", m->dir);
+    ring = engine_ring(p->en, (size_t)bytes, e);
+    return !ring || reader_open(&p->reader, &p->groups, ring, slots, 1, e) ||
+                   weights_open(&p->weights, p->d, m, p->reader, &p->groups, e)
+               ? -1
+               : 0;
+}
+
+enum { EMBED_BYTES = 16 << 20 };
+
+/* The first hidden states. */
+static int embed(struct pass *p, const struct model *m, struct engine_cost *cost, struct err *e)
+{
+    const struct hidden *h = p->variant[0].h;
+    size_t row = (size_t)p->a->hidden * p->d->elem_bytes;
+    int64_t most = EMBED_BYTES / (int64_t)row, t, n;
+    uint64_t sent[2] = {0};
+    uint8_t *stage[2] = {NULL};
+    struct embedding *table;
+    int rc, i;
+
+    most = most < 1 ? 1 : most;
+    rc = embedding_open(&table, m, p->d->bf16, p->d->threads, e);
+    for (i = 0; i < 2 && rc == 0; i++)
+        if (!(stage[i] = p->op->host_new(p->d, (size_t)most * row, e)))
+            rc = -1;
+    for (t = 0, i = 0; rc == 0 && t < h->tokens; t += n, i ^= 1) {
+        n = h->tokens - t < most ? h->tokens - t : most;
+        p->op->finish_copy(p->d, sent[i]);
+        rc = embedding_rows(table, p->b->ids + t, n, stage[i], e);
+        sent[i] = p->op->copy_up(p->d, (uint8_t *)h->x + (size_t)t * row, stage[i], (size_t)n * row, 0);
+    }
+    for (i = 0; i < 2; i++) {
+        p->op->finish_copy(p->d, sent[i]);
+        p->op->host_free(p->d, stage[i]);
+    }
+    cost->bytes_read += table ? embedding_bytes(table) : 0;
+    embedding_close(table);
+    return rc;
+}
+
 static int run_pass(struct pass *p, const struct model *m, struct engine_cost *cost, bool norm, struct err *e)
 {
-    struct hidden *h;
-
     if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || ffn_buffers(p, e) ||
         watch_buffers(p, e))
         return -1;
-    h = p->variant[0].h;
-    if (weights_embed(p->d, m, p->b->ids, h->tokens, h->x, &cost->bytes_read, e) ||
-        rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) || weights_open(&p->weights, p->d, m, e) ||
+    if (load(p, m, e) || embed(p, m, cost, e) || rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) ||
         run_layers(p, e))
         return -1;
+    reader_cost(p->reader, cost);
     weights_cost(p->weights, cost);
     return norm ? finish(p, m, e) : 0;
 }

@@ -92,48 +92,33 @@ out:
     return rc;
 }
 
-/* Sides, each with the weights of its model's head, which those of one model share. */
-struct sides {
-    struct head_side *side; /* [n] */
-    struct head_weights *w; /* [n], of the first side of each model */
-    int n;
-};
-
-static void sides_close(struct sides *s, struct device *d)
+/* A side for each of n models' hidden states; the heads are the engine's. */
+static struct head_side *sides_new(struct engine *en, const struct judged *of, int n, const struct batch *b,
+                                   struct err *e)
 {
+    struct head_side *side = mem_new((size_t)n, sizeof *side, e);
+    struct head_weights w;
     int i;
 
-    for (i = 0; s->w && i < s->n; i++)
-        head_weights_free(d, &s->w[i]);
-    free(s->side);
-    free(s->w);
-}
-
-static int sides_open(struct sides *s, struct device *d, const struct judged *of, int n,
-                      const struct batch *b, struct err *e)
-{
-    int i, k;
-
-    *s = (struct sides){.n = n};
-    s->side = mem_new((size_t)n, sizeof *s->side, e);
-    s->w = mem_new((size_t)n, sizeof *s->w, e);
-    if (!s->side || !s->w)
-        return -1;
-    for (i = 0; i < n; i++) {
+    engine_heads_keep(en, of, n);
+    for (i = 0; side && i < n; i++) {
         const struct model *m = of[i].m;
 
-        if (check_side(d, m, of[i].h, b, e))
-            return -1;
-        if (m->arch.vocab != of[0].m->arch.vocab)
-            return err_set(e, ERR_INPUT, "'%s' and '%s' cannot be compared: vocabularies of %d and %d tokens",
-                           of[0].m->dir, m->dir, of[0].m->arch.vocab, m->arch.vocab);
-        for (k = 0; of[k].m != m; k++)
-            ;
-        if (k == i && weights_head(d, m, &s->w[i], e))
-            return -1;
-        s->side[i] = (struct head_side){of[i].h->x, s->w[k].w, s->w[k].bias, of[i].h->hidden};
+        if (check_side(en->d, m, of[i].h, b, e))
+            break;
+        if (m->arch.vocab != of[0].m->arch.vocab) {
+            err_set(e, ERR_INPUT, "'%s' and '%s' cannot be compared: vocabularies of %d and %d tokens",
+                    of[0].m->dir, m->dir, of[0].m->arch.vocab, m->arch.vocab);
+            break;
+        }
+        if (engine_head(en, m, &w, e))
+            break;
+        side[i] = (struct head_side){of[i].h->x, w.w, w.bias, of[i].h->hidden};
     }
-    return 0;
+    if (side && i == n)
+        return side;
+    free(side);
+    return NULL;
 }
 
 /* head_loop with the heads of n models; pick: as in head_args. */
@@ -143,14 +128,12 @@ static int judge_heads(struct engine *en, const struct judged *of, int n, const 
                        struct err *e)
 {
     struct head_loop l = {.d = en->d, .n = of[0].h->tokens, .put = put, .out = out};
-    struct sides s;
-    int32_t *next = NULL;
-    int rc = sides_open(&s, en->d, of, n, b, e);
+    struct head_side *side = sides_new(en, of, n, b, e);
+    int32_t *next = side ? next_tokens(b, l.n, e) : NULL;
+    int rc = -1;
 
-    if (rc == 0 && !(next = next_tokens(b, l.n, e)))
-        rc = -1;
-    if (rc == 0) {
-        l.a = (struct head_args){.side = s.side,
+    if (next) {
+        l.a = (struct head_args){.side = side,
                                  .sides = n,
                                  .vocab = of[0].m->arch.vocab,
                                  .target = next,
@@ -158,7 +141,7 @@ static int judge_heads(struct engine *en, const struct judged *of, int n, const 
                                  .picks = picks};
         rc = head_loop(&l, e);
     }
-    sides_close(&s, en->d);
+    free(side);
     free(next);
     return rc;
 }
@@ -217,7 +200,8 @@ int engine_logits(struct engine *en, const struct model *m, const struct hidden 
     if (first < 0 || n < 0 || first + n > h->tokens)
         return err_set(e, ERR_USAGE, "logits of tokens %lld to %lld: there are %lld", (long long)first,
                        (long long)first + n - 1, (long long)h->tokens);
-    if (check_side(d, m, h, NULL, e) == 0 && weights_head(d, m, &w, e) == 0 &&
+    engine_heads_keep(en, &(struct judged){m, h}, 1);
+    if (check_side(d, m, h, NULL, e) == 0 && engine_head(en, m, &w, e) == 0 &&
         (y = d->ops->buf_new(d, count * sizeof *y, e)) != NULL) {
         d->ops->linear(d, w.w, (const uint8_t *)h->x + (size_t)first * (size_t)h->hidden * d->elem_bytes, n,
                        w.bias, y);
@@ -225,6 +209,5 @@ int engine_logits(struct engine *en, const struct model *m, const struct hidden 
         rc = d->ops->check(d, e);
     }
     d->ops->buf_free(d, y);
-    head_weights_free(d, &w);
     return rc;
 }

@@ -26,6 +26,8 @@ struct pass {
     struct variant *variant; /* [variants] */
     int variants;
     const struct observer *observer;
+    struct groups groups;
+    struct reader *reader;
     struct weights *weights;
     struct rope_tables rope;
     int64_t piece;          /* tokens that go through the experts at once */

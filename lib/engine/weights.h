@@ -1,16 +1,21 @@
 /*
- * weights.h -- one layer's weights at a time: read by a thread of its own while the layer before computes,
- * then decoded and packed for the device.
+ * weights.h -- one layer's weights at a time, read ahead and packed for a device.
  *
- *     weights_open(&w, device, model, e)
- *     weights_layer(w, 0, &lw, e)      lw is good until the next call
+ * Where the device packs beside computing, a thread packs the next layer, group of experts by group, into a
+ * second set of matrices. Elsewhere there is one set, which is packed between the layers.
+ *
+ *     weights_plan(&groups, device, model, e)
+ *     reader_open(&reader, &groups, ...)
+ *     weights_open(&w, device, model, reader, &groups, e)
+ *     weights_layer(w, 0, &lw, e)      lw is good until the next call, before which computing must be over
  *     weights_layer(w, 1, &lw, e) ...  layers in order
- *     weights_close(w)
+ *     weights_close(w)                 then the reader
  */
 #ifndef MOE_ENGINE_WEIGHTS_H
 #define MOE_ENGINE_WEIGHTS_H
 
 #include "engine/ops.h"
+#include "engine/reader.h"
 
 /* Experts of a layer, or the one MLP of a dense layer or shared expert. Device memory. */
 struct ffn_weights {
@@ -38,18 +43,29 @@ struct layer_weights {
     struct matrix *shared_gate;       /* one row; NULL: the shared expert is not gated */
 };
 
+/* The groups that suit a device, and how many of them are in memory at once. */
+int weights_plan(struct groups *g, const struct device *d, const struct model *m, struct err *e);
+int weights_slots(const struct device *d);
+/* Device memory that the sets of matrices take, at most. */
+uint64_t weights_bytes(const struct device *d, const struct model *m);
+
 struct weights;
-/* Starts reading layer 0. m must outlive it. */
-int weights_open(struct weights **out, struct device *d, const struct model *m, struct err *e);
+/* m, reader and groups must outlive it; each group is done with once it is packed. */
+int weights_open(struct weights **out, struct device *d, const struct model *m, struct reader *reader,
+                 const struct groups *g, struct err *e);
 int weights_layer(struct weights *w, int layer, const struct layer_weights **out, struct err *e);
-/* Adds what reading cost so far. */
+/* Adds the time that weights_layer waited for reading, and for packing where that goes on beside. */
 void weights_cost(const struct weights *w, struct engine_cost *cost);
 void weights_close(struct weights *w);
 
 /* What is not in a layer. */
-/* h: device elements [n][hidden] of the ids. Reads the embedding table. */
-int weights_embed(struct device *d, const struct model *m, const int32_t *ids, int64_t n, void *h,
-                  uint64_t *bytes, struct err *e);
+/* The embedding table, in host memory. */
+struct embedding;
+int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, struct err *e);
+/* Rows of n ids to dst [n][hidden], host elements. */
+int embedding_rows(struct embedding *t, const int32_t *ids, int64_t n, void *dst, struct err *e);
+uint64_t embedding_bytes(const struct embedding *t); /* read */
+void embedding_close(struct embedding *t);
 /* The final norm: device [hidden], to be freed with buf_free. */
 int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e);
 /* The map to the vocabulary: lm_head, or the embedding if there is none. */

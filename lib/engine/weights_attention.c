@@ -58,7 +58,7 @@ static int first_bias(struct weights *w, int layer, const struct stacked *part, 
 
     for (i = 0; i < n; i++)
         width += part[i].out;
-    b = weights_reserve(w, (size_t)width, &w->layer.b_qkv);
+    b = weights_reserve(w, (size_t)width, &w->to->layer.b_qkv);
     if (!b)
         return err_set(e, ERR_NOMEM, "no room for the biases of layer %d", layer);
     memset(b, 0, (size_t)width * sizeof *b);
@@ -73,7 +73,7 @@ static int first_bias(struct weights *w, int layer, const struct stacked *part, 
 int weights_attention_vectors(struct weights *w, int layer, struct err *e)
 {
     const struct arch *a = &w->m->arch;
-    struct layer_weights *l = &w->layer;
+    struct layer_weights *l = &w->to->layer;
     struct stacked part[PARTS];
     bool latent = a->family->attn == ATTN_MLA;
 
@@ -101,19 +101,19 @@ static int one_job(struct weights *w, int layer, struct matrix **m, const char *
                    struct matrix_job *job, struct err *e)
 {
     *job = (struct matrix_job){.m = m, .parts = 1};
-    return blob_linear(&w->blob, layer, name, out, in, &job->part[0], e);
+    return blob_linear(w->blob, layer, name, out, in, &job->part[0], e);
 }
 
 int weights_attention_jobs(struct weights *w, int layer, struct matrix_job *job, struct err *e)
 {
     const struct arch *a = &w->m->arch;
-    struct layer_weights *l = &w->layer;
+    struct layer_weights *l = &w->to->layer;
     struct stacked part[PARTS];
     int n = first_parts(a, part), i, jobs = 2;
 
     job[0] = (struct matrix_job){.m = &l->qkv, .parts = n};
     for (i = 0; i < n; i++)
-        if (blob_linear(&w->blob, layer, part[i].name, part[i].out, a->hidden, &job[0].part[i], e))
+        if (blob_linear(w->blob, layer, part[i].name, part[i].out, a->hidden, &job[0].part[i], e))
             return -1;
     if (one_job(w, layer, &l->o, "self_attn.o_proj", a->hidden, a->heads * a->v_dim, &job[1], e))
         return -1;

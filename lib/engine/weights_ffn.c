@@ -31,23 +31,21 @@ static void ffn_free(struct ffn_weights *f, struct device *d)
     free(f->down);
 }
 
-int weights_ffn_open(struct weights *w, struct err *e)
+int weights_ffn_open(struct weights_set *s, const struct arch *a, struct err *e)
 {
-    const struct arch *a = &w->m->arch;
-
-    return ffn_new(&w->moe, a->experts, a->inter, e) || ffn_new(&w->dense, 1, a->dense_inter, e) ||
-                   ffn_new(&w->shared, 1, a->shared_inter, e)
+    return ffn_new(&s->moe, a->experts, a->inter, e) || ffn_new(&s->dense, 1, a->dense_inter, e) ||
+                   ffn_new(&s->shared, 1, a->shared_inter, e)
                ? -1
                : 0;
 }
 
-void weights_ffn_close(struct weights *w)
+void weights_ffn_close(struct weights_set *s, struct device *d)
 {
-    ffn_free(&w->moe, w->d);
-    ffn_free(&w->dense, w->d);
-    ffn_free(&w->shared, w->d);
-    w->d->ops->matrix_free(w->d, w->layer.router);
-    w->d->ops->matrix_free(w->d, w->layer.shared_gate);
+    ffn_free(&s->moe, d);
+    ffn_free(&s->dense, d);
+    ffn_free(&s->shared, d);
+    d->ops->matrix_free(d, s->layer.router);
+    d->ops->matrix_free(d, s->layer.shared_gate);
 }
 
 /* ---- biases ---- */
@@ -99,19 +97,19 @@ static int expert_biases(struct weights *w, int layer, struct err *e)
     const struct tensor *gu = model_expert_tensor(w->m, layer, 0, PART_GATE_UP, PIECE_BIAS);
     const struct tensor *dn = model_expert_tensor(w->m, layer, 0, PART_DOWN, PIECE_BIAS);
     int inter = a->inter, together = w->m->layout == EXPERTS_FUSED, j;
-    float *b = weights_reserve(w, (size_t)a->experts * 2 * (size_t)inter, &w->moe.b_gate_up);
+    float *b = weights_reserve(w, (size_t)a->experts * 2 * (size_t)inter, &w->to->moe.b_gate_up);
 
     for (j = 0; b && j < a->experts; j++, b += 2 * inter) {
         int64_t at = (int64_t)j * 2 * inter;
 
-        if (blob_vector(&w->blob, gu, at, together ? 1 : 2, inter, b, e) ||
-            blob_vector(&w->blob, gu, at + (together ? inter : 1), together ? 1 : 2, inter, b + inter, e))
+        if (blob_vector(w->blob, gu, at, together ? 1 : 2, inter, b, e) ||
+            blob_vector(w->blob, gu, at + (together ? inter : 1), together ? 1 : 2, inter, b + inter, e))
             return -1;
     }
-    b = weights_reserve(w, (size_t)a->experts * (size_t)a->hidden, &w->moe.b_down);
+    b = weights_reserve(w, (size_t)a->experts * (size_t)a->hidden, &w->to->moe.b_down);
     if (!b)
         return no_room(layer, e);
-    return blob_vector(&w->blob, dn, 0, 1, a->experts * a->hidden, b, e);
+    return blob_vector(w->blob, dn, 0, 1, a->experts * a->hidden, b, e);
 }
 
 /* "MODULE.NAME", MODULE being the MoE module's name in this checkpoint. */
@@ -124,14 +122,14 @@ int weights_ffn_vectors(struct weights *w, int layer, struct err *e)
 {
     const struct arch *a = &w->m->arch;
     const struct family *f = a->family;
-    struct layer_weights *l = &w->layer;
+    struct layer_weights *l = &w->to->layer;
     char router[NAME_LEN], name[NAME_LEN];
 
     l->b_router = l->corr = NULL;
     if (weights_vector(w, layer, "post_attention_layernorm.weight", a->hidden, &l->post_norm, e))
         return -1;
     if (l->kind != FFN_MOE)
-        return a->bias_mlp ? mlp_biases(w, layer, f->ffn_module, &w->dense, e) : 0;
+        return a->bias_mlp ? mlp_biases(w, layer, f->ffn_module, &w->to->dense, e) : 0;
     ffn_name(w, f->router, router);
     snprintf(name, sizeof name, "%.200s.bias", router);
     if (f->router_bias && weights_vector(w, layer, name, a->experts, &l->b_router, e))
@@ -146,17 +144,10 @@ int weights_ffn_vectors(struct weights *w, int layer, struct err *e)
     if (!l->shared || !a->bias_mlp)
         return 0;
     ffn_name(w, f->shared_module, name);
-    return mlp_biases(w, layer, name, &w->shared, e);
+    return mlp_biases(w, layer, name, &w->to->shared, e);
 }
 
 /* ---- matrices ---- */
-
-int weights_ffn_count(const struct weights *w)
-{
-    const struct layer_weights *l = &w->layer;
-
-    return 2 * l->ffn->n + (l->kind == FFN_MOE) + (l->shared ? 2 + w->m->arch.family->shared_gated : 0);
-}
 
 static void put_jobs(const struct ffn_weights *f, int j, const struct source s[3], struct matrix_job *job)
 {
@@ -174,7 +165,7 @@ static int mlp_jobs(const struct weights *w, int layer, const char *module, cons
 
     for (i = 0; i < 3; i++) {
         snprintf(name, sizeof name, "%s.%s", module, part[i]);
-        if (blob_linear(&w->blob, layer, name, i == 2 ? hidden : f->inter, i == 2 ? f->inter : hidden, &s[i],
+        if (blob_linear(w->blob, layer, name, i == 2 ? hidden : f->inter, i == 2 ? f->inter : hidden, &s[i],
                         e))
             return -1;
     }
@@ -190,38 +181,49 @@ static int own_job(const struct weights *w, int layer, const char *name, struct 
 
     ffn_name(w, name, full);
     *job = (struct matrix_job){.m = m, .parts = 1};
-    return blob_linear(&w->blob, layer, full, out, w->m->arch.hidden, &job->part[0], e);
+    return blob_linear(w->blob, layer, full, out, w->m->arch.hidden, &job->part[0], e);
 }
 
+/* Returns how many, or -1. */
 static int shared_jobs(struct weights *w, int layer, struct matrix_job *job, struct err *e)
 {
     const struct family *f = w->m->arch.family;
     char name[NAME_LEN];
 
     ffn_name(w, f->shared_module, name);
-    if (mlp_jobs(w, layer, name, w->layer.shared, job, e))
+    if (mlp_jobs(w, layer, name, w->to->layer.shared, job, e))
         return -1;
-    return f->shared_gated ? own_job(w, layer, "shared_expert_gate", &w->layer.shared_gate, 1, job + 2, e)
-                           : 0;
+    if (!f->shared_gated)
+        return 2;
+    return own_job(w, layer, "shared_expert_gate", &w->to->layer.shared_gate, 1, job + 2, e) ? -1 : 3;
 }
 
 int weights_ffn_jobs(struct weights *w, int layer, struct matrix_job *job, struct err *e)
 {
     const struct arch *a = &w->m->arch;
-    struct layer_weights *l = &w->layer;
-    struct source s[3];
-    int j;
+    struct layer_weights *l = &w->to->layer;
+    int n;
 
     if (l->kind != FFN_MOE)
-        return mlp_jobs(w, layer, a->family->ffn_module, l->ffn, job, e);
-    for (j = 0; j < l->ffn->n; j++, job += 2) {
-        if (blob_expert(&w->blob, layer, j, s, e))
-            return -1;
-        put_jobs(l->ffn, j, s, job);
-    }
+        return mlp_jobs(w, layer, a->family->ffn_module, l->ffn, job, e) ? -1 : 2;
     if (own_job(w, layer, a->family->router, &l->router, a->experts, job, e))
         return -1;
     /* a router kept in f32 is meant to be multiplied in f32 */
     job->f32 = a->family->router_f32 || job->part[0].type == SOURCE_F32;
-    return l->shared ? shared_jobs(w, layer, job + 1, e) : 0;
+    n = l->shared ? shared_jobs(w, layer, job + 1, e) : 0;
+    return n < 0 ? -1 : 1 + n;
+}
+
+int weights_expert_jobs(struct weights *w, int layer, const int *expert, int n, struct matrix_job *job,
+                        struct err *e)
+{
+    struct source s[3];
+    int i;
+
+    for (i = 0; i < n; i++, job += 2) {
+        if (blob_expert(w->blob, layer, expert[i], s, e))
+            return -1;
+        put_jobs(w->to->layer.ffn, expert[i], s, job);
+    }
+    return 0;
 }
