@@ -169,7 +169,7 @@ static void check_fixture(const char *name, const char *model, const char *golde
     if (check_failed)
         return;
     golden_corpus(&c, &st);
-    CHECK_MSG(observe_corpus(&s, en, &m, &c, 0, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
+    CHECK_MSG(observe_corpus(&s, NULL, en, &m, &c, 0, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
     for (i = 0; !check_failed && i < s.n_layers; i++) {
         want = calloc(2 * (size_t)m.arch.experts, sizeof *want);
         add_golden(want, &c, &st, s.layer[i], &m.arch);
@@ -343,6 +343,61 @@ static void compare_sums(const char *name, const struct stats *s, const struct g
     CHECK(worst_max(s, g) <= 1e-3);
 }
 
+/* ---- pairs of experts ---- */
+
+struct golden_pairs {
+    double *n, *weighted, *gram; /* [layers][experts][experts], of all categories */
+};
+
+/* Over the pairs that occur at least 50 times, and as often here as there. A signed sum of which all but a
+ * hundredth cancels has lost two digits in any order of summation: relative to what cancels, then. */
+struct pair_errors {
+    double weighted, gram;
+    int moved, pairs, cancelled, over; /* over: gram differs by more than 1e-3 of itself */
+};
+
+static void compare_pair(const struct pair_sums *p, double n, double weighted, double gram,
+                         struct pair_errors *x)
+{
+    x->moved += p->n != n;
+    if (n < 50 || p->n != n)
+        return;
+    x->pairs++;
+    x->cancelled += fabs(gram) < 0.01 * weighted;
+    x->over += fabs(p->gram - gram) > 1e-3 * fabs(gram);
+    x->weighted = fmax(x->weighted, fabs(p->weighted - weighted) / weighted);
+    x->gram = fmax(x->gram, fabs(p->gram - gram) / fmax(fabs(gram), 0.01 * weighted));
+}
+
+static void compare_pairs(const char *name, const struct matrices *m, const struct golden_pairs *g)
+{
+    size_t experts = (size_t)m->head.model.experts, n = experts * experts, k;
+    struct pair_errors x = {0};
+    int l, c;
+
+    for (l = 0; l < m->head.n_layers; l++)
+        for (k = 0; k < n; k++) {
+            struct pair_sums sum = {0};
+            size_t at = (size_t)l * n + k;
+
+            for (c = 0; c < m->head.categories; c++) {
+                const struct pair_sums *p = matrices_pairs(m, l, c) + k;
+
+                sum.n += p->n;
+                sum.weighted += p->weighted;
+                sum.gram += p->gram;
+            }
+            compare_pair(&sum, g->n[at], g->weighted[at], g->gram[at], &x);
+        }
+    printf("%s: %d pairs, %d others differ in their count; a_i a_j within %.2g, gram within %.2g (%d all but "
+           "cancel, "
+           "of which %d differ by more than 1e-3 of what is left)\n",
+           name, x.pairs, x.moved, x.weighted, x.gram, x.cancelled, x.over);
+    CHECK(x.moved <= x.pairs / 20);
+    CHECK(x.weighted <= 1e-3);
+    CHECK(x.gram <= 1e-3);
+}
+
 /* The first n lines of a file as a file of its own. */
 static void head_of(const char *from, const char *to, int n)
 {
@@ -366,6 +421,9 @@ static void check_trained(const char *name, const char *data)
     const struct corpus_options co = {.max_len = 512};
     char path[1000];
     struct golden_sums g;
+    struct golden_pairs pairs;
+    struct matrices mat;
+    const struct observe_more more = {.matrices = &mat};
     struct st_file st = {0};
     struct corpus c;
     struct model m;
@@ -383,11 +441,18 @@ static void check_trained(const char *name, const char *data)
         return;
     g.moments = array(&st, "moments", &count);
     g.absmax = array(&st, "absmax", NULL);
-    CHECK_MSG(observe_corpus(&s, en, &m, &c, 512, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
+    pairs.n = array(&st, "coactivation", NULL);
+    pairs.weighted = array(&st, "coactivation_weighted", NULL);
+    pairs.gram = array(&st, "gram", NULL);
+    CHECK_MSG(observe_corpus(&s, &more, en, &m, &c, 512, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
     CHECK(count == 9 * (uint64_t)c.categories * (uint64_t)m.arch.moe_layers * (uint64_t)m.arch.experts);
     if (!check_failed)
-        compare_sums(name, &s, &g);
+        compare_sums(name, &s, &g), compare_pairs(name, &mat, &pairs);
     stats_free(&s);
+    matrices_free(&mat);
+    free(pairs.n);
+    free(pairs.weighted);
+    free(pairs.gram);
     free(g.moments);
     free(g.absmax);
     st_close(&st);

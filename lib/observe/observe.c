@@ -29,6 +29,7 @@ int observe_model_id(struct model_id *id, const struct model *m, struct err *e)
 /* Where the observer stands. */
 struct watch {
     struct stats *s;
+    struct matrices *mat; /* NULL: not wanted */
     const struct corpus *c;
     const int *index; /* [layers]: which of the statistics' layers, -1: dense */
     int topk;
@@ -78,6 +79,31 @@ static int routed(void *ctx, int layer, int64_t first_token, int n, const int32_
     return 0;
 }
 
+static int pairs(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
+                 const float *norm, const float *inner, struct err *e)
+{
+    struct watch *w = ctx;
+    size_t k = (size_t)w->topk, at;
+    int t;
+
+    (void)e; /* routed() has seen the same numbers; overflows are found when the file is written */
+    for (t = 0; t < n; t++) {
+        at = (size_t)t * k;
+        matrices_add(w->mat, w->index[layer], doc_of(w, w->token + first_token + t)->category, w->topk,
+                     expert + at, gate + at, norm + at, inner + (size_t)t * (k * (k - 1) / 2));
+    }
+    return 0;
+}
+
+static void sums(void *ctx, int layer, double *sum[V_COUNT])
+{
+    struct watch *w = ctx;
+    int v;
+
+    for (v = 0; v < V_COUNT; v++)
+        sum[v] = matrices_vector(w->mat, v, w->index[layer]);
+}
+
 /* Empty statistics of this model and corpus; index[layers] is filled on the way. */
 static int new_stats(struct stats *s, struct engine *en, const struct model *m, const struct corpus *c,
                      int max_len, int *index, struct err *e)
@@ -115,7 +141,8 @@ out:
 static int run_pass(struct watch *w, struct engine *en, const struct model *m, int64_t first_doc,
                     int64_t end_doc, struct engine_cost *sum, struct err *e)
 {
-    const struct observer ob = {.routed = routed, .ctx = w};
+    const struct observer ob = {
+        .routed = routed, .ctx = w, .pairs = w->mat ? pairs : NULL, .sums = w->mat ? sums : NULL};
     struct engine_cost cost = {0};
     struct pass p;
     int rc;
@@ -130,12 +157,23 @@ static int run_pass(struct watch *w, struct engine *en, const struct model *m, i
     return rc;
 }
 
-int observe_corpus(struct stats *s, struct engine *en, const struct model *m, const struct corpus *c,
-                   int max_len, const struct pass_options *po, struct observe_report *r, struct err *e)
+/* Empty matrices for what s is of. */
+static int new_matrices(struct matrices *mat, const struct stats *s, const struct model *m, bool pooled,
+                        struct err *e)
+{
+    if (matrices_new(mat, &s->model, s->run, s->layer, s->n_layers, s->category, s->categories, m->arch.inter,
+                     pooled, e))
+        return -1;
+    return stats_add_part(&mat->head, s->part, e);
+}
+
+int observe_corpus(struct stats *s, const struct observe_more *more, struct engine *en, const struct model *m,
+                   const struct corpus *c, int max_len, const struct pass_options *po,
+                   struct observe_report *r, struct err *e)
 {
     struct observe_report dummy;
     struct passes ps = {0};
-    struct watch w = {.s = s, .c = c, .topk = m->arch.topk};
+    struct watch w = {.s = s, .mat = more ? more->matrices : NULL, .c = c, .topk = m->arch.topk};
     int *index = mem_new((size_t)m->arch.layers, sizeof *index, e);
     int64_t i;
     int rc = -1;
@@ -143,9 +181,13 @@ int observe_corpus(struct stats *s, struct engine *en, const struct model *m, co
     r = r ? r : &dummy;
     memset(r, 0, sizeof *r);
     memset(s, 0, sizeof *s);
+    if (w.mat)
+        memset(w.mat, 0, sizeof *w.mat);
     if (!index || new_stats(s, en, m, c, max_len, index, e))
         goto out;
     w.index = index;
+    if (w.mat && new_matrices(w.mat, s, m, more->pool_pairs, e))
+        goto out;
     if (passes_split(&ps, c, pass_state_bytes(m, engine_precision(en)), po->mem_max, e))
         goto out;
     for (i = 0; i < ps.n; i++) {
@@ -154,11 +196,16 @@ int observe_corpus(struct stats *s, struct engine *en, const struct model *m, co
         if (run_pass(&w, en, m, ps.doc[i], ps.doc[i + 1], &r->cost, e))
             goto out;
     }
+    if (w.mat)
+        matrices_mirror(w.mat);
     r->passes = ps.n;
     rc = 0;
 out:
-    if (rc)
+    if (rc) {
         stats_free(s);
+        if (w.mat)
+            matrices_free(w.mat);
+    }
     passes_free(&ps);
     free(index);
     return rc;

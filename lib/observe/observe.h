@@ -5,11 +5,18 @@
 #define MOE_OBSERVE_OBSERVE_H
 
 #include "observe/pass.h"
+#include "stats/matrices.h"
 #include "stats/stats.h"
 
 struct observe_report {
     int64_t passes;
     struct engine_cost cost;
+};
+
+/* What else a run can give: made new; NULL: not wanted, and then it costs nothing. */
+struct observe_more {
+    struct matrices *matrices;
+    bool pool_pairs; /* do not tell pairs of experts apart by category */
 };
 
 /* The #model line of a model; reads the routers for its digest. */
@@ -19,10 +26,11 @@ int observe_model_id(struct model_id *id, const struct model *m, struct err *e);
  * Runs the whole corpus through m and adds every routed token to the cell of its layer, category and half,
  * in document order and f64: the same sums, bit for bit, in one pass or many. *s is made new, with one
  * #part (shard 1/1); max_len only names the option in the #run line. A gate weight or output that is not
- * finite is refused with layer, expert and document. r may be NULL.
+ * finite is refused with layer, expert and document. more and r may be NULL.
  */
-int observe_corpus(struct stats *s, struct engine *en, const struct model *m, const struct corpus *c,
-                   int max_len, const struct pass_options *po, struct observe_report *r, struct err *e);
+int observe_corpus(struct stats *s, const struct observe_more *more, struct engine *en, const struct model *m,
+                   const struct corpus *c, int max_len, const struct pass_options *po,
+                   struct observe_report *r, struct err *e);
 
 /* What observing would take, before anything is computed: an estimate for people. */
 struct observe_estimate {
