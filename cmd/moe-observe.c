@@ -8,14 +8,24 @@
 #include "observe/observe.h"
 #include "text_opts.h"
 
-static const struct opt opts[] = {ENGINE_OPTS, TEXT_OPTS, OPT_END};
+static const char *matrices_path;
+static bool pool_pairs;
+
+static const struct opt opts[] = {
+    {"matrices", 0, OPT_TEXT, &matrices_path, "FILE", "sums over pairs of experts, and by element, too", 0,
+     0},
+    {"pool-pairs", 0, OPT_FLAG, &pool_pairs, NULL, "do not tell pairs apart by category (smaller)", 0, 0},
+    ENGINE_OPTS,
+    TEXT_OPTS,
+    OPT_END};
 static const struct cmd cmd = {
     .name = "moe-observe",
     .purpose = "run text through a model and write what its experts do as statistics",
-    .usage = "moe-observe [options] -o STATS MODEL DATA...",
+    .usage = "moe-observe [options] [--matrices FILE] -o STATS MODEL DATA...",
     .opts = opts,
     .examples =
         "  moe-observe -o run.stats openai/gpt-oss-20b calib.jsonl\n"
+        "  moe-observe --matrices run.mat -o run.stats openai/gpt-oss-20b calib.jsonl\n"
         "  moe-observe --dry-run -o run.stats models/qwen3 texts/\n"
         "  moe-observe --mem-max 8GB --max-len 1024 -o run.stats models/qwen3 code.jsonl chat.jsonl\n",
 };
@@ -80,9 +90,19 @@ static void print_categories_json(const struct corpus *c, const struct category_
     printf("}");
 }
 
+/* Bytes of the matrices, in memory and in their file. */
+static uint64_t matrices_size(const struct corpus *c, const struct model *m)
+{
+    if (!matrices_path)
+        return 0;
+    return matrices_bytes(m->arch.experts, m->arch.hidden, m->arch.inter, m->arch.moe_layers, c->categories,
+                          pool_pairs);
+}
+
 static void print_plan(const struct corpus *c, const struct category_count *n, const struct engine *en,
                        const struct model *m)
 {
+    uint64_t matrices = matrices_size(c, m);
     struct observe_estimate x;
     struct err e = {0};
     char buf[32], mem[32];
@@ -90,11 +110,13 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
 
     if (observe_estimate(&x, engine_precision(en), m, c, engine_opts.mem_max, &e))
         die(&e);
+    x.memory_bytes += matrices;
     if (common.json) {
         printf("{");
         print_categories_json(c, n);
-        printf(",\"passes\":%lld,\"read_bytes\":%llu,\"memory_bytes\":%llu}\n", (long long)x.passes,
-               (unsigned long long)x.read_bytes, (unsigned long long)x.memory_bytes);
+        printf(",\"passes\":%lld,\"read_bytes\":%llu,\"memory_bytes\":%llu,\"matrices_bytes\":%llu}\n",
+               (long long)x.passes, (unsigned long long)x.read_bytes, (unsigned long long)x.memory_bytes,
+               (unsigned long long)matrices);
         return;
     }
     printf("%-*s  %10s  %14s\n", width, "category", "documents", "tokens");
@@ -105,6 +127,8 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
     printf("%-*s  %10lld  %14s\n", width, "total", (long long)c->docs, num_thousands(c->tokens, buf));
     printf("%lld pass%s, %s to read, about %s of memory\n", (long long)x.passes, x.passes == 1 ? "" : "es",
            num_bytes(x.read_bytes, buf), num_bytes(x.memory_bytes, mem));
+    if (matrices)
+        printf("matrices: %s, in memory and on disk\n", num_bytes(matrices, buf));
 }
 
 static void print_summary(const struct corpus *c, const struct category_count *n, const struct engine *en,
@@ -149,18 +173,60 @@ static void check_operands(int n, char **argv)
         usage_error("--json and -o - would both write to standard output");
     if (common.out && strcmp(common.out, argv[0]) == 0)
         usage_error("-o %s is the model itself", common.out);
+    if (pool_pairs && !matrices_path)
+        usage_error("--pool-pairs has no effect without --matrices");
+    if (matrices_path && strcmp(matrices_path, "-") == 0)
+        usage_error("--matrices - is not possible: give it a file of its own");
+    if (matrices_path && common.out && strcmp(matrices_path, common.out) == 0)
+        usage_error("-o and --matrices name the same file, %s", common.out);
 }
 
-static void check_output(void)
+static void check_output(const char *path)
 {
     struct err e = {0};
     struct wfile w = {0};
 
-    if (common.dry_run || strcmp(common.out, "-") == 0)
+    if (common.dry_run || !path || strcmp(path, "-") == 0)
         return;
-    if (wfile_open(&w, common.out, common.force, &e))
+    if (wfile_open(&w, path, common.force, &e))
         die(&e);
     wfile_close(&w);
+}
+
+static void check_room(const struct corpus *c, const struct model *m)
+{
+    uint64_t need = matrices_size(c, m), room;
+    struct err e = {0};
+    char buf[32], have[32];
+
+    if (!need)
+        return;
+    if (disk_free(matrices_path, &room, &e))
+        die(&e);
+    if (room < need) {
+        err_set(&e, ERR_IO, "%s: matrices take %s, but only %s is free there%s", matrices_path,
+                num_bytes(need, buf), num_bytes(room, have),
+                pool_pairs ? "" : "; --pool-pairs makes them smaller");
+        die(&e);
+    }
+}
+
+static void observe(struct engine *en, const struct model *m, const struct corpus *c, int max_len,
+                    struct observe_report *r)
+{
+    struct matrices mat;
+    const struct observe_more more = {matrices_path ? &mat : NULL, pool_pairs};
+    struct stats s;
+    struct err e = {0};
+
+    check_room(c, m);
+    if (observe_corpus(&s, &more, en, m, c, max_len, pass_display("observing"), r, &e) ||
+        (matrices_path && matrices_write(&mat, matrices_path, common.force, &e)) ||
+        stats_write(&s, common.out, common.force, &e))
+        die(&e);
+    stats_free(&s);
+    if (matrices_path)
+        matrices_free(&mat);
 }
 
 int main(int argc, char **argv)
@@ -172,12 +238,12 @@ int main(int argc, char **argv)
     struct model m;
     struct engine *en;
     struct observe_report r;
-    struct stats s;
     struct err e = {0};
 
     check_operands(n, argv);
     text_options(&co);
-    check_output();
+    check_output(common.out);
+    check_output(matrices_path);
     open_model(&m, argv[0]);
     en = open_engine();
     detail_engine(en);
@@ -191,11 +257,8 @@ int main(int argc, char **argv)
     if (common.dry_run) {
         print_plan(&c, count, en, &m);
     } else {
-        if (observe_corpus(&s, en, &m, &c, co.max_len, pass_display("observing"), &r, &e) ||
-            stats_write(&s, common.out, common.force, &e))
-            die(&e);
+        observe(en, &m, &c, co.max_len, &r);
         print_summary(&c, count, en, &r);
-        stats_free(&s);
     }
     free(count);
     corpus_free(&c);

@@ -17,71 +17,118 @@ struct sums {
     int blocks, inner_blocks; /* of COLUMNS columns */
 };
 
-/* sum += a * b in the first n lanes. */
-INLINE void add_product(double *sum, v16 a, v16 b, int n)
-{
-    d8 lo = __builtin_convertvector((v8)__builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7), d8) *
-            __builtin_convertvector((v8)__builtin_shufflevector(b, b, 0, 1, 2, 3, 4, 5, 6, 7), d8);
-    d8 hi = __builtin_convertvector((v8)__builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15), d8) *
-            __builtin_convertvector((v8)__builtin_shufflevector(b, b, 8, 9, 10, 11, 12, 13, 14, 15), d8);
-    int i;
+/* STRIP columns of a sum, in registers while the rows of an expert pass. */
+enum { STRIP = 2 * LANES, PARTS = STRIP / 8, ROWS = 32 };
+struct strip {
+    d8 part[PARTS];
+};
 
-    if (n == LANES) {
-        *(d8_mem *)sum += lo;
-        *(d8_mem *)(sum + 8) += hi;
-        return;
-    }
-    for (i = 0; i < n; i++)
-        sum[i] += i < 8 ? lo[i] : hi[i - 8];
+/* The first n columns; those past them are zero, or not stored. */
+INLINE struct strip strip_load(const double *sum, int n)
+{
+    double all[STRIP] = {0};
+    struct strip s;
+    int q;
+
+    memcpy(all, sum, (size_t)n * sizeof *all);
+    for (q = 0; q < PARTS; q++)
+        s.part[q] = *(const d8_mem *)(all + 8 * q);
+    return s;
 }
 
-/* Columns from .. to-1 of the outputs and inputs of one expert. */
-INLINE void add_outputs(const struct sums *s, int expert, int from, int to, bool bf16)
+INLINE void strip_store(double *sum, const struct strip *s, int n)
 {
-    const struct experts_args *a = s->a;
-    size_t width = (size_t)a->hidden, row = (size_t)expert * width;
-    double *const *sum = a->sums->sum;
+    double all[STRIP];
+    int q;
+
+    for (q = 0; q < PARTS; q++)
+        *(d8_mem *)(all + 8 * q) = s->part[q];
+    memcpy(sum, all, (size_t)n * sizeof *all);
+}
+
+/* s += a * b in the half of the strip that begins with part `at`. */
+INLINE void add_product(struct strip *s, int at, v16 a, v16 b)
+{
+    s->part[at] += __builtin_convertvector((v8)__builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7), d8) *
+                   __builtin_convertvector((v8)__builtin_shufflevector(b, b, 0, 1, 2, 3, 4, 5, 6, 7), d8);
+    s->part[at + 1] +=
+        __builtin_convertvector((v8)__builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15), d8) *
+        __builtin_convertvector((v8)__builtin_shufflevector(b, b, 8, 9, 10, 11, 12, 13, 14, 15), d8);
+}
+
+/* The rows of a token's results are far from each other: what comes ROWS rows later is fetched. */
+INLINE void fetch_row(const struct experts_args *a, size_t slot, int i, bool bf16)
+{
+    size_t elem = bf16 ? 2 : 4, width = (size_t)a->hidden;
+
+    __builtin_prefetch((const uint8_t *)a->y + (slot * width + (size_t)i) * elem);
+    __builtin_prefetch((const uint8_t *)a->x + (slot / (size_t)a->topk * width + (size_t)i) * elem);
+}
+
+/* LANES columns from column i on of a row of inputs and one of outputs, l of them within the row. */
+INLINE void add_row(struct strip *sum, int at, const struct experts_args *a, size_t slot, int i, int l,
+                    bool bf16)
+{
+    size_t width = (size_t)a->hidden;
+    float g = a->sums->gate[slot];
+    v16 y = elem_load(a->y, slot * width + (size_t)i, l, bf16);
+    v16 x = elem_load(a->x, slot / (size_t)a->topk * width + (size_t)i, l, bf16);
     const v16 one = v16_all(1);
-    int r, i;
 
-    for (r = s->from[expert]; r < s->from[expert + 1]; r++) {
-        size_t slot = (size_t)s->slot[r], token = slot / (size_t)a->topk;
-        float g = a->sums->gate[slot];
-        v16 gate = v16_all(g), inverse = v16_all(g != 0 ? 1 / g : 0);
+    if (a->in_gate) { /* y is gated already */
+        add_product(&sum[V_OUTPUT_GATED], at, y, one);
+        y *= v16_all(g != 0 ? 1 / g : 0);
+        x *= v16_all(g);
+    } else {
+        add_product(&sum[V_OUTPUT_GATED], at, y, v16_all(g));
+    }
+    add_product(&sum[V_OUTPUT], at, y, one);
+    add_product(&sum[V_OUTPUT_SQUARE], at, y, y);
+    add_product(&sum[V_INPUT_SQUARE], at, x, x);
+}
 
-        for (i = from; i < to; i += LANES) {
-            int l = lanes_at(i, to);
-            size_t at = row + (size_t)i;
-            v16 y = elem_load(a->y, slot * width + (size_t)i, l, bf16);
-            v16 x = elem_load(a->x, token * width + (size_t)i, l, bf16);
+/* Columns from .. to-1 of the outputs and inputs of rows r .. end-1 of one expert. */
+INLINE void add_outputs(const struct sums *s, int expert, int r0, int end, int from, int to, bool bf16)
+{
+    struct strip sum[V_INPUT_SQUARE + 1];
+    int r, i, v, last = s->from[expert + 1] - 1;
 
-            if (a->in_gate) { /* y is gated already */
-                add_product(sum[V_OUTPUT_GATED] + at, y, one, l);
-                y *= inverse;
-                x *= gate;
-            } else {
-                add_product(sum[V_OUTPUT_GATED] + at, y, gate, l);
-            }
-            add_product(sum[V_OUTPUT] + at, y, one, l);
-            add_product(sum[V_OUTPUT_SQUARE] + at, y, y, l);
-            add_product(sum[V_INPUT_SQUARE] + at, x, x, l);
+    for (i = from; i < to; i += STRIP) {
+        size_t at = (size_t)expert * (size_t)s->a->hidden + (size_t)i;
+        int n = to - i < STRIP ? to - i : STRIP;
+
+        for (v = 0; v <= V_INPUT_SQUARE; v++)
+            sum[v] = strip_load(s->a->sums->sum[v] + at, n);
+        for (r = r0; r < end; r++) {
+            fetch_row(s->a, (size_t)s->slot[r + ROWS < last ? r + ROWS : last], i, bf16);
+            add_row(sum, 0, s->a, (size_t)s->slot[r], i, lanes_at(0, n), bf16);
+            if (n > LANES)
+                add_row(sum, PARTS / 2, s->a, (size_t)s->slot[r], i + LANES, lanes_at(LANES, n), bf16);
         }
+        for (v = 0; v <= V_INPUT_SQUARE; v++)
+            strip_store(s->a->sums->sum[v] + at, &sum[v], n);
     }
 }
 
-INLINE void add_inner(const struct sums *s, int expert, int from, int to, bool bf16)
+INLINE void add_inner(const struct sums *s, int expert, int r0, int end, int from, int to, bool bf16)
 {
-    size_t width = (size_t)s->a->inter, row = (size_t)expert * width;
-    double *sum = s->a->sums->sum[V_INNER_SQUARE];
-    int r, i;
+    size_t width = (size_t)s->a->inter;
+    int r, i, half;
 
-    for (r = s->from[expert]; r < s->from[expert + 1]; r++)
-        for (i = from; i < to; i += LANES) {
-            int l = lanes_at(i, to);
-            v16 h = elem_load(s->act, (size_t)r * width + (size_t)i, l, bf16);
+    for (i = from; i < to; i += STRIP) {
+        double *at = s->a->sums->sum[V_INNER_SQUARE] + (size_t)expert * width + (size_t)i;
+        int n = to - i < STRIP ? to - i : STRIP;
+        struct strip sum = strip_load(at, n);
 
-            add_product(sum + row + (size_t)i, h, h, l);
-        }
+        for (r = r0; r < end; r++)
+            for (half = 0; half * LANES < n; half++) {
+                v16 h = elem_load(s->act, (size_t)r * width + (size_t)(i + half * LANES),
+                                  lanes_at(half * LANES, n), bf16);
+
+                add_product(&sum, half * PARTS / 2, h, h);
+            }
+        strip_store(at, &sum, n);
+    }
 }
 
 INLINE void add_columns(const struct sums *s, long task, bool bf16)
@@ -91,12 +138,15 @@ INLINE void add_columns(const struct sums *s, long task, bool bf16)
     bool inner = block >= s->blocks;
     int width = inner ? s->a->inter : s->a->hidden;
     int from = (inner ? block - s->blocks : block) * COLUMNS;
-    int to = width - from < COLUMNS ? width : from + COLUMNS;
+    int to = width - from < COLUMNS ? width : from + COLUMNS, r, end;
 
-    if (inner)
-        add_inner(s, expert, from, to, bf16);
-    else
-        add_outputs(s, expert, from, to, bf16);
+    for (r = s->from[expert]; r < s->from[expert + 1]; r = end) {
+        end = s->from[expert + 1] - r < ROWS ? s->from[expert + 1] : r + ROWS;
+        if (inner)
+            add_inner(s, expert, r, end, from, to, bf16);
+        else
+            add_outputs(s, expert, r, end, from, to, bf16);
+    }
 }
 
 HOT static void columns_bf16(const struct sums *s, long task)
