@@ -181,7 +181,7 @@ static void pack_both(struct matrix **m, struct matrix_job job)
     }
 }
 
-static void matrices_free(struct matrix **m)
+static void free_both(struct matrix **m)
 {
     dev[CPU]->ops->matrix_free(dev[CPU], m[CPU]);
     dev[GPU]->ops->matrix_free(dev[GPU], m[GPU]);
@@ -219,7 +219,7 @@ static void check_linear(enum source_type type, bool in_out, int n, int in, int 
     if (!f32)
         compare(&h, "linear_add", near());
     no_failure(what);
-    matrices_free(m);
+    free_both(m);
     source_free(&s);
     free(xh);
     free(bh);
@@ -253,7 +253,7 @@ static void check_rows_alone(void)
     free(all);
     free(one);
     free(xh);
-    matrices_free(m);
+    free_both(m);
     source_free(&s);
     twin_free(&x);
     twin_free(&y);
@@ -509,6 +509,83 @@ static void layer_free(struct layer *l, int experts)
     }
 }
 
+/* The sums of an expert's tokens on both devices, from 1 on to see that they go on. */
+struct twin_sums {
+    double *sum[BOTH][V_COUNT];
+    size_t n[V_COUNT];
+};
+
+static void sums_new(struct twin_sums *s, int experts, int hidden, int inter)
+{
+    int i, v;
+    size_t k;
+
+    for (v = 0; v < V_COUNT; v++) {
+        double *one;
+
+        s->n[v] = (size_t)experts * (size_t)(v == V_INNER_SQUARE ? inter : hidden);
+        one = malloc(s->n[v] * sizeof *one);
+        for (k = 0; k < s->n[v]; k++)
+            one[k] = 1;
+        for (i = 0; i < BOTH; i++) {
+            s->sum[i][v] = dev[i]->ops->buf_new(dev[i], s->n[v] * sizeof *one, &err);
+            dev[i]->ops->to_device(dev[i], s->sum[i][v], one, s->n[v] * sizeof *one);
+        }
+        free(one);
+    }
+}
+
+static void sums_compare(struct twin_sums *s)
+{
+    int i, v;
+    size_t k;
+
+    for (v = 0; v < V_COUNT; v++) {
+        struct twin t = {.n = s->n[v]};
+        double *all = malloc(t.n * sizeof *all);
+        float *some = malloc(t.n * sizeof *some);
+
+        for (i = 0; i < BOTH; i++) {
+            dev[i]->ops->to_host(dev[i], all, s->sum[i][v], t.n * sizeof *all);
+            for (k = 0; k < t.n; k++)
+                some[k] = (float)all[k];
+            t.p[i] = dev[i]->ops->buf_new(dev[i], t.n * sizeof *some, &err);
+            dev[i]->ops->to_device(dev[i], t.p[i], some, t.n * sizeof *some);
+            dev[i]->ops->buf_free(dev[i], s->sum[i][v]);
+        }
+        compare(&t, vector_sum_name[v], near());
+        twin_free(&t);
+        free(all);
+        free(some);
+    }
+}
+
+static void check_pairs(int n, int topk, int width, bool gated)
+{
+    size_t rows = (size_t)n * (size_t)topk;
+    float *yh = random_floats(rows * (size_t)width, 1), *gh = random_floats(rows, 1);
+    struct twin y = twin_new(yh, rows * (size_t)width, true, 0), gate = twin_new(gh, rows, false, 0);
+    struct twin out = twin_new(NULL, rows * (size_t)(topk - 1) / 2, false, 0);
+    char what[60];
+    int i;
+
+    for (i = 0; i < BOTH; i++)
+        dev[i]->ops->pairs(dev[i], &(struct pairs_args){.y = y.p[i],
+                                                        .gate = gated ? gate.p[i] : NULL,
+                                                        .n = n,
+                                                        .topk = topk,
+                                                        .width = width,
+                                                        .out = out.p[i]});
+    snprintf(what, sizeof what, "pairs of %d, %d wide", topk, width);
+    compare(&out, what, 2e-6);
+    no_failure(what);
+    free(yh);
+    free(gh);
+    twin_free(&y);
+    twin_free(&gate);
+    twin_free(&out);
+}
+
 static void check_experts(enum source_type type, enum act_kind act, int experts, int topk, int hidden,
                           int inter, bool in_gate)
 {
@@ -524,9 +601,11 @@ static void check_experts(enum source_type type, enum act_kind act, int experts,
     struct twin gate = twin_new(gh, slots, false, 0);
     struct twin norm = twin_new(NULL, slots, false, 0), max = twin_new(NULL, slots, false, 0);
     struct layer *l = calloc(1, sizeof *l);
+    struct twin_sums sums;
     char what[80];
     int j;
 
+    sums_new(&sums, experts, hidden, inter);
     for (i = 0; i < slots; i++) { /* uneven: low numbers more often */
         int32_t id = (int32_t)(fabsf(noise() * noise()) * (float)experts);
 
@@ -535,7 +614,9 @@ static void check_experts(enum source_type type, enum act_kind act, int experts,
     chosen = twin_new(ids, slots, false, 0);
     layer_new(l, type, experts, hidden, inter);
     for (j = 0; j < BOTH; j++) {
+        struct expert_sums into = {.gate = gate.p[j]};
         struct experts_args a = {.x = x.p[j],
+                                 .sums = experts > 1 ? &into : NULL,
                                  .chosen = experts > 1 ? chosen.p[j] : NULL,
                                  .in_gate = in_gate ? gate.p[j] : NULL,
                                  .n = N,
@@ -553,6 +634,7 @@ static void check_experts(enum source_type type, enum act_kind act, int experts,
                                  .norm = norm.p[j],
                                  .max = max.p[j]};
 
+        memcpy(into.sum, sums.sum[j], sizeof into.sum);
         CHECK_MSG(dev[j]->ops->experts(dev[j], &a, &err) == 0, "experts: %s", err.msg);
     }
     snprintf(what, sizeof what, "experts %d of %d, %d x %d, source %d", topk, experts, hidden, inter,
@@ -560,6 +642,7 @@ static void check_experts(enum source_type type, enum act_kind act, int experts,
     compare(&y, what, near());
     compare(&norm, "norms", near());
     compare(&max, "largest magnitudes", near());
+    sums_compare(&sums);
     no_failure(what);
     layer_free(l, experts);
     free(l);
@@ -666,7 +749,7 @@ static void check_head(int sides, int vocab, int hidden)
     printf("  %-6s head, %d sides, vocabulary %d: %.2g\n", precision, sides, vocab, worst);
     CHECK_MSG(worst < 5e-5 && wrong == 0, "head, %s: differs by %.3g, %d tops", precision, worst, wrong);
     no_failure("head");
-    matrices_free(m);
+    free_both(m);
     source_free(&s);
     free(xh);
     free(bh);
@@ -695,6 +778,9 @@ static void check_all(void)
     check_experts(SOURCE_MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
     check_experts(SOURCE_F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
     check_experts(SOURCE_F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
+    check_pairs(70, 8, 300, true);
+    check_pairs(9, 22, 64, true);
+    check_pairs(33, 2, 128, false);
     check_combine(40, 8, 300, true);
     check_combine(40, 2, 64, true);
     check_combine(5, 1, 64, false);

@@ -125,7 +125,7 @@ struct experts_args {
     float limit;
     void *y;                        /* device elements [n * topk][hidden], ungated */
     float *norm, *max;              /* device [n * topk] of y before it was rounded; NULL: not wanted */
-    const struct expert_sums *sums; /* NULL: not wanted */
+    const struct expert_sums *sums; /* NULL: not wanted; of routed experts (chosen) only */
 };
 
 /* out = gate_i gate_j <y_i, y_j> of the pairs of a token's results: (0,1), (0,2) .. (topk-2, topk-1). */
