@@ -90,6 +90,7 @@ $(LIGHT_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(CMD_SHARED) $(BUI
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIGHT_LIBS)
 
 $(BUILD)/moe-inspect: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/inspect_*.c)) $(BUILD)/cmd/text_opts.o
+$(BUILD)/moe-score: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/score_*.c))
 $(BUILD)/moe-bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/bench_*.c))
 $(HEAVY_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/common.o $(BUILD)/cmd/engine_opts.o $(BUILD)/cmd/text_opts.o $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
 	$(say) LINK $@

@@ -3,147 +3,70 @@
  * judging a plan is moe-bench's work.
  */
 #include <float.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/num.h"
 #include "common.h"
-#include "score/score.h"
+#include "score_print.h"
 
 static struct {
-    const char *criterion, *ratio, *weights, *protect;
-    int64_t keep; /* 0: not said */
-    bool list, diff;
+    const char *criterion, *ratio, *weights, *protect, *select, *budget, *min_jaccard;
+    struct opt_list matrices;
+    int64_t keep, min_keep, min_tokens; /* 0: not said */
+    bool list, diff, stability, coverage;
 } opt = {.criterion = "reap"};
 
 static const struct opt options[] = {
     OPT_HEADING("Selection"),
     {"criterion", 'c', OPT_TEXT, &opt.criterion, "NAME",
-     "what an expert is worth (default: reap; see --list)", 0, 0},
+     "what an expert is worth (default: reap; see --list), or file:FILE", 0, 0},
+    {"matrices", 0, OPT_LIST, &opt.matrices, "FILE", "sums over pairs, for criteria of pairs", 0, 0},
     {"ratio", 'r', OPT_TEXT, &opt.ratio, "RATIO", "remove this share of each layer: 0.25 (default), 25%", 0,
      0},
     {"keep", 'k', OPT_INT, &opt.keep, "KEEP", "keep this many experts in each layer", 1, INT_MAX},
     {"weights", 0, OPT_TEXT, &opt.weights, "CAT=W,...",
      "how much each category counts; others do not, or *=W", 0, 0},
-    {"protect", 0, OPT_TEXT, &opt.protect, "super,N", "keep super experts; each category's N most frequent",
+    {"select", 0, OPT_TEXT, &opt.select, "all|worst", "what all categories lose (default), or the worst one",
      0, 0},
+    {"protect", 0, OPT_TEXT, &opt.protect, "super,N,turns=N",
+     "super experts; each category's N most frequent; N chosen in turns", 0, 0},
+    {"budget", 0, OPT_TEXT, &opt.budget, "uniform|global",
+     "as many in each layer (default), or on average: to judge only", 0, 0},
+    {"min-keep", 0, OPT_INT, &opt.min_keep, "N", "with --budget global: as many at least (top-k)", 1,
+     INT_MAX},
     OPT_HEADING("Other questions"),
     {"list", 0, OPT_FLAG, &opt.list, NULL, "print the criteria", 0, 0},
     {"diff", 0, OPT_FLAG, &opt.diff, NULL, "compare two plans", 0, 0},
+    {"stability", 0, OPT_FLAG, &opt.stability, NULL, "compare the plans of the two halves of the data", 0, 0},
+    {"min-jaccard", 0, OPT_TEXT, &opt.min_jaccard, "X", "with --stability: exit 3 below (0.95 is explained)",
+     0, 0},
+    {"coverage", 0, OPT_FLAG, &opt.coverage, NULL, "print how many tokens the experts have", 0, 0},
+    {"min-tokens", 0, OPT_INT, &opt.min_tokens, "N", "with --coverage: few (100); exit 3 if one has less", 1,
+     INT64_MAX},
     OPT_END,
 };
 
 static const struct cmd command = {
     "moe-score",
     "choose the experts that stay",
-    "moe-score [-c CRITERION] [-r RATIO | -k KEEP] [--weights CAT=W,...] [--protect super,N] [-o PLAN] "
-    "STATS...\n"
+    "moe-score [-c CRITERION] [-r RATIO | -k KEEP] [--weights CAT=W,...] [--select all|worst] "
+    "[--protect super,N,turns=N] [--budget uniform|global [--min-keep N]] [-o PLAN] STATS...\n"
+    "moe-score -c CRITERION --matrices FILE [...] [-o PLAN] [STATS...]\n"
+    "moe-score -c file:FILE [...] [-o PLAN] [STATS...]\n"
+    "moe-score --stability [--min-jaccard X] [-c ...] [--json] STATS...\n"
+    "moe-score --coverage [--min-tokens N] [--json] STATS...\n"
     "moe-score --diff [--json] PLAN PLAN\n"
     "moe-score --list [--json]",
     options,
     "  moe-score -r 25% -o plan.tsv run.stats\n"
     "  moe-score -c frequency -k 24 --protect super run.stats > plan.tsv\n"
+    "  moe-score -c gram --matrices run.matrices -o plan.tsv run.stats\n"
     "  moe-score --weights code=3,chat=1 -o plan.tsv code.stats chat.stats\n"
+    "  moe-score --stability -c reap_sum -r 50% run.stats\n"
     "  moe-score --diff plan.tsv other.tsv\n",
 };
-
-/* ---- --list ---- */
-
-static void list_json(const struct criterion *t, int n)
-{
-    int i, k;
-
-    printf("[");
-    for (i = 0; i < n; i++) {
-        printf("%s{\"name\":", i ? ",\n" : "");
-        json_string(stdout, t[i].name);
-        printf(",\"aliases\":[");
-        for (k = 0; k < 3 && t[i].aliases[k]; k++) {
-            printf("%s", k ? "," : "");
-            json_string(stdout, t[i].aliases[k]);
-        }
-        if (t[i].c < 0)
-            printf("],\"b\":null,\"a\":null,\"c\":null");
-        else
-            printf("],\"b\":%d,\"a\":%d,\"c\":%d", t[i].b, t[i].a, t[i].c);
-        printf(",\"about\":");
-        json_string(stdout, t[i].about);
-        printf("}");
-    }
-    printf("]\n");
-}
-
-static void list(void)
-{
-    int n, i, k;
-    const struct criterion *t = criterion_table(&n);
-
-    if (common.json) {
-        list_json(t, n);
-        return;
-    }
-    printf("%-30s %-9s %-26s %s\n", "criterion", "(b,a,c)", "also", "S = n^-b * sum of g^a f^c");
-    for (i = 0; i < n; i++) {
-        char powers[48] = "-", also[64] = "";
-
-        if (t[i].c >= 0)
-            snprintf(powers, sizeof powers, "(%d,%d,%d)", t[i].b, t[i].a, t[i].c);
-        for (k = 0; k < 3 && t[i].aliases[k]; k++)
-            snprintf(also + strlen(also), sizeof also - strlen(also), "%s%s", k ? ", " : "", t[i].aliases[k]);
-        printf("%-30s %-9s %-26s %s\n", t[i].name, powers, also, t[i].about);
-    }
-}
-
-/* ---- --diff ---- */
-
-static void diff_json(const struct plan_diff *d)
-{
-    int l;
-
-    printf("{\"layer\":[");
-    for (l = 0; l < d->n; l++) {
-        const struct plan_diff_layer *x = &d->layer[l];
-
-        printf("%s{\"layer\":%d,\"kept_a\":%d,\"kept_b\":%d,\"both\":%d,\"jaccard\":", l ? ",\n" : "",
-               x->layer, x->kept_a, x->kept_b, x->both);
-        json_number(stdout, x->jaccard);
-        printf(",\"spearman\":");
-        json_number(stdout, x->spearman);
-        printf("}");
-    }
-    printf("],\n\"total\":{\"kept_a\":%d,\"kept_b\":%d,\"both\":%d,\"jaccard\":", d->kept_a, d->kept_b,
-           d->both);
-    json_number(stdout, d->jaccard);
-    printf(",\"spearman\":");
-    json_number(stdout, d->spearman);
-    printf("}}\n");
-}
-
-static void diff(const char *path_a, const char *path_b)
-{
-    struct plan a, b;
-    struct plan_diff d;
-    struct err e = {0};
-    int l;
-
-    if (plan_read(&a, path_a, &e) || plan_read(&b, path_b, &e) || plan_diff(&d, &a, &b, &e))
-        die(&e);
-    if (common.json) {
-        diff_json(&d);
-    } else {
-        printf("%5s %6s %6s %6s %8s %8s\n", "layer", "kept 1", "kept 2", "both", "jaccard", "spearman");
-        for (l = 0; l < d.n; l++)
-            printf("%5d %6d %6d %6d %8.4f %8.4f\n", d.layer[l].layer, d.layer[l].kept_a, d.layer[l].kept_b,
-                   d.layer[l].both, d.layer[l].jaccard, d.layer[l].spearman);
-        printf("%5s %6d %6d %6d %8.4f %8.4f\n", "total", d.kept_a, d.kept_b, d.both, d.jaccard, d.spearman);
-    }
-    plan_diff_free(&d);
-    plan_free(&a);
-    plan_free(&b);
-}
 
 /* ---- options that are lists ---- */
 
@@ -218,13 +141,27 @@ static void read_protect(struct score_options *o, char *text)
             o->protect_super = true;
             continue;
         }
-        if (num_i64(part, "--protect", 1, INT_MAX, &n, &e))
-            usage_error("--protect: '%s' is neither 'super' nor a number of experts per category", part);
-        o->protect_top = (int)n;
+        bool turns = strncmp(part, "turns=", 6) == 0;
+
+        if (num_i64(turns ? part + 6 : part, "--protect", 1, INT_MAX, &n, &e))
+            usage_error("--protect: '%s' is neither 'super', nor a number of experts per category, nor "
+                        "turns=N",
+                        part);
+        *(turns ? &o->protect_turns : &o->protect_top) = (int)n;
     }
 }
 
-/* ---- statistics to a plan ---- */
+/* Which of two words; the first is the default. */
+static bool is_second(const char *text, const char *option, const char *first, const char *second)
+{
+    if (!text || strcmp(text, first) == 0)
+        return false;
+    if (strcmp(text, second) != 0)
+        usage_error("%s: '%s' is neither %s nor %s", option, text, first, second);
+    return true;
+}
+
+/* ---- files ---- */
 
 static void read_stats(struct stats *s, char **path, int n)
 {
@@ -248,6 +185,95 @@ static void read_stats(struct stats *s, char **path, int n)
                s->part[i].shards, (long long)s->part[i].documents, (long long)s->part[i].tokens);
 }
 
+static void read_matrices(struct matrices *m)
+{
+    struct matrices more;
+    struct err e = {0};
+    size_t i;
+
+    if (matrices_read(m, opt.matrices.v[0], &e))
+        die(&e);
+    for (i = 1; i < opt.matrices.n; i++) {
+        if (matrices_read(&more, opt.matrices.v[i], &e))
+            die(&e);
+        if (matrices_merge(m, &more, &e)) {
+            err_prefix(&e, "%s", opt.matrices.v[i]);
+            die(&e);
+        }
+        matrices_free(&more);
+    }
+}
+
+static bool same_data(const struct stats *a, const struct stats *b)
+{
+    int i;
+
+    for (i = 0; i < a->parts && i < b->parts; i++)
+        if (strcmp(a->part[i].digest, b->part[i].digest) != 0 || a->part[i].shard != b->part[i].shard)
+            return false;
+    return a->parts == b->parts;
+}
+
+/* What a plan is made from. */
+struct sources {
+    struct stats stats; /* without STATS: of the model alone, no categories */
+    struct matrices matrices;
+    struct scores scores;
+};
+
+/* The criterion, and the files that it is computed from. */
+static void open_sources(struct sources *in, struct score_options *o, char **path, int n)
+{
+    bool file = strncmp(opt.criterion, "file:", 5) == 0;
+    const struct model_id *id = NULL;
+    const int *layer = NULL;
+    struct err e = {0};
+    int layers = 0;
+
+    *in = (struct sources){0};
+    o->criterion = criterion_find(file ? "file" : opt.criterion);
+    if (!o->criterion || (!file && o->criterion->kind == CRITERION_FILE))
+        usage_error("unknown criterion '%s': moe-score --list prints them", opt.criterion);
+    if (criterion_is_pair(o->criterion) != (opt.matrices.n > 0))
+        usage_error(opt.matrices.n ? "--matrices goes with a criterion of pairs, which '%s' is not"
+                                   : "'%s' is a criterion of pairs: add --matrices FILE (see moe-observe)",
+                    opt.criterion);
+    if (opt.matrices.n) {
+        read_matrices(&in->matrices);
+        o->matrices = &in->matrices;
+        id = &in->matrices.head.model;
+        layer = in->matrices.head.layer;
+        layers = in->matrices.head.n_layers;
+    }
+    if (file) {
+        if (scores_read(&in->scores, opt.criterion + 5, &e))
+            die(&e);
+        o->scores = &in->scores;
+        id = &in->scores.model;
+        layer = in->scores.layer;
+        layers = in->scores.n_layers;
+    }
+    if (n)
+        read_stats(&in->stats, path, n);
+    else if (!id)
+        usage_error("which statistics? STATS is missing");
+    else if (stats_new(&in->stats, id, "", layer, layers, NULL, 0, &e))
+        die(&e);
+    if (n == 0 && (o->protect_super || o->protect_top))
+        usage_error("--protect super and --protect N need STATS");
+    if (n && o->matrices && !same_data(&in->stats, &in->matrices.head))
+        warn("the statistics and the matrices were made of different data");
+}
+
+static void close_sources(struct sources *in)
+{
+    stats_free(&in->stats);
+    matrices_free(&in->matrices);
+    scores_free(&in->scores);
+}
+
+/* ---- a plan ---- */
+
 static void choose_keep(struct score_options *o, const struct model_id *m, char *note, size_t n)
 {
     const char *ratio = opt.ratio ? opt.ratio : "0.25";
@@ -266,43 +292,21 @@ static void choose_keep(struct score_options *o, const struct model_id *m, char 
     snprintf(note, n, "ratio=%s", ratio);
 }
 
-static void print_json(const struct plan *p, const struct score_options *o, const struct score_report *r,
-                       const char *out)
+static void say_limits(const struct plan *p, const struct score_options *o, const struct score_report *r)
 {
-    printf("{\"plan\":");
-    json_string(stdout, out);
-    printf(",\"criterion\":");
-    json_string(stdout, o->criterion->name);
-    printf(",\"layers\":%d,\"experts\":%d,\"topk\":%d,\"keep\":%d,\"better_keep\":", p->n_layers,
-           p->model.experts, p->model.topk, o->keep);
-    printf(r->better_keep ? "%d" : "null", r->better_keep);
-    printf(",\"protected_super\":%d,\"protected_top\":%d,\"unused\":%d,\"twin\":", r->protected_super,
-           r->protected_top, r->zero);
-    if (r->twin)
-        json_string(stdout, r->twin);
-    else
-        printf("null");
-    printf(",\"overlap\":");
-    json_number(stdout, r->overlap);
-    printf(",\"disagree\":%s}\n", r->disagree ? "true" : "false");
-}
-
-static void say(const struct plan *p, const struct score_options *o, const struct score_report *r)
-{
-    int experts = p->model.experts;
-    long all = (long)p->n_layers * experts;
-
-    note("%s: %d of %d experts stay in each of %d layers", o->criterion->name, o->keep, experts, p->n_layers);
     if (o->protect_super)
         note("experts that stay only because they are super experts: %d", r->protected_super);
     if (o->protect_top)
         note("experts that stay only because they are among the %d most frequent of a category: %d",
              o->protect_top, r->protected_top);
+    if (o->protect_turns)
+        note("experts that stay only because a category chose them in its turn: %d", r->protected_turns);
     if (r->zero)
-        note("experts that no token was routed to: %d of %ld; they score 0", r->zero, all);
-    if (p->model.groups > 1)
+        note("experts that no token was routed to: %d of %ld; they score 0", r->zero,
+             (long)p->n_layers * p->model.experts);
+    if (p->model.groups > 1 && o->budget == BUDGET_UNIFORM)
         note("the router has %d groups: %d of %d experts stay in each", p->model.groups,
-             o->keep / p->model.groups, experts / p->model.groups);
+             o->keep / p->model.groups, p->model.experts / p->model.groups);
     if (r->better_keep)
         note("-k %d would serve better: MXFP4 kernels want a multiple of 4, tensor and expert parallelism of "
              "8",
@@ -311,6 +315,30 @@ static void say(const struct plan *p, const struct score_options *o, const struc
         warn("KEEP is %d, less than the model's top-k: the pruned model will use %d experts per token "
              "instead of %d",
              o->keep, o->keep, p->model.topk);
+}
+
+static void say(const struct plan *p, const struct score_options *o, const struct score_report *r)
+{
+    int experts = p->model.experts;
+
+    if (o->budget == BUDGET_UNIFORM) {
+        note("%s: %d of %d experts stay in each of %d layers", o->criterion->name, o->keep, experts,
+             p->n_layers);
+    } else {
+        note("%s: %d of %d experts stay on average, %d to %d in each of %d layers", o->criterion->name,
+             o->keep, experts, r->keep_min, r->keep_max, p->n_layers);
+        if (r->keep_min != r->keep_max)
+            warn(
+                "no runtime loads this family with different numbers of experts in its layers, and moe-prune "
+                "refuses to cut it so: the plan is for moe-bench compare --plan");
+    }
+    detail("what is removed has %.2f%% of the cost of removing everything", 100 * r->lost);
+    if (r->worst)
+        note("category '%s' loses most: %.2f%% of its own; all together lose %.2f%%", r->worst,
+             100 * r->worst_lost, 100 * r->lost);
+    if (r->swaps)
+        note("swaps after greedy removal: %d; they took %.2g%% off the cost", r->swaps, 100 * r->gained);
+    say_limits(p, o, r);
     if (r->disagree)
         warn("%s and %s agree on only %.0f%% of the experts that stay (chance: %.0f%%): judge a plan of each "
              "with "
@@ -318,18 +346,57 @@ static void say(const struct plan *p, const struct score_options *o, const struc
              o->criterion->name, r->twin, 100 * r->overlap, 100.0 * o->keep / experts);
 }
 
-static void score(char **path, int n)
+static void make_plan(const struct stats *s, const struct score_options *o)
 {
     const char *out = common.out ? common.out : "-";
-    struct score_options o = {.criterion = criterion_find(opt.criterion), .default_weight = 1};
-    char *weights = NULL, *protect = NULL, ratio[64] = "";
     struct score_report r;
     struct err e = {0};
-    struct stats s;
     struct plan p;
 
-    if (!o.criterion)
-        usage_error("unknown criterion '%s': moe-score --list prints them", opt.criterion);
+    if (score_plan(&p, s, o, &r, &e))
+        die(&e);
+    if (!common.dry_run && plan_write(&p, out, common.force, &e))
+        die(&e);
+    say(&p, o, &r);
+    if (common.json)
+        print_plan_json(&p, o, &r, out);
+    else if (common.dry_run && r.keep_min == r.keep_max)
+        printf("would write %s: %d rows, %d of %d experts kept in each of %d layers\n",
+               strcmp(out, "-") == 0 ? "to standard output" : out, p.n_layers * p.model.experts, r.keep_min,
+               p.model.experts, p.n_layers);
+    else if (common.dry_run)
+        printf("would write %s: %d rows, %d to %d of %d experts kept in each of %d layers\n",
+               strcmp(out, "-") == 0 ? "to standard output" : out, p.n_layers * p.model.experts, r.keep_min,
+               r.keep_max, p.model.experts, p.n_layers);
+    plan_free(&p);
+}
+
+static int halves(const struct stats *s, const struct score_options *o)
+{
+    double wanted = 0.95;
+    struct stability t;
+    struct err e = {0};
+    bool below;
+
+    if (opt.min_jaccard && num_double(opt.min_jaccard, "--min-jaccard", 0, 1, &wanted, &e))
+        usage_error("%s", e.msg);
+    if (stability(&t, s, o, wanted, &e))
+        die(&e);
+    print_stability(&t, wanted);
+    below = opt.min_jaccard && t.halves.jaccard < wanted;
+    stability_free(&t);
+    return below ? EXIT_NO : EXIT_DONE;
+}
+
+/* A plan, or what its choice depends on. */
+static int score(char **path, int n)
+{
+    struct score_options o = {.default_weight = 1, .min_keep = (int)opt.min_keep};
+    char *weights = NULL, *protect = NULL, ratio[64] = "";
+    struct sources in;
+    struct err e = {0};
+    int status = EXIT_DONE;
+
     if ((opt.weights && !(weights = mem_strdup(opt.weights, &e))) ||
         (opt.protect && !(protect = mem_strdup(opt.protect, &e))))
         die(&e);
@@ -337,50 +404,88 @@ static void score(char **path, int n)
         read_weights(&o, weights);
     if (protect)
         read_protect(&o, protect);
-    read_stats(&s, path, n);
-    choose_keep(&o, &s.model, ratio, sizeof ratio);
+    o.over = is_second(opt.select, "--select", "all", "worst") ? SELECT_WORST : SELECT_ALL;
+    o.budget = is_second(opt.budget, "--budget", "uniform", "global") ? BUDGET_GLOBAL : BUDGET_UNIFORM;
+    if (opt.min_keep && o.budget == BUDGET_UNIFORM)
+        usage_error("--min-keep goes with --budget global");
+    open_sources(&in, &o, path, n);
+    choose_keep(&o, &in.stats.model, ratio, sizeof ratio);
     o.note = ratio;
-    if (score_plan(&p, &s, &o, &r, &e))
-        die(&e);
-    if (!common.dry_run && plan_write(&p, out, common.force, &e))
-        die(&e);
-    say(&p, &o, &r);
-    if (common.json)
-        print_json(&p, &o, &r, out);
-    else if (common.dry_run)
-        printf("would write %s: %d rows, %d of %d experts kept in each of %d layers\n",
-               strcmp(out, "-") == 0 ? "to standard output" : out, p.n_layers * p.model.experts, o.keep,
-               p.model.experts, p.n_layers);
-    plan_free(&p);
-    stats_free(&s);
+    if (opt.stability)
+        status = halves(&in.stats, &o);
+    else
+        make_plan(&in.stats, &o);
+    close_sources(&in);
     free((void *)o.weight);
     free(weights);
     free(protect);
+    return status;
+}
+
+/* ---- other questions ---- */
+
+static void diff(const char *path_a, const char *path_b)
+{
+    struct plan a, b;
+    struct plan_diff d;
+    struct err e = {0};
+
+    if (plan_read(&a, path_a, &e) || plan_read(&b, path_b, &e) || plan_diff(&d, &a, &b, &e))
+        die(&e);
+    print_diff(&d);
+    plan_diff_free(&d);
+    plan_free(&a);
+    plan_free(&b);
+}
+
+static int cover(char **path, int n)
+{
+    uint64_t least = opt.min_tokens ? (uint64_t)opt.min_tokens : 100;
+    struct coverage c;
+    struct stats s;
+    struct err e = {0};
+    bool few;
+
+    read_stats(&s, path, n);
+    if (coverage(&c, &s, least, &e))
+        die(&e);
+    print_coverage(&c, least);
+    few = opt.min_tokens && c.row[c.rows - 1].few;
+    coverage_free(&c);
+    stats_free(&s);
+    return few ? EXIT_NO : EXIT_DONE;
 }
 
 int main(int argc, char **argv)
 {
     int n = cmd_start(&command, WANT_JSON | WANT_FORCE | WANT_DRY_RUN | WANT_OUT, argc, argv);
     bool to_stdout = !common.out || strcmp(common.out, "-") == 0;
+    int status = EXIT_DONE;
 
-    if (opt.list && opt.diff)
-        usage_error("--list and --diff exclude each other");
+    if (opt.list + opt.diff + opt.stability + opt.coverage > 1)
+        usage_error("one question at a time: --list, --diff, --stability or --coverage");
+    if (opt.min_jaccard && !opt.stability)
+        usage_error("--min-jaccard goes with --stability");
+    if (opt.min_tokens && !opt.coverage)
+        usage_error("--min-tokens goes with --coverage");
+    if (opt.ratio && opt.keep)
+        usage_error("--ratio and --keep exclude each other");
     if (opt.list) {
         if (n)
             usage_error("--list takes no operand");
-        list();
+        print_criteria();
     } else if (opt.diff) {
         if (n != 2)
             usage_error("--diff takes two plans");
         diff(argv[0], argv[1]);
-    } else {
+    } else if (opt.coverage) {
         if (n == 0)
             usage_error("which statistics? STATS is missing");
-        if (opt.ratio && opt.keep)
-            usage_error("--ratio and --keep exclude each other");
-        if (common.json && to_stdout && !common.dry_run)
+        status = cover(argv, n);
+    } else {
+        if (common.json && to_stdout && !common.dry_run && !opt.stability)
             usage_error("--json prints a summary where the plan goes: add -o PLAN or --dry-run");
-        score(argv, n);
+        status = score(argv, n);
     }
-    cmd_exit(EXIT_DONE);
+    cmd_exit(status);
 }

@@ -130,18 +130,23 @@ END
     [ ! -e plan.tsv ]
     run --separate-stderr moe-score -q --json -o plan.tsv "$GOOD"
     [ -e plan.tsv ]
-    [ "$output" = '{"plan":"plan.tsv","criterion":"reap","layers":2,"experts":4,"topk":2,"keep":3,"better_keep":null,"protected_super":0,"protected_top":0,"unused":0,"twin":"weighted_ean_sum","overlap":0.8333333333333334,"disagree":true}' ]
+    [ "$output" = '{"plan":"plan.tsv","criterion":"reap","select":"all","budget":"uniform","layers":2,"experts":4,"topk":2,"keep":3,"keep_min":3,"keep_max":3,"better_keep":null,"protected_super":0,"protected_top":0,"protected_turns":0,"unused":0,"swaps":0,"gained":0,"lost":0.1111111111111111,"worst":null,"worst_lost":null,"twin":"weighted_ean_sum","overlap":0.8333333333333334,"disagree":true}' ]
 }
 
 @test "--list names every criterion, and each of the names works" {
     run moe-score --list
     [[ ${lines[1]} == "reap "*"(1,1,1)"* ]]
-    for name in $(moe-score --list | awk 'NR > 1 { print $1 }'); do
+    "$BUILD/tests/test_select" --matrices run.matrices
+    for name in $(moe-score --list --json | jq -r '.[] | select(.matrices | not) | .name'); do
         moe-score -q -c "$name" "$GOOD" | grep -q "^#criterion	$name	keep=3"
     done
+    for name in $(moe-score --list --json | jq -r '.[] | select(.matrices) | .name'); do
+        moe-score -q -c "$name" --matrices run.matrices | grep -q "^#criterion	$name	keep=3"
+    done
+    [ "$(moe-score --list --json | jq '[.[] | select(.formula == "" or .source == "")] | length')" -eq 0 ]
     moe-score -q -c S\(0,2,1\) "$GOOD" | cmp - <(moe-score -q -c 0,2,1 "$GOOD")
     run moe-score --list --json
-    [[ ${lines[0]} == '[{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"about":"'* ]]
+    [[ ${lines[0]} == '[{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"matrices":false,"formula":"'* ]]
 }
 
 @test "--diff" {
@@ -149,14 +154,103 @@ END
     moe-score -q -c freq -o b.tsv "$GOOD"
     run moe-score --diff a.tsv b.tsv
     [ "$status" -eq 0 ]
-    [ "${lines[1]}" = "    1      3      3      2   0.5000  -0.4000" ]
-    [ "${lines[3]}" = "total      6      6      4   0.5000  -0.7000" ]
+    [ "${lines[1]}" = "    1      3      3      2   0.5000   0.0000  -0.4000" ]
+    [ "${lines[3]}" = "total      6      6      4   0.5000   0.0000  -0.7000" ]
     run moe-score --diff --json a.tsv a.tsv
-    [[ $output == *'"total":{"kept_a":6,"kept_b":6,"both":6,"jaccard":1,"spearman":1}}' ]]
+    [[ $output == *'"total":{"kept_a":6,"kept_b":6,"both":6,"jaccard":1,"removed":1,"spearman":1}}' ]]
     sed 's/digest=0/digest=1/' a.tsv >c.tsv
     fails_with 'another model than .*routers differ' moe-score --diff a.tsv c.tsv
     sed '/^3/d; s/rows=8/rows=4/' a.tsv >c.tsv
     fails_with 'rows for different layers' moe-score --diff a.tsv c.tsv
+}
+
+@test "criteria of pairs" {
+    "$BUILD/tests/test_select" --matrices run.matrices
+    moe-score -q -k 2 -c gram --matrices run.matrices >a.tsv
+    [ "$(grep '^1' a.tsv | cut -f2- | tr '\t\n' ',;')" = '0,0,3,4;1,1,10,2;2,0,10,3;3,1,21,1;' ]
+    run --separate-stderr moe-score -k 2 -c gram --matrices run.matrices "$GOOD"
+    [ "$status" -eq 0 ]
+    [ "$output" = "$(cat a.tsv)" ]
+    [[ $stderr != *different\ data* ]]
+    sed 's/c0de\t/c0df\t/' "$GOOD" >other.stats
+    run moe-score other.stats
+    digest=$(sed -n 's/.*contents is \([0-9a-f]*\),.*/\1/p' <<<"$output")
+    sed -i "s/xxh3=.*/xxh3=$digest/" other.stats
+    run --separate-stderr moe-score -k 2 -c gram --matrices run.matrices other.stats
+    [[ $stderr == *"the statistics and the matrices were made of different data"* ]]
+    run --separate-stderr moe-score -k 2 -c gram --select worst --matrices run.matrices
+    [[ $stderr == *"category 'code' loses most: 52.38% of its own; all together lose 29.55%"* ]]
+    moe-score -q -c hope_sum --weights code=1 --protect super,1,turns=1 --matrices run.matrices "$GOOD" |
+        grep -q '^#criterion	hope_sum	keep=3	ratio=0.25	weights=code=1	protect=super,1,turns=1$'
+    run -2 moe-score -c gram --protect 1 --matrices run.matrices
+    [[ $output == *"--protect super and --protect N need STATS"* ]]
+    run -2 moe-score --stability -c gram --matrices run.matrices
+    [[ $output == *"does not tell the halves of the data apart"* ]]
+    fails_with 'run.matrices: .* twice' moe-score -c gram --matrices run.matrices --matrices run.matrices
+    head -c 500 run.matrices >cut.matrices
+    fails_with 'cut.matrices' moe-score -c gram --matrices cut.matrices
+}
+
+@test "a criterion file" {
+    { echo '#moe-scores 1'; grep '^#model' "$GOOD"; echo '# by hand'
+        printf '%s\n' '3 0 0' '3 1 -1e3' '3 2 2' '3 3 1' '1 0 4' '1 1 3' '1 2 2' '1 3 1' '#end rows=8'; } >by.tsv
+    moe-score -q -k 2 -c file:by.tsv >a.tsv
+    grep -q '^#criterion	file	keep=2$' a.tsv
+    [ "$(grep -v '^#' a.tsv | cut -f3,5 | tr '\t\n' ',;')" = '1,1;1,2;0,3;0,4;0,3;0,4;1,1;1,2;' ]
+    moe-score -q -k 2 -c file:- <by.tsv | cmp - a.tsv
+    moe-score -q -k 2 -c file:by.tsv --protect 1 "$GOOD" | grep -q '^1	3	1	1	2$'
+    run -2 moe-score -c file:by.tsv --weights code=1 "$GOOD"
+    [[ $output == *"does not tell categories apart"* ]]
+    sed 's/1 1 3/1 1 nan/' by.tsv >bad.tsv
+    fails_with 'bad.tsv: line 9: score: nan' moe-score -c file:bad.tsv
+    sed '4d; s/rows=8/rows=7/' by.tsv >bad.tsv
+    fails_with 'bad.tsv: layer 3: expert 0 has no row' moe-score -c file:bad.tsv
+    sed 's/$/ 1/; 1s/ 1$//' by.tsv >bad.tsv
+    fails_with "bad.tsv: line 2: topk: '2 1'|bad.tsv: line" moe-score -c file:bad.tsv
+    fails_with 'line 1: not a criterion file' moe-score -c "file:$GOOD"
+    sed 's/digest=0/digest=1/' by.tsv >other.tsv
+    fails_with 'the criterion file was made from another model' moe-score -c file:other.tsv "$GOOD"
+}
+
+@test "worst category, turns, budgets end up in the plan" {
+    run --separate-stderr moe-score -k 2 -c reap_sum --select worst "$GOOD"
+    [[ ${lines[2]} == "#criterion	weighted_ean_sum	keep=2	select=worst" ]]
+    [[ $stderr == *"loses most: "*"% of its own; all together lose "* ]]
+    run --separate-stderr moe-score -k 2 --budget global --min-keep 1 "$GOOD"
+    [[ ${lines[2]} == "#criterion	reap	keep=2	budget=global	min=1" ]]
+    [ "$(cut -f3 <<<"$output" | grep -c '^1$')" -eq 4 ]
+    run --separate-stderr moe-score -n -k 3 --budget global "$GOOD"
+    if [[ $stderr == *"2 to 4 in each"* ]]; then
+        [[ $stderr == *"no runtime loads this family"*"compare --plan"* ]]
+    fi
+}
+
+@test "--stability" {
+    run --separate-stderr moe-score --stability -c freq "$GOOD" # both halves are alike
+    [ "$status" -eq 0 ]
+    [ "${lines[3]}" = "total      6      6      6   1.0000   1.0000   1.0000" ]
+    [ "${lines[4]}" = "halves: 9 and 9 tokens; correlation of their scores about 1.000" ]
+    [ "${lines[6]}" = "for 0.95 about 0 tokens each are needed" ]
+    moe-score --stability --json --min-jaccard 0.9 "$GOOD" | jq -e '.total.jaccard == 1 and .needed == 0 and .wanted == 0.9'
+    awk -F'\t' -vOFS='\t' '$1 == 1 && $3 == 0 && $4 == 2 { for (i = 5; i < 15; i++) $i = 90 } { print }' "$GOOD" >odd.stats
+    run moe-score odd.stats
+    digest=$(sed -n 's/.*contents is \([0-9a-f]*\),.*/\1/p' <<<"$output")
+    sed -i "s/xxh3=.*/xxh3=$digest/" odd.stats
+    run -3 moe-score --stability -k 2 -c freq --min-jaccard 0.9 odd.stats
+    [[ $output == *"for 0.9 "* ]]
+    run -0 moe-score --stability -k 2 -c freq odd.stats
+}
+
+@test "--coverage" {
+    run moe-score --coverage "$GOOD"
+    [ "$status" -eq 0 ]
+    [ "${lines[1]}" = "code               11        8        2        8        0        3.0" ]
+    [ "${lines[3]}" = "total              19        8        0        8        4        8.0" ]
+    run -3 moe-score --coverage --min-tokens 5 "$GOOD"
+    run -0 moe-score --coverage --min-tokens 4 "$GOOD"
+    moe-score --coverage --json --min-tokens 4 "$GOOD" | jq -e '.few == [] and .category[0].none == 2 and .total.smallest == 4'
+    run -3 moe-score --coverage --json --min-tokens 5 "$GOOD"
+    jq -e '.few == [{"layer":1,"expert":2,"n":4},{"layer":3,"expert":1,"n":4}]' <<<"$output"
 }
 
 @test "an edited plan is still a plan" {
@@ -166,7 +260,7 @@ END
     grep '^#model' b.tsv >m; grep -v '^#model' b.tsv | sed '1r m' >c.tsv
     run moe-score --diff --json a.tsv c.tsv
     [ "$status" -eq 0 ]
-    [[ $output == *'"both":6,"jaccard":1,"spearman":1}}' ]]
+    [[ $output == *'"both":6,"jaccard":1,"removed":1,"spearman":1}}' ]]
 }
 
 # statistics: the frame
@@ -249,8 +343,8 @@ END
 @test "refused plan: keep is yes" { refuses_plan "line 6: keep: 'yes' is not" '6s/\t1\t1\t/\t1\tyes\t/'; }
 @test "refused plan: a score that is NaN" { refuses_plan 'line 6: score: nan is outside' '6s/1.5/nan/'; }
 @test "refused plan: rank 0" { refuses_plan 'line 6: rank: 0 is outside 1 to 4' '6s/2$/0/'; }
-@test "refused plan: four columns" { refuses_plan 'line 6: a row has the five columns' '6s/\t2$//'; }
-@test "refused plan: six columns" { refuses_plan 'line 6: a row has the five columns' '6s/$/\t1/'; }
+@test "refused plan: four columns" { refuses_plan 'line 6: a row has the 5 columns' '6s/\t2$//'; }
+@test "refused plan: six columns" { refuses_plan 'line 6: a row has the 5 columns' '6s/$/\t1/'; }
 @test "refused plan: a second plan behind it" {
     moe-score -q -o good.tsv "$GOOD"
     cat good.tsv good.tsv >broken.tsv
@@ -258,6 +352,18 @@ END
 }
 
 @test "wrong usage" {
+    usage "neither 'super', nor a number .* nor turns=N" --protect turns=x "$GOOD"
+    usage "'best' is neither all nor worst" --select best "$GOOD"
+    usage "'all' is neither uniform nor global" --budget all "$GOOD"
+    usage '--min-keep goes with --budget global' --min-keep 2 "$GOOD"
+    usage "'gram' is a criterion of pairs: add --matrices" -c gram "$GOOD"
+    usage "'reap' is not" --matrices x "$GOOD"
+    usage "unknown criterion 'file'" -c file "$GOOD"
+    usage 'one question at a time' --stability --coverage "$GOOD"
+    usage 'goes with --stability' --min-jaccard 0.5 "$GOOD"
+    usage 'goes with --coverage' --min-tokens 5 "$GOOD"
+    usage 'not above chance, which is 0.6 here' --stability --min-jaccard 0.5 "$GOOD"
+    usage '--min-jaccard: 2 is outside 0 to 1' --stability --min-jaccard 2 "$GOOD"
     usage 'STATS is missing'
     usage "unknown criterion 'rep'" -c rep "$GOOD"
     usage "unknown criterion '1,0,0'" -c 1,0,0 "$GOOD"
@@ -269,7 +375,7 @@ END
     usage "'code' stands twice" --weights code=1,code=2 "$GOOD"
     usage "no category 'cod' in the statistics: there are 'code', 'text'" --weights cod=1 "$GOOD"
     usage 'no category weighs more than 0' --weights code=0 "$GOOD"
-    usage "neither 'super' nor a number" --protect supper "$GOOD"
+    usage "neither 'super', nor a number" --protect supper "$GOOD"
     usage 'layer 1: 2 experts are protected, but only 1 stay' -k 1 --protect 1 "$GOOD"
     usage 'takes two plans' --diff "$GOOD"
     usage 'add -o PLAN or --dry-run' --json "$GOOD"

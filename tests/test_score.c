@@ -49,8 +49,8 @@ static void test_criteria(void)
     stats_add(&x, 0.25, 4, 3);
     stats_add(&x, 1, 1, 0.5);
     criterion_table(&n);
-    CHECK(n == sizeof want / sizeof *want);
-    for (i = 0; i < n; i++) {
+    CHECK(n == (int)(sizeof want / sizeof *want) + 3); /* pairs */
+    for (i = 0; i < n - 3; i++) {
         c = criterion_find(want[i].name);
         CHECK_MSG(c && c == criterion_find(want[i].alias), "%s is not %s", want[i].name, want[i].alias);
         if (!c)

@@ -34,6 +34,11 @@ static double share(int both, int kept_a, int kept_b)
     return either ? (double)both / either : 1;
 }
 
+static double share_removed(int both, int kept_a, int kept_b, int experts)
+{
+    return share(experts - kept_a - kept_b + both, experts - kept_a, experts - kept_b);
+}
+
 static int check_layers(const struct plan *a, const struct plan *b, struct err *e)
 {
     if (a->n_layers == b->n_layers && memcmp(a->layer, b->layer, (size_t)a->n_layers * sizeof *a->layer) == 0)
@@ -62,6 +67,7 @@ int plan_diff(struct plan_diff *d, const struct plan *a, const struct plan *b, s
         for (i = 0; i < a->model.experts; i++)
             out->both += ra[i].keep && rb[i].keep;
         out->jaccard = share(out->both, out->kept_a, out->kept_b);
+        out->removed = share_removed(out->both, out->kept_a, out->kept_b, a->model.experts);
         out->spearman = rank_correlation(ra, rb, a->model.experts);
         d->kept_a += out->kept_a;
         d->kept_b += out->kept_b;
@@ -69,6 +75,7 @@ int plan_diff(struct plan_diff *d, const struct plan *a, const struct plan *b, s
         d->spearman += out->spearman / d->n;
     }
     d->jaccard = share(d->both, d->kept_a, d->kept_b);
+    d->removed = share_removed(d->both, d->kept_a, d->kept_b, d->n * a->model.experts);
     return 0;
 }
 

@@ -29,10 +29,11 @@ int mix_init(struct mix *m, const struct stats *s, const struct score_options *o
 
     m->weighted = o->weights > 0;
     m->w = mem_new((size_t)s->categories, sizeof *m->w, e);
-    if (!m->w)
-        return -1;
+    m->scale = mem_new((size_t)s->categories, sizeof *m->scale, e);
+    if (!m->w || !m->scale)
+        goto fail;
     for (c = 0; c < s->categories; c++)
-        m->w[c] = m->weighted ? o->default_weight : 1;
+        m->w[c] = m->scale[c] = m->weighted ? o->default_weight : 1;
     for (i = 0; i < o->weights; i++) {
         c = category_index(s, o->weight[i].category, e);
         if (c < 0)
@@ -47,7 +48,7 @@ int mix_init(struct mix *m, const struct stats *s, const struct score_options *o
         }
         sum += m->w[c];
     }
-    if (sum > 0)
+    if (sum > 0 || !m->weighted)
         return 0;
     err_set(e, ERR_USAGE, "no category weighs more than 0");
 fail:
@@ -58,11 +59,30 @@ fail:
 void mix_free(struct mix *m)
 {
     free(m->w);
-    m->w = NULL;
+    free(m->scale);
+    *m = (struct mix){0};
 }
 
-/* Routed tokens of a category in a layer, each counted once per expert it was routed to. */
-static double routed(const struct stats *s, int l, int c)
+int mix_layer(struct mix *m, const struct stats *s, int l, const double *routed, struct err *e)
+{
+    double tokens = 0, weights = 0;
+    int c;
+
+    if (!m->weighted)
+        return 0;
+    for (c = 0; c < s->categories; c++) {
+        if (m->w[c] > 0 && !(routed[c] > 0))
+            return err_set(e, ERR_INPUT, "category '%s' has a weight but no tokens in layer %d",
+                           s->category[c], s->layer[l]);
+        tokens += m->w[c] > 0 ? routed[c] : 0;
+        weights += m->w[c];
+    }
+    for (c = 0; c < s->categories; c++)
+        m->scale[c] = m->w[c] > 0 ? m->w[c] / weights * (tokens / routed[c]) : 0;
+    return 0;
+}
+
+double pool_routed(const struct stats *s, int l, int c)
 {
     const struct expert_stats *x = stats_cell(s, l, c, 0); /* both halves follow each other */
     uint64_t n = 0;
@@ -73,7 +93,7 @@ static double routed(const struct stats *s, int l, int c)
     return (double)n;
 }
 
-static void add_category(struct pooled *out, const struct stats *s, int l, int c, double scale)
+void pool_add(struct pooled *out, const struct stats *s, int l, int c, double scale)
 {
     const struct expert_stats *a = stats_cell(s, l, c, 0), *b = stats_cell(s, l, c, 1);
     int i, k;
@@ -84,25 +104,4 @@ static void add_category(struct pooled *out, const struct stats *s, int l, int c
             out[i].m[k] += scale * (a[i].m[k] + b[i].m[k]);
         out[i].max = fmax(out[i].max, fmax(a[i].max, b[i].max));
     }
-}
-
-int pool_layer(struct pooled *out, const struct stats *s, int l, const struct mix *m, struct err *e)
-{
-    double tokens = 0, weights = 0;
-    int c;
-
-    memset(out, 0, (size_t)s->model.experts * sizeof *out);
-    for (c = 0; m->weighted && c < s->categories; c++) {
-        double n = m->w[c] > 0 ? routed(s, l, c) : 0;
-
-        if (m->w[c] > 0 && n == 0)
-            return err_set(e, ERR_INPUT, "category '%s' has a weight but no tokens in layer %d",
-                           s->category[c], s->layer[l]);
-        tokens += n;
-        weights += m->w[c];
-    }
-    for (c = 0; c < s->categories; c++)
-        if (m->w[c] > 0)
-            add_category(out, s, l, c, m->weighted ? m->w[c] / weights * (tokens / routed(s, l, c)) : 1);
-    return 0;
 }

@@ -85,3 +85,41 @@ int protect_top(unsigned char *flags, const struct stats *s, int n, struct err *
     free(count);
     return 0;
 }
+
+/* The best expert of one ranking that is not taken, is worth something and whose group is not full. */
+static int take_one(unsigned char *flags, int *taken, const struct expert_groups *g, const struct cost *c,
+                    const int *rank, int stay)
+{
+    int size = g->experts / g->groups, i;
+
+    for (i = 0; i < g->experts; i++) {
+        int x = rank[i], *group = &taken[x / size];
+
+        if (flags[x] & PROTECT_TURNS || !(c->alone[x] > 0) || (!flags[x] && *group >= stay))
+            continue;
+        *group += !flags[x];
+        flags[x] |= PROTECT_TURNS;
+        return 1;
+    }
+    return 0;
+}
+
+int protect_in_turns(unsigned char *flags, const struct expert_groups *g, const struct cost *category,
+                     int categories, const int *rank, int n, int stay, struct err *e)
+{
+    int *taken = mem_new((size_t)g->groups, sizeof *taken, e), size = g->experts / g->groups, i, k, round;
+
+    if (!taken)
+        return -1;
+    for (i = 0; i < g->experts; i++)
+        taken[i / size] += flags[i] != 0;
+    for (round = 1; round && n > 0;)
+        for (round = 0, k = 0; k < categories && n > 0; k++) {
+            int got = take_one(flags, taken, g, &category[k], rank + (size_t)k * (size_t)g->experts, stay);
+
+            round += got;
+            n -= got;
+        }
+    free(taken);
+    return 0;
+}

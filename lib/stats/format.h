@@ -1,4 +1,4 @@
-/* format.h -- the fixed lines of statistics files and plans. */
+/* format.h -- the fixed lines of statistics files, plans and criterion files. */
 #ifndef MOE_STATS_FORMAT_H
 #define MOE_STATS_FORMAT_H
 
@@ -7,5 +7,8 @@
 
 #define PLAN_MAGIC   "#moe-plan 1"
 #define PLAN_COLUMNS "#columns\tlayer\texpert\tkeep\tscore\trank"
+
+#define SCORES_MAGIC   "#moe-scores 1"
+#define SCORES_COLUMNS "#columns\tlayer\texpert\tscore"
 
 #endif

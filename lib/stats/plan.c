@@ -1,5 +1,6 @@
 #include "stats/plan.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 #include "base/mem.h"
 #include "stats/decimal.h"
 #include "stats/format.h"
+#include "stats/rows.h"
 
 struct plan_row *plan_rows(const struct plan *p, int layer_index)
 {
@@ -81,4 +83,32 @@ int plan_write(const struct plan *p, const char *path, bool force, struct err *e
     r = str_ok(&out, e) ? -1 : file_write(path, out.p, out.n, force, e);
     str_free(&out);
     return r;
+}
+
+static const struct rows_format format = {
+    .tag = "#moe-plan",
+    .what = "plan",
+    .header = "layer, expert, keep, score, rank",
+    .columns = 3,
+    .column = {{"keep", true, 0, 1}, {"score", false, -DBL_MAX, DBL_MAX}, {"rank", true, 1, 0}},
+};
+
+int plan_read(struct plan *p, const char *path, struct err *e)
+{
+    struct rows r;
+    size_t i, n;
+    int status;
+
+    *p = (struct plan){0};
+    if (rows_read(&r, &format, path, e))
+        return -1;
+    status = plan_new(p, &r.model, r.criterion, r.layer, r.n_layers, e);
+    n = status ? 0 : (size_t)p->n_layers * (size_t)p->model.experts;
+    for (i = 0; i < n; i++) {
+        p->row[i].keep = r.value[i][0] == 1;
+        p->row[i].score = r.value[i][1];
+        p->row[i].rank = (int)r.value[i][2];
+    }
+    rows_free(&r);
+    return status;
 }

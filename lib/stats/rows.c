@@ -1,6 +1,5 @@
-/* Reading a plan, which people edit: forgiving about white space and order, strict about what it says. */
-#include <float.h>
-#include <limits.h>
+#include "stats/rows.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,19 +8,19 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "stats/fields.h"
-#include "stats/format.h"
-#include "stats/plan.h"
 
 #define BLANKS "\t \r"
 
-enum { COLUMNS = 5 };
+enum { COLUMNS_MAX = 2 + ROWS_COLUMNS };
 
 struct numbered_row {
-    struct plan_row row;
+    int layer, expert;
+    double value[ROWS_COLUMNS];
     long line;
 };
 
 struct reader {
+    const struct rows_format *f;
     const char *name;
     long line;
     struct model_id model;
@@ -79,16 +78,24 @@ static int read_end(struct reader *r, const char *rest, const char *where)
     return num_i64(value[0], where, 0, INT64_MAX, &r->end_rows, r->e);
 }
 
+static const char *column_name(const struct reader *r, int i)
+{
+    return i == 0 ? "layer" : i == 1 ? "expert" : r->f->column[i - 2].name;
+}
+
 static int read_columns(struct reader *r, char *rest)
 {
-    static const char *const name[COLUMNS] = {"layer", "expert", "keep", "score", "rank"};
-    char *word[COLUMNS];
-    int i, n = split(rest, word, COLUMNS);
+    int columns = 2 + r->f->columns, n, i;
+    char *word[COLUMNS_MAX];
 
-    for (i = 0; i < COLUMNS && n == COLUMNS; i++)
-        if (strcmp(word[i], name[i]) != 0)
+    n = split(rest, word, columns);
+    for (i = 0; i < columns && n == columns; i++)
+        if (strcmp(word[i], column_name(r, i)) != 0)
             n = 0;
-    return n == COLUMNS ? 0 : fail(r, "the columns of a plan are layer, expert, keep, score, rank");
+    if (n == columns)
+        return 0;
+    return err_set(r->e, ERR_INPUT, "%s: line %ld: the columns of a %s are %s", r->name, r->line, r->f->what,
+                   r->f->header);
 }
 
 /* A line that begins with '#': one of the four tags, else a comment. */
@@ -113,72 +120,105 @@ static int read_tag(struct reader *r, char *line)
         return read_columns(r, rest);
     if ((rest = after_tag(line, "#end")))
         return read_end(r, rest, where);
-    return after_tag(line, "#moe-plan") ? fail(r, "a second plan begins here") : 0;
+    if (after_tag(line, r->f->tag))
+        return err_set(r->e, ERR_INPUT, "%s: line %ld: a second %s begins here", r->name, r->line,
+                       r->f->what);
+    return 0;
+}
+
+static int read_value(struct reader *r, const char *word, int column, double *out)
+{
+    double min = r->f->column[column].min, max = r->f->column[column].max;
+    char what[340];
+    int64_t whole;
+
+    if (max == 0)
+        max = r->model.experts;
+    snprintf(what, sizeof what, "%s: line %ld: %s", r->name, r->line, r->f->column[column].name);
+    if (!r->f->column[column].whole)
+        return num_double(word, what, min, max, out, r->e);
+    if (num_i64(word, what, (int64_t)min, (int64_t)max, &whole, r->e))
+        return -1;
+    *out = (double)whole;
+    return 0;
+}
+
+static int read_place(struct reader *r, const char *word, const char *column, int n, int *out)
+{
+    char what[340];
+    int64_t v;
+
+    snprintf(what, sizeof what, "%s: line %ld: %s", r->name, r->line, column);
+    if (num_i64(word, what, 0, n - 1, &v, r->e))
+        return -1;
+    *out = (int)v;
+    return 0;
 }
 
 static int read_row(struct reader *r, char *line)
 {
-    static const char *const name[COLUMNS] = {"layer", "expert", "keep", "score", "rank"};
-    char *word[COLUMNS], what[COLUMNS][340];
-    struct plan_row row;
-    int64_t v[COLUMNS];
+    struct numbered_row row = {.line = r->line};
+    char *word[COLUMNS_MAX];
     int i;
 
     if (!r->has_model)
         return fail(r, "a row before the #model line");
     if (r->has_end)
         return fail(r, "a row after the #end line");
-    if (split(line, word, COLUMNS) != COLUMNS)
-        return fail(r, "a row has the five columns layer, expert, keep, score, rank");
-    for (i = 0; i < COLUMNS; i++)
-        snprintf(what[i], sizeof what[i], "%s: line %ld: %s", r->name, r->line, name[i]);
-    if (num_i64(word[0], what[0], 0, r->model.layers - 1, &v[0], r->e) ||
-        num_i64(word[1], what[1], 0, r->model.experts - 1, &v[1], r->e) ||
-        num_i64(word[2], what[2], 0, 1, &v[2], r->e) ||
-        num_double(word[3], what[3], -DBL_MAX, DBL_MAX, &row.score, r->e) ||
-        num_i64(word[4], what[4], 1, r->model.experts, &v[4], r->e))
+    if (split(line, word, 2 + r->f->columns) != 2 + r->f->columns)
+        return err_set(r->e, ERR_INPUT, "%s: line %ld: a row has the %d columns %s", r->name, r->line,
+                       2 + r->f->columns, r->f->header);
+    if (read_place(r, word[0], "layer", r->model.layers, &row.layer) ||
+        read_place(r, word[1], "expert", r->model.experts, &row.expert))
         return -1;
-    row.layer = (int)v[0];
-    row.expert = (int)v[1];
-    row.keep = v[2] == 1;
-    row.rank = (int)v[4];
+    for (i = 0; i < r->f->columns; i++)
+        if (read_value(r, word[2 + i], i, &row.value[i]))
+            return -1;
     if (mem_grow(&r->row, &r->cap, r->rows + 1, sizeof *r->row, r->e))
         return -1;
-    r->row[r->rows++] = (struct numbered_row){row, r->line};
+    r->row[r->rows++] = row;
     return 0;
+}
+
+static int not_one(struct reader *r, const char *why)
+{
+    return err_set(r->e, ERR_INPUT, "%s: line 1: not a %s: %s '%s 1'", r->name, r->f->what, why, r->f->tag);
+}
+
+static int read_first(struct reader *r, char *line)
+{
+    char *version = after_tag(line, r->f->tag);
+
+    if (!version)
+        return not_one(r, "it does not begin with");
+    if (strcmp(version, "1") == 0)
+        return 0;
+    return err_set(r->e, ERR_INPUT, "%s: line 1: another version of the format; this program reads '%s 1'",
+                   r->name, r->f->tag);
 }
 
 static int read_lines(struct reader *r, char *text, size_t n)
 {
-    char *p, *next, *end = text + n;
+    char *p, *next, *end = text + n, *rest;
+    int status;
 
+    if (n == 0)
+        return not_one(r, "it is empty and does not begin with");
     if (memchr(text, 0, n))
-        return err_set(r->e, ERR_INPUT, "%s: not a plan: it contains a NUL byte", r->name);
+        return not_one(r, "it contains a NUL byte; one begins with");
     for (p = text, r->line = 1; p < end; p = next, r->line++) {
-        char *newline = memchr(p, '\n', (size_t)(end - p)), *rest;
-        int status;
+        char *newline = memchr(p, '\n', (size_t)(end - p));
 
         next = newline ? newline + 1 : end;
         if (newline)
             *newline = 0;
         for (rest = p + strlen(p); rest > p && strchr(BLANKS, rest[-1]); rest--)
             rest[-1] = 0;
-        if (r->line == 1) {
-            rest = after_tag(p, "#moe-plan");
-            if (!rest)
-                return fail(r, "not a plan: it does not begin with '" PLAN_MAGIC "'");
-            status = strcmp(rest, "1") == 0
-                         ? 0
-                         : fail(r, "another version of the format; this program reads '" PLAN_MAGIC "'");
-        } else {
-            p += strspn(p, BLANKS);
-            status = *p == '#' ? read_tag(r, p) : *p ? read_row(r, p) : 0;
-        }
+        p += r->line > 1 ? strspn(p, BLANKS) : 0;
+        status = r->line == 1 ? read_first(r, p) : *p == '#' ? read_tag(r, p) : *p ? read_row(r, p) : 0;
         if (status)
             return -1;
     }
-    if (r->line == 1)
-        return fail(r, "not a plan: it is empty");
     if (!r->has_end)
         return err_set(r->e, ERR_INPUT,
                        "%s: truncated: it has no #end line; if the rows are all there, add '#end rows=%zu'",
@@ -190,10 +230,10 @@ static int by_place(const void *va, const void *vb)
 {
     const struct numbered_row *a = va, *b = vb;
 
-    if (a->row.layer != b->row.layer)
-        return a->row.layer < b->row.layer ? -1 : 1;
-    if (a->row.expert != b->row.expert)
-        return a->row.expert < b->row.expert ? -1 : 1;
+    if (a->layer != b->layer)
+        return a->layer < b->layer ? -1 : 1;
+    if (a->expert != b->expert)
+        return a->expert < b->expert ? -1 : 1;
     return (a->line > b->line) - (a->line < b->line);
 }
 
@@ -211,14 +251,13 @@ static int check_rows(struct reader *r, int *n_layers)
 
     *n_layers = 0;
     for (i = 0; i < r->rows; i++) {
-        const struct plan_row *row = &r->row[i].row, *before = i ? &r->row[i - 1].row : NULL;
+        const struct numbered_row *row = &r->row[i], *before = i ? row - 1 : NULL;
         bool same_layer = before && before->layer == row->layer;
 
         if (same_layer && before->expert == row->expert) {
-            r->line = r->row[i].line;
             return err_set(r->e, ERR_INPUT,
                            "%s: line %ld: layer %d, expert %d stands twice (first in line %ld)", r->name,
-                           r->line, row->layer, row->expert, r->row[i - 1].line);
+                           row->line, row->layer, row->expert, before->line);
         }
         if (before && !same_layer && before->expert != last)
             return missing(r, before->layer, before->expert + 1);
@@ -227,8 +266,8 @@ static int check_rows(struct reader *r, int *n_layers)
             return missing(r, row->layer, expected);
         *n_layers += !same_layer;
     }
-    if (r->rows && r->row[r->rows - 1].row.expert != last)
-        return missing(r, r->row[r->rows - 1].row.layer, r->row[r->rows - 1].row.expert + 1);
+    if (r->rows && r->row[r->rows - 1].expert != last)
+        return missing(r, r->row[r->rows - 1].layer, r->row[r->rows - 1].expert + 1);
     if ((uint64_t)r->end_rows != r->rows)
         return err_set(r->e, ERR_INPUT,
                        "%s: line %ld: the #end line says rows=%lld, but %zu rows stand above it", r->name,
@@ -236,41 +275,54 @@ static int check_rows(struct reader *r, int *n_layers)
     return r->rows ? 0 : err_set(r->e, ERR_INPUT, "%s: it has no rows", r->name);
 }
 
-static int build(struct plan *p, struct reader *r)
+static int build(struct rows *out, struct reader *r)
 {
-    int n_layers, *layer;
     size_t i, n = 0;
+    int n_layers, k;
 
     if (r->rows)
         qsort(r->row, r->rows, sizeof *r->row, by_place);
     if (check_rows(r, &n_layers))
         return -1;
-    layer = mem_new((size_t)n_layers, sizeof *layer, r->e);
-    if (!layer)
+    out->layer = mem_new((size_t)n_layers, sizeof *out->layer, r->e);
+    out->value = mem_new(r->rows, sizeof *out->value, r->e);
+    out->criterion = mem_strdup(r->criterion ? r->criterion : "", r->e);
+    if (!out->layer || !out->value || !out->criterion)
         return -1;
-    for (i = 0; i < r->rows; i++)
-        if (r->row[i].row.expert == 0)
-            layer[n++] = r->row[i].row.layer;
-    if (plan_new(p, &r->model, r->criterion ? r->criterion : "", layer, n_layers, r->e) == 0)
-        for (i = 0; i < r->rows; i++)
-            p->row[i] = r->row[i].row;
-    free(layer);
-    return p->row ? 0 : -1;
+    out->model = r->model;
+    out->n_layers = n_layers;
+    for (i = 0; i < r->rows; i++) {
+        if (r->row[i].expert == 0)
+            out->layer[n++] = r->row[i].layer;
+        for (k = 0; k < r->f->columns; k++)
+            out->value[i][k] = r->row[i].value[k];
+    }
+    return 0;
 }
 
-int plan_read(struct plan *p, const char *path, struct err *e)
+int rows_read(struct rows *out, const struct rows_format *f, const char *path, struct err *e)
 {
-    struct reader r = {.name = strcmp(path, "-") == 0 ? "<stdin>" : path, .e = e};
+    struct reader r = {.f = f, .name = strcmp(path, "-") == 0 ? "<stdin>" : path, .e = e};
     char *text;
     size_t n;
     int status;
 
-    *p = (struct plan){0};
+    *out = (struct rows){0};
     if (file_read(path, (uint64_t)1 << 32, &text, &n, e))
         return -1;
-    status = read_lines(&r, text, n) || build(p, &r) ? -1 : 0;
+    status = read_lines(&r, text, n) || build(out, &r) ? -1 : 0;
+    if (status)
+        rows_free(out);
     free(r.criterion);
     free(r.row);
     free(text);
     return status;
+}
+
+void rows_free(struct rows *r)
+{
+    free(r->criterion);
+    free(r->layer);
+    free(r->value);
+    *r = (struct rows){0};
 }
