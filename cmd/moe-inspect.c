@@ -3,12 +3,13 @@
  * of a text. Reads headers only, unless asked to check values. Runs nothing.
  */
 #include "common.h"
+#include "inspect_aimer.h"
 #include "inspect_print.h"
 #include "inspect_tokenize.h"
 #include "model/model.h"
 #include "text_opts.h"
 
-static bool want_tensors, want_experts, want_check, want_families, want_render;
+static bool want_tensors, want_experts, want_check, want_families, want_render, want_aimer;
 static int64_t keep, context = -1;
 static const char *plan, *tokenize;
 static uint64_t fit;
@@ -25,6 +26,8 @@ static const struct opt options[] = {
     {"plan", 0, OPT_TEXT, &plan, "PLAN", "size with this plan", 0, 0},
     {"fit", 0, OPT_SIZE, &fit, "SIZE", "how many experts fit into SIZE (16GB); exit 3 if none", 0, 0},
     {"context", 0, OPT_INT, &context, "N", "with --fit: tokens in the key-value cache (8192)", 0, 1LL << 40},
+    OPT_HEADING("What its experts are worth by their weights"),
+    {"aimer", 0, OPT_FLAG, &want_aimer, NULL, "write a criterion file for moe-score -c file:FILE", 0, 0},
     OPT_HEADING("What the model will see"),
     {"tokenize", 0, OPT_TEXT, &tokenize, "DATA", "token ids of each document, one JSON object a line", 0, 0},
     {"render", 0, OPT_FLAG, &want_render, NULL, "with --tokenize: the text instead of its ids", 0, 0},
@@ -40,6 +43,7 @@ static const struct cmd cmd = {
     .usage = "moe-inspect [--json] [--tensors | --experts | --check] [--keep N | --plan PLAN | --fit SIZE "
              "[--context N]] "
              "MODEL\n"
+             "moe-inspect --aimer [-o FILE] MODEL\n"
              "moe-inspect --tokenize DATA [--render] [--chat NAME] [--date YYYY-MM-DD] [--no-special] MODEL\n"
              "moe-inspect --families",
     .opts = options,
@@ -53,7 +57,9 @@ static int show(const struct model *m)
 {
     if (want_check)
         return print_check(m);
-    if (want_tensors)
+    if (want_aimer)
+        inspect_aimer(m);
+    else if (want_tensors)
         print_tensors(m);
     else if (want_experts)
         print_experts(m);
@@ -70,16 +76,20 @@ static int show(const struct model *m)
 
 int main(int argc, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_JSON, argc, argv), status;
-    int asked =
-        want_tensors + want_experts + want_check + want_families + !!keep + !!plan + !!fit + !!tokenize;
+    int n = cmd_start(&cmd, WANT_JSON | WANT_OUT | WANT_FORCE, argc, argv), status;
+    int asked = want_tensors + want_experts + want_check + want_families + want_aimer + !!keep + !!plan +
+                !!fit + !!tokenize;
     struct model_options o = {.arch.ignore_keys = ignore_keys.v};
     struct err e = {0};
     struct model m;
 
     if (asked > 1)
-        usage_error("one question at a time: --tensors, --experts, --check, --families, --keep, --plan, "
-                    "--fit or --tokenize");
+        usage_error("one question at a time: --tensors, --experts, --check, --aimer, --families, --keep, "
+                    "--plan, --fit or --tokenize");
+    if ((common.out || common.force) && !want_aimer)
+        usage_error("--output and --force go with --aimer");
+    if (common.json && want_aimer)
+        usage_error("--aimer writes a criterion file, which has no JSON form");
     if (context >= 0 && !fit)
         usage_error("--context goes with --fit");
     if (!tokenize && (want_render || text_opts.chat || text_opts.date || text_opts.no_special))

@@ -6,24 +6,7 @@
 
 int observe_model_id(struct model_id *id, const struct model *m, struct err *e)
 {
-    const struct arch *a = &m->arch;
-    size_t n = strlen(a->family->name);
-
-    memset(id, 0, sizeof *id);
-    if (n >= sizeof id->family)
-        return err_set(e, ERR_UNKNOWN, "the family name '%s' is too long for a statistics file",
-                       a->family->name);
-    memcpy(id->family, a->family->name, n);
-    id->layers = a->layers;
-    id->experts = a->experts;
-    id->topk = a->topk;
-    id->hidden = a->hidden;
-    if (a->groups > 1) {
-        id->groups = a->groups;
-        id->topk_group = a->topk_group;
-        id->group_top2 = a->group == GROUP_TOP2;
-    }
-    return model_digest(m, id->digest, e);
+    return model_id_of(id, m, e);
 }
 
 /* Where the observer stands. */

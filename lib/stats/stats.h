@@ -98,6 +98,9 @@ int stats_part_parse(struct stats_part *p, const char *line, const char *where, 
  * model: digest X, this one has Y"). what_a and what_b name the two. */
 int model_id_check(const struct model_id *a, const char *what_a, const struct model_id *b, const char *what_b,
                    struct err *e);
+/* Of a model; reads its routers for the digest. */
+struct model;
+int model_id_of(struct model_id *id, const struct model *m, struct err *e);
 /* "family=gpt_oss layers=24 ..." <-> struct; shared with plans. Tab-separated key=value fields. */
 int model_id_parse(struct model_id *id, const char *line, const char *where, struct err *e);
 int model_id_print(const struct model_id *id, char *buf, size_t n);

@@ -1,0 +1,25 @@
+#include "inspect_aimer.h"
+
+#include "common.h"
+#include "stats/aimer.h"
+
+static void show_progress(void *ctx, double fraction)
+{
+    (void)ctx;
+    progress("reading experts", fraction);
+}
+
+void inspect_aimer(const struct model *m)
+{
+    struct pool *pool = NULL;
+    struct scores s;
+    struct err e = {0};
+
+    if (pool_open(&pool, 0, NULL, &e) || aimer_scores(&s, m, pool, show_progress, NULL, &e))
+        die(&e);
+    progress_done();
+    if (scores_write(&s, common.out ? common.out : "-", common.force, &e))
+        die(&e);
+    scores_free(&s);
+    pool_close(pool);
+}
