@@ -26,14 +26,12 @@ struct engine {
 
 struct hidden {
     struct device *d;
-    void *x; /* device elements [tokens][hidden] */
+    bool on_host;
+    void *x; /* elements [tokens][hidden], device or memory of host_new */
     int64_t tokens;
     int hidden;
 };
 
-/* Tokens that go through an operation at once when nobody says otherwise: enough for every expert to get full
- * tiles, few enough for the buffers to stay small. */
-int64_t chunk_default(const struct engine *en, const struct model *m);
 double engine_now(void);
 
 /* The head of a model, which stays the engine's: read and packed when it is first asked for. */

@@ -1,42 +1,12 @@
-/*
- * The layer loop. Documents are cut into chunks of whole documents for attention; within a chunk the experts
- * take pieces of tokens, so that no buffer grows with the length of a document but those of attention.
- */
+/* The layer loop: every layer's weights meet every chunk of the hidden states. */
 #include "engine/pass.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "base/file.h"
 #include "base/mem.h"
-
-enum { CHUNK_MIN = 256, CACHE_BYTES = 2 << 20, BUFFER_BYTES = 768 << 20 };
-
-/* Bytes of buffers for a token that is under way. */
-static int64_t chunk_row(const struct engine *en, const struct arch *a)
-{
-    return ffn_row(a, en->d->elem_bytes) + attention_row(a, en->d->elem_bytes);
-}
-
-int64_t chunk_default(const struct engine *en, const struct model *m)
-{
-    const struct arch *a = &m->arch;
-    int64_t result =
-        (int64_t)a->topk * a->hidden * (int64_t)en->d->elem_bytes; /* of the experts, the largest part */
-    int64_t cache = (en->d->threads > 2 ? en->d->threads : 2) * (int64_t)CACHE_BYTES / result;
-    int64_t tile = TILE_ROWS * (int64_t)a->experts / a->topk, most = BUFFER_BYTES, n;
-
-    if (en->o.chunk_tokens) /* results are numbered with 31 bits */
-        return en->o.chunk_tokens < INT32_MAX / a->topk ? en->o.chunk_tokens : INT32_MAX / a->topk;
-    if (en->o.mem_max && en->o.mem_max / 4 < (uint64_t)most)
-        most = (int64_t)(en->o.mem_max / 4);
-    /* what stays in the caches, if that gives every expert two tiles; else eight, so that the last one, which
-     * is half empty on average, weighs little */
-    n = cache >= 2 * tile ? cache : 8 * tile;
-    most /= chunk_row(en, a);
-    n = n < most ? n : most;
-    return n < CHUNK_MIN ? CHUNK_MIN : n;
-}
 
 /* ---- what the caller gave ---- */
 
@@ -83,35 +53,6 @@ static int check_mask(const uint8_t *mask, const struct arch *a, struct err *e)
 
 /* ---- buffers ---- */
 
-static int cut_chunks(struct pass *p, struct err *e)
-{
-    const struct batch *b = p->b;
-    int64_t i, docs = 0, most = 0;
-
-    p->chunk = mem_new((size_t)b->docs + 1, sizeof *p->chunk, e);
-    if (!p->chunk)
-        return -1;
-    for (i = 0; i < b->docs; i++, docs++) {
-        int64_t from = b->first[p->chunk[p->chunks]];
-
-        if (docs > 0 && b->first[i + 1] - from > p->piece) {
-            p->chunk[++p->chunks] = i;
-            docs = 0;
-            from = b->first[i];
-        }
-        if (b->first[i + 1] - from > p->widest)
-            p->widest = b->first[i + 1] - from;
-        if (docs + 1 > most)
-            most = docs + 1;
-    }
-    if (b->docs)
-        p->chunk[++p->chunks] = b->docs;
-    if (p->piece > p->widest)
-        p->piece = p->widest;
-    p->first = mem_new((size_t)most + 1, sizeof *p->first, e);
-    return p->first ? 0 : -1;
-}
-
 void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err *e)
 {
     uint64_t n;
@@ -125,16 +66,19 @@ void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err
 
 static void pass_free(struct pass *p)
 {
+    weights_close(p->weights);
+    reader_close(p->reader);
+    groups_free(&p->groups);
+    states_close(&p->states);
     attention_free(p);
     ffn_free(p);
     watch_free(p);
     free(p->chunk);
+    free(p->token);
     free(p->first);
+    free(p->before);
     if (p->rope.d)
         rope_tables_free(&p->rope);
-    weights_close(p->weights);
-    reader_close(p->reader);
-    groups_free(&p->groups);
 }
 
 /* ---- a layer ---- */
@@ -174,105 +118,132 @@ static void part_ways(struct pass *p, int layer)
                 break;
         x->after = u;
     }
+    for (v = 0; v < p->variants; v++) {
+        p->before[v] = p->variant[v].before == v;
+        p->after[v] = p->variant[v].after == v;
+    }
 }
 
-static uint8_t *state(const struct pass *p, int variant, int64_t token)
+static int layer_chunk(struct pass *p, const struct layer_weights *w, int64_t c, struct err *e)
 {
-    return (uint8_t *)p->variant[variant].h->x + (size_t)token * (size_t)p->a->hidden * p->d->elem_bytes;
-}
-
-static int layer_chunk(struct pass *p, const struct layer_weights *w, int layer, int64_t c, struct err *e)
-{
-    int64_t doc = p->chunk[c], from = p->b->first[doc], to = p->b->first[p->chunk[c + 1]], t;
+    int64_t doc = p->chunk[c], from = p->token[c], to = p->token[c + 1], t;
     size_t bytes = (size_t)(to - from) * (size_t)p->a->hidden * p->d->elem_bytes;
     int v;
 
     if (to == from)
         return 0;
     for (v = 0; v < p->variants; v++)
-        if (p->variant[v].before == v &&
-            attention_block(p, w, layer, doc, p->chunk[c + 1] - doc, state(p, v, from), e))
+        if (p->before[v] &&
+            attention_block(p, w, p->layer, doc, p->chunk[c + 1] - doc, states_at(&p->states, v, from), e))
             return -1;
     for (v = 0; v < p->variants; v++)
-        if (p->variant[v].after == v && p->variant[v].before != v)
-            p->op->copy(p->d, state(p, v, from), state(p, p->variant[v].before, from), bytes);
+        if (p->after[v] && !p->before[v])
+            p->op->copy(p->d, states_at(&p->states, v, from),
+                        states_at(&p->states, p->variant[v].before, from), bytes);
     for (v = 0; v < p->variants; v++)
-        for (t = from; p->variant[v].after == v && t < to; t += p->piece)
-            if (ffn_piece(p, w, layer, layer_mask(p, v, layer), t, to - t < p->piece ? to - t : p->piece,
-                          state(p, v, t), e))
+        for (t = from; p->after[v] && t < to; t += p->piece)
+            if (ffn_piece(p, w, layer_mask(p, v, p->layer), t, to - t < p->piece ? to - t : p->piece,
+                          states_at(&p->states, v, t), e))
                 return -1;
-    return p->op->check(p->d, e) || check_cancelled(e) ? -1 : 0;
+    return check_cancelled(e);
 }
 
-static int run_layers(struct pass *p, struct err *e)
+/* All chunks once. last: no other visit follows. */
+static int visit(struct pass *p, int (*chunk)(struct pass *p, int64_t c, const void *with, struct err *e),
+                 const void *with, bool last, struct err *e)
 {
-    const struct engine_options *o = &p->en->o;
+    struct states *s = &p->states;
     int64_t c;
-    int layer;
 
-    for (layer = 0; layer < p->a->layers; layer++) {
-        const struct layer_weights *w;
+    for (c = 0; c < p->chunks; c++) {
+        bool next = c + 1 < p->chunks;
 
-        if (weights_layer(p->weights, layer, &w, e))
+        states_begin(s, c);
+        if (next) /* on its way while this one is computed */
+            states_fetch(s, c + 1, p->before);
+        else if (!last && c > 0)
+            states_fetch(s, 0, p->after);
+        if (chunk(p, c, with, e))
             return -1;
-        part_ways(p, layer);
-        watch_begin(p, w, layer);
-        for (c = 0; c < p->chunks; c++) {
-            if (o->progress)
-                o->progress(o->progress_ctx, layer, p->a->layers,
-                            (layer + (double)c / (double)p->chunks) / p->a->layers);
-            if (layer_chunk(p, w, layer, c, e))
-                return -1;
-        }
-        watch_end(p, w);
+        states_end(s, p->after);
+        if (!last && p->chunks == 1)
+            states_fetch(s, 0, p->after);
     }
     return 0;
+}
+
+static int one_layer(struct pass *p, int64_t c, const void *with, struct err *e)
+{
+    const struct engine_options *o = &p->en->o;
+
+    if (o->progress)
+        o->progress(o->progress_ctx, p->layer, p->a->layers,
+                    (p->layer + (double)c / (double)p->chunks) / p->a->layers);
+    return layer_chunk(p, with, c, e);
+}
+
+/* Waits until a layer is computed, so that its weights can go. */
+static int layer_over(struct pass *p, struct err *e)
+{
+    int64_t bad = p->op->bad_token(p->d);
+
+    return bad >= 0 ? pass_not_finite(p, bad, e) : p->op->check(p->d, e);
+}
+
+/* norm: the states are needed after the last layer. */
+static int run_layers(struct pass *p, bool norm, struct err *e)
+{
+    int v;
+
+    for (v = 0; v < p->variants; v++)
+        p->before[v] = v == 0;
+    if (p->chunks)
+        states_fetch(&p->states, 0, p->before);
+    for (p->layer = 0; p->layer < p->a->layers; p->layer++) {
+        const struct layer_weights *w;
+
+        if (weights_layer(p->weights, p->layer, &w, e))
+            return -1;
+        part_ways(p, p->layer);
+        watch_begin(p, w, p->layer);
+        if (visit(p, one_layer, w, p->layer + 1 == p->a->layers && !norm, e) || layer_over(p, e) ||
+            watch_end(p, w, e))
+            return -1;
+    }
+    return watch_finish(p, e);
 }
 
 /* ---- the pass ---- */
 
-static int hidden_new(struct pass *p, struct err *e)
+static int norm_chunk(struct pass *p, int64_t c, const void *with, struct err *e)
 {
-    int64_t n = p->b->docs ? p->b->first[p->b->docs] : 0;
-    uint64_t bytes = (uint64_t)n * (uint64_t)p->a->hidden * p->d->elem_bytes * (uint64_t)p->variants;
+    int64_t from = p->token[c], n = p->token[c + 1] - from;
     int v;
 
-    if (p->en->o.mem_max && bytes > p->en->o.mem_max)
-        return err_set(e, ERR_USAGE,
-                       "%lld tokens need %.3g GB for their hidden states, more than --mem-max allows",
-                       (long long)n, (double)bytes * 1e-9);
-    for (v = 0; v < p->variants; v++) {
-        struct hidden *h = p->variant[v].h = mem_new(1, sizeof *h, e);
-
-        if (!h)
-            return -1;
-        *h = (struct hidden){p->d, NULL, n, p->a->hidden};
-        if (!(h->x = pass_rows(p, n, p->a->hidden, p->d->elem_bytes, e)))
-            return -1;
-    }
-    return 0;
+    for (v = 0; v < p->variants; v++)
+        if (p->before[v])
+            p->op->norm(p->d, states_at(&p->states, v, from), n, p->a->hidden, with, (float)p->a->eps,
+                        states_at(&p->states, v, from));
+    return check_cancelled(e);
 }
 
 /* The final norm of every variant; those that are the same to the end become copies. */
 static int finish(struct pass *p, const struct model *m, struct err *e)
 {
-    int64_t n = p->variant[0].h->tokens;
     float *w = NULL;
-    int v;
+    int v, rc;
 
     if (weights_final_norm(p->d, m, &w, e))
         return -1;
-    for (v = 0; v < p->variants; v++) {
-        const struct variant *x = &p->variant[v];
-
-        if (x->after == v)
-            p->op->norm(p->d, x->h->x, n, p->a->hidden, w, (float)p->a->eps, x->h->x);
-        else
-            p->op->copy(p->d, x->h->x, p->variant[x->after].h->x,
-                        (size_t)n * (size_t)p->a->hidden * p->d->elem_bytes);
-    }
+    memcpy(p->before, p->after, (size_t)p->variants * sizeof *p->before);
+    rc = visit(p, norm_chunk, w, true, e);
+    for (v = 0; v < p->variants; v++)
+        if (rc == 0 && !p->after[v])
+            states_copy(&p->states, v, p->variant[v].after);
+    if (rc == 0)
+        rc = p->op->check(p->d, e);
     p->op->buf_free(p->d, w);
-    return 0;
+    return rc;
 }
 
 /* Starts to read the layers. */
@@ -295,44 +266,66 @@ static int load(struct pass *p, const struct model *m, struct err *e)
 
 enum { EMBED_BYTES = 16 << 20 };
 
-/* The first hidden states. */
-static int embed(struct pass *p, const struct model *m, struct engine_cost *cost, struct err *e)
+/* Rows to the device, `most` at a time by two buffers. */
+static int embed_up(struct pass *p, struct embedding *table, int64_t most, uint8_t *stage[2], struct err *e)
 {
-    const struct hidden *h = p->variant[0].h;
-    size_t row = (size_t)p->a->hidden * p->d->elem_bytes;
-    int64_t most = EMBED_BYTES / (int64_t)row, t, n;
+    const struct hidden *h = p->states.h[0];
+    size_t row = p->states.row;
     uint64_t sent[2] = {0};
-    uint8_t *stage[2] = {NULL};
-    struct embedding *table;
-    int rc, i;
+    int64_t t, n;
+    int rc = 0, i = 0;
 
-    most = most < 1 ? 1 : most;
-    rc = embedding_open(&table, m, p->d->bf16, p->d->threads, e);
-    for (i = 0; i < 2 && rc == 0; i++)
-        if (!(stage[i] = p->op->host_new(p->d, (size_t)most * row, e)))
-            rc = -1;
-    for (t = 0, i = 0; rc == 0 && t < h->tokens; t += n, i ^= 1) {
+    for (t = 0; rc == 0 && t < h->tokens; t += n, i ^= 1) {
         n = h->tokens - t < most ? h->tokens - t : most;
         p->op->finish_copy(p->d, sent[i]);
         rc = embedding_rows(table, p->b->ids + t, n, stage[i], e);
         sent[i] = p->op->copy_up(p->d, (uint8_t *)h->x + (size_t)t * row, stage[i], (size_t)n * row, 0);
+        rc = rc ? rc : check_cancelled(e);
     }
-    for (i = 0; i < 2; i++) {
-        p->op->finish_copy(p->d, sent[i]);
+    p->op->finish_copy(p->d, sent[0]);
+    p->op->finish_copy(p->d, sent[1]);
+    return rc;
+}
+
+/* The first hidden states. */
+static int embed(struct pass *p, const struct model *m, struct engine_cost *cost, struct err *e)
+{
+    int64_t most = EMBED_BYTES / (int64_t)p->states.row + 1;
+    uint8_t *stage[2] = {NULL};
+    struct embedding *table;
+    int rc = embedding_open(&table, m, p->d->bf16, p->d->threads, e), i;
+
+    if (rc == 0 && p->on_host) {
+        rc = embedding_rows(table, p->b->ids, p->states.h[0]->tokens, p->states.h[0]->x, e);
+    } else if (rc == 0) {
+        for (i = 0; i < 2; i++)
+            if (!(stage[i] = p->op->host_new(p->d, (size_t)most * p->states.row, e)))
+                rc = -1;
+        rc = rc ? rc : embed_up(p, table, most, stage, e);
+    }
+    for (i = 0; i < 2; i++)
         p->op->host_free(p->d, stage[i]);
-    }
     cost->bytes_read += table ? embedding_bytes(table) : 0;
     embedding_close(table);
     return rc;
 }
 
+static int buffers(struct pass *p, struct err *e)
+{
+    p->before = mem_new((size_t)p->variants, 2 * sizeof *p->before, e);
+    p->after = p->before + p->variants;
+    return !p->before ||
+                   states_open(&p->states, p->d, p->on_host, p->variants, p->a->hidden, p->token, p->chunks,
+                               e) ||
+                   attention_buffers(p, e) || ffn_buffers(p, e) || watch_buffers(p, e)
+               ? -1
+               : 0;
+}
+
 static int run_pass(struct pass *p, const struct model *m, struct engine_cost *cost, bool norm, struct err *e)
 {
-    if (hidden_new(p, e) || cut_chunks(p, e) || attention_buffers(p, e) || ffn_buffers(p, e) ||
-        watch_buffers(p, e))
-        return -1;
-    if (load(p, m, e) || embed(p, m, cost, e) || rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) ||
-        run_layers(p, e))
+    if (pass_plan(p, m, e) || load(p, m, e) || buffers(p, e) || embed(p, m, cost, e) ||
+        rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) || run_layers(p, norm, e))
         return -1;
     reader_cost(p->reader, cost);
     weights_cost(p->weights, cost);
@@ -358,9 +351,9 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
                      .b = b,
                      .variant = variant,
                      .variants = variants,
-                     .observer = observer,
-                     .piece = chunk_default(en, m)};
+                     .observer = observer};
     struct engine_cost c = {0};
+    struct device_memory memory;
     double t0 = engine_now();
     int v, rc = check_arch(&m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
 
@@ -368,16 +361,15 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
         rc = check_mask(variant[v].mask, &m->arch, e);
     if (rc == 0) {
         rc = run_pass(&p, m, &c, hidden != NULL, e);
+        if (rc == 0 && hidden)
+            states_take(&p.states, hidden);
         pass_free(&p);
     }
-    for (v = 0; v < variants; v++)
-        if (rc == 0 && hidden)
-            hidden[v] = variant[v].h;
-        else
-            hidden_free(variant[v].h);
     c.seconds = engine_now() - t0;
     c.flops = p.flops;
     c.peak_bytes = peak_bytes();
+    en->d->ops->memory(en->d, &memory);
+    c.peak_device_bytes = memory.most;
     if (cost)
         *cost = c;
     return rc;
@@ -416,6 +408,6 @@ void hidden_free(struct hidden *h)
 {
     if (!h)
         return;
-    h->d->ops->buf_free(h->d, h->x);
+    (h->on_host ? h->d->ops->host_free : h->d->ops->buf_free)(h->d, h->x);
     free(h);
 }

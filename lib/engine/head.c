@@ -37,9 +37,65 @@ static float nll_of(const struct head_row *r, int32_t target)
     return target < 0 ? NAN : (float)(r->lse - (double)r->at);
 }
 
+/* ---- hidden states, piece by piece on the device ---- */
+
+/* Those in host memory pass through two buffers, one of which is filled while the other is computed with. */
+struct feed {
+    struct device *d;
+    const struct hidden *h;
+    uint8_t *buffer[2];
+    uint64_t ready[2];
+    int at;
+};
+
+static int feed_open(struct feed *f, struct device *d, const struct hidden *h, int64_t piece, struct err *e)
+{
+    size_t bytes = ((size_t)piece + TILE_ROWS) * (size_t)h->hidden * d->elem_bytes;
+    int i;
+
+    *f = (struct feed){.d = d, .h = h};
+    for (i = 0; h->on_host && i < 2; i++)
+        if (!(f->buffer[i] = d->ops->buf_new(d, bytes, e)))
+            return -1;
+    return 0;
+}
+
+static void feed_close(struct feed *f)
+{
+    int i;
+
+    for (i = 0; f->d && i < 2; i++) {
+        f->d->ops->finish_copy(f->d, f->ready[i]);
+        f->d->ops->buf_free(f->d, f->buffer[i]);
+    }
+}
+
+/* n tokens to the buffer that is not in use. */
+static void feed_fetch(struct feed *f, int64_t first, int64_t n)
+{
+    size_t row = (size_t)f->h->hidden * f->d->elem_bytes;
+
+    if (f->h->on_host && n > 0)
+        f->ready[!f->at] = f->d->ops->copy_up(
+            f->d, f->buffer[!f->at], (const uint8_t *)f->h->x + (size_t)first * row, (size_t)n * row, 0);
+}
+
+/* Device: what was fetched last. */
+static const void *feed_take(struct feed *f, int64_t first)
+{
+    if (!f->h->on_host)
+        return (const uint8_t *)f->h->x + (size_t)first * (size_t)f->h->hidden * f->d->elem_bytes;
+    f->at = !f->at;
+    f->d->ops->await_copy(f->d, f->ready[f->at]);
+    return f->buffer[f->at];
+}
+
+/* ---- pieces ---- */
+
 /* Runs head() over all tokens in pieces and hands each piece to put(), whose rows are [sides][a->n]. */
 struct head_loop {
     struct device *d;
+    const struct judged *of; /* [a.sides] */
     struct head_args a;
     int64_t n;
     void (*put)(void *out, const struct head_args *a, int64_t first);
@@ -61,23 +117,30 @@ static int head_loop(struct head_loop *l, struct err *e)
 {
     struct head_args a = l->a;
     struct head_side *side = mem_new((size_t)a.sides, sizeof *side, e);
-    int64_t piece = l->n < PIECE ? l->n : PIECE, first;
+    struct feed *feed = mem_new((size_t)a.sides, sizeof *feed, e);
+    int64_t piece = l->n < PIECE ? l->n : PIECE, first, left;
     size_t rows = (size_t)a.sides * (size_t)piece;
     int s, rc = -1;
 
     a.side = side;
     a.row = mem_new(rows, sizeof *a.row, e);
     a.picked = mem_new(rows * (size_t)a.picks, sizeof *a.picked, e);
-    if (!side || !a.row || !a.picked)
+    if (!side || !feed || !a.row || !a.picked)
         goto out;
+    for (s = 0; s < a.sides; s++) {
+        if (feed_open(&feed[s], l->d, l->of[s].h, piece, e))
+            goto out;
+        feed_fetch(&feed[s], 0, piece);
+    }
     for (first = 0; first < l->n; first += piece) {
         a.n = l->n - first < piece ? l->n - first : piece;
         a.target = l->a.target + first;
         a.pick = a.picks ? l->a.pick + first * a.picks : NULL;
         for (s = 0; s < a.sides; s++) {
             side[s] = l->a.side[s];
-            side[s].x =
-                (const uint8_t *)side[s].x + (size_t)first * (size_t)side[s].hidden * l->d->elem_bytes;
+            side[s].x = feed_take(&feed[s], first);
+            left = l->n - first - piece; /* head() returns when it is done: the other buffer is free */
+            feed_fetch(&feed[s], first + piece, left < piece ? left : piece);
         }
         if (check_cancelled(e) || l->d->ops->head(l->d, &a, e) || l->d->ops->check(l->d, e) ||
             check_rows(&a, first, e))
@@ -86,6 +149,9 @@ static int head_loop(struct head_loop *l, struct err *e)
     }
     rc = 0;
 out:
+    for (s = 0; feed && s < a.sides; s++)
+        feed_close(&feed[s]);
+    free(feed);
     free(side);
     free(a.row);
     free(a.picked);
@@ -127,7 +193,7 @@ static int judge_heads(struct engine *en, const struct judged *of, int n, const 
                        void (*put)(void *out, const struct head_args *a, int64_t first), void *out,
                        struct err *e)
 {
-    struct head_loop l = {.d = en->d, .n = of[0].h->tokens, .put = put, .out = out};
+    struct head_loop l = {.d = en->d, .of = of, .n = of[0].h->tokens, .put = put, .out = out};
     struct head_side *side = sides_new(en, of, n, b, e);
     int32_t *next = side ? next_tokens(b, l.n, e) : NULL;
     int rc = -1;
@@ -194,6 +260,7 @@ int engine_logits(struct engine *en, const struct model *m, const struct hidden 
     struct device *d = en->d;
     struct head_weights w = {0};
     size_t count = (size_t)n * (size_t)m->arch.vocab;
+    struct feed feed = {0};
     float *y = NULL;
     int rc = -1;
 
@@ -202,12 +269,13 @@ int engine_logits(struct engine *en, const struct model *m, const struct hidden 
                        (long long)first + n - 1, (long long)h->tokens);
     engine_heads_keep(en, &(struct judged){m, h}, 1);
     if (check_side(d, m, h, NULL, e) == 0 && engine_head(en, m, &w, e) == 0 &&
-        (y = d->ops->buf_new(d, count * sizeof *y, e)) != NULL) {
-        d->ops->linear(d, w.w, (const uint8_t *)h->x + (size_t)first * (size_t)h->hidden * d->elem_bytes, n,
-                       w.bias, y);
+        (y = d->ops->buf_new(d, count * sizeof *y, e)) != NULL && feed_open(&feed, d, h, n, e) == 0) {
+        feed_fetch(&feed, first, n);
+        d->ops->linear(d, w.w, feed_take(&feed, first), n, w.bias, y);
         d->ops->to_host(d, out, y, count * sizeof *y);
         rc = d->ops->check(d, e);
     }
+    feed_close(&feed);
     d->ops->buf_free(d, y);
     return rc;
 }

@@ -247,7 +247,8 @@ struct device {
     bool bf16;
     size_t elem_bytes;
     int threads;
-    bool packs_beside; /* pack() runs beside computing */
+    bool packs_beside;  /* pack() runs beside computing */
+    size_t group_bytes; /* what pack() had best be given at once; 0: a layer */
 };
 
 int cpu_open(struct device **out, const struct engine_options *o, struct err *e);

@@ -1,21 +1,38 @@
 /*
- * pass.h -- private to the layer loop: one pass over a batch (forward.c), and the halves of its
- * layers (attention.c, ffn.c).
+ * pass.h -- private to the layer loop: one pass over a batch (forward.c), how it is cut (plan.c), the halves
+ * of its layers (attention.c, ffn.c), and what an observer is told (watch.c).
  */
 #ifndef MOE_ENGINE_PASS_H
 #define MOE_ENGINE_PASS_H
 
 #include "engine/engine_private.h"
 #include "engine/rope.h"
+#include "engine/states.h"
 #include "engine/weights.h"
 
 /* One mask of several that run together. Variants share the hidden states of the first of them whose masks
  * are the same in all layers so far. */
 struct variant {
     const uint8_t *mask;
-    struct hidden *h;
     int before, after; /* whose states it shares before and after the experts of the layer at hand */
 };
+
+/* Experts of a piece's tokens and what weighs them: [piece][topk]. All device, or all host. */
+struct routing {
+    int32_t *chosen;
+    float *gate, *norm, *max;
+    float *pair; /* [piece][topk * (topk - 1) / 2]; NULL: not wanted */
+};
+
+/* A piece on its way to the observer. */
+struct watched {
+    struct routing device, host;
+    uint64_t ticket; /* of the last copy from device to host */
+    int layer;
+    int64_t first, n;
+    bool pending; /* not handed over */
+};
+enum { WATCH_SETS = 2 };
 
 struct pass {
     struct engine *en;
@@ -31,26 +48,30 @@ struct pass {
     struct weights *weights;
     struct rope_tables rope;
     int64_t piece;          /* tokens that go through the experts at once */
-    int64_t *chunk;         /* [chunks + 1] first document of each */
+    bool on_host;           /* where the hidden states are */
+    int64_t *chunk, *token; /* [chunks + 1] first document, first token of each */
     int64_t chunks, widest; /* widest: tokens of the largest chunk */
     int64_t *first;         /* first tokens of a chunk's documents, from the chunk's own */
+    struct states states;
+    bool *before, *after; /* [variants] that have states of their own, see struct variant */
+    int layer;            /* at hand */
     /* device */
     void *x, *ctx;
     float *qkv, *q, *kv; /* attention_widths */
-    /* device, of a piece: logits, results of experts and what weighs them */
-    float *logits, *gate, *norm, *max, *shared_gate;
+    /* device, of a piece: logits, results of experts */
+    float *logits, *shared_gate;
     void *y, *shared; /* elements */
-    int32_t *chosen;
-    /* host, for the observer: [piece][topk] */
-    float *host_gate, *host_norm, *host_max;
-    int32_t *host_chosen;
-    /* what watch.c keeps for an observer that wants it: device, and where the layer's sums are on the host */
+    struct watched watch[WATCH_SETS];
+    int turn; /* the set of the piece at hand */
+    /* for an observer that wants sums by element: device, and where the layer's are on the host */
     struct expert_sums sums;
     double *host_sum[V_COUNT];
-    float *pair, *host_pair; /* device and host [piece][topk * (topk - 1) / 2] */
     double flops;
 };
 
+/* Cuts the batch into chunks and decides where the hidden states are kept; says what is missing when the
+ * device is too small. */
+int pass_plan(struct pass *p, const struct model *m, struct err *e);
 /* Device memory for rows of a product, TILE_ROWS of them to spare. */
 void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err *e);
 
@@ -72,23 +93,32 @@ void attention_free(struct pass *p);
 /* h += attention of `docs` documents from `doc` on, whose first hidden state is h. */
 int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
                     uint8_t *h, struct err *e);
+/* The error that names layer, document and place of a token whose state is not finite. */
+int pass_not_finite(const struct pass *p, int64_t token, struct err *e);
 
-/* Sums by element and inner products for an observer that asked for them; nothing else costs anything. */
+int64_t watch_row(const struct arch *a, const struct observer *o); /* device bytes of a token */
 int watch_buffers(struct pass *p, struct err *e);
 void watch_free(struct pass *p);
 /* Around the pieces of a layer. */
 void watch_begin(struct pass *p, const struct layer_weights *w, int layer);
-void watch_end(struct pass *p, const struct layer_weights *w);
-/* The pairs of a piece whose routing is on the host already. */
-int watch_pairs(struct pass *p, int layer, int64_t first, int64_t n, struct err *e);
+int watch_end(struct pass *p, const struct layer_weights *w, struct err *e);
+/* Where the piece to be computed puts its routing, device. */
+const struct routing *watch_piece(struct pass *p);
+/* What the observer wants summed by element; NULL: nothing. */
+const struct expert_sums *watch_sums(struct pass *p, const struct layer_weights *w);
+/* The piece was asked to be computed: hands over the one before. */
+int watch_routed(struct pass *p, int64_t first, int64_t n, struct err *e);
+/* Hands over what is left. */
+int watch_finish(struct pass *p, struct err *e);
 
-/* Bytes that a token takes in the buffers of the experts. */
+/* Device bytes that a token takes on its way through the experts, with what the operations hold themselves.
+ */
 int64_t ffn_row(const struct arch *a, size_t elem_bytes);
 int ffn_buffers(struct pass *p, struct err *e);
 void ffn_free(struct pass *p);
 /* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. mask:
  * [experts], of this layer, or NULL. */
-int ffn_piece(struct pass *p, const struct layer_weights *w, int layer, const uint8_t *mask, int64_t first,
-              int64_t n, uint8_t *h, struct err *e);
+int ffn_piece(struct pass *p, const struct layer_weights *w, const uint8_t *mask, int64_t first, int64_t n,
+              uint8_t *h, struct err *e);
 
 #endif

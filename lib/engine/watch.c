@@ -1,4 +1,7 @@
-/* What an observer may ask for beyond the routing: sums by element, inner products of a token's results. */
+/*
+ * What an observer is told. A piece's routing goes to the host beside computing, into one of two sets of
+ * buffers, and is handed over when the next piece is under way: the device does not wait for the observer.
+ */
 #include "engine/pass.h"
 
 #include <stdlib.h>
@@ -15,76 +18,192 @@ static size_t sum_bytes(const struct arch *a, int v)
     return (size_t)a->experts * (size_t)(v == V_INNER_SQUARE ? a->inter : a->hidden) * sizeof(double);
 }
 
+static size_t of_pairs(const struct arch *a, int64_t n)
+{
+    return (size_t)n * (size_t)(pairs_of(a) + 1) * sizeof(float);
+}
+
+/* ---- buffers ---- */
+
+int64_t watch_row(const struct arch *a, const struct observer *o)
+{
+    int64_t n = 4 * a->topk + (o && o->pairs ? pairs_of(a) + 1 : 0);
+
+    return (o ? WATCH_SETS : 1) * n * (int64_t)sizeof(float);
+}
+
+static int device_set(struct pass *p, struct routing *r, bool pairs, struct err *e)
+{
+    int k = p->a->topk;
+
+    r->chosen = pass_rows(p, p->piece, k, sizeof(int32_t), e);
+    r->gate = pass_rows(p, p->piece, k, sizeof(float), e);
+    r->norm = pass_rows(p, p->piece, k, sizeof(float), e);
+    r->max = pass_rows(p, p->piece, k, sizeof(float), e);
+    if (pairs && !(r->pair = pass_rows(p, p->piece, pairs_of(p->a) + 1, sizeof(float), e)))
+        return -1;
+    return r->chosen && r->gate && r->norm && r->max ? 0 : -1;
+}
+
+static int host_set(struct pass *p, struct routing *r, bool pairs, struct err *e)
+{
+    size_t bytes = (size_t)p->piece * (size_t)p->a->topk * sizeof(float);
+
+    r->chosen = p->op->host_new(p->d, bytes, e);
+    r->gate = p->op->host_new(p->d, bytes, e);
+    r->norm = p->op->host_new(p->d, bytes, e);
+    r->max = p->op->host_new(p->d, bytes, e);
+    if (pairs && !(r->pair = p->op->host_new(p->d, of_pairs(p->a, p->piece), e)))
+        return -1;
+    return r->chosen && r->gate && r->norm && r->max ? 0 : -1;
+}
+
 int watch_buffers(struct pass *p, struct err *e)
 {
     const struct observer *o = p->observer;
-    int v;
+    int i, v;
 
-    if (o && o->pairs) {
-        p->pair = pass_rows(p, p->piece, pairs_of(p->a) + 1, sizeof *p->pair, e);
-        p->host_pair = mem_new((size_t)p->piece * (size_t)pairs_of(p->a), sizeof *p->host_pair, e);
-        if (!p->pair || !p->host_pair)
+    for (i = 0; i < (o ? WATCH_SETS : 1); i++)
+        if (device_set(p, &p->watch[i].device, o && o->pairs, e) ||
+            (o && host_set(p, &p->watch[i].host, o->pairs != NULL, e)))
             return -1;
-    }
-    if (!o || !o->sums)
-        return 0;
-    for (v = 0; v < V_COUNT; v++) {
+    for (v = 0; o && o->sums && v < V_COUNT; v++) {
         p->sums.sum[v] = p->op->buf_new(p->d, sum_bytes(p->a, v), e);
         if (!p->sums.sum[v])
             return -1;
     }
-    p->sums.gate = p->gate;
     return 0;
+}
+
+static void set_free(struct pass *p, struct routing *r, void (*release)(struct device *d, void *m))
+{
+    release(p->d, r->chosen);
+    release(p->d, r->gate);
+    release(p->d, r->norm);
+    release(p->d, r->max);
+    release(p->d, r->pair);
 }
 
 void watch_free(struct pass *p)
 {
-    int v;
+    int i, v;
 
+    for (i = 0; i < WATCH_SETS; i++) {
+        p->op->finish_copy(p->d, p->watch[i].ticket);
+        set_free(p, &p->watch[i].device, p->op->buf_free);
+        set_free(p, &p->watch[i].host, p->op->host_free);
+    }
     for (v = 0; v < V_COUNT; v++)
         p->op->buf_free(p->d, p->sums.sum[v]);
-    p->op->buf_free(p->d, p->pair);
-    free(p->host_pair);
+}
+
+/* ---- sums by element ---- */
+
+static bool sums_wanted(const struct pass *p, const struct layer_weights *w)
+{
+    return p->observer && p->observer->sums && w->kind == FFN_MOE;
 }
 
 void watch_begin(struct pass *p, const struct layer_weights *w, int layer)
 {
     int v;
 
-    if (!p->sums.gate || w->kind != FFN_MOE)
+    if (!sums_wanted(p, w))
         return;
     p->observer->sums(p->observer->ctx, layer, p->host_sum);
     for (v = 0; v < V_COUNT; v++)
         p->op->to_device(p->d, p->sums.sum[v], p->host_sum[v], sum_bytes(p->a, v));
 }
 
-void watch_end(struct pass *p, const struct layer_weights *w)
+int watch_end(struct pass *p, const struct layer_weights *w, struct err *e)
 {
     int v;
 
-    if (!p->sums.gate || w->kind != FFN_MOE)
-        return;
+    if (!sums_wanted(p, w))
+        return 0;
     for (v = 0; v < V_COUNT; v++)
         p->op->to_host(p->d, p->host_sum[v], p->sums.sum[v], sum_bytes(p->a, v));
+    return watch_finish(p, e);
 }
 
-int watch_pairs(struct pass *p, int layer, int64_t first, int64_t n, struct err *e)
+const struct expert_sums *watch_sums(struct pass *p, const struct layer_weights *w)
+{
+    if (!sums_wanted(p, w))
+        return NULL;
+    p->sums.gate = p->watch[p->turn].device.gate;
+    return &p->sums;
+}
+
+/* ---- pieces ---- */
+
+/* Hands over what is in a set; a state that was not finite is the better message. */
+static int hand_over(struct pass *p, struct watched *x, struct err *e)
 {
     const struct observer *o = p->observer;
-    const struct pairs_args a = {.y = p->y,
-                                 .gate = p->a->family->gate_site == GATE_INPUT ? NULL : p->gate,
-                                 .n = n,
-                                 .topk = p->a->topk,
-                                 .width = p->a->hidden,
-                                 .out = p->pair};
+    const struct routing *r = &x->host;
+    struct err why = {0};
+    int64_t bad;
 
-    if (!o->pairs)
+    if (!x->pending)
         return 0;
-    if (a.topk > 1) {
-        p->op->pairs(p->d, &a);
-        p->op->to_host(p->d, p->host_pair, p->pair, (size_t)n * (size_t)pairs_of(p->a) * sizeof *p->pair);
+    x->pending = false;
+    p->op->finish_copy(p->d, x->ticket);
+    if (o->routed(o->ctx, x->layer, x->first, (int)x->n, r->chosen, r->gate, r->norm, r->max, &why) == 0 &&
+        (!o->pairs ||
+         o->pairs(o->ctx, x->layer, x->first, (int)x->n, r->chosen, r->gate, r->norm, r->pair, &why) == 0))
+        return 0;
+    bad = x->layer == p->layer ? p->op->bad_token(p->d) : -1;
+    if (bad >= 0 && bad < x->first + x->n)
+        return pass_not_finite(p, bad, e);
+    return why.kind ? err_set(e, why.kind, "%s", why.msg)
+                    : err_set(e, ERR_CANCELLED, "the observer stopped the pass");
+}
+
+const struct routing *watch_piece(struct pass *p)
+{
+    struct watched *x = &p->watch[p->turn];
+
+    p->op->await_copy(p->d, x->ticket); /* of what its buffers held before */
+    return &x->device;
+}
+
+int watch_routed(struct pass *p, int64_t first, int64_t n, struct err *e)
+{
+    const struct ops *op = p->op;
+    struct watched *x = &p->watch[p->turn];
+    size_t bytes = (size_t)n * (size_t)p->a->topk * sizeof(float);
+
+    if (!p->observer)
+        return 0;
+    if (p->observer->pairs && p->a->topk > 1) {
+        const struct pairs_args a = {.y = p->y,
+                                     .gate = p->a->family->gate_site == GATE_INPUT ? NULL : x->device.gate,
+                                     .n = n,
+                                     .topk = p->a->topk,
+                                     .width = p->a->hidden,
+                                     .out = x->device.pair};
+
+        op->pairs(p->d, &a);
+        op->copy_down(p->d, x->host.pair, x->device.pair, (size_t)n * (size_t)pairs_of(p->a) * sizeof(float));
     }
-    if (o->pairs(o->ctx, layer, first, (int)n, p->host_chosen, p->host_gate, p->host_norm, p->host_pair, e))
-        return err_set(e, ERR_CANCELLED, "the observer stopped the pass");
+    op->copy_down(p->d, x->host.chosen, x->device.chosen, bytes);
+    op->copy_down(p->d, x->host.gate, x->device.gate, bytes);
+    op->copy_down(p->d, x->host.norm, x->device.norm, bytes);
+    x->ticket = op->copy_down(p->d, x->host.max, x->device.max, bytes);
+    x->layer = p->layer;
+    x->first = first;
+    x->n = n;
+    x->pending = true;
+    p->turn = (p->turn + 1) % WATCH_SETS;
+    return hand_over(p, &p->watch[p->turn], e); /* the piece before, while this one is computed */
+}
+
+int watch_finish(struct pass *p, struct err *e)
+{
+    int i;
+
+    for (i = 0; i < WATCH_SETS; i++)
+        if (hand_over(p, &p->watch[(p->turn + i) % WATCH_SETS], e))
+            return -1;
     return 0;
 }

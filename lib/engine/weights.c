@@ -5,8 +5,7 @@
 #include "base/mem.h"
 #include "engine/engine_private.h"
 
-/* Bytes of a group where packing goes on beside: enough for copies to run at full speed. */
-enum { GROUP_BYTES = 128 << 20, GROUP_SLOTS = 4 };
+enum { GROUP_SLOTS = 4 };
 
 /* ---- biases and norms: decoded on the host, sent in one piece ---- */
 
@@ -169,12 +168,37 @@ int weights_layer(struct weights *w, int layer, const struct layer_weights **out
 
 int weights_plan(struct groups *g, const struct device *d, const struct model *m, struct err *e)
 {
-    return groups_plan(g, m, d->packs_beside ? GROUP_BYTES : 0, e);
+    return groups_plan(g, m, d->group_bytes, e);
 }
 
 int weights_slots(const struct device *d)
 {
-    return d->packs_beside ? GROUP_SLOTS : 1;
+    return d->group_bytes ? GROUP_SLOTS : 1;
+}
+
+/* Rows are padded, and memory comes in pages. */
+static uint64_t matrix_bytes(const struct device *d, int64_t out, int64_t in)
+{
+    const uint64_t page = 2 << 20;
+    uint64_t n = (uint64_t)out * (uint64_t)((in + 63) / 64 * 64) * d->elem_bytes;
+
+    return n < page / 2 ? n : (n + page - 1) / page * page;
+}
+
+static uint64_t mlp_bytes(const struct device *d, int hidden, int inter)
+{
+    return inter ? matrix_bytes(d, 2 * (int64_t)inter, hidden) + matrix_bytes(d, hidden, inter) : 0;
+}
+
+uint64_t weights_bytes(const struct device *d, const struct model *m)
+{
+    const struct arch *a = &m->arch;
+    uint64_t n = weights_attention_bytes(d, a, matrix_bytes) + matrix_bytes(d, a->experts, a->hidden) +
+                 (uint64_t)a->experts * mlp_bytes(d, a->hidden, a->inter) +
+                 mlp_bytes(d, a->hidden, a->dense_inter) + mlp_bytes(d, a->hidden, a->shared_inter) +
+                 (weights_attention_size(a) + weights_ffn_size(a)) * sizeof(float);
+
+    return n * (d->packs_beside ? 2 : 1);
 }
 
 static int set_open(struct weights *w, struct weights_set *s, struct err *e)

@@ -49,6 +49,22 @@ size_t weights_attention_size(const struct arch *a)
     return size;
 }
 
+uint64_t weights_attention_bytes(const struct device *d, const struct arch *a,
+                                 uint64_t (*bytes)(const struct device *d, int64_t out, int64_t in))
+{
+    struct stacked part[PARTS];
+    int n = first_parts(a, part), i, out = 0;
+    uint64_t all = bytes(d, a->hidden, (int64_t)a->heads * a->v_dim);
+
+    for (i = 0; i < n; i++)
+        out += part[i].out;
+    all += bytes(d, out, a->hidden);
+    if (a->family->attn == ATTN_MLA)
+        all += bytes(d, (int64_t)a->heads * a->head_dim, a->q_lora) +
+               bytes(d, (int64_t)a->heads * (a->nope_dim + a->v_dim), a->kv_lora);
+    return all;
+}
+
 /* The biases of the first product; a part without one has zeros. */
 static int first_bias(struct weights *w, int layer, const struct stacked *part, int n, struct err *e)
 {

@@ -49,6 +49,9 @@ int weights_put(struct weights *w, int layer, const char *name, int n, float *ds
 int weights_vector(struct weights *w, int layer, const char *name, int n, float **device, struct err *e);
 
 enum { ATTENTION_JOBS = 4 };
+/* Bytes of its matrices, one being bytes(d, out, in). */
+uint64_t weights_attention_bytes(const struct device *d, const struct arch *a,
+                                 uint64_t (*bytes)(const struct device *d, int64_t out, int64_t in));
 /* Floats that the vectors of a layer's attention take. */
 size_t weights_attention_size(const struct arch *a);
 int weights_attention_vectors(struct weights *w, int layer, struct err *e);
