@@ -67,9 +67,9 @@ close_to() {
 }
 
 @test "perplexity: reference values of the larger trained models" {
-    need_shared
+    trained pico-qwen3 pico-gptoss
     [ -n "$MOE_SLOW" ] || skip "takes a minute; set MOE_SLOW=1"
-    for m in pico-qwen3 pico-gptoss; do
+    for m in "${TRAINED[@]}"; do
         moe-bench perplexity -q --precision f32 --max-len 512 --json "$SHARED/models/$m" \
             "$SHARED/data/eval.jsonl" >result.json
         close_to "$SHARED/models/$m/golden/perplexity.json" 1e-4
@@ -77,10 +77,10 @@ close_to() {
 }
 
 @test "perplexity: reference values of the larger trained models within 0.5% in bf16" {
-    need_shared
+    trained pico-qwen3 pico-gptoss
     need_bf16
     [ -n "$MOE_SLOW" ] || skip "takes half a minute; set MOE_SLOW=1"
-    for m in pico-qwen3 pico-gptoss; do
+    for m in "${TRAINED[@]}"; do
         moe-bench perplexity -q --precision bf16 --max-len 512 --json "$SHARED/models/$m" \
             "$SHARED/data/eval.jsonl" >result.json
         close_to "$SHARED/models/$m/golden/perplexity.json" 5e-3

@@ -21,8 +21,8 @@ nearly_the_same() {
 
 @test "plans that remove a quarter of the trained models' experts: GPU and CPU agree" {
     need_gpu
-    need_shared
-    for m in tiny-qwen3 pico-qwen3 pico-gptoss; do
+    trained tiny-qwen3 pico-qwen3 pico-gptoss
+    for m in "${TRAINED[@]}"; do
         rm -f ./*.stats ./*.tsv
         observed cpu f32 "$SHARED/models/$m"
         observed cuda f32 "$SHARED/models/$m"
@@ -34,8 +34,8 @@ nearly_the_same() {
 
 @test "the same bytes in a second run, on the trained models" {
     need_gpu
-    need_shared
-    for m in pico-qwen3 pico-gptoss; do
+    trained tiny-qwen3 pico-qwen3 pico-gptoss
+    for m in "${TRAINED[@]}"; do
         for p in bf16 f32; do
             moe-observe -q -f --precision $p --max-len 512 -o one.stats "$SHARED/models/$m" "$SHARED/data/calib.jsonl"
             moe-observe -q -f --precision $p --max-len 512 -o two.stats "$SHARED/models/$m" "$SHARED/data/calib.jsonl"

@@ -40,6 +40,15 @@ need_shared() {
     [ -d "$SHARED/fixtures" ] || skip "no reference data beside the checkout (../shared)"
 }
 
+# Those of the trained models NAME... that are there; the test is skipped if none is.
+trained() {
+    local m there=()
+    need_shared
+    for m; do [ ! -d "$SHARED/models/$m" ] || there+=("$m"); done
+    [ ${#there[@]} -gt 0 ] || skip "none of the trained models $* beside the checkout"
+    TRAINED=("${there[@]}")
+}
+
 # Tests of bf16 products; they skip where this build or processor has none.
 need_bf16() {
     local said
