@@ -71,11 +71,9 @@ void bench_perplexity(int argc, char **argv)
     read_corpus(&c, &m, argv + 1, n - 1);
     if (judge_perplexity(&r, en, &m, &c, pass_display("scoring"), &e))
         die(&e);
-    if (common.json) {
-        fputc('{', f);
+    if (common.json)
         json_by_category(f, &c, print_json_row, &r.total, r.category, sizeof *r.category);
-        fputs("}\n", f);
-    } else
+    else
         print_table(f, &r, &c);
     result_close(f);
     detail("%lld tokens in %.1f s", (long long)c.tokens, r.cost.seconds);

@@ -56,7 +56,7 @@ static int64_t bad_token(struct device *d)
 static void cuda_close(struct device *d)
 {
     struct cuda *c = cuda_of(d);
-    struct room *const rooms[] = {&c->act, &c->part, &c->lists, &c->heads, &c->logits, &c->rows, &c->scaled};
+    struct room *const rooms[] = {&c->act, &c->part, &c->lists, &c->half, &c->logits, &c->rows, &c->scaled};
     struct mirror *const mirrors[] = {&c->weights[0], &c->weights[1], &c->mask,
                                       &c->docs,       &c->rope,       &c->blocks};
 
@@ -172,9 +172,9 @@ moe_cuda_open_v3(uint32_t contract, struct device **out, const struct engine_opt
     c->dev.library = c->name;
     c->dev.bf16 = o->precision != PREC_F32;
     c->dev.elem_bytes = c->dev.bf16 ? 2 : 4;
+    c->processors = p.multiProcessorCount;
     c->wgmma = cuda_gemm_wgmma();
     c->shared_max = p.sharedMemPerBlockOptin;
-    c->processors = p.multiProcessorCount;
     c->dev.threads = o->threads > 0 ? o->threads : cpu_count();
     c->dev.packs_beside = true;
     c->dev.group_bytes = GROUP_BYTES;

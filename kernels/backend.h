@@ -75,7 +75,7 @@ struct cuda {
     const char *failed_in;
     size_t shared_max; /* shared memory a block may have */
     int processors;
-    bool wgmma; /* products by gemm_wgmma */
+    bool wgmma; /* products by gemm_hopper */
     char name[320];
     struct allocation *held; /* [held_n] */
     size_t held_n, held_cap;
@@ -88,17 +88,29 @@ struct cuda {
     uint8_t *staged[STAGES_UP];
     cudaEvent_t sent, decoded[STAGES_UP];
     unsigned long long *bad_matrix; /* pinned */
-    struct room act, part, lists, heads, logits, rows, scaled;
+    struct room act, part, lists, half, logits, rows, scaled;
     struct mirror weights[2], mask, docs, rope, blocks;
 };
 
-/* W [rows][ld] in elements, row by row, ld a multiple of 64, zero past `in`. paired: eight rows of gate, then
- * the same eight of up, and so on; rows past the end are zero. */
+/*
+ * W [rows][ld] in elements, ld a multiple of 64, zero past `in`. paired: eight rows of gate, then the same
+ * eight of up, and so on; rows past the end are zero. f32 stands row by row. bf16 stands as tiles of it lie
+ * in shared memory, so that one is a single piece: 64 columns of all rows, then the next 64; of each row's
+ * eight 16-byte chunks, chunk c in place c ^ (row & 7).
+ */
 struct matrix {
     int out, in, ld, rows;
     bool paired, f32; /* f32: whatever the elements are */
     void *w;
 };
+
+static __host__ __device__ __forceinline__ size_t weight_at(int rows, int ld, int row, int k, bool bf16)
+{
+    if (!bf16)
+        return (size_t)row * (size_t)ld + (size_t)k;
+    return ((size_t)(k / 64) * (size_t)rows + (size_t)row) * 64 +
+           (size_t)((k / 8 % 8 ^ (row & 7)) * 8 + k % 8);
+}
 
 static inline struct cuda *cuda_of(struct device *d)
 {
@@ -144,19 +156,19 @@ enum gemm_mode {
     GEMM_SCATTER, /* y [slot][out] = acc + bias, elements; part: sum of squares and largest magnitude */
 };
 
-/* Row tiles of groups: tile i holds rows first[i] .. of group[i], in the order of `slot`. */
+/* Row tiles of groups, in the order of `slot`. */
 struct tiles {
-    const int32_t *count;         /* of tiles; NULL: one group of n rows, no slots */
-    const int32_t *group, *first; /* [count] */
-    const int32_t *from;          /* [groups + 1] first row of each group */
-    const int32_t *slot;          /* [rows] */
-    int most;                     /* upper bound of *count */
+    const int32_t *count; /* of tiles; NULL: one group of n rows, no slots */
+    const int4 *tile;     /* [count] group, first row, rows */
+    const int32_t *from;  /* [groups + 1] first row of each group */
+    const int32_t *slot;  /* [rows] */
+    int most;             /* upper bound of *count */
 };
 
 struct gemm {
     const void *x; /* elements [..][in] */
     int64_t n;
-    int in, out, ld;
+    int in, out, ld, w_rows; /* w_rows: as packed */
     const void *w;           /* of the only group, or */
     const void *const *each; /* device [groups] */
     struct tiles tiles;
@@ -169,12 +181,14 @@ struct gemm {
     int inter;
     enum act_kind act;
     float limit;
-    float2 *part; /* [rows][column tiles]; NULL: not wanted */
+    float2 *part; /* [rows][cuda_gemm_columns]; NULL: not wanted */
     bool bf16;    /* x, and y where it is elements */
     bool w_f32;
 };
 
 void cuda_gemm(struct cuda *c, const struct gemm *g);
+/* Column tiles of a product. */
+int cuda_gemm_columns(const struct cuda *c, const struct gemm *g);
 bool cuda_gemm_wgmma(void);
 
 /* ---- operations ---- */
@@ -202,6 +216,11 @@ void cuda_linear(struct device *d, const struct matrix *m, const void *x, int64_
 void cuda_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                      void *h);
 int cuda_attention(struct device *d, const struct attention_args *a, struct err *e);
+/* Its first step: norms, clip, rope and temperature, in place. */
+void cuda_qk(struct cuda *c, const struct attention_args *a);
+/* The rest on tensor cores, for heads of 32, 64 and 128. */
+int cuda_attention_mma(struct cuda *c, const struct attention_args *a, const int64_t *first,
+                       const int2 *block, int blocks, struct err *e);
 void cuda_route(struct device *d, const struct route_args *a);
 int cuda_experts(struct device *d, const struct experts_args *a, struct err *e);
 /* Adds the slots of each expert to a->sums; act: elements [sorted row][inter]. */
@@ -223,6 +242,53 @@ static __device__ __forceinline__ void elem_store(void *p, size_t i, float v, bo
         ((__nv_bfloat16 *)p)[i] = __float2bfloat16_rn(v);
     else
         ((float *)p)[i] = v;
+}
+
+enum { EIGHT = 8 };
+
+/* N elements: one, or eight that begin at a multiple of eight. */
+template <int N>
+static __device__ __forceinline__ void elems_load(const void *p, size_t i, float (&v)[N], bool bf16)
+{
+    if (N == 1) {
+        v[0] = elem_load(p, i, bf16);
+    } else if (bf16) {
+        uint4 raw = *(const uint4 *)((const __nv_bfloat16 *)p + i);
+        const uint32_t two[] = {raw.x, raw.y, raw.z, raw.w};
+
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            v[j] = __uint_as_float(j % 2 ? two[j / 2] & 0xffff0000u : two[j / 2] << 16);
+    } else {
+#pragma unroll
+        for (int j = 0; j < N; j += 4) {
+            float4 raw = *(const float4 *)((const float *)p + i + j);
+
+            v[j] = raw.x;
+            v[j + 1] = raw.y;
+            v[j + 2] = raw.z;
+            v[j + 3] = raw.w;
+        }
+    }
+}
+
+template <int N>
+static __device__ __forceinline__ void elems_store(void *p, size_t i, const float (&v)[N], bool bf16)
+{
+    if (N == 1) {
+        elem_store(p, i, v[0], bf16);
+    } else if (bf16) {
+        __nv_bfloat162 two[N / 2 + 1];
+
+#pragma unroll
+        for (int j = 0; j < N / 2; j++)
+            two[j] = __floats2bfloat162_rn(v[2 * j], v[2 * j + 1]);
+        *(uint4 *)((__nv_bfloat16 *)p + i) = *(const uint4 *)(const void *)two;
+    } else {
+#pragma unroll
+        for (int j = 0; j < N; j += 4)
+            *(float4 *)((float *)p + i + j) = make_float4(v[j], v[j + 1], v[j + 2], v[j + 3]);
+    }
 }
 
 /* Over a warp; every lane gets the result, and the order of the sum is always the same. */

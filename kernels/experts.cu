@@ -7,80 +7,99 @@
 
 #include <stdlib.h>
 
-enum { THREADS = 1024, NORM_THREADS = 256 };
+enum { SPAN = 1024, NORM_THREADS = 256, AHEAD = 8 };
 
-/* One block to an expert: how many slots chose it. */
-__global__ void __launch_bounds__(THREADS) count_slots(const int32_t *chosen, int slots, int32_t *count)
+/*
+ * Sorting, so that an expert's slots are ascending: a warp to SPAN slots counts how many chose each expert,
+ * one block adds up over spans and experts, and each warp puts its slots from there.
+ */
+__global__ void __launch_bounds__(WARP)
+    count_slots(const int32_t *chosen, int slots, int experts, int32_t *count)
 {
-    __shared__ int part[THREADS / WARP];
-    int n = 0;
+    __shared__ int n[MAX_EXPERTS];
+    int from = (int)blockIdx.x * SPAN, to = from + SPAN < slots ? from + SPAN : slots;
 
-    for (int i = (int)threadIdx.x; i < slots; i += THREADS)
-        n += chosen[i] == (int)blockIdx.x;
-    n = __reduce_add_sync(0xffffffffu, n);
-    if (threadIdx.x % WARP == 0)
-        part[threadIdx.x / WARP] = n;
-    __syncthreads();
-    if (threadIdx.x < WARP) {
-        n = __reduce_add_sync(0xffffffffu, part[threadIdx.x]);
-        if (threadIdx.x == 0)
-            count[blockIdx.x] = n;
+    for (int j = (int)threadIdx.x; j < experts; j += WARP)
+        n[j] = 0;
+    __syncwarp();
+    for (int i = from + (int)threadIdx.x; i < to; i += WARP)
+        atomicAdd(&n[chosen[i]], 1);
+    __syncwarp();
+    for (int j = (int)threadIdx.x; j < experts; j += WARP)
+        count[blockIdx.x * (unsigned)experts + (unsigned)j] = n[j];
+}
+
+/* Counts [spans] of expert j become the number of its slots in earlier spans; returns them all. */
+static __device__ int add_up(int32_t *count, int spans, int experts, int j)
+{
+    int sum = 0;
+
+    for (int s0 = 0; s0 < spans; s0 += AHEAD) {
+        int n[AHEAD];
+
+#pragma unroll
+        for (int s = 0; s < AHEAD; s++)
+            n[s] = s0 + s < spans ? count[(s0 + s) * experts + j] : 0;
+#pragma unroll
+        for (int s = 0; s < AHEAD; s++) {
+            if (s0 + s < spans)
+                count[(s0 + s) * experts + j] = sum;
+            sum += n[s];
+        }
     }
+    return sum;
 }
 
 /* Where each expert's rows begin, and the tiles that cover them. One block. */
-__global__ void __launch_bounds__(MAX_EXPERTS) make_tiles(const int32_t *count, int experts, int32_t *from,
-                                                          int32_t *tiles, int32_t *group, int32_t *first)
+__global__ void __launch_bounds__(MAX_EXPERTS)
+    make_tiles(int32_t *count, int spans, int experts, int32_t *from, int32_t *tiles, int4 *tile)
 {
-    __shared__ int rows[MAX_EXPERTS + 1], tile[MAX_EXPERTS + 1];
+    __shared__ int rows[MAX_EXPERTS + 1], at[MAX_EXPERTS + 1];
     int j = (int)threadIdx.x;
 
     if (j < experts)
-        rows[j + 1] = count[j];
+        rows[j + 1] = add_up(count, spans, experts, j);
     __syncthreads();
     if (j == 0) {
-        rows[0] = tile[0] = 0;
+        rows[0] = at[0] = 0;
         for (int i = 0; i < experts; i++) {
-            tile[i + 1] = tile[i] + (rows[i + 1] + TILE_M - 1) / TILE_M;
+            at[i + 1] = at[i] + (rows[i + 1] + TILE_M - 1) / TILE_M;
             rows[i + 1] += rows[i];
         }
-        *tiles = tile[experts];
+        *tiles = at[experts];
         from[experts] = rows[experts];
     }
     __syncthreads();
     if (j < experts) {
         from[j] = rows[j];
-        for (int i = tile[j]; i < tile[j + 1]; i++) {
-            group[i] = j;
-            first[i] = rows[j] + (i - tile[j]) * TILE_M;
+        for (int i = at[j]; i < at[j + 1]; i++) {
+            int first = rows[j] + (i - at[j]) * TILE_M;
+
+            tile[i] = make_int4(j, first, min(TILE_M, rows[j + 1] - first), 0);
         }
     }
 }
 
-/* One block to an expert: its slots, ascending. */
-__global__ void __launch_bounds__(THREADS)
-    sort_slots(const int32_t *chosen, int slots, const int32_t *from, int32_t *slot)
+__global__ void __launch_bounds__(WARP) sort_slots(const int32_t *chosen, int slots, int experts,
+                                                   const int32_t *count, const int32_t *from, int32_t *slot)
 {
-    __shared__ int part[THREADS / WARP];
-    int at = from[blockIdx.x], lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
+    __shared__ int next[MAX_EXPERTS];
+    int first = (int)blockIdx.x * SPAN, lane = (int)threadIdx.x;
 
-    for (int i0 = 0; i0 < slots; i0 += THREADS) {
-        int i = i0 + (int)threadIdx.x;
-        bool yes = i < slots && chosen[i] == (int)blockIdx.x;
-        unsigned all = __ballot_sync(0xffffffffu, yes);
-        int before = 0, total = 0;
+    for (int j = lane; j < experts; j += WARP)
+        next[j] = from[j] + count[blockIdx.x * (unsigned)experts + (unsigned)j];
+    for (int i = first + lane; i - lane < first + SPAN; i += WARP) {
+        int expert = i < slots ? chosen[i] : -1, before = 0;
+        unsigned same = __match_any_sync(0xffffffffu, expert);
 
-        if (lane == 0)
-            part[warp] = __popc(all);
-        __syncthreads();
-        for (int w = 0; w < THREADS / WARP; w++) {
-            before += w < warp ? part[w] : 0;
-            total += part[w];
+        __syncwarp();
+        if (i < slots) {
+            before = __popc(same & ((1u << lane) - 1));
+            slot[next[expert] + before] = i;
         }
-        if (yes)
-            slot[at + before + __popc(all & ((1u << lane) - 1))] = i;
-        at += total;
-        __syncthreads();
+        __syncwarp();
+        if (i < slots && before == 0)
+            next[expert] += __popc(same);
     }
 }
 
@@ -119,28 +138,28 @@ __global__ void __launch_bounds__(NORM_THREADS)
 /* Slots sorted by expert, in tiles. */
 static int sort(struct cuda *c, const struct experts_args *a, int slots, struct tiles *t, struct err *e)
 {
-    int most = slots / TILE_M + a->experts;
-    int32_t *mem;
+    int most = slots / TILE_M + a->experts, spans = (int)ceil_div(slots, SPAN);
+    int32_t *slot, *from, *count, *tiles;
+    int4 *tile;
 
     if (a->experts > MAX_EXPERTS)
         return err_set(e, ERR_UNKNOWN, "%d experts: more than %d are not provided for on CUDA", a->experts,
                        MAX_EXPERTS);
-    if (cuda_room(c, &c->lists, ((size_t)slots + 2 * (size_t)a->experts + 2 + 2 * (size_t)most) * sizeof *mem,
+    if (cuda_room(c, &c->lists,
+                  (size_t)most * sizeof *tile +
+                      ((size_t)slots + ((size_t)spans + 1) * (size_t)a->experts + 2) * sizeof *slot,
                   e))
         return -1;
-    mem = (int32_t *)c->lists.p;
-    t->slot = mem;
-    t->count = mem + slots;
-    t->from = t->count + 1;
-    t->group = t->from + a->experts + 1;
-    t->first = t->group + most;
-    t->most = most;
-    mem = (int32_t *)(void *)(t->first + most); /* counts, [experts] */
-    count_slots<<<(unsigned)a->experts, THREADS>>>(a->chosen, slots, mem);
-    make_tiles<<<1, MAX_EXPERTS>>>(mem, a->experts, (int32_t *)t->from, (int32_t *)t->count,
-                                   (int32_t *)t->group, (int32_t *)t->first);
-    sort_slots<<<(unsigned)a->experts, THREADS>>>(a->chosen, slots, t->from, (int32_t *)t->slot);
+    tile = (int4 *)c->lists.p;
+    slot = (int32_t *)(void *)(tile + most);
+    from = slot + slots;
+    count = from + a->experts + 1; /* [spans][experts] */
+    tiles = count + (size_t)spans * (size_t)a->experts;
+    count_slots<<<(unsigned)spans, WARP>>>(a->chosen, slots, a->experts, count);
+    make_tiles<<<1, MAX_EXPERTS>>>(count, spans, a->experts, from, tiles, tile);
+    sort_slots<<<(unsigned)spans, WARP>>>(a->chosen, slots, a->experts, count, from, slot);
     cuda_launched(c, "sorting by expert");
+    *t = (struct tiles){tiles, tile, from, slot, most};
     return 0;
 }
 
@@ -161,66 +180,89 @@ static const void *const *weights(struct cuda *c, int which, struct matrix *cons
     return dev;
 }
 
-int cuda_experts(struct device *d, const struct experts_args *a, struct err *e)
+static struct gemm product(struct cuda *c, const struct experts_args *a, const struct matrix *m,
+                           const struct tiles *t)
 {
-    struct cuda *c = cuda_of(d);
-    int slots = (int)(a->n * a->topk), columns = (int)ceil_div(a->hidden, TILE_N);
-    const struct matrix *up = a->gate_up[0], *down = a->down[0];
     struct gemm g = {};
 
-    if (slots == 0)
-        return 0;
-    if ((a->chosen && sort(c, a, slots, &g.tiles, e)) ||
-        cuda_room(c, &c->act, (size_t)slots * (size_t)a->inter * d->elem_bytes, e) ||
-        (a->norm && cuda_room(c, &c->part, (size_t)slots * (size_t)columns * sizeof(float2), e)))
+    g.n = a->n * a->topk;
+    g.topk = 1;
+    g.in = m->in;
+    g.out = m->paired ? m->rows : m->out;
+    g.ld = m->ld;
+    g.w_rows = m->rows;
+    g.inter = a->inter;
+    g.act = a->act;
+    g.limit = a->limit;
+    g.bf16 = c->dev.bf16;
+    g.tiles = *t;
+    return g;
+}
+
+/* act of gate and up, in the order of the sorted slots, to c->act. */
+static int gate_up(struct cuda *c, const struct experts_args *a, const struct tiles *t, struct err *e)
+{
+    struct gemm g = product(c, a, a->gate_up[0], t);
+    size_t elem = c->dev.elem_bytes;
+
+    if (cuda_room(c, &c->act, (size_t)g.n * (size_t)a->inter * elem, e) ||
+        (a->in_gate && cuda_room(c, &c->scaled, (size_t)g.n * (size_t)a->hidden * elem, e)))
         return -1;
     g.each = weights(c, 0, a->gate_up, a->experts, e);
     if (!g.each)
         return -1;
     g.x = a->x;
+    g.gather = a->chosen != NULL;
     g.topk = a->topk;
     if (a->in_gate) {
-        if (cuda_room(c, &c->scaled, (size_t)slots * (size_t)a->hidden * d->elem_bytes, e))
-            return -1;
-        scale_slots<<<(unsigned)slots, NORM_THREADS>>>(a->x, a->in_gate, a->topk, a->hidden, c->scaled.p,
-                                                       d->bf16);
+        scale_slots<<<(unsigned)g.n, NORM_THREADS>>>(a->x, a->in_gate, a->topk, a->hidden, c->scaled.p,
+                                                     c->dev.bf16);
         g.x = c->scaled.p;
         g.topk = 1;
     }
-    g.n = slots;
-    g.in = up->in;
-    g.out = up->rows;
-    g.ld = up->ld;
-    g.gather = a->chosen != NULL;
     g.bias = a->b_gate_up;
     g.bias_step = 2 * a->inter;
     g.mode = GEMM_ACT;
     g.y = c->act.p;
-    g.inter = a->inter;
-    g.act = a->act;
-    g.limit = a->limit;
-    g.bf16 = d->bf16;
     cuda_gemm(c, &g);
+    return 0;
+}
 
+static int down(struct cuda *c, const struct experts_args *a, const struct tiles *t, struct err *e)
+{
+    struct gemm g = product(c, a, a->down[0], t);
+    int columns;
+
+    g.mode = GEMM_SCATTER;
+    columns = cuda_gemm_columns(c, &g);
+    if (a->norm && cuda_room(c, &c->part, (size_t)g.n * (size_t)columns * sizeof *g.part, e))
+        return -1;
     g.each = weights(c, 1, a->down, a->experts, e);
     if (!g.each)
         return -1;
     g.x = c->act.p;
-    g.in = down->in;
-    g.out = down->out;
-    g.ld = down->ld;
-    g.gather = false;
     g.bias = a->b_down;
     g.bias_step = a->hidden;
-    g.mode = GEMM_SCATTER;
     g.y = a->y;
     g.part = a->norm ? (float2 *)c->part.p : NULL;
     cuda_gemm(c, &g);
     if (a->norm)
-        finish_norms<<<(unsigned)ceil_div(slots, NORM_THREADS), NORM_THREADS>>>(
-            g.part, g.tiles.slot, slots, columns, a->in_gate, a->norm, a->max);
+        finish_norms<<<(unsigned)ceil_div(g.n, NORM_THREADS), NORM_THREADS>>>(
+            g.part, t->slot, (int)g.n, columns, a->in_gate, a->norm, a->max);
+    return 0;
+}
+
+int cuda_experts(struct device *d, const struct experts_args *a, struct err *e)
+{
+    struct cuda *c = cuda_of(d);
+    struct tiles t = {};
+
+    if (a->n == 0)
+        return 0;
+    if ((a->chosen && sort(c, a, (int)(a->n * a->topk), &t, e)) || gate_up(c, a, &t, e) || down(c, a, &t, e))
+        return -1;
     if (a->sums)
-        cuda_sums(c, a, &g.tiles, c->act.p);
+        cuda_sums(c, a, &t, c->act.p);
     cuda_launched(c, "experts");
     return 0;
 }

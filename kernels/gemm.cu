@@ -4,7 +4,7 @@
  * through shared memory to what the operation wants of it (bias, activation, residual, norms), so that no
  * result makes a trip of its own through device memory.
  */
-#include "backend.h"
+#include "gemm.h"
 #include "mma.h"
 
 enum { WARP_N = 32, SHARED_ALIGN = 1024 };
@@ -13,30 +13,13 @@ enum { TILE_LD = TILE_N + 4, PLAIN_LD = TILE_M + 4 };
 enum { STAGE_BYTES = (TILE_M + TILE_N) * DEEP * 2, MMA_BYTES = STAGES * STAGE_BYTES };
 enum { OUT_BYTES = TILE_M * TILE_LD * (int)sizeof(float) };
 
-/* What a block works on. */
-struct block {
-    int group, rows, column;
-    int64_t at; /* sorted row of its first row */
-    const void *w;
-};
-
-static __device__ __forceinline__ bool block_find(const struct gemm &g, struct block *b)
+/* The block's tile; false: there is none. */
+static __device__ __forceinline__ bool tile_find(const struct gemm &g, struct block *b)
 {
-    int tile = (int)blockIdx.y;
-    int64_t end = g.n, first = (int64_t)tile * TILE_M;
-
-    b->group = 0;
+    if (g.tiles.count && (int)blockIdx.y >= *g.tiles.count)
+        return false;
+    block_find(g, (int)blockIdx.y, b);
     b->column = (int)blockIdx.x * TILE_N;
-    if (g.tiles.count) {
-        if (tile >= *g.tiles.count)
-            return false;
-        b->group = g.tiles.group[tile];
-        first = g.tiles.first[tile];
-        end = g.tiles.from[b->group + 1];
-    }
-    b->at = first;
-    b->rows = end - first < TILE_M ? (int)(end - first) : TILE_M;
-    b->w = g.each ? g.each[b->group] : g.w;
     return true;
 }
 
@@ -44,17 +27,6 @@ static __device__ __forceinline__ bool block_find(const struct gemm &g, struct b
 static __device__ __forceinline__ int64_t row_of(const struct gemm &g, const struct block &b, int r)
 {
     return g.gather ? g.tiles.slot[b.at + r] / g.topk : b.at + r;
-}
-
-/* silu(g) * u, or GPT-OSS's clamped (u + 1) * g * sigmoid(1.702 g). */
-static __device__ __forceinline__ float activate(float g, float u, enum act_kind act, float limit)
-{
-    if (act == ACT_SILU_GLU)
-        return g / (1.0f + expf(-g)) * u;
-    g = g > limit ? limit : g; /* not fminf: a NaN must stay one */
-    u = u > limit ? limit : u;
-    u = u < -limit ? -limit : u;
-    return (u + 1.0f) * (g / (1.0f + expf(g * -1.702f)));
 }
 
 /* Two columns of the activation to a lane. */
@@ -72,7 +44,7 @@ static __device__ void finish_act(const struct gemm &g, const struct block &b, c
             gate += bias[i + k];
             up += bias[g.inter + i + k];
         }
-        v[k] = activate(gate, up, g.act, g.limit);
+        v[k] = activate(gate, up, g.act, g.limit, false);
     }
     at = at * (size_t)g.inter + (size_t)i;
     if (g.bf16 && g.inter % 2 == 0 && i < g.inter) {
@@ -180,7 +152,7 @@ static __device__ __forceinline__ void feed_open(struct feed *f, const struct ge
         f->have_x |= (unsigned)x << i;
         f->have_w |= (unsigned)w << i;
         f->x[i] = (const __nv_bfloat16 *)g.x + (x ? row_of(g, b, r) : 0) * g.in + chunk * 8;
-        f->w[i] = (const __nv_bfloat16 *)b.w + (int64_t)(w ? b.column + r : 0) * g.ld + chunk * 8;
+        f->w[i] = (const __nv_bfloat16 *)b.w + (int64_t)(w ? b.column + r : 0) * DEEP + chunk * 8;
     }
 }
 
@@ -193,10 +165,11 @@ static __device__ __forceinline__ void feed_stage(const struct feed *f, const st
 #pragma unroll
     for (int i = 0; i < COPIES; i++) {
         uint32_t at = smem + chunk_at(first + i * COPY_ROWS, chunk);
-        bool x = in && f->have_x >> i & 1, w = in && f->have_w >> i & 1;
+        bool x = in && f->have_x >> i & 1, w = f->have_w >> i & 1;
 
         copy16(at, x ? f->x[i] + k : (const __nv_bfloat16 *)g.x, x ? 16 : 0);
-        copy16(at + TILE_M * DEEP * 2, w ? f->w[i] + k : f->w[0], w ? 16 : 0);
+        copy16(smem + (uint32_t)(TILE_M * DEEP * 2 + (first + i * COPY_ROWS) * DEEP * 2 + chunk * 16),
+               f->w[i] + (w ? (int64_t)k * g.w_rows : 0), w ? 16 : 0);
     }
 }
 
@@ -253,7 +226,7 @@ __global__ void __launch_bounds__(THREADS, 2) gemm_mma(const struct gemm g)
     struct block b;
     struct feed f;
 
-    if (!block_find(g, &b))
+    if (!tile_find(g, &b))
         return;
     feed_open(&f, g, b);
 #pragma unroll
@@ -286,113 +259,6 @@ __global__ void __launch_bounds__(THREADS, 2) gemm_mma(const struct gemm g)
     finish(g, b, tile);
 }
 
-/* ---- Hopper's tensor cores ---- */
-
-/*
- * A warpgroup computes 64 rows by 128 columns straight from shared memory, where a stage lies as above: that
- * permutation is the hardware's own for rows of 128 bytes. The code exists for compute capability 9.0 only.
- */
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-#define WGMMA 1
-#endif
-
-enum { GROUP = 128, SUMS = TILE_N / 2 };
-
-#ifdef WGMMA
-/* What the hardware wants to know of a tile of rows of 128 bytes: its address, 1024 bytes from eight rows to
- * the next eight, and the permutation. */
-static __device__ __forceinline__ uint64_t tile_descriptor(uint32_t at)
-{
-    return (uint64_t)1 << 62 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 16 | (at & 0x3ffff) >> 4;
-}
-
-/* acc [64][128] += x [64][16] W^T [16][128] */
-static __device__ __forceinline__ void wgmma(float acc[SUMS], uint64_t x, uint64_t w)
-{
-    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15, "
-                 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31, "
-                 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47, "
-                 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-                 "}, %64, %65, 1, 1, 1, 0, 0;\n"
-                 : "+f"(acc[0]), "+f"(acc[1]), "+f"(acc[2]), "+f"(acc[3]), "+f"(acc[4]), "+f"(acc[5]),
-                   "+f"(acc[6]), "+f"(acc[7]), "+f"(acc[8]), "+f"(acc[9]), "+f"(acc[10]), "+f"(acc[11]),
-                   "+f"(acc[12]), "+f"(acc[13]), "+f"(acc[14]), "+f"(acc[15]), "+f"(acc[16]), "+f"(acc[17]),
-                   "+f"(acc[18]), "+f"(acc[19]), "+f"(acc[20]), "+f"(acc[21]), "+f"(acc[22]), "+f"(acc[23]),
-                   "+f"(acc[24]), "+f"(acc[25]), "+f"(acc[26]), "+f"(acc[27]), "+f"(acc[28]), "+f"(acc[29]),
-                   "+f"(acc[30]), "+f"(acc[31]), "+f"(acc[32]), "+f"(acc[33]), "+f"(acc[34]), "+f"(acc[35]),
-                   "+f"(acc[36]), "+f"(acc[37]), "+f"(acc[38]), "+f"(acc[39]), "+f"(acc[40]), "+f"(acc[41]),
-                   "+f"(acc[42]), "+f"(acc[43]), "+f"(acc[44]), "+f"(acc[45]), "+f"(acc[46]), "+f"(acc[47]),
-                   "+f"(acc[48]), "+f"(acc[49]), "+f"(acc[50]), "+f"(acc[51]), "+f"(acc[52]), "+f"(acc[53]),
-                   "+f"(acc[54]), "+f"(acc[55]), "+f"(acc[56]), "+f"(acc[57]), "+f"(acc[58]), "+f"(acc[59]),
-                   "+f"(acc[60]), "+f"(acc[61]), "+f"(acc[62]), "+f"(acc[63])
-                 : "l"(x), "l"(w));
-}
-#endif
-
-__global__ void __launch_bounds__(THREADS, 2) gemm_wgmma(const __grid_constant__ struct gemm g)
-{
-#ifdef WGMMA
-    extern __shared__ __align__(SHARED_ALIGN) uint8_t shared[];
-    uint32_t smem = (uint32_t)__cvta_generic_to_shared(shared);
-    int lane = (int)threadIdx.x % WARP, steps = (g.in + DEEP - 1) / DEEP;
-    int row = (int)threadIdx.x / GROUP * 64;
-    float acc[SUMS] = {};
-    float *tile = (float *)(void *)shared;
-    struct block b;
-    struct feed f;
-
-    if (!block_find(g, &b))
-        return;
-    feed_open(&f, g, b);
-#pragma unroll
-    for (int s = 0; s < STAGES - 1; s++) {
-        if (s < steps)
-            feed_stage(&f, g, smem + (uint32_t)s * STAGE_BYTES, s * DEEP);
-        copy_commit();
-    }
-    for (int s = 0; s < steps; s++) {
-        uint32_t stage = smem + (uint32_t)(s % STAGES) * STAGE_BYTES;
-
-        copy_wait(STAGES - 2);
-        asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
-        __syncthreads();
-        asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
-#pragma unroll
-        for (int k = 0; k < DEEP / 16; k++)
-            wgmma(acc, tile_descriptor(stage + (uint32_t)row * DEEP * 2 + (uint32_t)k * 32),
-                  tile_descriptor(stage + TILE_M * DEEP * 2 + (uint32_t)k * 32));
-        asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
-        if (s + STAGES - 1 < steps)
-            feed_stage(&f, g, smem + (uint32_t)((s + STAGES - 1) % STAGES) * STAGE_BYTES,
-                       (s + STAGES - 1) * DEEP);
-        copy_commit();
-        asm volatile("wgmma.wait_group.sync.aligned 0;\n" ::: "memory");
-    }
-    copy_wait(0);
-    __syncthreads();
-    row += (int)threadIdx.x / WARP % 4 * 16 + lane / 4;
-#pragma unroll
-    for (int j = 0; j < TILE_N / 8; j++) {
-        float *at = tile + row * TILE_LD + j * 8 + lane % 4 * 2;
-
-        *(float2 *)(void *)at = make_float2(acc[4 * j], acc[4 * j + 1]);
-        *(float2 *)(void *)(at + 8 * TILE_LD) = make_float2(acc[4 * j + 2], acc[4 * j + 3]);
-    }
-    __syncthreads();
-    finish(g, b, tile);
-#endif
-}
-
-/* Whether gemm_wgmma has code for this device: made for 9.0 itself, not from older PTX. */
-bool cuda_gemm_wgmma(void)
-{
-    struct cudaFuncAttributes a;
-
-    return cudaFuncGetAttributes(&a, gemm_wgmma) == cudaSuccess && a.binaryVersion == 90 &&
-           a.ptxVersion == 90;
-}
-
 /* ---- plain units ---- */
 
 /* 16 numbers of each of 128 rows, turned over, into t [PLAIN_DEEP][PLAIN_LD]. */
@@ -400,6 +266,7 @@ static __device__ __forceinline__ void plain_feed(const struct gemm &g, const st
                                                   float *w, int k0)
 {
     int k = (int)threadIdx.x % PLAIN_DEEP, first = (int)threadIdx.x / PLAIN_DEEP;
+    bool half = g.bf16 && !g.w_f32;
 
 #pragma unroll
     for (int r = first; r < TILE_M; r += THREADS / PLAIN_DEEP) {
@@ -409,7 +276,7 @@ static __device__ __forceinline__ void plain_feed(const struct gemm &g, const st
             in && r < b.rows ? elem_load(g.x, (size_t)(row_of(g, b, r) * g.in + k0 + k), g.bf16) : 0;
         w[k * PLAIN_LD + r] =
             in && b.column + r < g.out
-                ? elem_load(b.w, (size_t)((int64_t)(b.column + r) * g.ld + k0 + k), g.bf16 && !g.w_f32)
+                ? elem_load(b.w, weight_at(g.w_rows, g.ld, b.column + r, k0 + k, half), half)
                 : 0;
     }
 }
@@ -422,7 +289,7 @@ __global__ void __launch_bounds__(THREADS) gemm_plain(const struct gemm g)
     float acc[8][8] = {};
     struct block b;
 
-    if (!block_find(g, &b))
+    if (!tile_find(g, &b))
         return;
     for (int k0 = 0; k0 < g.in; k0 += PLAIN_DEEP) {
         __syncthreads();
@@ -454,6 +321,13 @@ __global__ void __launch_bounds__(THREADS) gemm_plain(const struct gemm g)
     finish(g, b, tile);
 }
 
+int cuda_gemm_columns(const struct cuda *c, const struct gemm *g)
+{
+    int n = cuda_gemm_hopper_tile(c, g);
+
+    return (int)ceil_div(g->out, n ? n : TILE_N);
+}
+
 void cuda_gemm(struct cuda *c, const struct gemm *g)
 {
     dim3 grid((unsigned)ceil_div(g->out, TILE_N),
@@ -464,10 +338,8 @@ void cuda_gemm(struct cuda *c, const struct gemm *g)
 
     if (grid.x == 0 || grid.y == 0)
         return;
-    if (fast && c->wgmma) {
-        cuda_ok(c, cudaFuncSetAttribute(gemm_wgmma, cudaFuncAttributeMaxDynamicSharedMemorySize, MMA_BYTES),
-                "gemm");
-        gemm_wgmma<<<grid, THREADS, MMA_BYTES>>>(*g);
+    if (cuda_gemm_hopper_tile(c, g)) {
+        cuda_gemm_hopper(c, g);
     } else if (fast) {
         cuda_ok(c, cudaFuncSetAttribute(gemm_mma, cudaFuncAttributeMaxDynamicSharedMemorySize, MMA_BYTES),
                 "gemm");

@@ -11,6 +11,7 @@ static void run(struct device *d, const struct matrix *m, const void *x, int64_t
     g.in = m->in;
     g.out = m->out;
     g.ld = m->ld;
+    g.w_rows = m->rows;
     g.w = m->w;
     g.topk = 1;
     g.bias = bias;

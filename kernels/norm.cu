@@ -3,32 +3,47 @@
 
 enum { THREADS = 256 };
 
-/* Rows of h begin `row` numbers apart. */
+/* Rows of h begin `row` numbers apart. N neighbours at a time: 8, or 1 where rows do not begin at 16 bytes.
+ */
+template <int N>
 __global__ void __launch_bounds__(THREADS) rms_rows(const void *h, size_t row, bool from_bf16, int64_t n,
                                                     int width, const float *w, float eps, void *x, bool bf16)
 {
     int64_t t = (int64_t)blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP;
     size_t at = (size_t)t * row, to = (size_t)t * (size_t)width;
-    float sum = 0;
+    int first = (int)threadIdx.x % WARP * N;
+    float sum = 0, v[N], scale[N];
 
     if (t >= n)
         return;
-    for (int i = (int)threadIdx.x % WARP; i < width; i += WARP) {
-        float v = elem_load(h, at + (size_t)i, from_bf16);
-
-        sum += v * v;
+#pragma unroll 4
+    for (int i = first; i < width; i += WARP * N) {
+        elems_load<N>(h, at + (size_t)i, v, from_bf16);
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            sum += v[j] * v[j];
     }
     sum = 1.0f / sqrtf(warp_sum(sum) / (float)width + eps);
-    for (int i = (int)threadIdx.x % WARP; i < width; i += WARP)
-        elem_store(x, to + (size_t)i, elem_load(h, at + (size_t)i, from_bf16) * sum * w[i], bf16);
+#pragma unroll 2
+    for (int i = first; i < width; i += WARP * N) {
+        elems_load<N>(h, at + (size_t)i, v, from_bf16);
+        elems_load<N>(w, (size_t)i, scale, false);
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            v[j] = v[j] * sum * scale[j];
+        elems_store<N>(x, to + (size_t)i, v, bf16);
+    }
 }
 
 static void run(struct device *d, const void *h, size_t row, bool from_bf16, int64_t n, int width,
                 const float *w, float eps, void *x)
 {
-    if (n)
-        rms_rows<<<(unsigned)ceil_div(n, THREADS / WARP), THREADS>>>(h, row, from_bf16, n, width, w, eps, x,
-                                                                     d->bf16);
+    unsigned blocks = (unsigned)ceil_div(n, THREADS / WARP);
+
+    if (n && width % EIGHT == 0 && row % EIGHT == 0)
+        rms_rows<EIGHT><<<blocks, THREADS>>>(h, row, from_bf16, n, width, w, eps, x, d->bf16);
+    else if (n)
+        rms_rows<1><<<blocks, THREADS>>>(h, row, from_bf16, n, width, w, eps, x, d->bf16);
     cuda_launched(cuda_of(d), "norm");
 }
 

@@ -17,8 +17,8 @@ struct decode {
     const uint8_t *raw, *scales;
     struct source s; /* its pointers are the host's */
     int r0, rows;
-    void *dst; /* [..][ld] of the matrix */
-    int ld, row, which;
+    void *dst; /* of the matrix, as are the next two */
+    int ld, all_rows, row, which;
     bool paired, bf16;
     unsigned long long id, *bad;
 };
@@ -69,7 +69,7 @@ static __device__ __forceinline__ void put(const struct decode &d, int n, int k,
         v = __bfloat162float(__float2bfloat16_rn(v));
     if (!isfinite(v))
         atomicMin(d.bad, d.id);
-    elem_store(d.dst, (size_t)row * (size_t)d.ld + (size_t)k, v, d.bf16);
+    elem_store(d.dst, weight_at(d.all_rows, d.ld, row, k, d.bf16), v, d.bf16);
 }
 
 __global__ void decode_rows(const struct decode d, int n0)
@@ -230,8 +230,11 @@ static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p,
     size_t row = bytes_of(s->type, s->stride);
     const uint8_t *scales;
     int from, to, i, rows, first[3] = {0, j->part[0].out, j->part[0].out + j->part[1].out};
-    struct decode d = {
-        .ld = m->ld, .paired = m->paired, .bf16 = c->dev.bf16 && !m->f32, .bad = &c->flags->matrix};
+    struct decode d = {.ld = m->ld,
+                       .all_rows = m->rows,
+                       .paired = m->paired,
+                       .bf16 = c->dev.bf16 && !m->f32,
+                       .bad = &c->flags->matrix};
 
     touched(s, &from, &to);
     for (*used = 1; p + *used < j->parts && together(s, &j->part[p + *used]); ++*used) {

@@ -1,0 +1,514 @@
+/*
+ * Products on Hopper's tensor cores. One block to a multiprocessor goes over tiles of 128 rows by N columns:
+ * one warpgroup feeds a ring of stages, x row by row (so that it may gather) and W, which is packed as it is
+ * to lie in shared memory, in one piece; two warpgroups multiply 64 rows each, straight from there, and
+ * store their sums while the ring fills with the next tile.
+ */
+#include "gemm.h"
+#include "hopper.h"
+#include "mma.h"
+
+enum { THREADS = 3 * WARPGROUP, DEEP = TILE_ROW, CHUNK = 8, STAGES = 4, ALIGN = 1024, SUPER = 16 };
+enum { X_BYTES = TILE_M * TILE_ROW_BYTES, FEED_REGS = 56, SUM_REGS = 224, BAND = 8, TURN = 4 };
+enum { ROWS_A_THREAD = TILE_M * CHUNK / WARPGROUP, ROW_STEP = WARPGROUP / CHUNK };
+
+static __host__ __device__ constexpr int stage_bytes(int n)
+{
+    return X_BYTES + n * TILE_ROW_BYTES;
+}
+
+static __host__ __device__ constexpr int shared_bytes(int n)
+{
+    return ALIGN + STAGES * stage_bytes(n) + 2 * STAGES * 8;
+}
+
+#ifdef HOPPER
+
+/* ---- instructions ---- */
+
+#define NAMES120                                                                                             \
+    NAMES64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,"  \
+            "%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,"   \
+            "%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119"
+#define NAMES128     NAMES120 ",%120,%121,%122,%123,%124,%125,%126,%127"
+#define SUMS64(d, i) SUMS16(d, i), SUMS16(d, i + 16), SUMS16(d, i + 32), SUMS16(d, i + 48)
+#define WGMMA(n, names, x, w, add, ...)                                                                      \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" add ", 0;\n"                                           \
+                 "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" names "}, %" x ", %" w          \
+                 ", p, 1, 1, 0, 0;\n}\n"                                                                     \
+                 : __VA_ARGS__                                                                               \
+                 : "l"(a), "l"(b), "r"(keep))
+
+/* d [64][N] = a [64][16] b [16][N], += if keep; b in rows of its transpose. */
+static __device__ __forceinline__ void multiply16(float (&d)[128], uint64_t a, uint64_t b, int keep)
+{
+    WGMMA("256", NAMES128, "128", "129", "130", SUMS64(d, 0), SUMS64(d, 64));
+}
+
+static __device__ __forceinline__ void multiply16(float (&d)[120], uint64_t a, uint64_t b, int keep)
+{
+    WGMMA("240", NAMES120, "120", "121", "122", SUMS64(d, 0), SUMS16(d, 64), SUMS16(d, 80), SUMS16(d, 96),
+          SUMS4(d, 112), SUMS4(d, 116));
+}
+
+static __device__ __forceinline__ void multiply16(float (&d)[64], uint64_t a, uint64_t b, int keep)
+{
+    WGMMA("128", NAMES64, "64", "65", "66", SUMS64(d, 0));
+}
+
+/* `bytes` from device memory that arrive at `barrier`. */
+static __device__ __forceinline__ void copy_piece(uint32_t dst, const void *src, uint32_t bytes,
+                                                  uint32_t barrier)
+{
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(
+            dst),
+        "l"(src), "r"(bytes), "r"(barrier)
+        : "memory");
+}
+
+/* Arrives when this thread's copies up to here have. */
+static __device__ __forceinline__ void copies_arrive(uint32_t barrier)
+{
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];\n" ::"r"(barrier) : "memory");
+}
+
+/* Between what ordinary accesses wrote and what the tensor cores read. */
+static __device__ __forceinline__ void fence_tensor(void)
+{
+    asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+}
+
+#define registers_fewer(n) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"((int)(n)))
+#define registers_more(n)  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"((int)(n)))
+
+/* ---- what a block goes over ---- */
+
+/* The ring: step i of all uses stage i % STAGES for the (i / STAGES)th time. */
+struct ring {
+    uint32_t stage, full, empty; /* addresses */
+};
+
+static __device__ __forceinline__ uint32_t at_step(uint32_t of, uint32_t i, uint32_t size)
+{
+    return of + i % STAGES * size;
+}
+
+struct walk {
+    int rows, columns; /* tiles */
+};
+
+/* Tiles that run at the same time share rows of x and columns of W: SUPER tiles of rows go down a column of
+ * tiles, then the next column. false: there are no more. */
+template <int N>
+static __device__ __forceinline__ bool tile_find(const struct gemm &g, const struct walk &w, int tile,
+                                                 struct block *b)
+{
+    int band = tile / (SUPER * w.columns), in = tile - band * SUPER * w.columns;
+    int rows = w.rows - band * SUPER < SUPER ? w.rows - band * SUPER : SUPER;
+
+    if (rows <= 0 || in >= rows * w.columns)
+        return false;
+    block_find(g, band * SUPER + in % rows, b);
+    b->column = in / rows * N;
+    return true;
+}
+
+/* ---- feeding ---- */
+
+/* The rows of x that this thread copies a chunk of. */
+static __device__ __forceinline__ void rows_find(const struct gemm &g, const struct block &b,
+                                                 int32_t (&row)[ROWS_A_THREAD])
+{
+#pragma unroll
+    for (int i = 0; i < ROWS_A_THREAD; i++) {
+        int r = (int)threadIdx.x % WARPGROUP / CHUNK + i * ROW_STEP;
+
+        row[i] = r >= b.rows ? 0 : g.gather ? g.tiles.slot[b.at + r] : (int32_t)b.at + r;
+    }
+}
+
+/* Step i of the ring: columns from k of x and of W. */
+template <int N>
+static __device__ __forceinline__ void feed_step(const struct gemm &g, const struct block &b,
+                                                 const struct ring &ring, uint32_t i, int k,
+                                                 const uint32_t (&at)[ROWS_A_THREAD])
+{
+    int thread = (int)threadIdx.x % WARPGROUP, chunk = thread % CHUNK, first = thread / CHUNK;
+    int columns = g.w_rows - b.column < N ? g.w_rows - b.column : N;
+    uint32_t stage = at_step(ring.stage, i, stage_bytes(N)), full = at_step(ring.full, i, 8);
+    uint32_t dst = stage + (uint32_t)(first * TILE_ROW_BYTES + ((chunk ^ (first & 7)) << 4));
+    bool in = k + chunk * CHUNK < g.in;
+
+    barrier_wait(at_step(ring.empty, i, 8), (int)(i / STAGES & 1) ^ 1);
+    if (thread == 0) {
+        barrier_expect(full, (uint32_t)columns * TILE_ROW_BYTES);
+        copy_piece(stage + X_BYTES,
+                   (const uint8_t *)b.w +
+                       ((size_t)(k / DEEP) * (size_t)g.w_rows + (size_t)b.column) * TILE_ROW_BYTES,
+                   (uint32_t)columns * TILE_ROW_BYTES, full);
+    }
+#pragma unroll
+    for (int j = 0; j < ROWS_A_THREAD; j++)
+        copy16(dst + (uint32_t)(j * ROW_STEP * TILE_ROW_BYTES),
+               (const uint8_t *)g.x + (size_t)(at[j] + (uint32_t)(k / CHUNK)) * 16,
+               in && first + j * ROW_STEP < b.rows ? 16 : 0);
+    copies_arrive(full);
+}
+
+template <int N>
+static __device__ void feed(const struct gemm &g, const struct walk &w, const struct ring &ring, int steps)
+{
+    int32_t row[ROWS_A_THREAD];
+    uint32_t at[ROWS_A_THREAD], i = 0;
+    struct block b, next;
+    int tile = (int)blockIdx.x;
+    bool more = tile_find<N>(g, w, tile, &next);
+
+    if (more)
+        rows_find(g, next, row);
+    while (more) {
+        b = next;
+#pragma unroll
+        for (int j = 0; j < ROWS_A_THREAD; j++)
+            at[j] = (uint32_t)(g.gather ? row[j] / g.topk : row[j]) * (uint32_t)(g.in / CHUNK) +
+                    threadIdx.x % CHUNK;
+        tile += (int)gridDim.x;
+        more = tile_find<N>(g, w, tile, &next);
+        for (int s = 0; s < steps; s++, i++) {
+            if (s == steps / 2 && more) /* by when it is known where the next tile is */
+                rows_find(g, next, row);
+            feed_step<N>(g, b, ring, i, s * DEEP, at);
+        }
+    }
+}
+
+/* ---- multiplying ---- */
+
+template <int N>
+static __device__ __forceinline__ void multiply(float (&acc)[N / 2], const struct ring &ring, uint32_t *i,
+                                                int steps, int half)
+{
+    for (int s = 0; s < steps; s++, ++*i) {
+        uint32_t x = at_step(ring.stage, *i, stage_bytes(N)), w = x + X_BYTES;
+
+        barrier_wait(at_step(ring.full, *i, 8), (int)(*i / STAGES & 1));
+        fence_tensor();
+        wgmma_begin();
+#pragma unroll
+        for (int k = 0; k < DEEP / 16; k++)
+            multiply16(acc, tile_rows(x + (uint32_t)(half * 64 * TILE_ROW_BYTES + k * 32)),
+                       tile_rows(w + (uint32_t)k * 32), s | k);
+        wgmma_commit();
+        wgmma_wait(1);
+        if (s > 0 && threadIdx.x % WARP == 0)
+            barrier_arrive(at_step(ring.empty, *i - 1, 8));
+    }
+    wgmma_wait(0);
+    wgmma_pin(acc);
+    if (threadIdx.x % WARP == 0)
+        barrier_arrive(at_step(ring.empty, *i - 1, 8));
+}
+
+/* A half without rows only says that it is done. */
+static __device__ __forceinline__ void pass_over(const struct ring &ring, uint32_t *i, int steps)
+{
+    for (int s = 0; s < steps; s++, ++*i) {
+        barrier_wait(at_step(ring.full, *i, 8), (int)(*i / STAGES & 1));
+        if (threadIdx.x % WARP == 0)
+            barrier_arrive(at_step(ring.empty, *i, 8));
+    }
+}
+
+/* ---- results ---- */
+
+/*
+ * A thread holds, of each 8 columns, two neighbours (from lane % 4 * 2) of two rows: acc[4 * j + 2 * r ..] of
+ * columns 8 * j .. and row r * 8 + lane / 4.
+ */
+struct sums {
+    int64_t sorted[2]; /* rows; -1: none */
+    int lane2;         /* lane % 4 * 2 */
+};
+
+static __device__ __forceinline__ uint32_t pack2(float a, float b)
+{
+    __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
+
+    return *(uint32_t *)&v;
+}
+
+/* Among the four lanes that hold pairs of the same row: v[i] is a pair of band i before, and after it pair i
+ * of the lane's own band, so that 16 bytes are together. */
+static __device__ __forceinline__ void turn(uint32_t (&v)[TURN])
+{
+    bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
+    uint32_t a = __shfl_xor_sync(0xffffffffu, odd ? v[0] : v[1], 1),
+             b = __shfl_xor_sync(0xffffffffu, odd ? v[2] : v[3], 1);
+    uint32_t p = odd ? a : v[0], q = odd ? v[1] : a, r = odd ? b : v[2], s = odd ? v[3] : b;
+
+    a = __shfl_xor_sync(0xffffffffu, high ? p : r, 2);
+    b = __shfl_xor_sync(0xffffffffu, high ? q : s, 2);
+    v[0] = high ? a : p;
+    v[1] = high ? b : q;
+    v[2] = high ? r : a;
+    v[3] = high ? s : b;
+}
+
+static __device__ __forceinline__ void store16(void *y, size_t at, const uint32_t (&v)[TURN])
+{
+    *(uint4 *)((__nv_bfloat16 *)y + at) = make_uint4(v[0], v[1], v[2], v[3]);
+}
+
+static __device__ __forceinline__ float2 bias_at(const float *bias, int column)
+{
+    return bias ? *(const float2 *)(bias + column) : make_float2(0, 0);
+}
+
+template <int N>
+static __device__ __forceinline__ void finish_store(const struct gemm &g, const struct block &b,
+                                                    const struct sums &s, const float (&acc)[N / 2])
+{
+#pragma unroll
+    for (int j = 0; j < N / BAND; j++) {
+        int column = b.column + j * BAND + s.lane2;
+
+        if (column >= g.out)
+            continue;
+        float2 bias = bias_at(g.bias, column);
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            if (s.sorted[r] >= 0)
+                *(float2 *)((float *)g.y + (size_t)s.sorted[r] * (size_t)g.out + (size_t)column) =
+                    make_float2(acc[4 * j + 2 * r] + bias.x, acc[4 * j + 2 * r + 1] + bias.y);
+    }
+}
+
+template <int N>
+static __device__ __forceinline__ void finish_add(const struct gemm &g, const struct block &b,
+                                                  const struct sums &s, const float (&acc)[N / 2])
+{
+#pragma unroll
+    for (int j = 0; j < N / BAND; j++) {
+        int column = b.column + j * BAND + s.lane2;
+
+        if (column >= g.out)
+            continue;
+        float2 bias = bias_at(g.bias, column);
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+            if (s.sorted[r] >= 0) {
+                __nv_bfloat162 *h = (__nv_bfloat162 *)((__nv_bfloat16 *)g.y +
+                                                       (size_t)s.sorted[r] * (size_t)g.out + (size_t)column);
+                float2 v = __bfloat1622float2(*h);
+
+                *h = __floats2bfloat162_rn(acc[4 * j + 2 * r] + bias.x + v.x,
+                                           acc[4 * j + 2 * r + 1] + bias.y + v.y);
+            }
+    }
+}
+
+template <int N>
+static __device__ __forceinline__ void finish_act(const struct gemm &g, const struct block &b,
+                                                  const struct sums &s, const float (&acc)[N / 2])
+{
+    const float *bias = g.bias ? g.bias + (size_t)b.group * (size_t)g.bias_step : NULL;
+
+#pragma unroll
+    for (int j0 = 0; j0 < N / BAND / 2; j0 += TURN) { /* bands of gate, each with one of up */
+        uint32_t v[2][TURN] = {};
+        int column = b.column / 2 + (j0 + s.lane2 / 2) * BAND;
+
+#pragma unroll
+        for (int i = 0; i < TURN; i++) {
+            int j = j0 + i, c = b.column / 2 + j * BAND + s.lane2;
+
+            if (j >= N / BAND / 2)
+                break;
+            float2 gate = c < g.inter ? bias_at(bias, c) : make_float2(0, 0);
+            float2 up = c < g.inter ? bias_at(bias, g.inter + c) : gate;
+#pragma unroll
+            for (int r = 0; r < 2; r++)
+                v[r][i] = pack2(activate(acc[8 * j + 2 * r] + gate.x, acc[8 * j + 4 + 2 * r] + up.x, g.act,
+                                         g.limit, true),
+                                activate(acc[8 * j + 2 * r + 1] + gate.y, acc[8 * j + 5 + 2 * r] + up.y,
+                                         g.act, g.limit, true));
+        }
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            turn(v[r]);
+            if (s.sorted[r] >= 0 && j0 + s.lane2 / 2 < N / BAND / 2 && column < g.inter)
+                store16(g.y, (size_t)s.sorted[r] * (size_t)g.inter + (size_t)column, v[r]);
+        }
+    }
+}
+
+template <int N>
+static __device__ __forceinline__ void finish_scatter(const struct gemm &g, const struct block &b,
+                                                      const struct sums &s, const float (&acc)[N / 2],
+                                                      int columns)
+{
+    const float *bias = g.bias ? g.bias + (size_t)b.group * (size_t)g.bias_step : NULL;
+    float sum[2] = {0, 0}, most[2] = {0, 0};
+    size_t to[2];
+
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        to[r] = (size_t)(s.sorted[r] >= 0 && g.tiles.slot ? g.tiles.slot[s.sorted[r]] : s.sorted[r]) *
+                (size_t)g.out;
+#pragma unroll
+    for (int j0 = 0; j0 < N / BAND; j0 += TURN) {
+        uint32_t v[2][TURN] = {};
+        int column = b.column + (j0 + s.lane2 / 2) * BAND;
+
+#pragma unroll
+        for (int i = 0; i < TURN; i++) {
+            int j = j0 + i, c = b.column + j * BAND + s.lane2;
+
+            if (j >= N / BAND || c >= g.out)
+                break;
+            float2 at = bias_at(bias, c);
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                float p = acc[4 * j + 2 * r] + at.x, q = acc[4 * j + 2 * r + 1] + at.y;
+
+                sum[r] = fmaf(p, p, fmaf(q, q, sum[r]));
+                most[r] = fmaxf(most[r], fmaxf(fabsf(p), fabsf(q)));
+                v[r][i] = pack2(p, q);
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            turn(v[r]);
+            if (s.sorted[r] >= 0 && j0 + s.lane2 / 2 < N / BAND && column < g.out)
+                store16(g.y, to[r] + (size_t)column, v[r]);
+        }
+    }
+    if (!g.part)
+        return;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        for (int o = 1; o < 4; o *= 2) {
+            sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], o);
+            most[r] = fmaxf(most[r], __shfl_xor_sync(0xffffffffu, most[r], o));
+        }
+        if (s.sorted[r] >= 0 && s.lane2 == 0)
+            g.part[(size_t)s.sorted[r] * (size_t)columns + (size_t)(b.column / N)] =
+                make_float2(sum[r], most[r]);
+    }
+}
+
+template <int N>
+static __device__ void consume(const struct gemm &g, const struct walk &w, const struct ring &ring, int steps)
+{
+    int half = (int)threadIdx.x / WARPGROUP - 1, lane = (int)threadIdx.x % WARP;
+    int row = half * 64 + (int)threadIdx.x % WARPGROUP / WARP * 16 + lane / 4;
+    float acc[N / 2] = {};
+    struct sums s = {.lane2 = lane % 4 * 2};
+    struct block b;
+    uint32_t i = 0;
+
+    for (int tile = (int)blockIdx.x; tile_find<N>(g, w, tile, &b); tile += (int)gridDim.x) {
+        if (b.rows <= half * 64) {
+            pass_over(ring, &i, steps);
+            continue;
+        }
+        multiply<N>(acc, ring, &i, steps, half);
+        s.sorted[0] = row < b.rows ? b.at + row : -1;
+        s.sorted[1] = row + 8 < b.rows ? b.at + row + 8 : -1;
+        if (g.mode == GEMM_ACT)
+            finish_act<N>(g, b, s, acc);
+        else if (g.mode == GEMM_SCATTER)
+            finish_scatter<N>(g, b, s, acc, w.columns);
+        else if (g.mode == GEMM_ADD)
+            finish_add<N>(g, b, s, acc);
+        else
+            finish_store<N>(g, b, s, acc);
+    }
+}
+
+#endif
+
+template <int N>
+__global__ void __launch_bounds__(THREADS, 1) gemm_hopper(const __grid_constant__ struct gemm g)
+{
+#ifdef HOPPER
+    extern __shared__ uint8_t shared[];
+    uint32_t base = (uint32_t)__cvta_generic_to_shared(shared);
+    struct ring ring = {.stage = (base + ALIGN - 1) / ALIGN * ALIGN};
+    struct walk w = {g.tiles.count ? *g.tiles.count : (int)((g.n + TILE_M - 1) / TILE_M),
+                     (g.out + N - 1) / N};
+    int steps = (g.in + DEEP - 1) / DEEP;
+
+    ring.full = ring.stage + STAGES * stage_bytes(N);
+    ring.empty = ring.full + STAGES * 8;
+    if (threadIdx.x < STAGES) {
+        barrier_init(ring.full + threadIdx.x * 8, WARPGROUP + 1);
+        barrier_init(ring.empty + threadIdx.x * 8, 2 * WARPGROUP / WARP);
+        asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
+    }
+    __syncthreads();
+    if (threadIdx.x < WARPGROUP) {
+        registers_fewer(FEED_REGS);
+        feed<N>(g, w, ring, steps);
+        asm volatile("cp.async.wait_all;\n" ::: "memory");
+    } else {
+        registers_more(SUM_REGS);
+        consume<N>(g, w, ring, steps);
+    }
+#endif
+}
+
+/* Whether there is code for this device: made for 9.0 itself, not from older PTX. */
+bool cuda_gemm_wgmma(void)
+{
+    struct cudaFuncAttributes a;
+
+    return cudaFuncGetAttributes(&a, gemm_hopper<256>) == cudaSuccess && a.binaryVersion == 90 &&
+           a.ptxVersion == 90;
+}
+
+/* The width that wastes least; wider ones read x less often. */
+int cuda_gemm_hopper_tile(const struct cuda *c, const struct gemm *g)
+{
+    static const int widths[] = {256, 240, 128};
+    int64_t least = INT64_MAX;
+    int best = 0;
+
+    if (!c->wgmma || !g->bf16 || g->w_f32 || g->in % CHUNK || g->out % BAND ||
+        (g->mode == GEMM_ACT && g->inter % BAND))
+        return 0;
+    for (int n : widths) {
+        int64_t cost = ceil_div(g->out, n) * (n + 16);
+
+        if (cost < least) {
+            least = cost;
+            best = n;
+        }
+    }
+    return best;
+}
+
+template <int N> static void launch(struct cuda *c, const struct gemm *g)
+{
+    int64_t tiles = (g->tiles.count ? g->tiles.most : ceil_div(g->n, TILE_M)) * ceil_div(g->out, N);
+
+    cuda_ok(
+        c, cudaFuncSetAttribute(gemm_hopper<N>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(N)),
+        "gemm");
+    gemm_hopper<N>
+        <<<(unsigned)(tiles < c->processors ? tiles : c->processors), THREADS, shared_bytes(N)>>>(*g);
+}
+
+void cuda_gemm_hopper(struct cuda *c, const struct gemm *g)
+{
+    int n = cuda_gemm_hopper_tile(c, g);
+
+    if (n == 256)
+        launch<256>(c, g);
+    else if (n == 240)
+        launch<240>(c, g);
+    else
+        launch<128>(c, g);
+    cuda_launched(c, "gemm");
+}
