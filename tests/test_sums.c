@@ -1,0 +1,292 @@
+/*
+ * Sums by element and inner products of a token's results on the CPU: against a plain computation, and the
+ * same bytes however tokens are divided among calls and threads. The CUDA backend is compared with this one
+ * in test_cuda.c.
+ */
+#include "check.h"
+
+#include <stdint.h>
+
+#include "engine/ops.h"
+#include "quant/bf16.h"
+
+enum { TOKENS = 150, EXPERTS = 5, K = 3, H = 70, I = 44, PAIRS = K * (K - 1) / 2 };
+
+static struct err err;
+static uint32_t seed = 1;
+
+/* Uniform in -1 .. 1, exact in bf16. */
+static float noise(void)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return bf16_to_f32(f32_to_bf16((float)(int32_t)seed * 0x1p-31f));
+}
+
+static float gate_up[EXPERTS][2 * I * H], down[EXPERTS][H * I], input[TOKENS * H], gate[TOKENS * K];
+static int32_t chosen[TOKENS * K];
+
+static void draw(void)
+{
+    int i, j, t;
+
+    for (i = 0; i < EXPERTS; i++) {
+        for (j = 0; j < 2 * I * H; j++)
+            gate_up[i][j] = noise();
+        for (j = 0; j < H * I; j++)
+            down[i][j] = noise();
+    }
+    for (i = 0; i < TOKENS * H; i++)
+        input[i] = noise();
+    for (t = 0; t < TOKENS; t++)
+        for (i = 0; i < K; i++) {
+            chosen[t * K + i] = t % 3 ? i + t % 2 : i; /* expert 4 has no token */
+            gate[t * K + i] = 0.5f + 0.25f * noise();
+        }
+    gate[4] = 0;
+}
+
+static struct source f32_source(const float *w, int out, int in)
+{
+    return (struct source){.type = SOURCE_F32,
+                           .data = (const uint8_t *)w,
+                           .out = out,
+                           .in = in,
+                           .step = 1,
+                           .stride = in,
+                           .name = "test"};
+}
+
+struct run {
+    struct device *d;
+    struct matrix *up[EXPERTS], *down[EXPERTS];
+    uint8_t *x, *y; /* elements [TOKENS][H], [TOKENS * K][H] */
+    float norm[TOKENS * K], max[TOKENS * K], pairs[TOKENS * PAIRS];
+    double *sum[V_COUNT];
+};
+
+static size_t width(int v)
+{
+    return v == V_INNER_SQUARE ? I : H;
+}
+
+static void put_input(struct run *r)
+{
+    int i;
+
+    for (i = 0; i < TOKENS * H; i++)
+        if (r->d->bf16)
+            ((uint16_t *)(void *)r->x)[i] = f32_to_bf16(input[i]);
+        else
+            memcpy(r->x + 4 * i, &input[i], 4);
+}
+
+static float element(const struct run *r, const uint8_t *p, size_t i)
+{
+    float v;
+
+    if (r->d->bf16)
+        return bf16_to_f32(((const uint16_t *)(const void *)p)[i]);
+    memcpy(&v, p + 4 * i, 4);
+    return v;
+}
+
+/* Tokens first .. end-1 through the experts. */
+static void run_tokens(struct run *r, bool in_gate, int first, int end)
+{
+    size_t elem = r->d->elem_bytes, at = (size_t)first * K;
+    struct expert_sums sums = {.gate = gate + at};
+    struct experts_args a = {.x = r->x + (size_t)first * H * elem,
+                             .chosen = chosen + at,
+                             .in_gate = in_gate ? gate + at : NULL,
+                             .n = end - first,
+                             .topk = K,
+                             .experts = EXPERTS,
+                             .hidden = H,
+                             .inter = I,
+                             .gate_up = r->up,
+                             .down = r->down,
+                             .y = r->y + at * H * elem,
+                             .norm = r->norm + at,
+                             .max = r->max + at,
+                             .sums = &sums};
+    const struct pairs_args p = {.y = a.y,
+                                 .gate = in_gate ? NULL : gate + at,
+                                 .n = a.n,
+                                 .topk = K,
+                                 .width = H,
+                                 .out = r->pairs + (size_t)first * PAIRS};
+
+    memcpy(sums.sum, r->sum, sizeof sums.sum);
+    CHECK_MSG(r->d->ops->experts(r->d, &a, &err) == 0, "%s", err.msg);
+    r->d->ops->pairs(r->d, &p);
+}
+
+static bool run_open(struct run *r, enum precision p, int threads)
+{
+    struct engine_options o = {.precision = p, .threads = threads};
+    int j, v;
+
+    *r = (struct run){0};
+    if (cpu_open(&r->d, &o, &err)) {
+        printf("not checked: %s\n", err.msg);
+        err_clear(&err);
+        return false;
+    }
+    for (j = 0; j < EXPERTS; j++) {
+        struct source up = f32_source(gate_up[j], I, H), both = up;
+        struct matrix_job job[2] = {{.m = &r->up[j], .parts = 2, .paired = true},
+                                    {.m = &r->down[j], .parts = 1}};
+
+        both.first = I;
+        job[0].part[0] = up;
+        job[0].part[1] = both;
+        job[1].part[0] = f32_source(down[j], H, I);
+        CHECK_MSG(r->d->ops->pack(r->d, job, 2, &err) == 0, "%s", err.msg);
+    }
+    r->x = calloc(TOKENS + TILE_ROWS, H * 4);
+    r->y = calloc(TOKENS * K + TILE_ROWS, H * 4);
+    for (v = 0; v < V_COUNT; v++)
+        r->sum[v] = calloc(EXPERTS * width(v), sizeof(double));
+    put_input(r);
+    return true;
+}
+
+static void run_close(struct run *r)
+{
+    int j, v;
+
+    for (j = 0; j < EXPERTS; j++) {
+        r->d->ops->matrix_free(r->d, r->up[j]);
+        r->d->ops->matrix_free(r->d, r->down[j]);
+    }
+    r->d->ops->close(r->d);
+    free(r->x);
+    free(r->y);
+    for (v = 0; v < V_COUNT; v++)
+        free(r->sum[v]);
+}
+
+/* ---- against plain loops ---- */
+
+static void add_inner(double *sum, int expert, int t, double g)
+{
+    int i, k;
+
+    for (i = 0; i < I; i++) {
+        double a = 0, b = 0, h;
+
+        for (k = 0; k < H; k++) {
+            a += (double)gate_up[expert][i * H + k] * g * (double)input[t * H + k];
+            b += (double)gate_up[expert][(I + i) * H + k] * g * (double)input[t * H + k];
+        }
+        h = a / (1 + exp(-a)) * b;
+        sum[expert * I + i] += h * h;
+    }
+}
+
+/* The sums that belong to the results in r->y. */
+static void plain_sums(const struct run *r, bool in_gate, double *const *sum)
+{
+    int t, k, i;
+
+    for (t = 0; t < TOKENS; t++)
+        for (k = 0; k < K; k++) {
+            int slot = t * K + k, at = chosen[slot] * H;
+            double g = (double)gate[slot];
+
+            add_inner(sum[V_INNER_SQUARE], chosen[slot], t, in_gate ? g : 1);
+            for (i = 0; i < H; i++) {
+                double y = (double)element(r, r->y, (size_t)(slot * H + i)), x = (double)input[t * H + i];
+                double f = !in_gate ? y : g != 0 ? y / g : 0;
+
+                sum[V_OUTPUT][at + i] += f;
+                sum[V_OUTPUT_GATED][at + i] += in_gate ? y : g * y;
+                sum[V_OUTPUT_SQUARE][at + i] += f * f;
+                sum[V_INPUT_SQUARE][at + i] += in_gate ? g * x * g * x : x * x;
+            }
+        }
+}
+
+static void check_plain(enum precision p, bool in_gate)
+{
+    double *want[V_COUNT];
+    struct run r;
+    int v, t, i, j, k;
+    size_t n;
+
+    if (!run_open(&r, p, 2))
+        return;
+    run_tokens(&r, in_gate, 0, TOKENS);
+    for (v = 0; v < V_COUNT; v++)
+        want[v] = calloc(EXPERTS * width(v), sizeof(double));
+    plain_sums(&r, in_gate, want);
+    for (v = 0; v < V_COUNT; v++) {
+        double worst = 0, most = 0;
+
+        for (n = 0; n < EXPERTS * width(v); n++) {
+            worst = fmax(worst, fabs(r.sum[v][n] - want[v][n]));
+            most = fmax(most, fabs(want[v][n]));
+        }
+        CHECK_MSG(worst <= most * (v == V_INNER_SQUARE && r.d->bf16 ? 1e-2 : 1e-6),
+                  "%s, gate on the %s: differs by %.3g of %.3g", vector_sum_name[v],
+                  in_gate ? "input" : "output", worst, most);
+        CHECK(r.sum[v][4 * width(v)] == 0);
+        free(want[v]);
+    }
+    for (t = 0; t < TOKENS; t++)
+        for (k = t * PAIRS, i = t * K; i < t * K + K; i++)
+            for (j = i + 1; j < t * K + K; j++) {
+                double sum = 0, size = 0;
+
+                for (n = 0; n < H; n++) {
+                    double v0 = (double)element(&r, r.y, (size_t)i * H + n),
+                           v1 = (double)element(&r, r.y, (size_t)j * H + n);
+
+                    sum += v0 * v1;
+                    size += fabs(v0 * v1);
+                }
+                sum *= in_gate ? 1 : (double)gate[i] * (double)gate[j];
+                CHECK_NEAR(r.pairs[k], sum, 1e-6 * size, 1e-6);
+                k++;
+            }
+    run_close(&r);
+}
+
+/* ---- divided otherwise ---- */
+
+static void check_divided(enum precision p, bool in_gate)
+{
+    static const int pieces[][4] = {{0, 1, 63, TOKENS}, {0, 64, 65, TOKENS}, {0, 75, 140, TOKENS}};
+    struct run all, r;
+    size_t i;
+    int k, v;
+
+    if (!run_open(&all, p, 1))
+        return;
+    run_tokens(&all, in_gate, 0, TOKENS);
+    for (i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        run_open(&r, p, 1 + (int)i);
+        for (k = 0; k < 3; k++)
+            run_tokens(&r, in_gate, pieces[i][k], pieces[i][k + 1]);
+        for (v = 0; v < V_COUNT; v++)
+            CHECK_MSG(memcmp(r.sum[v], all.sum[v], EXPERTS * width(v) * sizeof(double)) == 0,
+                      "%s depends on how tokens are divided", vector_sum_name[v]);
+        CHECK(memcmp(r.pairs, all.pairs, sizeof r.pairs) == 0);
+        run_close(&r);
+    }
+    run_close(&all);
+}
+
+int main(void)
+{
+    int in_gate;
+
+    draw();
+    for (in_gate = 0; in_gate < 2; in_gate++) {
+        check_plain(PREC_F32, in_gate);
+        check_plain(PREC_BF16, in_gate);
+        check_divided(PREC_F32, in_gate);
+        check_divided(PREC_BF16, in_gate);
+    }
+    CHECK_END();
+}
