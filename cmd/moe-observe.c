@@ -8,24 +8,33 @@
 #include "observe/observe.h"
 #include "text_opts.h"
 
-static const char *matrices_path;
+/* Files beside the statistics. */
+static struct more {
+    const char *const option;
+    const char *path; /* NULL: not wanted */
+} matrices = {"--matrices", NULL}, reservoir = {"--reservoir", NULL};
 static bool pool_pairs;
+static int64_t reservoir_tokens = -1; /* -1: not given */
+enum { RESERVOIR_TOKENS = 4096 };
 
 static const struct opt opts[] = {
-    {"matrices", 0, OPT_TEXT, &matrices_path, "FILE", "sums over pairs of experts, and by element, too", 0,
+    {"matrices", 0, OPT_TEXT, &matrices.path, "FILE", "sums over pairs of experts, and by element, too", 0,
      0},
     {"pool-pairs", 0, OPT_FLAG, &pool_pairs, NULL, "do not tell pairs apart by category (smaller)", 0, 0},
+    {"reservoir", 0, OPT_TEXT, &reservoir.path, "FILE", "whole inputs and outputs of a sample of tokens, too",
+     0, 0},
+    {"reservoir-tokens", 0, OPT_INT, &reservoir_tokens, "N", "tokens of the sample (4096)", 1, INT64_MAX},
     ENGINE_OPTS,
     TEXT_OPTS,
     OPT_END};
 static const struct cmd cmd = {
     .name = "moe-observe",
     .purpose = "run text through a model and write what its experts do as statistics",
-    .usage = "moe-observe [options] [--matrices FILE] -o STATS MODEL DATA...",
+    .usage = "moe-observe [options] [--matrices FILE] [--reservoir FILE] -o STATS MODEL DATA...",
     .opts = opts,
     .examples =
         "  moe-observe -o run.stats openai/gpt-oss-20b calib.jsonl\n"
-        "  moe-observe --matrices run.mat -o run.stats openai/gpt-oss-20b calib.jsonl\n"
+        "  moe-observe --matrices run.matrices -o run.stats openai/gpt-oss-20b calib.jsonl\n"
         "  moe-observe --dry-run -o run.stats models/qwen3 texts/\n"
         "  moe-observe --mem-max 8GB --max-len 1024 -o run.stats models/qwen3 code.jsonl chat.jsonl\n",
 };
@@ -90,19 +99,24 @@ static void print_categories_json(const struct corpus *c, const struct category_
     printf("}");
 }
 
-/* Bytes of the matrices, in memory and in their file. */
-static uint64_t matrices_size(const struct corpus *c, const struct model *m)
+/* Bytes of such a file, and of what it takes in memory. */
+static uint64_t size_of(const struct more *x, const struct corpus *c, const struct engine *en,
+                        const struct model *m)
 {
-    if (!matrices_path)
+    int64_t tokens = reservoir_tokens < c->tokens ? reservoir_tokens : c->tokens;
+
+    if (!x->path)
         return 0;
-    return matrices_bytes(m->arch.experts, m->arch.hidden, m->arch.inter, m->arch.moe_layers, c->categories,
-                          pool_pairs);
+    if (x == &matrices)
+        return matrices_bytes(m->arch.experts, m->arch.hidden, m->arch.inter, m->arch.moe_layers,
+                              c->categories, pool_pairs);
+    return reservoir_bytes(&m->arch, strcmp(engine_precision(en), "bf16") == 0, tokens);
 }
 
 static void print_plan(const struct corpus *c, const struct category_count *n, const struct engine *en,
                        const struct model *m)
 {
-    uint64_t matrices = matrices_size(c, m);
+    uint64_t mat = size_of(&matrices, c, en, m), rows = size_of(&reservoir, c, en, m);
     struct observe_estimate x;
     struct err e = {0};
     char buf[32], mem[32];
@@ -110,13 +124,14 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
 
     if (observe_estimate(&x, engine_precision(en), m, c, engine_opts.mem_max, &e))
         die(&e);
-    x.memory_bytes += matrices;
+    x.memory_bytes += mat + rows;
     if (common.json) {
         printf("{");
         print_categories_json(c, n);
-        printf(",\"passes\":%lld,\"read_bytes\":%llu,\"memory_bytes\":%llu,\"matrices_bytes\":%llu}\n",
+        printf(",\"passes\":%lld,\"read_bytes\":%llu,\"memory_bytes\":%llu,\"matrices_bytes\":%llu,"
+               "\"reservoir_bytes\":%llu}\n",
                (long long)x.passes, (unsigned long long)x.read_bytes, (unsigned long long)x.memory_bytes,
-               (unsigned long long)matrices);
+               (unsigned long long)mat, (unsigned long long)rows);
         return;
     }
     printf("%-*s  %10s  %14s\n", width, "category", "documents", "tokens");
@@ -127,8 +142,10 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
     printf("%-*s  %10lld  %14s\n", width, "total", (long long)c->docs, num_thousands(c->tokens, buf));
     printf("%lld pass%s, %s to read, about %s of memory\n", (long long)x.passes, x.passes == 1 ? "" : "es",
            num_bytes(x.read_bytes, buf), num_bytes(x.memory_bytes, mem));
-    if (matrices)
-        printf("matrices: %s, in memory and on disk\n", num_bytes(matrices, buf));
+    if (mat)
+        printf("matrices: %s, in memory and on disk\n", num_bytes(mat, buf));
+    if (rows)
+        printf("reservoir: %s, in memory and on disk\n", num_bytes(rows, buf));
 }
 
 static void print_summary(const struct corpus *c, const struct category_count *n, const struct engine *en,
@@ -162,6 +179,14 @@ static void print_summary(const struct corpus *c, const struct category_count *n
     printf(",\"threads\":%d}\n", engine_threads(en));
 }
 
+static void check_more(const struct more *x)
+{
+    if (x->path && strcmp(x->path, "-") == 0)
+        usage_error("%s - is not possible: give it a file of its own", x->option);
+    if (x->path && common.out && strcmp(x->path, common.out) == 0)
+        usage_error("-o and %s name the same file, %s", x->option, common.out);
+}
+
 /* What would only fail after hours of work fails now. */
 static void check_operands(int n, char **argv)
 {
@@ -173,12 +198,16 @@ static void check_operands(int n, char **argv)
         usage_error("--json and -o - would both write to standard output");
     if (common.out && strcmp(common.out, argv[0]) == 0)
         usage_error("-o %s is the model itself", common.out);
-    if (pool_pairs && !matrices_path)
+    if (pool_pairs && !matrices.path)
         usage_error("--pool-pairs has no effect without --matrices");
-    if (matrices_path && strcmp(matrices_path, "-") == 0)
-        usage_error("--matrices - is not possible: give it a file of its own");
-    if (matrices_path && common.out && strcmp(matrices_path, common.out) == 0)
-        usage_error("-o and --matrices name the same file, %s", common.out);
+    if (reservoir_tokens >= 0 && !reservoir.path)
+        usage_error("--reservoir-tokens has no effect without --reservoir");
+    if (reservoir_tokens < 0)
+        reservoir_tokens = RESERVOIR_TOKENS;
+    check_more(&matrices);
+    check_more(&reservoir);
+    if (matrices.path && reservoir.path && strcmp(matrices.path, reservoir.path) == 0)
+        usage_error("--matrices and --reservoir name the same file, %s", matrices.path);
 }
 
 static void check_output(const char *path)
@@ -193,20 +222,21 @@ static void check_output(const char *path)
     wfile_close(&w);
 }
 
-static void check_room(const struct corpus *c, const struct model *m)
+static void check_room(const struct more *x, const struct corpus *c, const struct engine *en,
+                       const struct model *m)
 {
-    uint64_t need = matrices_size(c, m), room;
+    uint64_t need = size_of(x, c, en, m), room;
     struct err e = {0};
     char buf[32], have[32];
 
     if (!need)
         return;
-    if (disk_free(matrices_path, &room, &e))
+    if (disk_free(x->path, &room, &e))
         die(&e);
     if (room < need) {
-        err_set(&e, ERR_IO, "%s: matrices take %s, but only %s is free there%s", matrices_path,
-                num_bytes(need, buf), num_bytes(room, have),
-                pool_pairs ? "" : "; --pool-pairs makes them smaller");
+        err_set(&e, ERR_IO, "%s: it takes %s, but only %s is free there; %s", x->path, num_bytes(need, buf),
+                num_bytes(room, have),
+                x == &matrices ? "--pool-pairs makes it smaller" : "--reservoir-tokens sets its size");
         die(&e);
     }
 }
@@ -214,19 +244,25 @@ static void check_room(const struct corpus *c, const struct model *m)
 static void observe(struct engine *en, const struct model *m, const struct corpus *c, int max_len,
                     struct observe_report *r)
 {
-    struct matrices mat;
-    const struct observe_more more = {matrices_path ? &mat : NULL, pool_pairs};
+    struct matrices mat = {0};
+    struct reservoir rows = {0};
+    const struct observe_more more = {.matrices = matrices.path ? &mat : NULL,
+                                      .pool_pairs = pool_pairs,
+                                      .reservoir = reservoir.path ? &rows : NULL,
+                                      .reservoir_tokens = reservoir_tokens};
     struct stats s;
     struct err e = {0};
 
-    check_room(c, m);
+    check_room(&matrices, c, en, m);
+    check_room(&reservoir, c, en, m);
     if (observe_corpus(&s, &more, en, m, c, max_len, pass_display("observing"), r, &e) ||
-        (matrices_path && matrices_write(&mat, matrices_path, common.force, &e)) ||
+        (matrices.path && matrices_write(&mat, matrices.path, common.force, &e)) ||
+        (reservoir.path && reservoir_write(&rows, &s, c, reservoir.path, common.force, &e)) ||
         stats_write(&s, common.out, common.force, &e))
         die(&e);
     stats_free(&s);
-    if (matrices_path)
-        matrices_free(&mat);
+    matrices_free(&mat);
+    reservoir_free(&rows);
 }
 
 int main(int argc, char **argv)
@@ -243,7 +279,8 @@ int main(int argc, char **argv)
     check_operands(n, argv);
     text_options(&co);
     check_output(common.out);
-    check_output(matrices_path);
+    check_output(matrices.path);
+    check_output(reservoir.path);
     open_model(&m, argv[0]);
     en = open_engine();
     detail_engine(en);

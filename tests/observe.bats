@@ -151,3 +151,57 @@ again() { # OPTION...: observes once more; the file must be the same
         [ "$status" -eq 2 ] || { echo "status $status: $args"; return 1; }
     done
 }
+
+more() { # OPTION...: statistics, matrices and reservoir; in more/
+    mkdir -p more
+    moe-observe -q --precision f32 -f -o more/stats --matrices more/mat --reservoir more/res --reservoir-tokens 200 \
+        "$@" "$TINY_QWEN3" docs.jsonl
+}
+
+@test "matrices and reservoir: the same bytes with any threads, chunks and passes; statistics stay as they are" {
+    more --threads 1
+    cmp more/stats "$BATS_FILE_TMPDIR/base.stats"
+    mv more base
+    for o in "--threads 2" "--chunk-tokens 64" "--threads 2 --mem-max 300kB --chunk-tokens 100"; do
+        more $o
+        for f in stats mat res; do cmp base/$f more/$f; done
+    done
+}
+
+@test "matrices and reservoir: the sizes that are foretold, with pairs by category and pooled" {
+    for pool in "" --pool-pairs; do
+        more $pool
+        moe-observe -n --json --precision f32 --matrices m --reservoir r --reservoir-tokens 200 $pool "$TINY_QWEN3" \
+            docs.jsonl >forecast.json
+        for f in mat res; do
+            header=$(od -An -N8 -tu8 more/$f)
+            data=$(($(stat -c %s more/$f) - 8 - header))
+            name=$([ $f = mat ] && echo matrices || echo reservoir)
+            # a category without enough tokens makes a reservoir smaller
+            [ $data -le "$(jq .${name}_bytes forecast.json)" ]
+            [ $f = res ] || [ $data -eq "$(jq .${name}_bytes forecast.json)" ]
+        done
+        grep -ao '"pairs":"[a-z ]*"' more/mat >>pairs
+    done
+    [ "$(cat pairs)" = $'"pairs":"by category"\n"pairs":"pooled"' ]
+    run moe-observe -n -q --matrices m --reservoir r "$TINY_QWEN3" docs.jsonl
+    [[ $output == *"matrices: "*" on disk"* && $output == *"reservoir: "*" on disk"* ]]
+}
+
+@test "matrices and reservoir: what is refused" {
+    wrong() { # MESSAGE OPTION...
+        run -2 moe-observe -o run.stats "${@:2}" "$TINY_QWEN3" docs.jsonl
+        [[ $output == *"$1"* ]]
+    }
+    wrong 'no effect without --matrices' --pool-pairs
+    wrong 'no effect without --reservoir' --reservoir-tokens 5
+    wrong 'the same file' --matrices run.stats
+    wrong 'the same file' --matrices x --reservoir x
+    wrong 'a file of its own' --matrices -
+    wrong 'too small for 2 categories' --reservoir x --reservoir-tokens 1
+    : >there
+    fails_with 'there.*exists' moe-observe -q -o run.stats --matrices there "$TINY_QWEN3" docs.jsonl
+    fails_with 'cannot write .*File too large' \
+        bash -c "ulimit -f 64; moe-observe -q -o run.stats --matrices big.mat '$TINY_QWEN3' docs.jsonl"
+    [ ! -e run.stats ] && [ ! -e x ] && [ ! -e big.mat ]
+}

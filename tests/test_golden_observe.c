@@ -118,6 +118,27 @@ static void same_cell(const char *name, int layer, int expert, const struct expe
               "%s layer %d expert %d: max = %.9g, not %.9g", name, layer, expert, got->max, want->max);
 }
 
+/* What the matrices of an observation say of an expert alone is what its statistics say. */
+static void check_alone(const char *name, const struct stats *s, const struct matrices *m)
+{
+    int experts = s->model.experts, hidden = s->model.hidden, l, x, c;
+
+    for (l = 0; l < s->n_layers; l++)
+        for (x = 0; x < experts; x++) {
+            const struct pair_sums *p = &matrices_pairs(m, l, 0)[x * experts + x];
+            const double *square = matrices_vector(m, V_OUTPUT_SQUARE, l) + (size_t)x * (size_t)hidden;
+            const struct expert_stats *h0 = &stats_cell(s, l, 0, 0)[x], *h1 = &stats_cell(s, l, 0, 1)[x];
+            double sum = 0;
+
+            for (c = 0; c < hidden; c++)
+                sum += square[c];
+            CHECK_MSG(p->n == (double)(h0->n + h1->n), "%s layer %d expert %d: n", name, l, x);
+            CHECK_NEAR(p->weighted, h0->m[M_G2F2] + h1->m[M_G2F2], 0, 1e-9);
+            CHECK_NEAR(p->gram, h0->m[M_G2F2] + h1->m[M_G2F2], 0, 1e-9);
+            CHECK_NEAR(sum, h0->m[M_F2] + h1->m[M_F2], 0, 1e-5);
+        }
+}
+
 static void check_nll(const char *name, struct engine *en, const struct model *m, const struct corpus *c,
                       const struct st_file *st)
 {
@@ -158,6 +179,8 @@ static void check_fixture(const char *name, const char *model, const char *golde
     struct corpus c;
     struct model m;
     struct stats s;
+    struct matrices mat;
+    const struct observe_more more = {.matrices = &mat};
     struct err e = {0};
     struct engine *en = f32_engine();
     struct expert_stats *want;
@@ -169,7 +192,7 @@ static void check_fixture(const char *name, const char *model, const char *golde
     if (check_failed)
         return;
     golden_corpus(&c, &st);
-    CHECK_MSG(observe_corpus(&s, NULL, en, &m, &c, 0, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
+    CHECK_MSG(observe_corpus(&s, &more, en, &m, &c, 0, &one_pass, NULL, &e) == 0, "%s: %s", name, e.msg);
     for (i = 0; !check_failed && i < s.n_layers; i++) {
         want = calloc(2 * (size_t)m.arch.experts, sizeof *want);
         add_golden(want, &c, &st, s.layer[i], &m.arch);
@@ -179,8 +202,11 @@ static void check_fixture(const char *name, const char *model, const char *golde
                           &want[half * m.arch.experts + j], m.arch.family->gate_site == GATE_OUTPUT);
         free(want);
     }
+    if (!check_failed)
+        check_alone(name, &s, &mat);
     check_nll(name, en, &m, &c, &st);
     stats_free(&s);
+    matrices_free(&mat);
     free(c.ids);
     free(c.doc);
     st_close(&st);

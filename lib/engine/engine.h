@@ -60,12 +60,16 @@ struct batch {
  * the gate; 0 if that is 0). Not called from several threads at once. A return other
  * than 0 stops the pass (fill e).
  *
- * What costs more is asked for by the other two; NULL: not wanted, and not computed.
+ * What costs more is asked for by the others; NULL: not wanted, and not computed.
  * pairs is called after routed, for the same tokens. inner: [n][k(k-1)/2], gate_i gate_j <f_i, f_j> of a
  * token's pairs of experts, (0,1), (0,2) .. (k-2,k-1), f being the ungated outputs. sums is called before a
  * MoE layer and says where its sums by element are kept (stats/matrices.h): sum[v] is host memory,
  * [experts][width], that the engine goes on adding to, token after token in document order. It must stay
  * until engine_forward returns, and holds the sums only then.
+ *
+ * sampled is called for tokens sample[0 .. samples-1], ascending, i being the number in it: x
+ * [hidden] is what router and experts read, y [k][hidden] what the experts gave (ungated; a gate on the
+ * input: what they add), both in the engine's precision, bf16 or f32.
  */
 struct observer {
     int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
@@ -74,6 +78,10 @@ struct observer {
     int (*pairs)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                  const float *norm, const float *inner, struct err *e);
     void (*sums)(void *ctx, int layer, double *sum[V_COUNT]);
+    void (*sampled)(void *ctx, int layer, int64_t i, const void *x, const void *y, const int32_t *expert,
+                    const float *gate);
+    const int64_t *sample;
+    int64_t samples;
 };
 
 /* What a pass cost; filled when asked for. */

@@ -34,6 +34,13 @@ struct watched {
 };
 enum { WATCH_SETS = 2 };
 
+/* What an observer is shown of one token of its sample, host. */
+struct sample {
+    uint8_t *x, *y; /* elements [hidden], [topk][hidden] */
+    int32_t *chosen;
+    float *gate; /* [topk] */
+};
+
 struct pass {
     struct engine *en;
     struct device *d;
@@ -66,6 +73,7 @@ struct pass {
     /* for an observer that wants sums by element: device, and where the layer's are on the host */
     struct expert_sums sums;
     double *host_sum[V_COUNT];
+    struct sample sample;
     double flops;
 };
 

@@ -23,6 +23,11 @@ static size_t of_pairs(const struct arch *a, int64_t n)
     return (size_t)n * (size_t)(pairs_of(a) + 1) * sizeof(float);
 }
 
+static size_t row_bytes(const struct pass *p)
+{
+    return (size_t)p->a->hidden * p->d->elem_bytes;
+}
+
 /* ---- buffers ---- */
 
 int64_t watch_row(const struct arch *a, const struct observer *o)
@@ -58,6 +63,18 @@ static int host_set(struct pass *p, struct routing *r, bool pairs, struct err *e
     return r->chosen && r->gate && r->norm && r->max ? 0 : -1;
 }
 
+static int sample_new(struct pass *p, struct err *e)
+{
+    struct sample *s = &p->sample;
+    size_t k = (size_t)p->a->topk;
+
+    s->x = mem_new(1, row_bytes(p), e);
+    s->y = mem_new(k, row_bytes(p), e);
+    s->chosen = mem_new(k, sizeof *s->chosen, e);
+    s->gate = mem_new(k, sizeof *s->gate, e);
+    return s->x && s->y && s->chosen && s->gate ? 0 : -1;
+}
+
 int watch_buffers(struct pass *p, struct err *e)
 {
     const struct observer *o = p->observer;
@@ -67,6 +84,8 @@ int watch_buffers(struct pass *p, struct err *e)
         if (device_set(p, &p->watch[i].device, o && o->pairs, e) ||
             (o && host_set(p, &p->watch[i].host, o->pairs != NULL, e)))
             return -1;
+    if (o && o->sampled && sample_new(p, e))
+        return -1;
     for (v = 0; o && o->sums && v < V_COUNT; v++) {
         p->sums.sum[v] = p->op->buf_new(p->d, sum_bytes(p->a, v), e);
         if (!p->sums.sum[v])
@@ -95,6 +114,10 @@ void watch_free(struct pass *p)
     }
     for (v = 0; v < V_COUNT; v++)
         p->op->buf_free(p->d, p->sums.sum[v]);
+    free(p->sample.x);
+    free(p->sample.y);
+    free(p->sample.chosen);
+    free(p->sample.gate);
 }
 
 /* ---- sums by element ---- */
@@ -132,6 +155,43 @@ const struct expert_sums *watch_sums(struct pass *p, const struct layer_weights 
         return NULL;
     p->sums.gate = p->watch[p->turn].device.gate;
     return &p->sums;
+}
+
+/* ---- samples ---- */
+
+/* The first sample at or after token t. */
+static int64_t sample_from(const struct observer *o, int64_t t)
+{
+    int64_t lo = 0, hi = o->samples;
+
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+
+        if (o->sample[mid] < t)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* Shows those of a piece, whose rows the next one will overwrite; they are few, and each is waited for. */
+static void show_samples(struct pass *p, const struct routing *r, int64_t first, int64_t n)
+{
+    const struct observer *o = p->observer;
+    const struct sample *s = &p->sample;
+    size_t k = (size_t)p->a->topk, row = row_bytes(p);
+    int64_t i;
+
+    for (i = sample_from(o, first); i < o->samples && o->sample[i] < first + n; i++) {
+        size_t t = (size_t)(o->sample[i] - first);
+
+        p->op->to_host(p->d, s->x, (const uint8_t *)p->x + t * row, row);
+        p->op->to_host(p->d, s->y, (const uint8_t *)p->y + t * k * row, k * row);
+        p->op->to_host(p->d, s->chosen, r->chosen + t * k, k * sizeof *r->chosen);
+        p->op->to_host(p->d, s->gate, r->gate + t * k, k * sizeof *r->gate);
+        o->sampled(o->ctx, p->layer, i, s->x, s->y, s->chosen, s->gate);
+    }
 }
 
 /* ---- pieces ---- */
@@ -175,6 +235,8 @@ int watch_routed(struct pass *p, int64_t first, int64_t n, struct err *e)
 
     if (!p->observer)
         return 0;
+    if (p->observer->sampled)
+        show_samples(p, &x->device, first, n);
     if (p->observer->pairs && p->a->topk > 1) {
         const struct pairs_args a = {.y = p->y,
                                      .gate = p->a->family->gate_site == GATE_INPUT ? NULL : x->device.gate,

@@ -12,7 +12,10 @@ int observe_model_id(struct model_id *id, const struct model *m, struct err *e)
 /* Where the observer stands. */
 struct watch {
     struct stats *s;
-    struct matrices *mat; /* NULL: not wanted */
+    struct matrices *mat;   /* NULL: not wanted */
+    struct reservoir *rows; /* the same */
+    int64_t sampled;        /* of its tokens that passes before this one had */
+    bool gated;             /* outputs are weighed already */
     const struct corpus *c;
     const int *index; /* [layers]: which of the statistics' layers, -1: dense */
     int topk;
@@ -87,6 +90,14 @@ static void sums(void *ctx, int layer, double *sum[V_COUNT])
         sum[v] = matrices_vector(w->mat, v, w->index[layer]);
 }
 
+static void sampled(void *ctx, int layer, int64_t i, const void *x, const void *y, const int32_t *expert,
+                    const float *gate)
+{
+    struct watch *w = ctx;
+
+    reservoir_put(w->rows, w->index[layer], w->sampled + i, x, y, w->gated, expert, gate);
+}
+
 /* Empty statistics of this model and corpus; index[layers] is filled on the way. */
 static int new_stats(struct stats *s, struct engine *en, const struct model *m, const struct corpus *c,
                      int max_len, int *index, struct err *e)
@@ -121,21 +132,44 @@ out:
     return rc;
 }
 
+/* The reservoir's tokens of a pass, numbered as in its batch; the caller frees. */
+static int64_t *sample_of(const struct watch *w, const struct pass *p, int64_t *n, struct err *e)
+{
+    const int64_t *token = w->rows->token + w->sampled;
+    int64_t left = w->rows->tokens - w->sampled, i, *sample;
+
+    for (*n = 0; *n < left && token[*n] < p->token + p->tokens; ++*n)
+        ;
+    sample = mem_new((size_t)*n, sizeof *sample, e);
+    for (i = 0; sample && i < *n; i++)
+        sample[i] = token[i] - p->token;
+    return sample;
+}
+
 static int run_pass(struct watch *w, struct engine *en, const struct model *m, int64_t first_doc,
                     int64_t end_doc, struct engine_cost *sum, struct err *e)
 {
-    const struct observer ob = {
+    struct observer ob = {
         .routed = routed, .ctx = w, .pairs = w->mat ? pairs : NULL, .sums = w->mat ? sums : NULL};
+    int64_t *sample = NULL;
     struct engine_cost cost = {0};
     struct pass p;
-    int rc;
+    int rc = 0;
 
     if (pass_open(&p, w->c, first_doc, end_doc, e))
         return -1;
     w->token = p.token;
     w->doc = first_doc;
-    rc = engine_forward(en, m, &p.batch, NULL, &ob, NULL, &cost, e);
+    if (w->rows) {
+        ob.sampled = sampled;
+        ob.sample = sample = sample_of(w, &p, &ob.samples, e);
+        rc = sample ? 0 : -1;
+    }
+    if (!rc)
+        rc = engine_forward(en, m, &p.batch, NULL, &ob, NULL, &cost, e);
+    w->sampled += ob.samples;
     cost_add(sum, &cost);
+    free(sample);
     pass_close(&p);
     return rc;
 }
@@ -156,7 +190,12 @@ int observe_corpus(struct stats *s, const struct observe_more *more, struct engi
 {
     struct observe_report dummy;
     struct passes ps = {0};
-    struct watch w = {.s = s, .mat = more ? more->matrices : NULL, .c = c, .topk = m->arch.topk};
+    struct watch w = {.s = s,
+                      .mat = more ? more->matrices : NULL,
+                      .rows = more ? more->reservoir : NULL,
+                      .gated = m->arch.family->gate_site == GATE_INPUT,
+                      .c = c,
+                      .topk = m->arch.topk};
     int *index = mem_new((size_t)m->arch.layers, sizeof *index, e);
     int64_t i;
     int rc = -1;
@@ -166,10 +205,15 @@ int observe_corpus(struct stats *s, const struct observe_more *more, struct engi
     memset(s, 0, sizeof *s);
     if (w.mat)
         memset(w.mat, 0, sizeof *w.mat);
+    if (w.rows)
+        memset(w.rows, 0, sizeof *w.rows);
     if (!index || new_stats(s, en, m, c, max_len, index, e))
         goto out;
     w.index = index;
     if (w.mat && new_matrices(w.mat, s, m, more->pool_pairs, e))
+        goto out;
+    if (w.rows && reservoir_new(w.rows, c, &m->arch, strcmp(engine_precision(en), "bf16") == 0,
+                                more->reservoir_tokens, e))
         goto out;
     if (passes_split(&ps, c, pass_state_bytes(m, engine_precision(en)), po->mem_max, e))
         goto out;
@@ -188,6 +232,8 @@ out:
         stats_free(s);
         if (w.mat)
             matrices_free(w.mat);
+        if (w.rows)
+            reservoir_free(w.rows);
     }
     passes_free(&ps);
     free(index);

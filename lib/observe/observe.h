@@ -5,6 +5,7 @@
 #define MOE_OBSERVE_OBSERVE_H
 
 #include "observe/pass.h"
+#include "observe/reservoir.h"
 #include "stats/matrices.h"
 #include "stats/stats.h"
 
@@ -17,6 +18,8 @@ struct observe_report {
 struct observe_more {
     struct matrices *matrices;
     bool pool_pairs; /* do not tell pairs of experts apart by category */
+    struct reservoir *reservoir;
+    int64_t reservoir_tokens;
 };
 
 /* The #model line of a model; reads the routers for its digest. */

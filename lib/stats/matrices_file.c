@@ -11,7 +11,8 @@
 
 #define MAGIC "moe-matrices 1"
 
-enum meta { META_FORMAT, META_MODEL, META_RUN, META_PARTS, META_CATEGORIES, META_PAIRS, METAS };
+/* The metadata: the lines of stats_lines(), and two more. */
+enum { META_FORMAT, META_LINES, META_PAIRS = META_LINES + STATS_LINES, METAS };
 static const char *const meta_name[METAS] = {"format", "model", "run", "parts", "categories", "pairs"};
 static const char *const by_category = "by category", *const pooled = "pooled";
 
@@ -52,32 +53,6 @@ static size_t tensor_values(const struct matrices *m, int which)
 }
 
 /* ---- writing ---- */
-
-static int metadata(const struct matrices *m, struct str text[METAS], struct err *e)
-{
-    const struct stats *s = &m->head;
-    char id[256], part[STATS_PART_MAX];
-    int i;
-
-    if (model_id_print(&s->model, id, sizeof id) < 0)
-        return err_set(e, ERR_INPUT, "matrices: the model line cannot be written");
-    str_adds(&text[META_FORMAT], MAGIC);
-    str_adds(&text[META_MODEL], id);
-    str_adds(&text[META_RUN], s->run);
-    for (i = 0; i < s->parts; i++) {
-        stats_part_print(&s->part[i], part);
-        str_addf(&text[META_PARTS], "%s%s", i ? "\n" : "", part);
-    }
-    for (i = 0; i < s->categories; i++) {
-        str_adds(&text[META_CATEGORIES], i ? "\t" : "");
-        name_escape(&text[META_CATEGORIES], s->category[i]);
-    }
-    str_adds(&text[META_PAIRS], m->pooled ? pooled : by_category);
-    for (i = 0; i < METAS; i++)
-        if (str_ok(&text[i], e))
-            return -1;
-    return 0;
-}
 
 /* All values of a tensor, in a buffer for the pairs, in place for the others; NULL: one is not finite. */
 static const double *tensor_data(const struct matrices *m, int l, int which, double *buf, struct err *e)
@@ -123,15 +98,15 @@ int matrices_write(const struct matrices *m, const char *path, bool force, struc
     size_t n = (size_t)m->head.n_layers * TENSORS, i;
     struct tensor *t = mem_new(n, sizeof *t, e);
     char(*name)[NAME_MAX_BYTES] = mem_new(n, sizeof *name, e);
-    struct str text[METAS] = {{0}};
-    const char *value[METAS];
+    struct str text[STATS_LINES] = {{0}};
+    const char *value[METAS] = {[META_PAIRS] = m->pooled ? pooled : by_category, [META_FORMAT] = MAGIC};
     struct st_writer w = {.out = {.fd = -1}};
     int status = -1;
 
-    if (!t || !name || metadata(m, text, e))
+    if (!t || !name || stats_lines(&m->head, text, e))
         goto out;
-    for (i = 0; i < METAS; i++)
-        value[i] = text[i].p ? text[i].p : "";
+    for (i = 0; i < STATS_LINES; i++)
+        value[META_LINES + i] = text[i].p;
     for (i = 0; i < n; i++) {
         int which = (int)(i % TENSORS);
 
@@ -144,7 +119,7 @@ int matrices_write(const struct matrices *m, const char *path, bool force, struc
     status = put_all(m, &w, e);
     st_writer_close(&w);
 out:
-    for (i = 0; i < METAS; i++)
+    for (i = 0; i < STATS_LINES; i++)
         str_free(&text[i]);
     free(name);
     free(t);
@@ -197,7 +172,7 @@ static char *piece(const char **text, char sep, struct err *e)
 
 static int read_parts(struct reader *r, struct stats *head)
 {
-    const char *text = *r->meta[META_PARTS] ? r->meta[META_PARTS] : NULL;
+    const char *text = *r->meta[META_LINES + LINE_PARTS] ? r->meta[META_LINES + LINE_PARTS] : NULL;
     char where[300], *line;
     struct stats_part part;
     int status = 0;
@@ -217,7 +192,7 @@ static int read_parts(struct reader *r, struct stats *head)
 /* Names of the categories, unescaped. */
 static int read_categories(struct reader *r, char ***category, int *n)
 {
-    const char *text = r->meta[META_CATEGORIES];
+    const char *text = r->meta[META_LINES + LINE_CATEGORIES];
     struct str name = {0};
     size_t cap = 0;
     char *word;
@@ -272,7 +247,8 @@ static int read_head(struct reader *r, struct matrices *m)
     int *layer = NULL, n = 0, layers = 0, inter, i, status = -1;
 
     snprintf(where, sizeof where, "'%.200s': \"model\"", r->path);
-    if (model_id_parse(&id, r->meta[META_MODEL], where, r->e) || read_categories(r, &category, &n))
+    if (model_id_parse(&id, r->meta[META_LINES + LINE_MODEL], where, r->e) ||
+        read_categories(r, &category, &n))
         goto out;
     if (strcmp(r->meta[META_PAIRS], pooled) != 0 && strcmp(r->meta[META_PAIRS], by_category) != 0) {
         err_set(r->e, ERR_UNKNOWN, "'%s': \"pairs\" is \"%s\" or \"%s\", not \"%.40s\"", r->path, by_category,
@@ -294,7 +270,7 @@ static int read_head(struct reader *r, struct matrices *m)
                 r->path);
         goto out;
     }
-    status = matrices_new(m, &id, r->meta[META_RUN], layer, layers, category, n, inter,
+    status = matrices_new(m, &id, r->meta[META_LINES + LINE_RUN], layer, layers, category, n, inter,
                           strcmp(r->meta[META_PAIRS], pooled) == 0, r->e);
     if (status)
         err_prefix(r->e, "'%s'", r->path);

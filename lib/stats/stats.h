@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/mem.h"
 
 /* Sums over the tokens routed to one expert; g the gate weight that the model applied, f the L2 norm of
  * the ungated expert output. */
@@ -94,6 +95,10 @@ enum { STATS_PART_MAX = 160 }; /* bytes of a part line, with the NUL */
 /* "digest=... shard=1/1 documents=... tokens=..." <-> struct, fields separated by tabs. */
 void stats_part_print(const struct stats_part *p, char buf[STATS_PART_MAX]);
 int stats_part_parse(struct stats_part *p, const char *line, const char *where, struct err *e);
+/* Model, run, parts and categories as the metadata of such files have them: moe-matrices(5). Added to text,
+ * which the caller frees. */
+enum stats_line { LINE_MODEL, LINE_RUN, LINE_PARTS, LINE_CATEGORIES, STATS_LINES };
+int stats_lines(const struct stats *s, struct str text[STATS_LINES], struct err *e);
 /* Same family, sizes and digest? If not, the message says what differs ("plan.tsv was made from another
  * model: digest X, this one has Y"). what_a and what_b name the two. */
 int model_id_check(const struct model_id *a, const char *what_a, const struct model_id *b, const char *what_b,

@@ -1,4 +1,4 @@
-/* The part line: which piece of which calibration data is in the sums. */
+/* The lines that say what was observed, for statistics and for the files that go with them. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +11,31 @@ void stats_part_print(const struct stats_part *p, char buf[STATS_PART_MAX])
 {
     snprintf(buf, STATS_PART_MAX, "digest=%s\tshard=%d/%d\tdocuments=%lld\ttokens=%lld", p->digest, p->shard,
              p->shards, (long long)p->documents, (long long)p->tokens);
+}
+
+int stats_lines(const struct stats *s, struct str text[STATS_LINES], struct err *e)
+{
+    char id[256], part[STATS_PART_MAX];
+    int i;
+
+    if (model_id_print(&s->model, id, sizeof id) < 0)
+        return err_set(e, ERR_INPUT, "the model line cannot be written");
+    str_adds(&text[LINE_MODEL], id);
+    str_adds(&text[LINE_RUN], s->run);
+    for (i = 0; i < s->parts; i++) {
+        stats_part_print(&s->part[i], part);
+        str_addf(&text[LINE_PARTS], "%s%s", i ? "\n" : "", part);
+    }
+    for (i = 0; i < s->categories; i++) {
+        str_adds(&text[LINE_CATEGORIES], i ? "\t" : "");
+        name_escape(&text[LINE_CATEGORIES], s->category[i]);
+    }
+    for (i = 0; i < STATS_LINES; i++) {
+        str_adds(&text[i], ""); /* a string even if nothing is in it */
+        if (str_ok(&text[i], e))
+            return -1;
+    }
+    return 0;
 }
 
 int stats_part_parse(struct stats_part *p, const char *line, const char *where, struct err *e)
