@@ -19,8 +19,7 @@ _Noreturn void bench_speed(int argc, char **argv);
 FILE *result_open(void);
 void result_close(FILE *f);
 
-/* {"total":ROW,"category":{NAME:ROW,...}} and a newline. category: one row of `size` bytes for each of c's.
- */
+/* "total":ROW,"category":{NAME:ROW,...}. category: one row of `size` bytes for each of c's. */
 void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, const void *row),
                       const void *total, const void *category, size_t size);
 

@@ -1,30 +1,56 @@
-/* moe-bench compare -- how far a model, or a plan for one, is from the original. */
+/* moe-bench compare -- how far models, or plans for one, are from the original. */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/num.h"
 #include "bench.h"
 
-static struct opt_list plans;
-static const char *max_kl_text;
+static struct opt_list plans, models;
+static const char *cache, *max_kl_text, *max_category_text;
 
 static const struct opt opts[] = {
     OPT_HEADING("Comparison"),
-    {"plan", 0, OPT_LIST, &plans, "PLAN", "judge REF with the experts masked that PLAN drops", 0, 0},
-    {"max-kl", 0, OPT_TEXT, &max_kl_text, "X", "exit 3 when the mean divergence is above X nats", 0, 0},
+    {"plan", 0, OPT_LIST, &plans, "PLAN",
+     "judge REF with the experts masked that PLAN drops; may be repeated", 0, 0},
+    {"model", 0, OPT_LIST, &models, "MODEL", "judge MODEL too; may be repeated", 0, 0},
+    {"cache", 0, OPT_TEXT, &cache, "FILE", "keep what REF says in FILE; read it where it is there", 0, 0},
+    {"max-kl", 0, OPT_TEXT, &max_kl_text, "X", "exit 3 when a mean divergence is above X nats", 0, 0},
+    {"max-kl-category", 0, OPT_TEXT, &max_category_text, "X", "exit 3 when that of a category is", 0, 0},
     ENGINE_OPTS,
     TEXT_OPTS,
     OPT_END,
 };
 static const struct cmd cmd = {
     .name = "moe-bench compare",
-    .purpose = "divergence of a model, or of a plan, from the original on text",
+    .purpose = "divergence of models, or of plans, from the original on text",
     .usage = "moe-bench compare [options] MODEL REF DATA...\n"
-             "moe-bench compare --plan PLAN [options] REF DATA...",
+             "moe-bench compare (--plan PLAN | --model MODEL)... [options] REF DATA...",
     .opts = opts,
     .examples = "  moe-bench compare pruned/ original/ eval.jsonl\n"
-                "  moe-bench compare --plan plan.tsv original/ eval.jsonl\n"
+                "  moe-bench compare --plan a.tsv --plan b.tsv original/ eval.jsonl\n"
+                "  moe-bench compare --cache ref.logprobs --plan a.tsv original/ eval.jsonl\n"
                 "  moe-bench compare --max-kl 0.1 pruned/ original/ eval.jsonl || echo too far\n",
 };
+
+/* What is compared: n names, each with a model or a plan. */
+static struct {
+    int n;
+    const char **name;
+    struct candidate *of;
+    struct plan *plan;
+    struct model *model;
+} set;
+
+/* The limits; infinite when not given. */
+static double max_kl = INFINITY, max_category = INFINITY;
+
+static bool within(const struct compare_result *r)
+{
+    return r->total.kl_mean <= max_kl && (r->worst < 0 || r->category[r->worst].kl_mean <= max_category);
+}
+
+/* ---- JSON ---- */
 
 static void print_json_row(FILE *f, const void *row)
 {
@@ -42,6 +68,8 @@ static void print_json_row(FILE *f, const void *row)
         {"kl_p999", r->kl_p999},
         {"kl_max", r->kl_max},
         {"same_top", r->same_top},
+        {"same_top_se", r->same_top_se},
+        {"rms_dp", r->rms_dp},
         {"nll_ref", r->nll_ref},
         {"nll", r->nll},
         {"ppl_ref", exp(r->nll_ref / n)},
@@ -51,12 +79,54 @@ static void print_json_row(FILE *f, const void *row)
     };
     size_t i;
 
-    fprintf(f, "{\"tokens\":%lld", (long long)r->tokens);
+    fprintf(f, "{\"tokens\":%lld,\"documents\":%lld", (long long)r->tokens, (long long)r->documents);
     for (i = 0; i < sizeof fields / sizeof *fields; i++) {
         fprintf(f, ",\"%s\":", fields[i].name);
         json_number(f, r->tokens ? fields[i].v : NAN);
     }
     fputc('}', f);
+}
+
+/* A line for each candidate, so that line tools find their way too. */
+static void print_json(FILE *f, const char *ref, const struct compare_report *r, const struct corpus *c)
+{
+    int i;
+
+    fputs("{\"reference\":", f);
+    json_string(f, ref);
+    fprintf(f, ",\"cached\":%s,\"rest\":", r->cached ? "true" : "false");
+    json_number(f, r->rest);
+    fputs(",\"candidates\":[", f);
+    for (i = 0; i < r->n; i++) {
+        const struct compare_result *x = &r->of[i];
+
+        fputs(i ? ",\n{\"name\":" : "\n{\"name\":", f);
+        json_string(f, set.name[i]);
+        fprintf(f, ",\"kind\":\"%s\",\"within\":%s,\"category_mean\":", set.of[i].plan ? "plan" : "model",
+                within(x) ? "true" : "false");
+        json_number(f, x->category_mean);
+        fputs(",\"worst\":", f);
+        json_string(f, c->category[x->worst]);
+        fputs(",\"worst_kl\":", f);
+        json_number(f, x->category[x->worst].kl_mean);
+        fputc(',', f);
+        json_by_category(f, c, print_json_row, &x->total, x->category, sizeof *x->category);
+        fputc('}', f);
+    }
+    fputs("\n]}\n", f);
+}
+
+/* ---- tables ---- */
+
+/* "0.12345 ± 0.00678", the second blank when there is none. */
+static void print_with_error(FILE *f, int width, double v, double se)
+{
+    int digits = width > 8 ? 4 : 5;
+
+    if (isnan(se))
+        fprintf(f, "  %*.*f %*s", width, digits, v, digits + 4, "");
+    else
+        fprintf(f, "  %*.*f ± %.*f", width, digits, v, digits, se);
 }
 
 static void print_row(FILE *f, int width, const char *name, const struct compare_row *r)
@@ -65,33 +135,75 @@ static void print_row(FILE *f, int width, const char *name, const struct compare
 
     put_name(f, width, name);
     fprintf(f, " %11s", num_thousands(r->tokens, buf));
-    if (r->tokens)
-        fprintf(f, "  %8.5f ± %.5f  %8.5f %8.4f %8.4f %8.4f %8.4f  %7.2f%%  %8.4f ± %.4f\n", r->kl_mean,
-                r->kl_se, r->kl_median, r->kl_p90, r->kl_p99, r->kl_p999, r->kl_max, 100 * r->same_top,
-                r->ppl_ratio, r->ppl_ratio_se);
-    else
+    if (r->tokens) {
+        print_with_error(f, 8, r->kl_mean, r->kl_se);
+        fprintf(f, "  %8.5f %8.4f %8.4f %8.4f %8.4f  %7.2f%% %8.4f", r->kl_median, r->kl_p90, r->kl_p99,
+                r->kl_p999, r->kl_max, 100 * r->same_top, r->rms_dp);
+        print_with_error(f, 9, r->ppl_ratio, r->ppl_ratio_se);
+        fputc('\n', f);
+    } else {
         fputs("  no token to score\n", f);
+    }
 }
 
-static void print_table(FILE *f, const struct compare_report *r, const struct corpus *c)
+/* One candidate by category. */
+static void print_one(FILE *f, const struct compare_result *r, const struct corpus *c)
 {
     int k, width = category_width(c);
 
-    fprintf(f, "%-*s %11s  %-18s  %8s %8s %8s %8s %8s  %8s  %-17s\n", width, "", "", "KL(ref||model)", "", "",
-            "", "", "", "same", "perplexity");
-    fprintf(f, "%-*s %11s  %-18s  %8s %8s %8s %8s %8s  %8s  %-17s\n", width, "category", "tokens",
-            "    mean ± se", "median", "90%", "99%", "99.9%", "max", "top", "   ratio ± se");
+    fprintf(f, "%-*s %11s  %-18s  %8s %8s %8s %8s %8s  %8s %8s  %-18s\n", width, "", "", "KL(ref||model)", "",
+            "", "", "", "", "same", "rms", "perplexity");
+    fprintf(f, "%-*s %11s  %-18s  %8s %8s %8s %8s %8s  %8s %8s  %-18s\n", width, "category", "tokens",
+            "    mean ± se", "median", "90%", "99%", "99.9%", "max", "top", "dp", "    ratio ± se");
     for (k = 0; k < c->categories; k++)
         print_row(f, width, c->category[k], &r->category[k]);
     print_row(f, width, "total", &r->total);
+    fprintf(f, "mean over categories %.5f, worst category %s (%.5f)\n", r->category_mean,
+            c->category[r->worst], r->category[r->worst].kl_mean);
 }
 
-static void read_plan(struct plan *p, const struct model *ref)
+/* Several: a row each, then mean divergences by category, a column each. */
+static void print_many(FILE *f, const struct compare_report *r, const struct corpus *c)
+{
+    int i, k, name = 9, width = category_width(c);
+
+    for (i = 0; i < r->n; i++)
+        name = name_width(set.name[i]) > name ? name_width(set.name[i]) : name;
+    fprintf(f, "    %-*s  %-18s  %8s %8s %8s %8s  %8s %8s  %-18s  %s\n", name, "", "KL(ref||model)", "", "",
+            "", "mean of", "same", "rms", "perplexity", "worst");
+    fprintf(f, "    %-*s  %-18s  %8s %8s %8s %8s  %8s %8s  %-18s  %s\n", name, "candidate", "    mean ± se",
+            "median", "99%", "99.9%", "categ.", "top", "dp", "    ratio ± se", "category");
+    for (i = 0; i < r->n; i++) {
+        const struct compare_row *t = &r->of[i].total;
+
+        fprintf(f, "%3d ", i + 1);
+        put_name(f, name, set.name[i]);
+        print_with_error(f, 8, t->kl_mean, t->kl_se);
+        fprintf(f, "  %8.5f %8.4f %8.4f %8.5f  %7.2f%% %8.4f", t->kl_median, t->kl_p99, t->kl_p999,
+                r->of[i].category_mean, 100 * t->same_top, t->rms_dp);
+        print_with_error(f, 9, t->ppl_ratio, t->ppl_ratio_se);
+        fprintf(f, "  %s (%.5f)\n", c->category[r->of[i].worst], r->of[i].category[r->of[i].worst].kl_mean);
+    }
+    fprintf(f, "\n%-*s", width, "mean KL");
+    for (i = 0; i < r->n; i++)
+        fprintf(f, " %8d", i + 1);
+    fputc('\n', f);
+    for (k = 0; k < c->categories; k++) {
+        put_name(f, width, c->category[k]);
+        for (i = 0; i < r->n; i++)
+            fprintf(f, " %8.5f", r->of[i].category[k].kl_mean);
+        fputc('\n', f);
+    }
+}
+
+/* ---- candidates ---- */
+
+static void read_plan(struct plan *p, const char *path, const struct model *ref)
 {
     struct err e = {0};
     int i, least, most;
 
-    if (plan_read(p, plans.v[0], &e))
+    if (plan_read(p, path, &e))
         die(&e);
     least = most = p->n_layers ? plan_kept(p, 0) : 0;
     for (i = 1; i < p->n_layers; i++) {
@@ -101,71 +213,131 @@ static void read_plan(struct plan *p, const struct model *ref)
         most = kept > most ? kept : most;
     }
     if (least == most)
-        detail("%s keeps %d of %d experts a layer", plans.v[0], most, ref->arch.experts);
+        detail("%s keeps %d of %d experts a layer", path, most, ref->arch.experts);
     else
-        detail("%s keeps %d to %d of %d experts a layer", plans.v[0], least, most, ref->arch.experts);
+        detail("%s keeps %d to %d of %d experts a layer", path, least, most, ref->arch.experts);
 }
 
-/* The answer to --max-kl; without it always yes. */
-static int verdict(const struct compare_report *r, double max_kl)
+static void add_model(const char *arg)
 {
-    if (!max_kl_text || r->total.kl_mean <= max_kl)
-        return EXIT_DONE;
-    warn("mean divergence %.5f is above --max-kl %s", r->total.kl_mean, max_kl_text);
-    return EXIT_NO;
+    open_model(&set.model[set.n], arg);
+    set.name[set.n] = arg;
+    set.of[set.n].model = &set.model[set.n];
+    set.n++;
 }
 
-/* Operands: [MODEL] REF DATA..., MODEL only without --plan. */
-static void check_operands(int n, bool masked)
+/* --plan and --model, or the first operand. */
+static void read_candidates(const struct model *ref, const char *operand)
 {
-    if (plans.n > 1)
-        usage_error("one --plan at a time; run once for each");
-    if (n < (masked ? 2 : 3))
-        usage_error(masked ? "with --plan the operands are REF DATA..."
-                           : "the operands are MODEL REF DATA...");
+    size_t n = plans.n + models.n + 1, i;
+    struct err e = {0};
+
+    set.name = mem_new(n, sizeof *set.name, &e);
+    set.of = mem_new(n, sizeof *set.of, &e);
+    set.plan = mem_new(n, sizeof *set.plan, &e);
+    set.model = mem_new(n, sizeof *set.model, &e);
+    if (!set.name || !set.of || !set.plan || !set.model)
+        die(&e);
+    for (i = 0; i < plans.n; i++, set.n++) {
+        read_plan(&set.plan[set.n], plans.v[i], ref);
+        set.name[set.n] = plans.v[i];
+        set.of[set.n].plan = &set.plan[set.n];
+    }
+    for (i = 0; i < models.n; i++)
+        add_model(models.v[i]);
+    if (operand)
+        add_model(operand);
+}
+
+static void free_candidates(void)
+{
+    int i;
+
+    for (i = 0; i < set.n; i++) {
+        if (set.of[i].plan)
+            plan_free(&set.plan[i]);
+        else
+            model_close(&set.model[i]);
+    }
+    free(set.name);
+    free(set.of);
+    free(set.plan);
+    free(set.model);
+}
+
+/* ---- */
+
+static void read_limit(const char *text, const char *what, double *limit)
+{
+    struct err e = {0};
+
+    if (text && num_double(text, what, 0, 1e9, limit, &e))
+        usage_error("%s", e.msg);
+}
+
+/* The answer to --max-kl and --max-kl-category; without them always yes. */
+static int verdict(const struct compare_report *r, const struct corpus *c)
+{
+    int i, status = EXIT_DONE;
+
+    for (i = 0; i < r->n; i++) {
+        const struct compare_result *x = &r->of[i];
+        double worst = x->category[x->worst].kl_mean;
+
+        if (x->total.kl_mean > max_kl)
+            warn("%s: mean divergence %.5f is above --max-kl %s", set.name[i], x->total.kl_mean, max_kl_text);
+        if (worst > max_category)
+            warn("%s: mean divergence %.5f on %s is above --max-kl-category %s", set.name[i], worst,
+                 c->category[x->worst], max_category_text);
+        if (!within(x))
+            status = EXIT_NO;
+    }
+    return status;
 }
 
 void bench_compare(int argc, char **argv)
 {
     int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv), status, r0;
-    bool masked = plans.n > 0;
+    bool listed = plans.n + models.n > 0;
+    struct compare_options o = {cache, common.force};
     struct compare_report r;
-    struct plan p = {0};
     struct corpus c;
     struct engine *en;
-    struct model ref, other;
+    struct model ref;
     struct err e = {0};
-    double max_kl = 0;
     FILE *f;
 
-    check_operands(n, masked);
-    if (max_kl_text && num_double(max_kl_text, "--max-kl", 0, 1e9, &max_kl, &e))
-        usage_error("%s", e.msg);
+    if (n < (listed ? 2 : 3))
+        usage_error(listed ? "with --plan or --model the operands are REF DATA..."
+                           : "the operands are MODEL REF DATA...");
+    read_limit(max_kl_text, "--max-kl", &max_kl);
+    read_limit(max_category_text, "--max-kl-category", &max_category);
     f = result_open();
-    r0 = masked ? 0 : 1; /* index of REF */
+    r0 = listed ? 0 : 1; /* index of REF */
     open_model(&ref, argv[r0]);
-    if (masked)
-        read_plan(&p, &ref);
-    else
-        open_model(&other, argv[0]);
+    read_candidates(&ref, listed ? NULL : argv[0]);
     en = open_engine();
     detail_engine(en);
     read_corpus(&c, &ref, argv + r0 + 1, n - r0 - 1);
-    if (judge_compare(&r, en, &ref, masked ? NULL : &other, &p, &c, pass_display("comparing"), &e))
+    if (judge_compare(&r, en, &ref, set.of, set.n, &c, &o, pass_display("comparing"), &e))
         die(&e);
+    detail("forward passes: %.1f s, %.1f s of it waiting for weights, %.3g operations", r.cost.seconds,
+           r.cost.wait_seconds, r.cost.flops);
+    if (r.cached)
+        note("divergences are estimates: of %.2f%% of the probability, %s has only samples", 100 * r.rest,
+             cache);
     if (common.json)
-        json_by_category(f, &c, print_json_row, &r.total, r.category, sizeof *r.category);
+        print_json(f, argv[r0], &r, &c);
+    else if (r.n == 1)
+        print_one(f, &r.of[0], &c);
     else
-        print_table(f, &r, &c);
+        print_many(f, &r, &c);
     result_close(f);
-    status = verdict(&r, max_kl);
+    status = verdict(&r, &c);
     compare_report_free(&r);
     corpus_free(&c);
     engine_close(en);
-    if (masked)
-        plan_free(&p);
-    else
-        model_close(&other);
+    free_candidates();
     model_close(&ref);
     cmd_exit(status);
 }

@@ -71,9 +71,11 @@ void bench_perplexity(int argc, char **argv)
     read_corpus(&c, &m, argv + 1, n - 1);
     if (judge_perplexity(&r, en, &m, &c, pass_display("scoring"), &e))
         die(&e);
-    if (common.json)
+    if (common.json) {
+        fputc('{', f);
         json_by_category(f, &c, print_json_row, &r.total, r.category, sizeof *r.category);
-    else
+        fputs("}\n", f);
+    } else
         print_table(f, &r, &c);
     result_close(f);
     detail("%lld tokens in %.1f s", (long long)c.tokens, r.cost.seconds);

@@ -10,7 +10,7 @@ static const struct cmd cmd = {
     .purpose = "judge a model: perplexity, divergence from the original, speed",
     .usage = "moe-bench perplexity [options] MODEL DATA...\n"
              "moe-bench compare [options] MODEL REF DATA...\n"
-             "moe-bench compare --plan PLAN [options] REF DATA...\n"
+             "moe-bench compare --plan PLAN... [options] REF DATA...\n"
              "moe-bench speed [options] MODEL\n"
              "moe-bench SUBCOMMAND --help",
     .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
@@ -66,7 +66,7 @@ void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, cons
 {
     int k;
 
-    fputs("{\"total\":", f);
+    fputs("\"total\":", f);
     row(f, total);
     fputs(",\"category\":{", f);
     for (k = 0; k < c->categories; k++) {
@@ -76,7 +76,7 @@ void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, cons
         fputc(':', f);
         row(f, (const char *)category + (size_t)k * size);
     }
-    fputs("}}\n", f);
+    fputc('}', f);
 }
 
 void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data)

@@ -3,23 +3,11 @@
  * queries, which go through the keys in blocks of 32 (Milakov & Gimelshein 2018; Dao et al. 2022).
  * attention_mma.cu is the fast one.
  */
-#include "backend.h"
+#include "attention.h"
 
 #include <stdlib.h>
 
 enum { BLOCK = 32, THREADS = 128, MMA_BLOCK = 64 };
-
-struct plain {
-    struct heads q, k, v, k_nope;
-    const int64_t *first;
-    const int2 *block; /* document, first query in it */
-    int heads, kv_heads, dim, v_dim, nope, window;
-    enum mask_kind mask;
-    float scale;
-    const float *sinks;
-    void *out;
-    bool bf16;
-};
 
 /* Shared memory of a block: rows of dim + 1 (q, k) and v_dim + 1 (v, o), then scores and the state's columns.
  */
@@ -41,20 +29,17 @@ static __device__ struct space layout(float *p, int dim, int v_dim)
     return r;
 }
 
-/* n elements of rows at .. at+BLOCK-1 of one head of a document to dst [BLOCK][ld]; zero past its end. */
-static __device__ void fetch(float *dst, int ld, const struct heads &x, int head, int64_t base, int64_t at,
-                             int64_t len, int n)
+/* Rows at .. at+BLOCK-1 of a document, n floats each, to dst [BLOCK][n + 1]; zero past its end. */
+static __device__ void fetch(float *dst, const float *src, int64_t at, int64_t len, int n)
 {
-    const float *src = x.of + (size_t)base * x.row + (size_t)head * x.step;
-
     for (int i = (int)threadIdx.x; i < BLOCK * n; i += THREADS) {
         int r = i / n, d = i % n;
 
-        dst[r * ld + d] = at + r < len ? src[(size_t)(at + r) * x.row + (size_t)d] : 0;
+        dst[r * (n + 1) + d] = at + r < len ? src[(size_t)(at + r) * (size_t)n + (size_t)d] : 0;
     }
 }
 
-static __device__ void scores(const struct plain &a, const struct space &s, int64_t from, int64_t at)
+static __device__ void scores(const struct attend &a, const struct space &s, int64_t from, int64_t at)
 {
     int j = (int)threadIdx.x % BLOCK;
 
@@ -93,7 +78,7 @@ static __device__ void softmax(const struct space &s)
     }
 }
 
-static __device__ void add_values(const struct plain &a, const struct space &s)
+static __device__ void add_values(const struct attend &a, const struct space &s)
 {
     for (int i = (int)threadIdx.x; i < BLOCK * a.v_dim; i += THREADS) {
         int r = i / a.v_dim, d = i % a.v_dim;
@@ -105,16 +90,19 @@ static __device__ void add_values(const struct plain &a, const struct space &s)
     }
 }
 
-__global__ void __launch_bounds__(THREADS) attention_plain(const struct plain a)
+__global__ void __launch_bounds__(THREADS) attention_plain(const struct attend a, bool bf16)
 {
     extern __shared__ float shared[];
     struct space s = layout(shared, a.dim, a.v_dim);
     int2 b = a.block[blockIdx.x];
     int head = (int)blockIdx.y, group = head / (a.heads / a.kv_heads);
     int64_t base = a.first[b.x], len = a.first[b.x + 1] - base, from = b.y, end = from + BLOCK, at;
+    const float *q = (const float *)a.q + (size_t)(head * a.n + base) * (size_t)a.dim;
+    const float *k = (const float *)a.k + (size_t)(group * a.n + base) * (size_t)a.dim;
+    const float *v = (const float *)a.v + (size_t)(group * a.n + base) * (size_t)a.v_dim;
 
     end = end < len ? end : len;
-    fetch(s.q, a.dim + 1, a.q, head, base, from, len, a.dim);
+    fetch(s.q, q, from, len, a.dim);
     for (int i = (int)threadIdx.x; i < BLOCK * (a.v_dim + 1); i += THREADS)
         s.o[i] = 0;
     for (int i = (int)threadIdx.x; i < BLOCK; i += THREADS) {
@@ -122,10 +110,8 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const struct plain a)
         s.sum[i] = a.sinks ? 1 : 0;
     }
     for (at = first_key(a.mask, a.window, from) / BLOCK * BLOCK; at < end; at += BLOCK) {
-        if (a.nope)
-            fetch(s.k, a.dim + 1, a.k_nope, group, base, at, len, a.nope);
-        fetch(s.k + a.nope, a.dim + 1, a.k, group, base, at, len, a.dim - a.nope);
-        fetch(s.v, a.v_dim + 1, a.v, group, base, at, len, a.v_dim);
+        fetch(s.k, k, at, len, a.dim);
+        fetch(s.v, v, at, len, a.v_dim);
         __syncthreads();
         scores(a, s, from, at);
         __syncthreads();
@@ -141,7 +127,7 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const struct plain a)
             elem_store(a.out,
                        ((size_t)(base + from + r) * (size_t)a.heads + (size_t)head) * (size_t)a.v_dim +
                            (size_t)d,
-                       s.o[r * (a.v_dim + 1) + d] / s.sum[r], a.bf16);
+                       s.o[r * (a.v_dim + 1) + d] / s.sum[r], bf16);
     }
 }
 
@@ -167,64 +153,56 @@ static const int2 *cut(struct cuda *c, const struct docs *d, int step, int *bloc
     return dev;
 }
 
-/* q, k and v side by side in one array, with heads that the fast kernel knows. */
-static bool known(const struct attention_args *a)
+static int run_plain(struct cuda *c, const struct attend *a, struct err *e)
 {
-    size_t dim = (size_t)a->head_dim, row = (size_t)(a->heads + 2 * a->kv_heads) * dim;
-
-    return (dim == 32 || dim == 64 || dim == 128) && a->v_dim == a->head_dim && a->nope == 0 &&
-           a->q.row == row && a->k.row == row && a->v.row == row && a->q.step == dim && a->k.step == dim &&
-           a->v.step == dim && a->k.of == a->q.of + (size_t)a->heads * dim &&
-           a->v.of == a->k.of + (size_t)a->kv_heads * dim;
-}
-
-static int run_plain(struct cuda *c, const struct attention_args *a, const int64_t *first, const int2 *block,
-                     int blocks, struct err *e)
-{
-    size_t bytes = space_floats(a->head_dim, a->v_dim) * sizeof(float);
-    struct plain p = {};
+    size_t bytes = space_floats(a->dim, a->v_dim) * sizeof(float);
 
     if (bytes > c->shared_max)
         return err_set(e, ERR_DEVICE, "%s: attention with heads of %d needs more shared memory than it has",
-                       c->name, a->head_dim);
-    p.q = a->q;
-    p.k = a->k;
-    p.v = a->v;
-    p.k_nope = a->k_nope;
-    p.block = block;
-    p.first = first;
-    p.heads = a->heads;
-    p.kv_heads = a->kv_heads;
-    p.dim = a->head_dim;
-    p.v_dim = a->v_dim;
-    p.nope = a->nope;
-    p.mask = a->mask;
-    p.window = a->window;
-    p.scale = a->scale;
-    p.sinks = a->sinks;
-    p.out = a->out;
-    p.bf16 = c->dev.bf16;
+                       c->name, a->dim);
     cuda_ok(c, cudaFuncSetAttribute(attention_plain, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
             "attention");
-    attention_plain<<<dim3((unsigned)blocks, (unsigned)a->heads), THREADS, bytes>>>(p);
+    attention_plain<<<dim3((unsigned)a->blocks, (unsigned)a->heads), THREADS, bytes>>>(*a, c->dev.bf16);
     cuda_launched(c, "attention");
     return 0;
+}
+
+/* Which kernel, and how many queries its blocks have. */
+static int queries_of(const struct cuda *c, const struct attend *a)
+{
+    int rows = c->dev.bf16 ? cuda_attention_wgmma_rows(c, a) : 0;
+    bool mma = c->dev.bf16 && a->dim == a->v_dim && (a->dim == 32 || a->dim == 64 || a->dim == 128);
+
+    return rows ? rows : mma ? MMA_BLOCK : BLOCK;
 }
 
 int cuda_attention(struct device *d, const struct attention_args *a, struct err *e)
 {
     struct cuda *c = cuda_of(d);
-    bool fast = d->bf16 && known(a);
-    const int64_t *first;
-    const int2 *block;
-    int blocks;
+    struct attend r = {};
+    int rows;
 
     if (a->docs.first[a->docs.n] == 0)
         return 0;
-    cuda_qk(c, a);
-    first = (const int64_t *)cuda_mirror(c, &c->docs, a->docs.first, ((size_t)a->docs.n + 1) * sizeof *first);
-    block = cut(c, &a->docs, fast ? MMA_BLOCK : BLOCK, &blocks, e);
-    if (!first || !block)
+    r.heads = a->heads;
+    r.kv_heads = a->kv_heads;
+    r.dim = a->head_dim;
+    r.v_dim = a->v_dim;
+    r.mask = a->mask;
+    r.window = a->window;
+    r.scale = a->scale;
+    r.sinks = a->sinks;
+    r.out = a->out;
+    rows = queries_of(c, &r);
+    r.first =
+        (const int64_t *)cuda_mirror(c, &c->docs, a->docs.first, ((size_t)a->docs.n + 1) * sizeof *r.first);
+    r.block = cut(c, &a->docs, rows, &r.blocks, e);
+    if (!r.first || !r.block)
         return cuda_report(c, e);
-    return (fast ? cuda_attention_mma : run_plain)(c, a, first, block, blocks, e);
+    if (cuda_heads(c, a, rows != BLOCK, &r, e))
+        return -1;
+    if (rows == BLOCK)
+        return run_plain(c, &r, e);
+    (rows == MMA_BLOCK ? cuda_attention_mma : cuda_attention_wgmma)(c, &r);
+    return 0;
 }

@@ -3,28 +3,10 @@
  * 64 queries, 16 to a warp, and streams over blocks of 64 keys, the next of which is on its way while one is
  * used (Milakov & Gimelshein 2018; Dao 2023).
  */
-#include "backend.h"
+#include "attention.h"
 #include "mma.h"
 
 enum { BLOCK = 64, WARPS = 4, THREADS = WARPS * WARP };
-
-struct fast {
-    const __nv_bfloat16 *qkv;
-    const int64_t *first;
-    const int2 *block; /* document, first query in it */
-    int heads, kv_heads, window;
-    enum mask_kind mask;
-    float scale; /* of scores, times log2(e) */
-    const float *sinks;
-    __nv_bfloat16 *out;
-};
-
-__global__ void halve(const float2 *x, __nv_bfloat162 *y, int64_t n)
-{
-    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < n;
-         i += (int64_t)gridDim.x * blockDim.x)
-        y[i] = __float22bfloat162_rn(x[i]);
-}
 
 /* Byte offset of 16-byte chunk c of row r in a tile of DIM bf16 a row. */
 template <int DIM> static __device__ __forceinline__ uint32_t chunk_at(int r, int c)
@@ -34,15 +16,14 @@ template <int DIM> static __device__ __forceinline__ uint32_t chunk_at(int r, in
 
 /* Rows at .. at+BLOCK-1 of one head; zero past the document's end. */
 template <int DIM>
-static __device__ __forceinline__ void fetch(uint32_t dst, const __nv_bfloat16 *src, int64_t at, int64_t len,
-                                             size_t width)
+static __device__ __forceinline__ void fetch(uint32_t dst, const __nv_bfloat16 *src, int64_t at, int64_t len)
 {
 #pragma unroll
     for (int i = (int)threadIdx.x; i < BLOCK * DIM / 8; i += THREADS) {
         int r = i / (DIM / 8), c = i % (DIM / 8);
         bool have = at + r < len;
 
-        copy16(dst + chunk_at<DIM>(r, c), have ? src + (size_t)(at + r) * width + c * 8 : src, have ? 16 : 0);
+        copy16(dst + chunk_at<DIM>(r, c), have ? src + (size_t)(at + r) * DIM + c * 8 : src, have ? 16 : 0);
     }
 }
 
@@ -82,7 +63,7 @@ static __device__ __forceinline__ void scores(float s[BLOCK / 8][4], const uint3
 }
 
 /* Scores of what a query does not see become -infinity. query: of row lane / 4; key: of the first column. */
-static __device__ __forceinline__ void hide(const struct fast &a, float s[BLOCK / 8][4], int64_t query,
+static __device__ __forceinline__ void hide(const struct attend &a, float s[BLOCK / 8][4], int64_t query,
                                             int64_t key)
 {
     int lane = (int)threadIdx.x % WARP;
@@ -158,16 +139,16 @@ static __device__ __forceinline__ void add_values(struct state<DIM> *st, const f
 }
 
 template <int DIM>
-static __device__ __forceinline__ void finish(const struct fast &a, const struct state<DIM> *st, int64_t row,
-                                              int rows, int head)
+static __device__ __forceinline__ void finish(const struct attend &a, const struct state<DIM> *st,
+                                              int64_t row, int rows, int head)
 {
     int lane = (int)threadIdx.x % WARP;
 
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         int r = lane / 4 + 8 * h;
-        __nv_bfloat16 *out =
-            a.out + ((size_t)(row + r) * (size_t)a.heads + (size_t)head) * DIM + lane % 4 * 2;
+        __nv_bfloat16 *out = (__nv_bfloat16 *)a.out +
+                             ((size_t)(row + r) * (size_t)a.heads + (size_t)head) * DIM + lane % 4 * 2;
         float inv = 1.0f / st->sum[h];
 
         if (r < rows)
@@ -178,7 +159,7 @@ static __device__ __forceinline__ void finish(const struct fast &a, const struct
 }
 
 /* Shared memory: two blocks of keys, then two of values; queries pass through the first. */
-template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(const struct fast a)
+template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(const struct attend a)
 {
     extern __shared__ __align__(128) uint8_t shared[];
     const uint32_t one = BLOCK * DIM * 2, keys = (uint32_t)__cvta_generic_to_shared(shared),
@@ -187,9 +168,9 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, turn = 0;
     int2 b = a.block[blockIdx.x];
     int64_t base = a.first[b.x], len = a.first[b.x + 1] - base, from = b.y, mine = from + warp * 16, at, end;
-    size_t width = (size_t)(a.heads + 2 * a.kv_heads) * DIM;
-    const __nv_bfloat16 *k = a.qkv + (size_t)base * width + (size_t)(a.heads + group) * DIM;
-    const __nv_bfloat16 *v = k + (size_t)a.kv_heads * DIM;
+    const __nv_bfloat16 *k = (const __nv_bfloat16 *)a.k + (size_t)(group * a.n + base) * DIM;
+    const __nv_bfloat16 *v = (const __nv_bfloat16 *)a.v + (size_t)(group * a.n + base) * DIM;
+    float scale = a.scale * 1.44269504f;
     float sink = a.sinks ? a.sinks[head] * 1.44269504f : -INFINITY, s[BLOCK / 8][4];
     uint32_t q[DIM / 16][4];
     struct state<DIM> st = {
@@ -200,7 +181,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
     };
 
     end = from + BLOCK < len ? from + BLOCK : len;
-    fetch<DIM>(keys, a.qkv + (size_t)base * width + (size_t)head * DIM, from, len, width);
+    fetch<DIM>(keys, (const __nv_bfloat16 *)a.q + (size_t)(head * a.n + base) * DIM, from, len);
     copy_commit();
     copy_wait(0);
     __syncthreads();
@@ -209,13 +190,13 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
         load4x(q[ks], keys + chunk_at<DIM>(warp * 16 + (lane & 15), ks * 2 + (lane >> 4)));
     __syncthreads();
     at = first_key(a.mask, a.window, from) / BLOCK * BLOCK;
-    fetch<DIM>(keys, k, at, len, width);
-    fetch<DIM>(values, v, at, len, width);
+    fetch<DIM>(keys, k, at, len);
+    fetch<DIM>(values, v, at, len);
     copy_commit();
     for (; at < end; at += BLOCK, turn ^= 1) {
         if (at + BLOCK < end) {
-            fetch<DIM>(keys + (uint32_t)(turn ^ 1) * one, k, at + BLOCK, len, width);
-            fetch<DIM>(values + (uint32_t)(turn ^ 1) * one, v, at + BLOCK, len, width);
+            fetch<DIM>(keys + (uint32_t)(turn ^ 1) * one, k, at + BLOCK, len);
+            fetch<DIM>(values + (uint32_t)(turn ^ 1) * one, v, at + BLOCK, len);
         }
         copy_commit();
         copy_wait(1);
@@ -223,48 +204,24 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
         scores<DIM>(s, q, keys + (uint32_t)turn * one);
         if (at + BLOCK - 1 > mine || at < first_key(a.mask, a.window, mine + 15))
             hide(a, s, mine + lane / 4, at);
-        softmax<DIM>(&st, s, a.scale);
+        softmax<DIM>(&st, s, scale);
         add_values<DIM>(&st, s, values + (uint32_t)turn * one);
         __syncthreads();
     }
     finish<DIM>(a, &st, base + mine, (int)(len - mine < 16 ? len - mine : 16), head);
 }
 
-template <int DIM> static void launch(struct cuda *c, const struct fast *a, int blocks)
+template <int DIM> static void launch(struct cuda *c, const struct attend *a)
 {
     int bytes = 4 * BLOCK * DIM * 2;
 
     cuda_ok(c, cudaFuncSetAttribute(attention_mma<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
             "attention");
-    attention_mma<DIM><<<dim3((unsigned)blocks, (unsigned)a->heads), THREADS, (size_t)bytes>>>(*a);
+    attention_mma<DIM><<<dim3((unsigned)a->blocks, (unsigned)a->heads), THREADS, (size_t)bytes>>>(*a);
     cuda_launched(c, "attention");
 }
 
-int cuda_attention_mma(struct cuda *c, const struct attention_args *a, const int64_t *first,
-                       const int2 *block, int blocks, struct err *e)
+void cuda_attention_mma(struct cuda *c, const struct attend *a)
 {
-    int64_t n = a->docs.first[a->docs.n] * (a->heads + 2 * a->kv_heads) * a->head_dim;
-    struct fast f = {};
-
-    if (cuda_room(c, &c->half, (size_t)n * 2, e))
-        return -1;
-    f.qkv = (const __nv_bfloat16 *)c->half.p;
-    f.first = first;
-    f.block = block;
-    f.heads = a->heads;
-    f.kv_heads = a->kv_heads;
-    f.window = a->window;
-    f.mask = a->mask;
-    f.scale = a->scale * 1.44269504f;
-    f.sinks = a->sinks;
-    f.out = (__nv_bfloat16 *)a->out;
-    halve<<<1024, 256>>>((const float2 *)(const void *)a->q.of, (__nv_bfloat162 *)c->half.p, n / 2);
-    cuda_launched(c, "attention");
-    if (a->head_dim == 32)
-        launch<32>(c, &f, blocks);
-    else if (a->head_dim == 64)
-        launch<64>(c, &f, blocks);
-    else
-        launch<128>(c, &f, blocks);
-    return 0;
+    (a->dim == 32 ? launch<32> : a->dim == 64 ? launch<64> : launch<128>)(c, a);
 }

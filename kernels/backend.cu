@@ -56,7 +56,7 @@ static int64_t bad_token(struct device *d)
 static void cuda_close(struct device *d)
 {
     struct cuda *c = cuda_of(d);
-    struct room *const rooms[] = {&c->act, &c->part, &c->lists, &c->half, &c->logits, &c->rows, &c->scaled};
+    struct room *const rooms[] = {&c->act, &c->part, &c->lists, &c->heads, &c->logits, &c->rows, &c->scaled};
     struct mirror *const mirrors[] = {&c->weights[0], &c->weights[1], &c->mask,
                                       &c->docs,       &c->rope,       &c->blocks};
 

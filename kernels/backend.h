@@ -88,7 +88,7 @@ struct cuda {
     uint8_t *staged[STAGES_UP];
     cudaEvent_t sent, decoded[STAGES_UP];
     unsigned long long *bad_matrix; /* pinned */
-    struct room act, part, lists, half, logits, rows, scaled;
+    struct room act, part, lists, heads, logits, rows, scaled;
     struct mirror weights[2], mask, docs, rope, blocks;
 };
 
@@ -216,11 +216,6 @@ void cuda_linear(struct device *d, const struct matrix *m, const void *x, int64_
 void cuda_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                      void *h);
 int cuda_attention(struct device *d, const struct attention_args *a, struct err *e);
-/* Its first step: norms, clip, rope and temperature, in place. */
-void cuda_qk(struct cuda *c, const struct attention_args *a);
-/* The rest on tensor cores, for heads of 32, 64 and 128. */
-int cuda_attention_mma(struct cuda *c, const struct attention_args *a, const int64_t *first,
-                       const int2 *block, int blocks, struct err *e);
 void cuda_route(struct device *d, const struct route_args *a);
 int cuda_experts(struct device *d, const struct experts_args *a, struct err *e);
 /* Adds the slots of each expert to a->sums; act: elements [sorted row][inter]. */

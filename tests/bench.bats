@@ -89,10 +89,10 @@ close_to() {
 
 @test "compare: a model with itself" {
     moe-bench compare --precision f32 --json --max-kl 0 "$TINY_QWEN3" "$TINY_QWEN3" docs.jsonl >r.json
-    jq -e '.total | .kl_mean == 0 and .kl_max == 0 and .same_top == 1 and .ppl_ratio == 1 and .nll == .nll_ref' r.json
+    jq -e '.candidates[0].total | .kl_mean == 0 and .kl_max == 0 and .same_top == 1 and .ppl_ratio == 1 and .nll == .nll_ref' r.json
     moe-bench perplexity --precision f32 --json "$TINY_QWEN3" docs.jsonl >p.json
     jq -en --slurpfile r r.json --slurpfile p p.json \
-        '$r[0].total.tokens == $p[0].total.tokens and ($r[0].total.nll / $p[0].total.nll - 1 | fabs) < 1e-6'
+        '$r[0].candidates[0].total as $r | $p[0].total as $p | $r.tokens == $p.tokens and ($r.nll / $p.nll - 1 | fabs) < 1e-6'
 }
 
 # make_plan MODEL RATIO: plan.tsv by REAP over docs.jsonl.
@@ -105,7 +105,7 @@ make_plan() {
 masked_is_cut() {
     jq -en --argjson kl "$1" --slurpfile a masked.json --slurpfile b cut.json '
         def near(x; y): (x - y | fabs) <= 1e-5 * (1 + (y | fabs));
-        $a[0].total as $a | $b[0].total as $b
+        $a[0].candidates[0].total as $a | $b[0].candidates[0].total as $b
         | $a.kl_mean > $kl and all($a | keys[]; near($a[.]; $b[.]))'
 }
 
@@ -141,7 +141,7 @@ masked_is_cut() {
     run --separate-stderr moe-bench compare --plan plan.tsv --max-kl 1e-6 "$TINY_QWEN3" docs.jsonl
     [ "$status" -eq 3 ]
     [[ $stderr == *"is above --max-kl 1e-6"* ]]
-    [[ ${lines[-1]} == total* ]]
+    [[ ${lines[-2]} == total* ]]
     moe-bench compare --plan plan.tsv --max-kl 100 "$TINY_QWEN3" docs.jsonl
 }
 
@@ -170,10 +170,119 @@ masked_is_cut() {
     fails_with 'vocabulary' moe-bench compare -q "$TINY_QWEN3" small ids.jsonl
 }
 
-@test "compare: one plan at a time, and enough operands" {
+# make_plans MODEL: four plans, two of them alike.
+make_plans() {
+    make_plan "$1" 0.25
+    moe-score -q -c frequency -r 0.5 -o half.tsv run.stats
+    moe-score -q -c ean_mean -r 0.25 -o mean.tsv run.stats
+    cp half.tsv again.tsv
+}
+
+@test "compare: many plans and models at once give what each gives alone" {
+    make_plans "$TINY_GPTOSS"
+    moe-prune -q "$TINY_GPTOSS" mean.tsv pruned
+    moe-bench compare --json --plan plan.tsv --model pruned --plan half.tsv --plan mean.tsv --plan again.tsv \
+        "$TINY_GPTOSS" docs.jsonl >all.json
+    jq -r '.candidates[].name' all.json | diff - <(printf '%s\n' plan.tsv half.tsv mean.tsv again.tsv pruned)
+    for p in plan half mean again; do
+        moe-bench compare --json --plan $p.tsv "$TINY_GPTOSS" docs.jsonl >one.json
+        diff <(jq --arg p $p.tsv '.candidates[] | select(.name == $p)' all.json) <(jq '.candidates[]' one.json)
+    done
+    moe-bench compare --json pruned "$TINY_GPTOSS" docs.jsonl >one.json
+    diff <(jq '.candidates[4]' all.json) <(jq '.candidates[0]' one.json)
+    jq -e '.reference | endswith("tiny-gptoss")' all.json
+}
+
+@test "compare: the worst category, mean over categories, and limits for each candidate" {
+    make_plans "$TINY_QWEN3"
+    moe-bench compare --json --plan plan.tsv --plan half.tsv "$TINY_QWEN3" docs.jsonl >r.json
+    jq -e 'all(.candidates[]; (.category | map_values(.kl_mean) | to_entries | map(select(.value != null))) as $c
+        | .worst_kl == ($c | map(.value) | max) and .worst_kl == .category[.worst].kl_mean and .within
+          and ((($c | map(.value) | add) / ($c | length)) / .category_mean - 1 | fabs) < 1e-12)' r.json
+    limit=$(jq '[.candidates[].worst_kl] | add / 2' r.json)
+    run --separate-stderr moe-bench compare --json --plan plan.tsv --plan half.tsv --max-kl-category "$limit" \
+        "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 3 ]
+    [[ $stderr == "moe-bench compare: half.tsv: mean divergence "*" on "*" is above --max-kl-category $limit" ]]
+    [ "$(jq -c '[.candidates[].within]' <<<"$output")" = '[true,false]' ]
+}
+
+@test "compare: tables for people, of one candidate and of several" {
+    make_plans "$TINY_QWEN3"
+    run moe-bench compare -q --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    [[ ${lines[-1]} =~ ^mean\ over\ categories\ [0-9.]+,\ worst\ category\ (code|law)\ \([0-9.]+\)$ ]]
+    run moe-bench compare -q --plan plan.tsv --plan half.tsv "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 0 ]
+    [[ ${lines[3]} =~ ^\ \ 2\ half.tsv\ .*\ (code|law)\ \([0-9.]+\)$ ]]
+    [[ ${lines[-1]} =~ ^one\ +0\.00000\ +0\.00000$ ]]
+}
+
+@test "compare --cache: made once, then read: the same bytes, close to the whole vocabulary's" {
+    for m in "$TINY_QWEN3" "$TINY_GPTOSS"; do
+        rm -f run.stats ./*.tsv ref.lp ./*.json
+        make_plans "$m"
+        compare=(moe-bench compare -q --json --plan plan.tsv --plan half.tsv --plan mean.tsv)
+        "${compare[@]}" "$m" docs.jsonl >exact.json
+        "${compare[@]}" --cache ref.lp "$m" docs.jsonl >made.json
+        cp ref.lp kept.lp
+        "${compare[@]}" --cache ref.lp "$m" docs.jsonl >read.json
+        cmp made.json read.json
+        cmp ref.lp kept.lp
+        "${compare[@]}" --cache few.lp --mem-max 800kB --threads 2 "$m" docs.jsonl >passes.json
+        cmp few.lp ref.lp
+        cmp passes.json read.json
+        # divergence within half a percent, all else the same
+        jq -en --slurpfile a exact.json --slurpfile b read.json '
+            ($a[0].candidates | map(.total)) as $a | $b[0] as $r | ($r.candidates | map(.total)) as $b
+            | $r.cached and $r.rest > 0 and $r.rest < 0.5 and all(range(3);
+                ($b[.].kl_mean / $a[.].kl_mean - 1 | fabs) < 5e-3 and $b[.].same_top == $a[.].same_top
+                and ($b[.].ppl_ratio / $a[.].ppl_ratio - 1 | fabs) < 1e-9
+                and ($b[.].rms_dp / $a[.].rms_dp - 1 | fabs) < 1e-6)'
+        # a model with itself
+        moe-bench compare -q --json --cache ref.lp "$m" "$m" docs.jsonl |
+            jq -e '.candidates[0].total | .kl_max == 0 and .same_top == 1 and .ppl_ratio == 1'
+        rm few.lp
+    done
+}
+
+@test "compare --cache: a file of other text, another model, other weights or another precision is refused" {
+    make_plan "$TINY_QWEN3" 0.25
+    moe-bench compare -q --precision f32 --cache ref.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    refused() { # PATTERN COMMAND...
+        fails_with "'ref.lp' $1.*--force" moe-bench compare -q --cache ref.lp "${@:2}"
+    }
+    head -n 3 docs.jsonl >other.jsonl
+    refused 'was made from other text' --precision f32 --plan plan.tsv "$TINY_QWEN3" other.jsonl
+    refused 'was made from other text' --precision f32 --plan plan.tsv --max-len 99 "$TINY_QWEN3" docs.jsonl
+    refused 'was made from another model' --precision f32 "$TINY_GPTOSS" "$TINY_GPTOSS" docs.jsonl
+    cp -r "$TINY_QWEN3" tuned
+    chmod -R u+w tuned
+    printf '\0' | dd of=tuned/model.safetensors bs=1 conv=notrunc status=none \
+        seek=$(($(stat -c %s tuned/model.safetensors) - 100))
+    refused 'was made from a model with other weights' --precision f32 --plan plan.tsv tuned docs.jsonl
+    mv ref.lp good.lp
+    echo 'something else' >ref.lp
+    refused 'is no file of log-probabilities' --precision f32 --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    moe-bench compare -q -f --precision f32 --cache ref.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    cmp ref.lp good.lp
+}
+
+@test "compare --cache: a damaged or cut file is refused, and a failed run leaves none" {
+    make_plan "$TINY_QWEN3" 0.25
+    moe-bench compare -q --cache ref.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    head -c -1 ref.lp >cut.lp
+    fails_with 'cut.lp. is truncated' moe-bench compare -q --cache cut.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    cp ref.lp bad.lp
+    printf '\1' | dd of=bad.lp bs=1 seek=5000 conv=notrunc status=none
+    fails_with 'bad.lp. is damaged' moe-bench compare -q --cache bad.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    fails_with 'plan' moe-bench compare -q --cache new.lp --plan docs.jsonl "$TINY_QWEN3" docs.jsonl
+    [ ! -e new.lp ]
+}
+
+@test "compare: enough operands, numbers that are numbers" {
     ln -s "$TINY_QWEN3" model # a name without spaces, whatever the checkout is called
-    for args in "--plan a --plan b model docs.jsonl" "--plan a model" "model docs.jsonl" \
-        "--max-kl much a b docs.jsonl"; do
+    for args in "--plan a model" "--model a model" "model docs.jsonl" "--max-kl much a b docs.jsonl" \
+        "--max-kl-category -1 a b docs.jsonl"; do
         # shellcheck disable=SC2086 # words on purpose
         run moe-bench compare $args
         [ "$status" -eq 2 ] || { echo "status $status: $args"; return 1; }

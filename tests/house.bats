@@ -85,7 +85,7 @@ make_here() {
     [ "${COMPREPLY[*]}" = compare ]
     COMP_WORDS=(moe-bench compare --max-k) COMP_CWORD=2
     _moe_tools
-    [ "${COMPREPLY[*]}" = --max-kl ]
+    [ "${COMPREPLY[*]}" = '--max-kl --max-kl-category' ]
 }
 
 # The README's transcript: each command that follows "$ ", and exactly what it prints on a terminal.

@@ -346,11 +346,11 @@ static struct attention_args arguments(const struct shape *s, float *qkv, size_t
     return a;
 }
 
-/* attention() on four documents, one of them empty. */
+/* attention() on five documents, one of them empty. */
 static void check_attention(struct shape s)
 {
-    static const int64_t first[] = {0, 3, 3, 200, 264};
-    size_t dim = (size_t)s.dim, width = (size_t)(s.heads + 2 * s.kv_heads) * dim, n = 264, table = 200 * dim;
+    static const int64_t first[] = {0, 3, 3, 200, 264, 964};
+    size_t dim = (size_t)s.dim, width = (size_t)(s.heads + 2 * s.kv_heads) * dim, n = 964, table = 700 * dim;
     size_t step = (size_t)(s.kv_heads * (s.nope + s.v_dim)), out_width = (size_t)(s.heads * s.v_dim);
     float *qh = random_floats(n * width, 1), *nh = random_floats(2 * (size_t)s.heads * dim, 2);
     float *sh = random_floats(64, 3), *rh = random_floats(table, 1), *kh = random_floats(n * step, 1);
@@ -362,10 +362,10 @@ static void check_attention(struct shape s)
 
     s.rot = s.rot ? s.rot : s.dim - s.nope;
     for (i = 0; i < BOTH; i++) {
-        const float *tables[] = {rope.p[i], rope.p[i], rope.p[i], rope.p[i]};
+        const float *tables[] = {rope.p[i], rope.p[i], rope.p[i], rope.p[i], rope.p[i]};
         struct attention_args a = arguments(&s, qkv.p[i], width, kv.p[i]);
 
-        a.docs = (struct docs){first, tables, 4};
+        a.docs = (struct docs){first, tables, 5};
         a.q_norm = s.norm == QKN_NONE ? NULL : norm.p[i];
         a.k_norm = s.norm == QKN_NONE ? NULL : (float *)norm.p[i] + (size_t)s.heads * dim;
         a.sinks = s.sinks ? sinks.p[i] : NULL;
@@ -403,6 +403,9 @@ static void check_attentions(void)
         {"attention, 24, whole norm", 4, 2, 24, 24, .norm = QKN_FULL_PRE},
         {"attention, 32, no rope, clip", 4, 2, 32, 32, .no_rope = true, .clip = .5f},
         {"attention, latent", 4, 4, 48, 40, .nope = 32, .layout = ROPE_PAIR},
+        {"attention, latent, 192 and 128", 4, 4, 192, 128, .nope = 128, .layout = ROPE_PAIR},
+        {"attention, 96, window 300", 4, 2, 96, 96, .mask = MASK_SLIDING, .window = 300, .sinks = true},
+        {"attention, 27, odd", 2, 2, 27, 27, .rot = 14, .sinks = true},
     };
     size_t i;
 

@@ -68,6 +68,65 @@ static void check_kl(const struct model *m, const struct batch *b, struct run *p
     free(kl);
 }
 
+/* What is kept of a pass: the largest logits, samples of the others where the cumulated probability says, and
+ * divergence from it near that of the whole vocabulary. */
+static void check_kept(const struct model *m, const struct batch *b, struct run *p,
+                       const struct hidden *other)
+{
+    enum { TOP = 24, SAMPLES = 40, KEPT = TOP + SAMPLES };
+    struct kl_row *exact = calloc((size_t)p->tokens, sizeof *exact),
+                  *kl = calloc((size_t)p->tokens, sizeof *kl);
+    const struct judged of[] = {{m, p->h}, {m, other}};
+    float *z = all_logits(p, m);
+    struct top_probs kept;
+    double sum = 0, want = 0;
+    int v = m->arch.vocab, i;
+    int64_t t;
+
+    CHECK(top_probs_new(&kept, p->tokens, TOP, SAMPLES, v, &err) == 0);
+    CHECK_MSG(engine_top(p->en, m, p->h, b, &kept, &err) == 0, "top: %s", err.msg);
+    CHECK(engine_kl(p->en, of, 2, b, &exact, &err) == 0);
+    CHECK(engine_kl_top(p->en, &kept, of + 1, 1, b, &kl, &err) == 0);
+    for (t = 0; t < p->tokens; t++) {
+        const float *zt = z + t * v;
+        const int32_t *id = kept.id + t * KEPT;
+        const uint8_t *sampled = kept.sampled + t * KEPT;
+        double all = 0, top = 0;
+        float least = INFINITY;
+        int above = 0, samples = 0;
+
+        for (i = 0; i < v; i++)
+            all += exp((double)zt[i]);
+        for (i = 0; i < KEPT; i++) {
+            samples += sampled[i];
+            CHECK(i == 0 || id[i] > id[i - 1] || (id[i] == id[i - 1] && sampled[i] && sampled[i - 1]));
+            CHECK_NEAR(kept.logp[t * KEPT + i], (double)zt[id[i]] - log(all), 2e-5, 1e-5);
+            if (!sampled[i]) {
+                top += exp((double)zt[id[i]]) / all;
+                least = zt[id[i]] < least ? zt[id[i]] : least;
+            }
+        }
+        for (i = 0; i < v; i++)
+            above += zt[i] > least;
+        CHECK(samples == SAMPLES && above < TOP);
+        CHECK_NEAR(kept.rest[t], log(1 - top), 1e-4, 1e-4);
+        CHECK(kl[t].same_top == exact[t].same_top && !memcmp(&kl[t].nll, &exact[t].nll, sizeof kl[t].nll));
+        sum += (double)kl[t].kl;
+        want += (double)exact[t].kl;
+    }
+    CHECK_NEAR(sum, want, 0, 0.01);
+    CHECK(engine_kl_top(p->en, &kept, of, 1, b, &kl, &err) == 0);
+    for (t = 0; t < p->tokens; t++)
+        CHECK(kl[t].kl == 0 && kl[t].same_top);
+    top_probs_free(&kept);
+    CHECK(top_probs_new(&kept, p->tokens, 3000, 32, v, &err) == 0);
+    CHECK(v > 3032 || (kept.top == v && kept.samples == 0));
+    top_probs_free(&kept);
+    free(exact);
+    free(kl);
+    free(z);
+}
+
 static void check_mask(const struct model *m, const struct batch *b, struct run *plain)
 {
     size_t e = (size_t)m->arch.experts, i, n = e * (size_t)m->arch.layers;
@@ -122,6 +181,7 @@ static void check_masks(const struct model *m, const struct batch *b, struct run
     for (v = 0; v < MASKS; v++)
         of[v] = (struct judged){m, kept[v] = h[v]};
     CHECK_MSG(engine_kl(plain->en, of, MASKS, b, row, &err) == 0, "kl: %s", err.msg);
+    check_kept(m, b, plain, h[2]);
     for (v = 0; v < MASKS; v++) {
         CHECK(engine_forward(plain->en, m, b, given[v], NULL, &alone, NULL, &err) == 0);
         CHECK(engine_kl(plain->en, (struct judged[]){{m, plain->h}, {m, alone}}, 2, b, &one, &err) == 0);

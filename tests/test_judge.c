@@ -61,18 +61,21 @@ static void batches(void)
 static void summaries(void)
 {
     struct kl_row row[101];
+    int64_t each[102];
     struct compare_row r;
     struct err e = {0};
     int i;
 
+    for (i = 0; i <= 101; i++)
+        each[i] = i;             /* a document each: as if positions were drawn one by one */
     for (i = 0; i <= 100; i++) { /* 0.00, 0.01 ... 1.00 in a scrambled order */
         int v = i * 37 % 101;
 
         row[i] = (struct kl_row){
             .kl = (float)v / 100, .nll_ref = 2, .nll = i % 2 ? 2.5f : 2.25f, .same_top = v < 80};
     }
-    CHECK(compare_summarize(&r, row, 101, &e) == 0);
-    CHECK(r.tokens == 101);
+    CHECK(compare_summarize(&r, row, each, 101, &e) == 0);
+    CHECK(r.tokens == 101 && r.documents == 101);
     CHECK_NEAR(r.kl_mean, 0.5, 1e-7, 0);
     CHECK_NEAR(r.kl_se, sqrt(0.0858500 / 101), 0, 1e-6); /* variance 101 * 102 / 12 / 10^4 */
     CHECK_NEAR(r.kl_median, 0.5, 1e-7, 0);
@@ -81,15 +84,41 @@ static void summaries(void)
     CHECK_NEAR(r.kl_p999, 0.999, 1e-7, 0);
     CHECK_NEAR(r.kl_max, 1, 1e-7, 0);
     CHECK_NEAR(r.same_top, 80.0 / 101, 1e-12, 0);
+    CHECK_NEAR(r.same_top_se, sqrt(80.0 * 21 / 101 / 101 / 100), 1e-12, 0);
     CHECK_NEAR(r.nll_ref, 202, 0, 0);
     CHECK_NEAR(r.nll, 50 * 2.5 + 51 * 2.25, 0, 0);
     CHECK_NEAR(r.ppl_ratio, exp((50 * 0.5 + 51 * 0.25) / 101), 0, 1e-12);
+    CHECK_NEAR(r.rms_dp,
+               sqrt((50 * pow(exp(-2.0) - exp(-2.5), 2) + 51 * pow(exp(-2.0) - exp(-2.25), 2)) / 101), 0,
+               1e-12);
     /* two values 0.25 apart, 50 and 51 times */
     CHECK_NEAR(r.ppl_ratio_se, r.ppl_ratio * 0.25 * sqrt(50.0 * 51 / 101 / 100 / 101), 0, 1e-12);
-    CHECK(compare_summarize(&r, row, 1, &e) == 0);
-    CHECK(r.kl_se == 0 && r.kl_median == r.kl_max && r.ppl_ratio_se == 0);
-    CHECK(compare_summarize(&r, row, 0, &e) == 0);
+    CHECK(compare_summarize(&r, row, each, 1, &e) == 0);
+    CHECK(isnan(r.kl_se) && r.kl_median == r.kl_max && isnan(r.ppl_ratio_se));
+    CHECK(compare_summarize(&r, row, each, 0, &e) == 0);
     CHECK(r.tokens == 0 && r.kl_mean == 0);
+}
+
+/* Documents whose positions are alike count as one observation each. */
+static void clusters(void)
+{
+    struct kl_row row[12];
+    static const int64_t first[] = {0, 4, 4, 6, 12};
+    static const float value[] = {1, 1, 1, 1, 4, 4, 2, 2, 2, 2, 2, 2};
+    struct compare_row r;
+    struct err e = {0};
+    int i;
+
+    for (i = 0; i < 12; i++)
+        row[i] = (struct kl_row){.kl = value[i], .nll_ref = 1, .nll = 1};
+    CHECK(compare_summarize(&r, row, first, 4, &e) == 0);
+    CHECK(r.documents == 3 && r.tokens == 12);
+    CHECK_NEAR(r.kl_mean, 2, 0, 0);
+    /* sums less the mean times the length: -4, 4, 0 */
+    CHECK_NEAR(r.kl_se, sqrt(3.0 / 2 * 32) / 12, 0, 1e-12);
+    CHECK(r.ppl_ratio_se == 0 && r.same_top_se == 0 && r.rms_dp == 0);
+    CHECK(compare_summarize(&r, row, first + 2, 2, &e) == 0); /* rows that do not begin at 0 */
+    CHECK(r.tokens == 8 && r.kl_median == 2 && r.kl_max == 4);
 }
 
 static void masks(void)
@@ -132,6 +161,7 @@ int main(void)
     splitting();
     batches();
     summaries();
+    clusters();
     masks();
     CHECK_END();
 }

@@ -132,6 +132,36 @@ struct kl_row {
 int engine_kl(struct engine *en, const struct judged *of, int n, const struct batch *b,
               struct kl_row *const *out, struct err *e);
 
+/*
+ * What is kept of a model's distributions to compare others with it later: for each token the `top` most
+ * likely next ones (of equals the lower), and `samples` of the others, drawn by their probability: those at
+ * which the cumulated probability of the others, in order of id, passes the middles of `samples` equal parts
+ * (so one may be there more than once). top + samples = the vocabulary: all of it, no sample.
+ */
+struct top_probs {
+    int top, samples;
+    int32_t *id;      /* [tokens][top + samples], ascending */
+    float *logp;      /* [tokens][top + samples] their log-probabilities */
+    uint8_t *sampled; /* [tokens][top + samples] 1: a sample of the others */
+    float *rest;      /* [tokens] ln of what all others have together, 2^-24 at least */
+    float *nll; /* [tokens] as engine_nll; what stands at the last token of a document does not matter */
+};
+/* As many as the vocabulary has, at most; zeroed. */
+int top_probs_new(struct top_probs *t, int64_t tokens, int top, int samples, int vocab, struct err *e);
+void top_probs_free(struct top_probs *t);
+/* Fills t, which is of the batch's tokens. */
+int engine_top(struct engine *en, const struct model *m, const struct hidden *h, const struct batch *b,
+               struct top_probs *t, struct err *e);
+/*
+ * engine_kl of of[0..n-1] to out[n], against what was kept:
+ *     sum over top of p ln(p/q)  +  r * mean over samples of ln(p/q),    r = 1 - sum of the top's p.
+ * The mean estimates that over the others without leaning to one side. Its error at one position is about
+ * r * s / sqrt(samples), s the standard deviation of ln(p/q) among the others, less by the even spacing;
+ * errors of positions do not add up.
+ */
+int engine_kl_top(struct engine *en, const struct top_probs *ref, const struct judged *of, int n,
+                  const struct batch *b, struct kl_row *const *out, struct err *e);
+
 /* Matrix-product peak of this machine through the same library, packed weights, all threads: flop/s. */
 int engine_peak(struct engine *en, int rows, int n, int k, double *flops, struct err *e);
 

@@ -1,12 +1,11 @@
 /* From hidden states to logits, log-probabilities and divergence. */
-#include "engine/engine_private.h"
+#include "engine/head.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "engine/weights.h"
 
 enum { PIECE = 4096 }; /* tokens between looks at a signal */
 
@@ -32,7 +31,7 @@ static int32_t *next_tokens(const struct batch *b, int64_t n, struct err *e)
     return next;
 }
 
-static float nll_of(const struct head_row *r, int32_t target)
+float head_nll(const struct head_row *r, int32_t target)
 {
     return target < 0 ? NAN : (float)(r->lse - (double)r->at);
 }
@@ -187,11 +186,9 @@ static struct head_side *sides_new(struct engine *en, const struct judged *of, i
     return NULL;
 }
 
-/* head_loop with the heads of n models; pick: as in head_args. */
-static int judge_heads(struct engine *en, const struct judged *of, int n, const struct batch *b,
-                       const int32_t *pick, int picks,
-                       void (*put)(void *out, const struct head_args *a, int64_t first), void *out,
-                       struct err *e)
+int head_run(struct engine *en, const struct judged *of, int n, const struct batch *b, const int32_t *pick,
+             int picks, void (*put)(void *out, const struct head_args *a, int64_t first), void *out,
+             struct err *e)
 {
     struct head_loop l = {.d = en->d, .of = of, .n = of[0].h->tokens, .put = put, .out = out};
     struct head_side *side = sides_new(en, of, n, b, e);
@@ -220,13 +217,13 @@ static void put_nll(void *out, const struct head_args *a, int64_t first)
     int64_t i;
 
     for (i = 0; i < a->n; i++)
-        nll[first + i] = nll_of(&a->row[i], a->target[i]);
+        nll[first + i] = head_nll(&a->row[i], a->target[i]);
 }
 
 int engine_nll(struct engine *en, const struct model *m, const struct hidden *h, const struct batch *b,
                float *nll, struct err *e)
 {
-    return judge_heads(en, &(struct judged){m, h}, 1, b, NULL, 0, put_nll, nll, e);
+    return head_run(en, &(struct judged){m, h}, 1, b, NULL, 0, put_nll, nll, e);
 }
 
 static void put_kl(void *out, const struct head_args *a, int64_t first)
@@ -243,15 +240,15 @@ static void put_kl(void *out, const struct head_args *a, int64_t first)
 
             row->kl = kl > 0 ? (float)kl : 0; /* below zero by rounding only */
             row->same_top = p->which == q->which;
-            row->nll_ref = nll_of(p, a->target[i]);
-            row->nll = nll_of(q, a->target[i]);
+            row->nll_ref = head_nll(p, a->target[i]);
+            row->nll = head_nll(q, a->target[i]);
         }
 }
 
 int engine_kl(struct engine *en, const struct judged *of, int n, const struct batch *b,
               struct kl_row *const *out, struct err *e)
 {
-    return judge_heads(en, of, n, b, NULL, 0, put_kl, (void *)out, e);
+    return head_run(en, of, n, b, NULL, 0, put_kl, (void *)out, e);
 }
 
 int engine_logits(struct engine *en, const struct model *m, const struct hidden *h, int64_t first, int n,

@@ -26,30 +26,64 @@ int judge_perplexity(struct ppl_report *r, struct engine *en, const struct model
 void ppl_report_free(struct ppl_report *r);
 
 /*
- * KL(ref || other) per scored position over the whole vocabulary. Quantiles interpolate linearly between
- * order statistics (rank q (n-1)), as numpy and llama-perplexity do. Standard errors take positions as
- * independent, as llama-perplexity's do: neighbours in a document are not, so read them as lower bounds.
+ * KL(ref || other) per scored position, in nats. Quantiles interpolate linearly between order statistics
+ * (rank q (n-1)), as numpy and llama-perplexity do.
+ *
+ * Standard errors count documents, not positions, as what was drawn: positions of a document are alike. With
+ * D documents of n_d positions, N in all, s_d the sum over a document and m the mean over all positions,
+ *     se(m)^2 = D / (D - 1) * sum_d (s_d - m n_d)^2 / N^2,
+ * the ratio estimator for clusters (Cochran, Sampling Techniques, 3rd ed., 2.11 and 9A.1, without the
+ * correction for a finite population); NaN for fewer than two documents. That of a perplexity ratio is by the
+ * delta method: the ratio times the standard error of the mean difference of nll.
  */
 struct compare_row {
-    int64_t tokens;
+    int64_t tokens, documents; /* scored positions, and documents that have one */
     double kl_mean, kl_se, kl_median, kl_p90, kl_p99, kl_p999, kl_max;
-    double same_top;                /* fraction of positions whose most likely token agrees */
+    double same_top, same_top_se;   /* fraction of positions whose most likely token agrees */
+    double rms_dp;                  /* root of the mean of (p(true token) - p_ref(true token))^2 */
     double nll_ref, nll;            /* sums */
-    double ppl_ratio, ppl_ratio_se; /* exp(mean(nll - nll_ref)); its standard error by the delta method */
+    double ppl_ratio, ppl_ratio_se; /* exp(mean(nll - nll_ref)) */
+};
+struct compare_result {
+    struct compare_row total, *category; /* [corpus.categories] */
+    double category_mean; /* mean over categories of kl_mean; categories without a position aside */
+    int worst;            /* the category with the largest kl_mean; -1: none has a position */
 };
 struct compare_report {
-    struct compare_row total, *category; /* [corpus.categories] */
-    struct engine_cost cost;             /* of all forward passes */
+    struct compare_result *of; /* [n] as the candidates */
+    int n;
+    bool cached;             /* divergences are from a cache: lower bounds */
+    double rest;             /* then: mean share of the probability that its tokens do not have */
+    struct engine_cost cost; /* of all forward passes */
 };
-/* A row from n scored positions; n = 0 gives zeros. */
-int compare_summarize(struct compare_row *out, const struct kl_row *row, size_t n, struct err *e);
+/* A row from documents 0 .. docs-1, whose positions are row[first[d]] .. row[first[d + 1] - 1]; no position
+ * gives zeros. */
+int compare_summarize(struct compare_row *out, const struct kl_row *row, const int64_t *first, int64_t docs,
+                      struct err *e);
+
+/* What is compared with ref: another model, or ref masked by a plan (which must be of ref, and keep top-k
+ * experts at least in every layer). */
+struct candidate {
+    const struct model *model; /* NULL: */
+    const struct plan *plan;
+};
 /*
- * other NULL: ref masked by plan (which must be of ref, and keep top-k experts at least in every layer).
+ * All candidates at once: ref runs once, and plans share every layer's weights and the layers up to their
+ * first difference. Held for a token: the hidden states of ref and of all candidates.
+ *
+ * With a cache (moe-logprobs(5)), ref's distributions are read from that file if it is there, else written to
+ * it, and divergences count all but its most likely tokens as one class, either way (engine_kl_top). A file
+ * that belongs to another model, other text or another precision is refused; with force it is made anew.
+ *
  * Refused: another vocabulary size, another tokenizer.json (where both have one).
  */
+struct compare_options {
+    const char *cache; /* NULL: none */
+    bool force;
+};
 int judge_compare(struct compare_report *r, struct engine *en, const struct model *ref,
-                  const struct model *other, const struct plan *plan, const struct corpus *c,
-                  const struct pass_options *po, struct err *e);
+                  const struct candidate *candidate, int n, const struct corpus *c,
+                  const struct compare_options *o, const struct pass_options *po, struct err *e);
 void compare_report_free(struct compare_report *r);
 /* The engine's mask [layers][experts] of a plan; rows of dense layers are 1. The caller frees. */
 uint8_t *plan_mask(const struct plan *p, const struct model *m, struct err *e);

@@ -1,0 +1,40 @@
+/* attention.h -- private to the CUDA backend's attention: what its kernels work on. */
+#ifndef MOE_KERNELS_ATTENTION_H
+#define MOE_KERNELS_ATTENTION_H
+
+#include "backend.h"
+
+/* Normed, clipped, rotated: what qk.cu makes of struct attention_args. Every head has all tokens in a row. */
+struct attend {
+    const void *q; /* elements [heads][n][dim] */
+    const void *k; /* [kv_heads][n][dim] */
+    const void *v; /* [kv_heads][n][v_dim] */
+    int64_t n;
+    const int64_t *first; /* [docs + 1] */
+    const int2 *block;    /* [blocks] document, first query in it */
+    int blocks, heads, kv_heads, dim, v_dim, window;
+    enum mask_kind mask;
+    float scale;        /* of scores */
+    const float *sinks; /* [heads], or NULL */
+    void *out;          /* elements [n][heads][v_dim] */
+    unsigned *taken;    /* tiles handed out beyond the first ones, 0 at the start */
+};
+
+/* Fills in q to v, n and taken. */
+int cuda_heads(struct cuda *c, const struct attention_args *a, bool bf16, struct attend *r, struct err *e);
+/* Queries in a block of attention_wgmma, more than any other kernel's; 0: it has no code for this device or
+ * such heads. */
+int cuda_attention_wgmma_rows(const struct cuda *c, const struct attend *a);
+void cuda_attention_wgmma(struct cuda *c, const struct attend *a);
+/* On tensor cores of any kind, for heads of 32, 64 and 128. */
+void cuda_attention_mma(struct cuda *c, const struct attend *a);
+
+/* The first key that a query sees; never decreases from one query to the next. */
+static __device__ __forceinline__ int first_seen(const struct attend &a, int query)
+{
+    if (a.mask == MASK_SLIDING)
+        return query >= a.window ? query - a.window + 1 : 0;
+    return a.mask == MASK_CHUNKED ? query - query % a.window : 0;
+}
+
+#endif

@@ -1,0 +1,508 @@
+/*
+ * Attention on Hopper. A tile of work is one head and 64 queries for each of WGS warpgroups; blocks stay and
+ * take tiles until none is left. One thread lets the copy engine bring queries, keys and values, two blocks
+ * of 128 keys ahead; the warpgroups stream over the keys, from a document's end to where its mask begins.
+ * While the tensor cores multiply for one block, the softmax of the next one runs, and the warpgroups take
+ * turns at them (Milakov & Gimelshein 2018; Dao 2023; Shah et al. 2024).
+ */
+#include "attention.h"
+#include "hopper.h"
+
+enum { KEYS = 128, STAGES = 2, SLACK = 8, KEY_TILE = KEYS * TILE_ROW_BYTES };
+
+/* Addresses in shared memory. */
+template <int D, int DV, int WGS> struct room_of {
+    static constexpr int rows = WGS * 64;
+    static constexpr uint32_t q = 0, k = q + D / 64 * rows * TILE_ROW_BYTES, k_bytes = D / 64 * KEY_TILE,
+                              v = k + STAGES * k_bytes, v_bytes = DV / 64 * KEY_TILE,
+                              barriers = v + STAGES * v_bytes, bytes = barriers + 128;
+};
+
+#ifdef HOPPER
+
+/* Barriers, each 8 bytes: queries here, used; keys, values by stage. Then the number of the tile. */
+enum {
+    Q_FULL,
+    Q_EMPTY,
+    K_FULL,
+    K_EMPTY = K_FULL + STAGES,
+    V_FULL = K_EMPTY + STAGES,
+    V_EMPTY = V_FULL + STAGES
+};
+enum { TILE_AT = (V_EMPTY + STAGES) * 8 };
+
+/* Queries from `from` on of a document at token `base`; blocks of keys lo .. hi. */
+struct tile {
+    int head, group, len, from, lo, hi;
+    int64_t base;
+};
+
+template <int ROWS> static __device__ __forceinline__ struct tile tile_of(const struct attend &a, int t)
+{
+    int2 b = a.block[t / a.heads];
+    struct tile r;
+    int end;
+
+    r.head = t % a.heads;
+    r.group = r.head / (a.heads / a.kv_heads);
+    r.base = a.first[b.x];
+    r.len = (int)(a.first[b.x + 1] - r.base);
+    r.from = b.y;
+    end = r.from + ROWS < r.len ? r.from + ROWS : r.len;
+    r.lo = first_seen(a, r.from) / KEYS;
+    r.hi = (end - 1) / KEYS;
+    return r;
+}
+
+/* ---- the copying thread ---- */
+
+template <int D, int ROWS>
+static __device__ __forceinline__ void load(uint32_t dst, const CUtensorMap *map, uint32_t barrier,
+                                            int64_t row, int head)
+{
+    barrier_expect(barrier, D / 64 * ROWS * TILE_ROW_BYTES);
+#pragma unroll
+    for (int i = 0; i < D / 64; i++)
+        tile_load(dst + (uint32_t)(i * ROWS * TILE_ROW_BYTES), map, barrier, i * 64, (int)row, head);
+}
+
+template <int D, int DV, int WGS>
+static __device__ __forceinline__ void feed(const struct attend &a, const CUtensorMap *q,
+                                            const CUtensorMap *k, const CUtensorMap *v, uint32_t smem,
+                                            volatile int *tile)
+{
+    using room = room_of<D, DV, WGS>;
+    uint32_t bar = smem + room::barriers;
+    int tiles = a.blocks * a.heads, keys = 0, values = 0;
+
+    for (int t = (int)blockIdx.x, turn = 0;; turn ^= 1) {
+        struct tile x;
+
+        barrier_wait(bar + Q_EMPTY * 8, turn ^ 1);
+        *tile = t;
+        if (t >= tiles) {
+            barrier_arrive(bar + Q_FULL * 8);
+            return;
+        }
+        x = tile_of<room::rows>(a, t);
+        load<D, room::rows>(smem + room::q, q, bar + Q_FULL * 8, x.base + x.from, x.head);
+        for (int b = x.hi + 1; b >= x.lo; b--) { /* keys of block b - 1, values of block b */
+            if (b > x.lo) {
+                uint32_t s = keys % STAGES;
+
+                barrier_wait(bar + (K_EMPTY + s) * 8, (keys++ / STAGES & 1) ^ 1);
+                load<D, KEYS>(smem + room::k + s * room::k_bytes, k, bar + (K_FULL + s) * 8,
+                              x.base + (b - 1) * KEYS, x.group);
+            }
+            if (b <= x.hi) {
+                uint32_t s = values % STAGES;
+
+                barrier_wait(bar + (V_EMPTY + s) * 8, (values++ / STAGES & 1) ^ 1);
+                load<DV, KEYS>(smem + room::v + s * room::v_bytes, v, bar + (V_FULL + s) * 8,
+                               x.base + b * KEYS, x.group);
+            }
+        }
+        t = (int)gridDim.x + (int)atomicAdd(a.taken, 1u);
+    }
+}
+
+/* ---- a warpgroup of 64 queries ---- */
+
+/* Rows lane / 4 and that + 8 of a warp's 16: what is summed, the largest score times scale, this lane's share
+ * of the sum of exponentials. */
+template <int DV> struct state {
+    float o[DV / 2], top[2], sum[2];
+};
+
+static __device__ __forceinline__ float exp2_fast(float x)
+{
+    float y;
+
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* Two floats to bf16, the first one low. */
+static __device__ __forceinline__ uint32_t halves(float lo, float hi)
+{
+    __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
+
+    return *(uint32_t *)(void *)&v;
+}
+
+/* s [64][KEYS] = q k^T */
+template <int D, int ROWS>
+static __device__ __forceinline__ void scores(float (&s)[KEYS / 2], uint64_t q, uint32_t at)
+{
+    uint64_t k = tile_rows(at);
+
+#pragma unroll
+    for (int i = 0; i < D / 16; i++)
+        wgmma_rows(s, tile_at(q, i / 4 * ROWS * TILE_ROW_BYTES + i % 4 * 32),
+                   tile_at(k, i / 4 * KEY_TILE + i % 4 * 32), i > 0);
+    wgmma_commit();
+}
+
+/* o += p v */
+template <int DV>
+static __device__ __forceinline__ void add_values(float (&o)[DV / 2], const uint32_t (&p)[KEYS / 4],
+                                                  uint32_t at)
+{
+    uint64_t v = tile_columns(at, KEY_TILE);
+
+#pragma unroll
+    for (int i = 0; i < KEYS / 16; i++)
+        wgmma_columns(o, p + 4 * i, tile_at(v, i * 16 * TILE_ROW_BYTES));
+    wgmma_commit();
+}
+
+/* Scores of what a query does not see become -infinity. query: of row lane / 4; at: the block's first key. */
+static __device__ __forceinline__ void hide(const struct attend &a, float (&s)[KEYS / 2], int query, int at)
+{
+    at += (int)threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int last = query + 8 * h - at, first = first_seen(a, query + 8 * h) - at;
+
+#pragma unroll
+        for (int i = 0; i < KEYS / 4; i++) {
+            int k = i / 2 * 8 + i % 2;
+
+            if (k > last || k < first)
+                s[i / 2 * 4 + 2 * h + i % 2] = -INFINITY;
+        }
+    }
+}
+
+/* Scores become exponentials; shrink: what was summed before is worth in terms of the new largest score. That
+ * one moves only when it must: exponentials up to 2^8 do no harm, and o need not be scaled. */
+template <int DV>
+static __device__ __forceinline__ void softmax(struct state<DV> *st, float (&s)[KEYS / 2], float scale,
+                                               float shrink[2])
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float top = -INFINITY, base, sum[2] = {};
+
+#pragma unroll
+        for (int i = 0; i < KEYS / 8; i++)
+            top = fmaxf(top, fmaxf(s[4 * i + 2 * h], s[4 * i + 2 * h + 1]));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2)) * scale;
+        top = top > st->top[h] + SLACK ? top : st->top[h];
+        /* where nothing was seen yet, and there is no sink: any finite number will do */
+        base = top == -INFINITY ? 0 : top;
+        shrink[h] = exp2_fast(st->top[h] - base);
+        st->top[h] = top;
+#pragma unroll
+        for (int i = 0; i < KEYS / 8; i++)
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                float *p = &s[4 * i + 2 * h + j];
+
+                *p = exp2_fast(fmaf(*p, scale, -base));
+                sum[j] += *p;
+            }
+        st->sum[h] = st->sum[h] * shrink[h] + (sum[0] + sum[1]);
+    }
+}
+
+template <int DV> static __device__ __forceinline__ void rescale(struct state<DV> *st, const float shrink[2])
+{
+    if (__all_sync(0xffffffffu, shrink[0] == 1 && shrink[1] == 1))
+        return;
+#pragma unroll
+    for (int i = 0; i < DV / 2; i++)
+        st->o[i] *= shrink[i / 2 % 2];
+}
+
+static __device__ __forceinline__ void to_halves(uint32_t (&p)[KEYS / 4], const float (&s)[KEYS / 2])
+{
+#pragma unroll
+    for (int i = 0; i < KEYS / 4; i++)
+        p[i] = halves(s[2 * i], s[2 * i + 1]);
+}
+
+/* Values of rows from `from` on, which another document's are: zero, as even a probability of 0 would let its
+ * infinities through. All warpgroups write the same. */
+template <int DV> static __device__ __forceinline__ void clear(uint8_t *v, int from, int group)
+{
+    for (int i = from * 8 + (int)threadIdx.x % WARPGROUP; i < KEYS * 8; i += WARPGROUP)
+#pragma unroll
+        for (int t = 0; t < DV / 64; t++)
+            *(uint4 *)(void *)(v + t * KEY_TILE + i * 16) = make_uint4(0, 0, 0, 0);
+    asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+    asm volatile("bar.sync %0, 128;\n" ::"r"(8 + group) : "memory");
+}
+
+/* 4 x 4 words turned over between the four lanes of a row. */
+static __device__ __forceinline__ void turn_over(uint32_t w[4])
+{
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        const int d = 1 << n;
+        bool odd = threadIdx.x & d;
+
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (!(i & d)) {
+                uint32_t r = __shfl_xor_sync(0xffffffffu, odd ? w[i] : w[i | d], d);
+
+                w[i] = odd ? r : w[i];
+                w[i | d] = odd ? w[i | d] : r;
+            }
+    }
+}
+
+/* o / sum to the output; row: of the warp's first query, of which there are `rows`. */
+template <int DV>
+static __device__ __forceinline__ void finish(const struct attend &a, struct state<DV> *st, int64_t row,
+                                              int rows, int head)
+{
+    int lane = (int)threadIdx.x % WARP;
+
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        int r = lane / 4 + 8 * h;
+        __nv_bfloat16 *out =
+            (__nv_bfloat16 *)a.out + ((size_t)(row + r) * (size_t)a.heads + (size_t)head) * (size_t)a.v_dim;
+        float inv = st->sum[h];
+
+        inv += __shfl_xor_sync(0xffffffffu, inv, 1);
+        inv += __shfl_xor_sync(0xffffffffu, inv, 2);
+        inv = 1.0f / inv;
+#pragma unroll
+        for (int g = 0; g < DV / 32; g++) {
+            uint32_t w[4];
+            int column = g * 32 + lane % 4 * 8;
+
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const float *o = st->o + (4 * g + i) * 4 + 2 * h;
+
+                w[i] = halves(o[0] * inv, o[1] * inv);
+            }
+            turn_over(w);
+            if (r < rows && column < a.v_dim)
+                *(uint4 *)(void *)(out + column) = make_uint4(w[0], w[1], w[2], w[3]);
+        }
+    }
+}
+
+static __device__ __forceinline__ void release(uint32_t barrier)
+{
+    if (threadIdx.x % WARP == 0)
+        barrier_arrive(barrier);
+}
+
+/* Warpgroup `group` waits for its turn at the tensor cores; passes it on. */
+static __device__ __forceinline__ void take_turn(int group)
+{
+    asm volatile("bar.sync %0, 256;\n" ::"r"(1 + group) : "memory");
+}
+template <int WGS> static __device__ __forceinline__ void pass_turn(int group)
+{
+    asm volatile("bar.arrive %0, 256;\n" ::"r"(1 + (group + 1) % WGS) : "memory");
+}
+
+template <int D, int DV, int WGS>
+static __device__ __forceinline__ void attend_tiles(const struct attend &a, uint8_t *shared, uint32_t smem,
+                                                    volatile int *tile)
+{
+    using room = room_of<D, DV, WGS>;
+    uint32_t bar = smem + room::barriers;
+    int group = __shfl_sync(0xffffffffu, (int)threadIdx.x / WARPGROUP, 0) - 1,
+        warp = (int)threadIdx.x / WARP % 4, lane = (int)threadIdx.x % WARP;
+    int tiles = a.blocks * a.heads, n = 0; /* n: blocks of keys so far */
+    float scale = a.scale * 1.44269504f, s[KEYS / 2], shrink[2];
+    uint64_t q = tile_rows(smem + room::q + (uint32_t)(group * 64 * TILE_ROW_BYTES));
+    uint32_t p[KEYS / 4];
+    struct state<DV> st;
+
+    if (group == WGS - 1)
+        pass_turn<WGS>(group);
+    for (int turn = 0;; turn ^= 1) {
+        struct tile x;
+        int mine, row, low;
+
+        barrier_wait(bar + Q_FULL * 8, turn);
+        if (*tile >= tiles)
+            return;
+        x = tile_of<room::rows>(a, *tile);
+        mine = x.from + group * 64;
+        row = mine + warp * 16;
+        low = first_seen(a, mine + 63);
+#pragma unroll
+        for (int i = 0; i < DV / 2; i++)
+            st.o[i] = 0;
+        st.top[0] = st.top[1] = a.sinks ? a.sinks[x.head] * 1.44269504f : -INFINITY;
+        st.sum[0] = st.sum[1] = a.sinks && lane % 4 == 0 ? 1 : 0;
+
+        barrier_wait(bar + (K_FULL + n % STAGES) * 8, n / STAGES & 1);
+        wgmma_begin();
+        scores<D, room::rows>(s, q, smem + room::k + n % STAGES * room::k_bytes);
+        wgmma_wait(0);
+        wgmma_pin(s);
+        release(bar + (K_EMPTY + n % STAGES) * 8);
+        hide(a, s, row + lane / 4, x.hi * KEYS);
+        softmax<DV>(&st, s, scale, shrink);
+        to_halves(p, s);
+        if ((x.hi + 1) * KEYS > x.len) {
+            barrier_wait(bar + (V_FULL + n % STAGES) * 8, n / STAGES & 1);
+            clear<DV>(shared + room::v + n % STAGES * room::v_bytes, x.len - x.hi * KEYS, group);
+        }
+        if (x.hi > x.lo)
+            barrier_wait(bar + (K_FULL + (n + 1) % STAGES) * 8, (n + 1) / STAGES & 1);
+        for (int b = x.hi - 1; b >= x.lo; b--) {
+            int old = n++;
+
+            take_turn(group);
+            wgmma_pin(s);
+            wgmma_pin(st.o);
+            wgmma_begin();
+            scores<D, room::rows>(s, q, smem + room::k + n % STAGES * room::k_bytes);
+            barrier_wait(bar + (V_FULL + old % STAGES) * 8, old / STAGES & 1);
+            wgmma_begin();
+            add_values<DV>(st.o, p, smem + room::v + old % STAGES * room::v_bytes);
+            pass_turn<WGS>(group);
+            wgmma_wait(1);
+            wgmma_pin(s);
+            release(bar + (K_EMPTY + n % STAGES) * 8);
+            if ((b + 1) * KEYS - 1 > mine || b * KEYS < low)
+                hide(a, s, row + lane / 4, b * KEYS);
+            softmax<DV>(&st, s, scale, shrink);
+            wgmma_pin(s);
+            if (b > x.lo)
+                barrier_wait(bar + (K_FULL + (n + 1) % STAGES) * 8, (n + 1) / STAGES & 1);
+            wgmma_wait(0);
+            wgmma_pin(st.o);
+            release(bar + (V_EMPTY + old % STAGES) * 8);
+            rescale<DV>(&st, shrink);
+            to_halves(p, s);
+        }
+        release(bar + Q_EMPTY * 8);
+        barrier_wait(bar + (V_FULL + n % STAGES) * 8, n / STAGES & 1);
+        wgmma_pin(st.o);
+        wgmma_begin();
+        add_values<DV>(st.o, p, smem + room::v + n % STAGES * room::v_bytes);
+        wgmma_wait(0);
+        wgmma_pin(st.o);
+        release(bar + (V_EMPTY + n % STAGES) * 8);
+        n++;
+        finish<DV>(a, &st, x.base + row, x.len - row, x.head);
+    }
+}
+#endif
+
+template <int D, int DV, int WGS>
+__global__ void __launch_bounds__((WGS + 1) * WARPGROUP, 1)
+    attention_wgmma(const __grid_constant__ CUtensorMap q, const __grid_constant__ CUtensorMap k,
+                    const __grid_constant__ CUtensorMap v, const __grid_constant__ struct attend a)
+{
+#ifdef HOPPER
+    using room = room_of<D, DV, WGS>;
+    extern __shared__ __align__(1024) uint8_t shared[];
+    uint32_t smem = (uint32_t)__cvta_generic_to_shared(shared), bar = smem + room::barriers;
+    volatile int *tile = (volatile int *)(shared + room::barriers + TILE_AT);
+
+    if (threadIdx.x == 0) {
+        barrier_init(bar + Q_FULL * 8, 1);
+        barrier_init(bar + Q_EMPTY * 8, WGS * 4);
+        for (int i = 0; i < STAGES; i++) {
+            barrier_init(bar + (K_FULL + i) * 8, 1);
+            barrier_init(bar + (V_FULL + i) * 8, 1);
+            barrier_init(bar + (K_EMPTY + i) * 8, WGS * 4);
+            barrier_init(bar + (V_EMPTY + i) * 8, WGS * 4);
+        }
+        asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
+        asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+    }
+    __syncthreads();
+    if (threadIdx.x < WARPGROUP) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(WGS == 2 ? 24 : 32));
+        if (threadIdx.x == 0)
+            feed<D, DV, WGS>(a, &q, &k, &v, smem, tile);
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(WGS == 2 ? 240 : 160));
+        attend_tiles<D, DV, WGS>(a, shared, smem, tile);
+    }
+#endif
+}
+
+/* ---- launching ---- */
+
+typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
+                              const cuuint64_t *, const cuuint32_t *, const cuuint32_t *,
+                              CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
+                              CUtensorMapFloatOOBfill);
+
+/* The driver's function, found at run time: nothing links to the driver. NULL: it has none. */
+static encode_fn encoder(void)
+{
+    void *f = NULL;
+    cudaDriverEntryPointQueryResult r;
+
+    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &r) !=
+            cudaSuccess ||
+        r != cudaDriverEntryPointSuccess)
+        return NULL;
+    return (encode_fn)f;
+}
+
+/* Tiles of `rows` rows by 64 of x [heads][n][dim]. */
+static bool map_heads(CUtensorMap *m, encode_fn encode, const void *x, int heads, int64_t n, int dim,
+                      int rows)
+{
+    cuuint64_t size[3] = {(cuuint64_t)dim, (cuuint64_t)n, (cuuint64_t)heads};
+    cuuint64_t step[2] = {(cuuint64_t)dim * 2, (cuuint64_t)dim * 2 * (cuuint64_t)n};
+    cuuint32_t box[3] = {64, (cuuint32_t)rows, 1}, one[3] = {1, 1, 1};
+
+    return encode(m, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)x, size, step, box, one,
+                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+template <int D, int DV, int WGS> static void launch(struct cuda *c, const struct attend *a)
+{
+    using room = room_of<D, DV, WGS>;
+    encode_fn encode = encoder();
+    CUtensorMap q, k, v;
+    int tiles = a->blocks * a->heads;
+
+    if (!map_heads(&q, encode, a->q, a->heads, a->n, a->dim, room::rows) ||
+        !map_heads(&k, encode, a->k, a->kv_heads, a->n, a->dim, KEYS) ||
+        !map_heads(&v, encode, a->v, a->kv_heads, a->n, a->v_dim, KEYS)) {
+        cuda_ok(c, cudaErrorInvalidValue, "attention");
+        return;
+    }
+    cuda_ok(c,
+            cudaFuncSetAttribute(attention_wgmma<D, DV, WGS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 (int)room::bytes),
+            "attention");
+    attention_wgmma<D, DV, WGS>
+        <<<(unsigned)(tiles < c->processors ? tiles : c->processors), (WGS + 1) * WARPGROUP, room::bytes>>>(
+            q, k, v, *a);
+    cuda_launched(c, "attention");
+}
+
+/* Heads of any size that the copy engine can step over go through code for 64, for 128, or for 192 and values
+ * of 128: what they lack is zero in shared memory. Where every query sees many keys, small heads leave
+ * registers for a third warpgroup. */
+int cuda_attention_wgmma_rows(const struct cuda *c, const struct attend *a)
+{
+    if (!c->wgmma || a->dim % 8 || a->v_dim % 8 || a->dim > 192 || a->v_dim > 128 || !encoder())
+        return 0;
+    return a->dim <= 64 && a->v_dim <= 64 && a->mask == MASK_FULL ? 192 : 128;
+}
+
+void cuda_attention_wgmma(struct cuda *c, const struct attend *a)
+{
+    if (a->dim > 128)
+        launch<192, 128, 2>(c, a);
+    else if (a->dim > 64 || a->v_dim > 64)
+        launch<128, 128, 2>(c, a);
+    else if (cuda_attention_wgmma_rows(c, a) == 192)
+        launch<64, 64, 3>(c, a);
+    else
+        launch<64, 64, 2>(c, a);
+}
