@@ -76,6 +76,7 @@ void engine_options(struct engine_options *o)
     o->precision = precision_of(engine_opts.precision);
     o->threads = (int)engine_opts.threads;
     o->mem_max = engine_opts.mem_max;
+    o->device_mem = engine_opts.gpu_mem;
     o->chunk_tokens = (int)engine_opts.chunk_tokens;
     o->progress = show;
 }

@@ -19,7 +19,7 @@
 struct engine_opts {
     const char *device, *precision;
     int64_t threads, chunk_tokens;
-    uint64_t mem_max;
+    uint64_t mem_max, gpu_mem;
     struct opt_list ignore_keys;
 };
 extern struct engine_opts engine_opts;
@@ -36,6 +36,8 @@ extern struct engine_opts engine_opts;
         ENGINE_OPT_("threads", OPT_INT, threads, "N", "worker threads (all processors)", 1, 4096),           \
         ENGINE_OPT_("mem-max", OPT_SIZE, mem_max, "SIZE",                                                    \
                     "memory for hidden states; more documents take more passes", 0, 0),                      \
+        ENGINE_OPT_("gpu-mem", OPT_SIZE, gpu_mem, "SIZE", "device memory to use at most (what is free)", 0,  \
+                    0),                                                                                      \
         ENGINE_OPT_("chunk-tokens", OPT_INT, chunk_tokens, "N", NULL, 1, INT32_MAX),                         \
         ENGINE_OPT_("ignore-key", OPT_LIST, ignore_keys, "KEY",                                              \
                     "config.json key that is known not to matter; may be repeated", 0, 0)
