@@ -69,6 +69,7 @@ static void cuda_close(struct device *d)
     cuda_small_close(c);
     cuda_free(c, c->flags);
     free(c->held);
+    free(c->pinned);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }

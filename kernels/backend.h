@@ -79,6 +79,8 @@ struct cuda {
     char name[320];
     struct allocation *held; /* [held_n] */
     size_t held_n, held_cap;
+    void **pinned; /* [pinned_n] host memory that is ours to free */
+    size_t pinned_n, pinned_cap;
     struct device_memory memory;
     struct lanes lanes;
     struct small small;

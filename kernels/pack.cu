@@ -10,7 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STAGE = 32 << 20, LD = 64, PAIR = 8, SIDE = 32, MX_BLOCK = 32, FP8_BLOCK = 128 };
+enum {
+    STAGE = 32 << 20,
+    LD = 64,
+    PAIR = 8,
+    SIDE = 32,
+    MX_BLOCK = 32,
+    FP8_BLOCK = 128,
+    EIGHT = 8,
+    THREADS = 256
+};
 
 /* Stored rows r0 .. r0+rows-1 of a part, on the device. */
 struct decode {
@@ -60,16 +69,20 @@ static __device__ __forceinline__ float stored(const struct decode &d, int row, 
     }
 }
 
+/* Where row n of the part goes. */
+static __device__ __forceinline__ int place(const struct decode &d, int n)
+{
+    return d.paired ? n / PAIR * 2 * PAIR + d.which * PAIR + n % PAIR : d.row + n;
+}
+
 /* Element (n, k) of the part to its place. */
 static __device__ __forceinline__ void put(const struct decode &d, int n, int k, float v)
 {
-    int row = d.paired ? n / PAIR * 2 * PAIR + d.which * PAIR + n % PAIR : d.row + n;
-
     if (d.bf16)
         v = __bfloat162float(__float2bfloat16_rn(v));
     if (!isfinite(v))
         atomicMin(d.bad, d.id);
-    elem_store(d.dst, weight_at(d.all_rows, d.ld, row, k, d.bf16), v, d.bf16);
+    elem_store(d.dst, weight_at(d.all_rows, d.ld, place(d, n), k, d.bf16), v, d.bf16);
 }
 
 __global__ void decode_rows(const struct decode d, int n0)
@@ -78,6 +91,80 @@ __global__ void decode_rows(const struct decode d, int n0)
 
     for (int k = (int)threadIdx.x; k < d.s.in; k += (int)blockDim.x)
         put(d, n, k, stored(d, row, k));
+}
+
+/* ---- eight elements at a time, from types of at most two bytes to bf16 ---- */
+
+static __device__ __forceinline__ void load_eight(const struct decode &d, int row, int col, float v[EIGHT])
+{
+    int64_t at = (int64_t)row * d.s.stride + col;
+
+    if (d.s.type == SOURCE_BF16) {
+        uint4 raw = *(const uint4 *)(const void *)(d.raw + at * 2);
+        const uint32_t two[4] = {raw.x, raw.y, raw.z, raw.w};
+
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++)
+            v[i] = __uint_as_float(i % 2 ? two[i / 2] & 0xffff0000u : two[i / 2] << 16);
+    } else if (d.s.type == SOURCE_MXFP4) {
+        uint32_t codes = *(const uint32_t *)(const void *)(d.raw + at / 2);
+        int byte = d.scales[at / MX_BLOCK];
+        /* 2^(byte - 127), the smallest of which is no normal number */
+        float scale = byte == 255 ? NAN : __uint_as_float(byte ? (uint32_t)byte << 23 : 1u << 22);
+
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++) {
+            uint32_t code = codes >> 4 * i, m = code & 7;
+            float one = m < 2 ? .5f * (float)m : __uint_as_float(((m >> 1) + 126) << 23 | (m & 1) << 22);
+
+            v[i] = (code & 8 ? -one : one) * scale;
+        }
+    } else {
+        uint2 raw = *(const uint2 *)(const void *)(d.raw + at);
+        int block = (d.r0 + row) / FP8_BLOCK - d.r0 / FP8_BLOCK,
+            blocks = (d.s.in + FP8_BLOCK - 1) / FP8_BLOCK;
+        float scale = ((const float *)(const void *)d.scales)[block * blocks + col / FP8_BLOCK];
+
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++)
+            v[i] = e4m3((uint8_t)((i < 4 ? raw.x : raw.y) >> 8 * (i % 4))) * scale;
+    }
+}
+
+/* A thread to eight elements of rows n0 .. n0+n-1 of the part. */
+__global__ void __launch_bounds__(THREADS) decode_eights(const struct decode d, int n0, int n)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, columns = d.s.in / EIGHT;
+    int row = (int)(i / columns), col = (int)(i % columns) * EIGHT;
+    __nv_bfloat162 out[EIGHT / 2];
+    float v[EIGHT];
+    bool odd = false;
+
+    if (row >= n)
+        return;
+    row += n0;
+    load_eight(d, d.s.first + row * d.s.step - d.r0, col, v);
+#pragma unroll
+    for (int j = 0; j < EIGHT / 2; j++) {
+        float2 back;
+
+        out[j] = __floats2bfloat162_rn(v[2 * j], v[2 * j + 1]);
+        back = __bfloat1622float2(out[j]);
+        odd |= !isfinite(back.x) || !isfinite(back.y);
+    }
+    if (odd)
+        atomicMin(d.bad, d.id);
+    *(uint4 *)((__nv_bfloat16 *)d.dst + weight_at(d.all_rows, d.ld, place(d, row), col, true)) =
+        *(const uint4 *)(const void *)out;
+}
+
+static bool fits_eights(const struct decode *d)
+{
+    const struct source *s = &d->s;
+    int by = s->type == SOURCE_MXFP4 ? MX_BLOCK : EIGHT;
+
+    return d->bf16 && !s->in_out && s->type != SOURCE_F32 && s->type != SOURCE_F16 && s->in % EIGHT == 0 &&
+           s->stride % by == 0 && (uintptr_t)d->raw % 16 == 0;
 }
 
 /* Stored transposed: blocks of 32 x 32 turn over in shared memory. */
@@ -108,7 +195,10 @@ static void decode(struct cuda *c, const struct decode *d)
         int64_t to = d->r0 + d->rows > s->first ? ceil_div(d->r0 + d->rows - s->first, s->step) : 0;
 
         to = to < s->out ? to : s->out;
-        if (to > from)
+        if (to > from && fits_eights(d))
+            decode_eights<<<(unsigned)ceil_div((to - from) * (s->in / EIGHT), THREADS), THREADS, 0,
+                            c->packing>>>(*d, (int)from, (int)(to - from));
+        else if (to > from)
             decode_rows<<<(unsigned)(to - from), 256, 0, c->packing>>>(*d, (int)from);
     }
     cuda_launched(c, "decoding weights");

@@ -293,8 +293,11 @@ static int embed(struct pass *p, const struct model *m, struct engine_cost *cost
     int64_t most = EMBED_BYTES / (int64_t)p->states.row + 1;
     uint8_t *stage[2] = {NULL};
     struct embedding *table;
+    double t0 = engine_now();
     int rc = embedding_open(&table, m, p->d->bf16, p->d->threads, e), i;
 
+    cost->read_seconds += engine_now() - t0;
+    cost->wait_seconds += engine_now() - t0;
     if (rc == 0 && p->on_host) {
         rc = embedding_rows(table, p->b->ids, p->states.h[0]->tokens, p->states.h[0]->x, e);
     } else if (rc == 0) {
