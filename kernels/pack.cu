@@ -10,16 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    STAGE = 32 << 20,
-    LD = 64,
-    PAIR = 8,
-    SIDE = 32,
-    MX_BLOCK = 32,
-    FP8_BLOCK = 128,
-    EIGHT = 8,
-    THREADS = 256
-};
+enum { STAGE = 32 << 20, LD = 64, PAIR = 8, SIDE = 32, MX_BLOCK = 32, FP8_BLOCK = 128, THREADS = 256 };
 
 /* Stored rows r0 .. r0+rows-1 of a part, on the device. */
 struct decode {
