@@ -70,3 +70,42 @@ written() {
     [[ $output == *reap@0.375.tsv* ]]
     [[ $output != *@0.25* ]]
 }
+
+@test "portfolio.mk: many plans from one observation, the best kept; another aim chooses anew and judges nothing again" {
+    cat calib.jsonl held-out.jsonl >all.jsonl
+    local portfolio=(make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=all.jsonl RATIO=0.5 OBSERVE="--max-len 128")
+    "${portfolio[@]}"
+    [ "$(wc -l <portfolio/table.txt)" -eq 12 ]
+    # no document on both sides, none lost
+    cat portfolio/observed.jsonl portfolio/held-back.jsonl | sort | diff - <(sort all.jsonl)
+    awk 'NR > 2 && $2 < last { exit 1 } NR > 1 { last = $2 }' portfolio/table.txt
+    cmp portfolio/best.tsv "portfolio/$(awk 'NR == 2 { print $1 }' portfolio/table.txt).tsv"
+
+    touch mark && sleep 0.02
+    "${portfolio[@]}"
+    [ -z "$(written)" ]
+    "${portfolio[@]}" BY=worst_kl
+    awk 'NR > 2 && $4 < last { exit 1 } NR > 1 { last = $4 }' portfolio/table.txt
+    run written
+    [[ $output != *run.stats* && $output != *compare.json* ]]
+    # Pairs of experts are observed only where a criterion needs them.
+    "${portfolio[@]}" WORK=scalars PLANS="reap ean_sum+turns"
+    [ ! -e scalars/run.matrices ]
+    [ "$(wc -l <scalars/table.txt)" -eq 3 ]
+}
+
+@test "refine: exchanges of experts that make a plan better; as many stay in each layer" {
+    moe-observe -q --max-len 128 -o run.stats examples/tiny-qwen3 calib.jsonl
+    moe-score -q -r 0.5 -o reap.tsv run.stats
+    examples/refine -n 1 -k 3 -o better.tsv reap.tsv --max-len 64 examples/tiny-qwen3 held-out.jsonl
+    [ ! -e better.tsv.work ]
+    for p in reap better; do
+        awk -F '\t' '!/^#/ { kept[$1] += $3 } END { for (l in kept) print l, kept[l] }' $p.tsv | sort >$p.kept
+    done
+    diff reap.kept better.kept
+    grep -q '^#criterion.*refined=category_mean$' better.tsv
+    moe-bench compare -q --json --max-len 64 --plan better.tsv --plan reap.tsv examples/tiny-qwen3 held-out.jsonl |
+        jq -e '[.candidates[].category_mean] | .[0] < 0.9 * .[1]'
+    run examples/refine reap.tsv
+    [ "$status" -eq 2 ]
+}
