@@ -77,6 +77,7 @@ void engine_options(struct engine_options *o)
     o->threads = (int)engine_opts.threads;
     o->mem_max = engine_opts.mem_max;
     o->device_mem = engine_opts.gpu_mem;
+    o->states_on_host = engine_opts.states_on_host;
     o->chunk_tokens = (int)engine_opts.chunk_tokens;
     o->progress = show;
 }

@@ -20,6 +20,7 @@ struct engine_opts {
     const char *device, *precision;
     int64_t threads, chunk_tokens;
     uint64_t mem_max, gpu_mem;
+    bool states_on_host;
     struct opt_list ignore_keys;
 };
 extern struct engine_opts engine_opts;
@@ -38,6 +39,7 @@ extern struct engine_opts engine_opts;
                     "memory for hidden states; more documents take more passes", 0, 0),                      \
         ENGINE_OPT_("gpu-mem", OPT_SIZE, gpu_mem, "SIZE", "device memory to use at most (what is free)", 0,  \
                     0),                                                                                      \
+        ENGINE_OPT_("states-on-host", OPT_FLAG, states_on_host, NULL, NULL, 0, 0),                           \
         ENGINE_OPT_("chunk-tokens", OPT_INT, chunk_tokens, "N", NULL, 1, INT32_MAX),                         \
         ENGINE_OPT_("ignore-key", OPT_LIST, ignore_keys, "KEY",                                              \
                     "config.json key that is known not to matter; may be repeated", 0, 0)

@@ -36,6 +36,11 @@ again() { # OPTION...: observes once more; the file must be the same
     again --chunk-tokens 1000
 }
 
+@test "the same bytes with hidden states in host memory" {
+    again --states-on-host
+    again --states-on-host --chunk-tokens 64
+}
+
 @test "the same bytes in several passes" {
     moe-observe -q --precision f32 --json -o passes.stats --mem-max 300kB "$TINY_QWEN3" docs.jsonl >summary.json
     [ "$(jq .passes summary.json)" -gt 2 ]
