@@ -13,7 +13,9 @@ static struct more {
     const char *const option;
     const char *path; /* NULL: not wanted */
 } matrices = {"--matrices", NULL}, reservoir = {"--reservoir", NULL};
-static bool pool_pairs;
+static bool pool_pairs, resume;
+static const char *shard; /* I/N */
+static int64_t shard_at = 1, shards = 1;
 static int64_t reservoir_tokens = -1; /* -1: not given */
 enum { RESERVOIR_TOKENS = 4096 };
 
@@ -24,6 +26,9 @@ static const struct opt opts[] = {
     {"reservoir", 0, OPT_TEXT, &reservoir.path, "FILE", "whole inputs and outputs of a sample of tokens, too",
      0, 0},
     {"reservoir-tokens", 0, OPT_INT, &reservoir_tokens, "N", "tokens of the sample (4096)", 1, INT64_MAX},
+    {"shard", 0, OPT_TEXT, &shard, "I/N", "only every N-th document, from the I-th on", 0, 0},
+    {"resume", 0, OPT_FLAG, &resume, NULL, "keep finished passes, and go on where a run was interrupted", 0,
+     0},
     ENGINE_OPTS,
     TEXT_OPTS,
     OPT_END};
@@ -73,7 +78,7 @@ static void warn_about(const struct corpus *c, const struct category_count *n, c
         if (n[k].tokens < n[least].tokens)
             least = k;
     }
-    if (few)
+    if (few && c->shards == 1)
         warn("%d of %d categories have fewer than %s tokens, %d routed tokens an expert (fewest: '%s', "
              "%lld); their scores will be noisy",
              few, c->categories, num_thousands(wanted, buf), FEW, c->category[least],
@@ -151,13 +156,18 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
 static void print_summary(const struct corpus *c, const struct category_count *n, const struct engine *en,
                           const struct observe_report *r)
 {
-    double rate = (double)c->tokens / (r->cost.seconds > 0 ? r->cost.seconds : 1e-9);
+    int64_t done = c->doc[r->resumed].first; /* tokens of the documents that were finished before */
+    double rate = (double)(c->tokens - done) / (r->cost.seconds > 0 ? r->cost.seconds : 1e-9);
     bool device = r->cost.peak_device_bytes > 0;
     char tokens[32], docs[32], mem[32], own[32];
 
-    note("%s documents, %s tokens in %.1f s: %.0f tokens/s, peak memory %s%s%s", num_thousands(c->docs, docs),
-         num_thousands(c->tokens, tokens), r->cost.seconds, rate, num_bytes(r->cost.peak_bytes, mem),
-         device ? ", of the device " : "", device ? num_bytes(r->cost.peak_device_bytes, own) : "");
+    if (r->resumed)
+        note("%lld documents, %s tokens were finished before", (long long)r->resumed,
+             num_thousands(done, tokens));
+    note("%s documents, %s tokens in %.1f s: %.0f tokens/s, peak memory %s%s%s",
+         num_thousands(c->docs - r->resumed, docs), num_thousands(c->tokens - done, tokens), r->cost.seconds,
+         rate, num_bytes(r->cost.peak_bytes, mem), device ? ", of the device " : "",
+         device ? num_bytes(r->cost.peak_device_bytes, own) : "");
     if (!common.json)
         return;
     printf("{\"stats\":");
@@ -177,6 +187,23 @@ static void print_summary(const struct corpus *c, const struct category_count *n
     printf(",\"precision\":");
     json_string(stdout, engine_precision(en));
     printf(",\"threads\":%d}\n", engine_threads(en));
+}
+
+static void parse_shard(void)
+{
+    const char *slash = shard ? strchr(shard, '/') : NULL;
+    struct err e = {0};
+    char first[20];
+
+    if (!shard)
+        return;
+    if (!slash || (size_t)(slash - shard) >= sizeof first)
+        usage_error("--shard: '%s' is not I/N, such as 2/8", shard);
+    memcpy(first, shard, (size_t)(slash - shard));
+    first[slash - shard] = 0;
+    if (num_i64(slash + 1, "--shard: N", 1, INT32_MAX, &shards, &e) ||
+        num_i64(first, "--shard: I", 1, shards, &shard_at, &e))
+        usage_error("%s", e.msg);
 }
 
 static void check_more(const struct more *x)
@@ -204,6 +231,11 @@ static void check_operands(int n, char **argv)
         usage_error("--reservoir-tokens has no effect without --reservoir");
     if (reservoir_tokens < 0)
         reservoir_tokens = RESERVOIR_TOKENS;
+    if (resume && reservoir.path)
+        usage_error("--resume does not go with --reservoir, which is written at the end only");
+    if (resume && common.out && strcmp(common.out, "-") == 0)
+        usage_error("--resume needs an output file, not standard output");
+    parse_shard();
     check_more(&matrices);
     check_more(&reservoir);
     if (matrices.path && reservoir.path && strcmp(matrices.path, reservoir.path) == 0)
@@ -241,15 +273,28 @@ static void check_room(const struct more *x, const struct corpus *c, const struc
     }
 }
 
+/* Where finished passes are kept: beside the outputs. Freed by the end of the program. */
+static const char *partial(const char *path)
+{
+    struct err e = {0};
+    char *name = path ? mem_printf(&e, "%s.partial", path) : NULL;
+
+    if (e.kind)
+        die(&e);
+    return name;
+}
+
 static void observe(struct engine *en, const struct model *m, const struct corpus *c, int max_len,
                     struct observe_report *r)
 {
     struct matrices mat = {0};
     struct reservoir rows = {0};
+    const struct observe_partial keep = {partial(common.out), partial(matrices.path)};
     const struct observe_more more = {.matrices = matrices.path ? &mat : NULL,
                                       .pool_pairs = pool_pairs,
                                       .reservoir = reservoir.path ? &rows : NULL,
-                                      .reservoir_tokens = reservoir_tokens};
+                                      .reservoir_tokens = reservoir_tokens,
+                                      .partial = resume ? &keep : NULL};
     struct stats s;
     struct err e = {0};
 
@@ -260,6 +305,8 @@ static void observe(struct engine *en, const struct model *m, const struct corpu
         (reservoir.path && reservoir_write(&rows, &s, c, reservoir.path, common.force, &e)) ||
         stats_write(&s, common.out, common.force, &e))
         die(&e);
+    if (resume)
+        observe_done(&keep);
     stats_free(&s);
     matrices_free(&mat);
     reservoir_free(&rows);
@@ -289,6 +336,8 @@ int main(int argc, char **argv)
         die(&e);
     if (c.docs == 0)
         err_set(&e, ERR_INPUT, "DATA has no document with a token in it"), die(&e);
+    if (corpus_shard(&c, (int)shard_at, (int)shards, &e))
+        die(&e);
     count = count_categories(&c);
     warn_about(&c, count, &m);
     if (common.dry_run) {

@@ -210,3 +210,44 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
         bash -c "ulimit -f 64; moe-observe -q -o run.stats --matrices big.mat '$TINY_QWEN3' docs.jsonl"
     [ ! -e run.stats ] && [ ! -e x ] && [ ! -e big.mat ]
 }
+
+@test "shards: every n-th document, together the whole" {
+    for i in 1 2 3; do
+        moe-observe -q --precision f32 --shard $i/3 --matrices $i.matrices -o $i.stats "$TINY_QWEN3" docs.jsonl
+        grep -q "^#part.*shard=$i/3" $i.stats
+    done
+    [ "$(awk -F'\t' '/^#part/ {split($4, d, "="); n += d[2]} END {print n}' [123].stats)" = 7 ]
+    # counts are those of the whole; sums may differ in their last digits
+    counts() { awk -F'\t' -v OFS='\t' '!/^#/ {n[$1 OFS $2 OFS $3 OFS $4] += $5} END {for (k in n) print k, n[k]}' "$@" | sort; }
+    cmp <(counts [123].stats) <(counts "$BATS_FILE_TMPDIR/base.stats")
+    moe-observe -q --precision f32 --matrices whole.matrices -o whole.stats "$TINY_QWEN3" docs.jsonl
+    moe-score -q -c gram -r 0.25 --matrices whole.matrices -o whole.plan whole.stats
+    moe-score -q -c gram -r 0.25 --matrices 2.matrices --matrices 3.matrices --matrices 1.matrices -o shards.plan \
+        [123].stats
+    cmp <(cut -f 1-3 whole.plan) <(cut -f 1-3 shards.plan)
+    fails_with 'twice' moe-score -q -c gram -r 0.25 --matrices 2.matrices --matrices 2.matrices whole.stats
+    fails_with 'no document: there are only 7' moe-observe -q --shard 8/8 -o x "$TINY_QWEN3" docs.jsonl
+    for s in 0/2 3/2 2 a/b 1/ /2; do
+        run -2 moe-observe -q --shard $s -o x "$TINY_QWEN3" docs.jsonl
+    done
+}
+
+@test "resume: what an interrupted run left is not computed again, and the bytes are the same" {
+    run=(moe-observe --precision f32 --mem-max 300kB "$TINY_QWEN3" docs.jsonl -o run.stats --matrices run.matrices)
+    "${run[@]}" -q && mv run.stats whole.stats && mv run.matrices whole.matrices
+    "${run[@]}" -q --threads 1 --resume &
+    pid=$!
+    while [ ! -e run.stats.partial ] && kill -0 $pid; do sleep 0.01; done
+    kill -TERM $pid
+    wait $pid || true
+    [ -e run.stats.partial ] || skip "the run was over too soon"
+    [ ! -e run.stats ]
+    fails_with 'of another run' moe-observe --precision f32 --max-len 9 -q --resume -o run.stats "$TINY_QWEN3" docs.jsonl
+    cp run.stats.partial kept
+    run --separate-stderr "${run[@]}" --resume
+    [ "$status" = 0 ] && [[ $stderr == *"documents, "*" tokens were finished before"* ]]
+    cmp run.stats whole.stats
+    cmp run.matrices whole.matrices
+    [ ! -e run.stats.partial ] && [ ! -e run.matrices.partial ]
+    fails_with 'other options than those' moe-score -q -o x whole.stats kept
+}

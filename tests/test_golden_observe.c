@@ -64,6 +64,8 @@ static void golden_corpus(struct corpus *c, const struct st_file *st)
     *c = (struct corpus){.ids = array(st, "tokens", &tokens),
                          .category = category,
                          .categories = 1,
+                         .shard = 1,
+                         .shards = 1,
                          .file = file,
                          .files = 1,
                          .chat = "-",

@@ -1,4 +1,4 @@
-#include "observe/observe.h"
+#include "observe/resume.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -103,7 +103,8 @@ static int new_stats(struct stats *s, struct engine *en, const struct model *m, 
                      int max_len, int *index, struct err *e)
 {
     const struct arch *a = &m->arch;
-    struct stats_part part = {.shard = 1, .shards = 1, .documents = c->docs, .tokens = c->tokens};
+    struct stats_part part = {
+        .shard = c->shard, .shards = c->shards, .documents = c->docs, .tokens = c->tokens};
     struct model_id id;
     struct str run = {0};
     int *layer = NULL;
@@ -184,12 +185,59 @@ static int new_matrices(struct matrices *mat, const struct stats *s, const struc
     return stats_add_part(&mat->head, s->part, e);
 }
 
+/* Everything that is to be filled, empty. */
+static int new_outputs(struct watch *w, const struct observe_more *more, struct engine *en,
+                       const struct model *m, int max_len, int *index, struct err *e)
+{
+    bool bf16 = strcmp(engine_precision(en), "bf16") == 0;
+
+    if (new_stats(w->s, en, m, w->c, max_len, index, e) ||
+        (w->mat && new_matrices(w->mat, w->s, m, more->pool_pairs, e)))
+        return -1;
+    return w->rows ? reservoir_new(w->rows, w->c, &m->arch, bf16, more->reservoir_tokens, e) : 0;
+}
+
+static void free_outputs(struct watch *w)
+{
+    stats_free(w->s);
+    if (w->mat)
+        matrices_free(w->mat);
+    if (w->rows)
+        reservoir_free(w->rows);
+}
+
+/* The documents from `done` on. */
+static int run_passes(struct watch *w, const struct observe_more *more, struct engine *en,
+                      const struct model *m, int64_t done, const struct pass_options *po,
+                      struct observe_report *r, struct err *e)
+{
+    struct corpus rest = *w->c;
+    struct passes ps;
+    int64_t i;
+    int rc;
+
+    rest.doc += done;
+    rest.docs -= done;
+    rc = passes_split(&ps, &rest, pass_state_bytes(m, engine_precision(en)), po->mem_max, e);
+    if (rc)
+        return -1;
+    for (i = 0; i < ps.n && !rc; i++) {
+        if (po->begin)
+            po->begin(po->ctx, i, ps.n);
+        rc = run_pass(w, en, m, done + ps.doc[i], done + ps.doc[i + 1], &r->cost, e);
+        if (!rc && more && more->partial && i + 1 < ps.n)
+            rc = resume_save(more->partial, w->s, w->mat, w->c, done + ps.doc[i + 1], e);
+    }
+    r->passes = ps.n;
+    passes_free(&ps);
+    return rc;
+}
+
 int observe_corpus(struct stats *s, const struct observe_more *more, struct engine *en, const struct model *m,
                    const struct corpus *c, int max_len, const struct pass_options *po,
                    struct observe_report *r, struct err *e)
 {
     struct observe_report dummy;
-    struct passes ps = {0};
     struct watch w = {.s = s,
                       .mat = more ? more->matrices : NULL,
                       .rows = more ? more->reservoir : NULL,
@@ -197,8 +245,7 @@ int observe_corpus(struct stats *s, const struct observe_more *more, struct engi
                       .c = c,
                       .topk = m->arch.topk};
     int *index = mem_new((size_t)m->arch.layers, sizeof *index, e);
-    int64_t i;
-    int rc = -1;
+    int rc;
 
     r = r ? r : &dummy;
     memset(r, 0, sizeof *r);
@@ -207,35 +254,16 @@ int observe_corpus(struct stats *s, const struct observe_more *more, struct engi
         memset(w.mat, 0, sizeof *w.mat);
     if (w.rows)
         memset(w.rows, 0, sizeof *w.rows);
-    if (!index || new_stats(s, en, m, c, max_len, index, e))
-        goto out;
     w.index = index;
-    if (w.mat && new_matrices(w.mat, s, m, more->pool_pairs, e))
-        goto out;
-    if (w.rows && reservoir_new(w.rows, c, &m->arch, strcmp(engine_precision(en), "bf16") == 0,
-                                more->reservoir_tokens, e))
-        goto out;
-    if (passes_split(&ps, c, pass_state_bytes(m, engine_precision(en)), po->mem_max, e))
-        goto out;
-    for (i = 0; i < ps.n; i++) {
-        if (po->begin)
-            po->begin(po->ctx, i, ps.n);
-        if (run_pass(&w, en, m, ps.doc[i], ps.doc[i + 1], &r->cost, e))
-            goto out;
-    }
-    if (w.mat)
+    rc = index ? new_outputs(&w, more, en, m, max_len, index, e) : -1;
+    if (!rc && more && more->partial)
+        rc = resume_load(more->partial, s, w.mat, c, &r->resumed, e);
+    if (!rc)
+        rc = run_passes(&w, more, en, m, r->resumed, po, r, e);
+    if (rc)
+        free_outputs(&w);
+    else if (w.mat)
         matrices_mirror(w.mat);
-    r->passes = ps.n;
-    rc = 0;
-out:
-    if (rc) {
-        stats_free(s);
-        if (w.mat)
-            matrices_free(w.mat);
-        if (w.rows)
-            reservoir_free(w.rows);
-    }
-    passes_free(&ps);
     free(index);
     return rc;
 }

@@ -11,7 +11,14 @@
 
 struct observe_report {
     int64_t passes;
+    int64_t resumed; /* documents that were found finished */
     struct engine_cost cost;
+};
+
+/* Where a run keeps what its finished passes gave, and looks for it first: a later run with the same input
+ * goes on from there. matrices NULL: there are none. */
+struct observe_partial {
+    const char *stats, *matrices;
 };
 
 /* What else a run can give: made new; NULL: not wanted, and then it costs nothing. */
@@ -20,6 +27,7 @@ struct observe_more {
     bool pool_pairs; /* do not tell pairs of experts apart by category */
     struct reservoir *reservoir;
     int64_t reservoir_tokens;
+    const struct observe_partial *partial; /* NULL: nothing is kept; not with a reservoir */
 };
 
 /* The #model line of a model; reads the routers for its digest. */
@@ -28,12 +36,15 @@ int observe_model_id(struct model_id *id, const struct model *m, struct err *e);
 /*
  * Runs the whole corpus through m and adds every routed token to the cell of its layer, category and half,
  * in document order and f64: the same sums, bit for bit, in one pass or many. *s is made new, with one
- * #part (shard 1/1); max_len only names the option in the #run line. A gate weight or output that is not
+ * #part; max_len only names the option in the #run line. A gate weight or output that is not
  * finite is refused with layer, expert and document. more and r may be NULL.
  */
 int observe_corpus(struct stats *s, const struct observe_more *more, struct engine *en, const struct model *m,
                    const struct corpus *c, int max_len, const struct pass_options *po,
                    struct observe_report *r, struct err *e);
+
+/* Everything is written: removes what was kept. */
+void observe_done(const struct observe_partial *p);
 
 /* What observing would take, before anything is computed: an estimate for people. */
 struct observe_estimate {

@@ -400,6 +400,7 @@ static int add_doc(struct corpus *c, size_t *ids_cap, size_t *docs_cap, const st
                                      .n = (int)n,
                                      .category = p->category,
                                      .half = (int)(p->ordinal % 2),
+                                     .cut = n < ids->n,
                                      .file = p->file,
                                      .line = p->line};
     c->tokens += (int64_t)n;
@@ -520,7 +521,7 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
     bool has_text;
     int bad;
 
-    *c = (struct corpus){.chat = "-"};
+    *c = (struct corpus){.chat = "-", .shard = 1, .shards = 1};
     bad = find_documents(&r, data, n_data, e) || choose(&r, e);
     for (i = 0; i < r.places && !bad; i++)
         if (r.place[i].chosen)

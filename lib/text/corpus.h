@@ -41,6 +41,7 @@ struct doc {
     int n;          /* tokens, >= 1 */
     int category;   /* index into corpus.category */
     int half;       /* ordinal of the document in its category, over all that were given, mod 2 */
+    bool cut;       /* to max_len */
     int file, line; /* where it came from: corpus.file[file], line from 0 (the line's number in the file) */
 };
 
@@ -55,6 +56,7 @@ struct corpus {
     int files;
     int64_t empty;         /* documents without a token, left out */
     int64_t truncated;     /* documents cut to max_len */
+    int shard, shards;     /* 1 of 1, or what corpus_shard left */
     const char *chat;      /* name of the renderer used, or "-" (static) */
     char digest[HASH_HEX]; /* of the DATA bytes and every option (and tokenizer, template) that chooses tokens
                             */
@@ -66,6 +68,9 @@ struct corpus {
  */
 int corpus_read(struct corpus *c, const char *dir, const char *const *data, int n_data,
                 const struct corpus_options *o, struct err *e);
+/* Keeps every shards-th document, beginning with the shard-th (from 1). Categories, halves and digest stay
+ * those of the whole, so that what is counted in the shards can be added up. */
+int corpus_shard(struct corpus *c, int shard, int shards, struct err *e);
 void corpus_free(struct corpus *c);
 
 /*

@@ -1,0 +1,133 @@
+#include "observe/resume.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+
+/* What s->part becomes after the first docs documents. */
+static struct stats_part part_of(const struct stats *s, const struct corpus *c, int64_t docs)
+{
+    struct stats_part part = s->part[0];
+
+    part.documents = docs;
+    part.tokens = docs < c->docs ? c->doc[docs].first : c->tokens;
+    return part;
+}
+
+/* A head like s, but of the first docs documents, with a run line that no complete file has: it cannot be
+ * merged or taken for one. The strings stay those of s but for *run, which the caller frees. */
+static int partial_head(struct stats *head, struct stats_part *part, char **run, const struct stats *s,
+                        const struct corpus *c, int64_t docs, struct err *e)
+{
+    *part = part_of(s, c, docs);
+    *run = mem_printf(e, "%s\tpartial=yes", s->run);
+    *head = *s;
+    head->part = part;
+    head->run = *run;
+    return *run ? 0 : -1;
+}
+
+int resume_save(const struct observe_partial *p, const struct stats *s, struct matrices *mat,
+                const struct corpus *c, int64_t docs, struct err *e)
+{
+    struct stats head;
+    struct stats_part part;
+    struct matrices m;
+    char *run;
+    int status = partial_head(&head, &part, &run, s, c, docs, e);
+
+    if (!status && mat) {
+        matrices_mirror(mat);
+        m = *mat;
+        m.head = head;
+        status = matrices_write(&m, p->matrices, true, e);
+    }
+    if (!status)
+        status = stats_write(&head, p->stats, true, e);
+    free(run);
+    return status;
+}
+
+/* Is what was read the same observation as s, and how far is it? */
+static int check_head(const char *path, const struct stats *got, const struct stats *s,
+                      const struct corpus *c, int64_t *docs, struct err *e)
+{
+    struct stats head;
+    struct stats_part part;
+    char *run;
+    int64_t n = got->parts == 1 ? got->part[0].documents : 0;
+    bool same;
+
+    if (n < 1 || n > c->docs || got->n_layers != s->n_layers || got->categories != s->categories)
+        return err_set(e, ERR_INPUT, "'%s' is of another run: remove it, or resume that one", path);
+    if (partial_head(&head, &part, &run, s, c, n, e))
+        return -1;
+    same = strcmp(got->run, head.run) == 0 && strcmp(got->part[0].digest, part.digest) == 0 &&
+           got->part[0].shard == part.shard && got->part[0].shards == part.shards &&
+           got->part[0].tokens == part.tokens;
+    free(run);
+    *docs = n;
+    if (!same)
+        return err_set(e, ERR_INPUT,
+                       "'%s' is of another run (other data or options): remove it, or resume that one", path);
+    return model_id_check(&got->model, path, &s->model, "this run", e);
+}
+
+static int load_matrices(const char *path, const struct stats *s, struct matrices *mat,
+                         const struct corpus *c, int64_t docs, struct err *e)
+{
+    struct stats head = mat->head;
+    struct matrices got;
+    int64_t n;
+    int status;
+
+    if (matrices_read(&got, path, e))
+        return -1;
+    status = check_head(path, &got.head, s, c, &n, e);
+    if (!status && (n != docs || got.pooled != mat->pooled || got.inter != mat->inter))
+        status = err_set(e, ERR_INPUT,
+                         "'%s' is of another pass or run than the statistics beside it: remove both", path);
+    if (!status) { /* the sums change places, the heads stay */
+        struct matrices mine = *mat;
+
+        *mat = got;
+        mat->head = head;
+        mine.head = got.head;
+        got = mine;
+    }
+    matrices_free(&got);
+    return status;
+}
+
+int resume_load(const struct observe_partial *p, struct stats *s, struct matrices *mat,
+                const struct corpus *c, int64_t *docs, struct err *e)
+{
+    struct expert_stats *cell = s->cell;
+    struct stats got;
+    int status;
+
+    *docs = 0;
+    if (!path_exists(p->stats))
+        return 0;
+    if (stats_read(&got, p->stats, e))
+        return -1;
+    status = check_head(p->stats, &got, s, c, docs, e);
+    if (!status && mat)
+        status = load_matrices(p->matrices, s, mat, c, *docs, e);
+    if (!status) {
+        s->cell = got.cell;
+        got.cell = cell;
+    }
+    stats_free(&got);
+    return status;
+}
+
+void observe_done(const struct observe_partial *p)
+{
+    unlink(p->stats);
+    if (p->matrices)
+        unlink(p->matrices);
+}
