@@ -11,6 +11,7 @@ static const struct cmd cmd = {
     .usage = "moe-bench perplexity [options] MODEL DATA...\n"
              "moe-bench compare [options] MODEL REF DATA...\n"
              "moe-bench compare --plan PLAN... [options] REF DATA...\n"
+             "moe-bench refine --plan PLAN [-o PLAN] [options] REF DATA...\n"
              "moe-bench speed [options] MODEL\n"
              "moe-bench SUBCOMMAND --help",
     .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
@@ -25,6 +26,7 @@ static const struct {
 } subcommands[] = {
     {"perplexity", bench_perplexity},
     {"compare", bench_compare},
+    {"refine", bench_refine},
     {"speed", bench_speed},
 };
 
@@ -118,5 +120,5 @@ int main(int argc, char **argv)
     if (cmd_start(&cmd, 0, argc, argv))
         usage_error(find(argv[0]) < 0 ? "unknown subcommand '%s'" : "options come after the subcommand '%s'",
                     argv[0]);
-    usage_error("a subcommand is missing: perplexity, compare or speed");
+    usage_error("a subcommand is missing: perplexity, compare, refine or speed");
 }

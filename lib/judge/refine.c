@@ -1,0 +1,480 @@
+#include "judge/refine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judge/candidate.h"
+#include "stats/groups.h"
+
+enum { MASKS = 32, TOGETHER = 8, APART = 6 };
+
+/* Of one mask: summed over the scored positions of each document. */
+struct verdict {
+    uint8_t *mask; /* [layers][experts] */
+    double *doc;   /* [docs] */
+};
+
+struct refine {
+    struct engine *en;
+    const struct model *m;
+    const struct corpus *c;
+    const struct refine_options *o;
+    const struct pass_options *po;
+    struct plan *p;
+    struct expert_groups groups;
+    struct passes passes;
+    struct hidden *whole; /* of the only pass; NULL: there are several */
+    size_t mask_bytes;
+    int batch;             /* masks that are computed at once */
+    struct verdict now;    /* of the plan as it is */
+    struct verdict *trial; /* [trials] */
+    int trials;
+    struct kl_row **row; /* [batch][tokens of a pass] */
+    int64_t step, steps; /* batches of masks begun; about as many as there will be */
+    int exchanges;
+    struct engine_cost cost;
+};
+
+/* An expert that could go or come back, and what that does to the sum of the divergences. */
+struct move {
+    int expert, group;
+    double change;
+};
+struct exchange {
+    int out, in;
+    double change; /* predicted: of both moves */
+};
+
+/* ---- judging masks ---- */
+
+static int whole_model(struct refine *x, const struct pass *p, struct hidden **h, struct err *e)
+{
+    struct engine_cost cost = {0};
+
+    if (engine_forward(x->en, x->m, &p->batch, NULL, NULL, h, &cost, e))
+        return -1;
+    cost_add(&x->cost, &cost);
+    return 0;
+}
+
+static int sum_up(struct refine *x, const struct pass *p, struct verdict *v, int n, struct err *e)
+{
+    int64_t d, t;
+    int i;
+
+    for (i = 0; i < n; i++)
+        for (d = 0; d < p->batch.docs; d++) {
+            double sum = 0;
+
+            for (t = p->first[d]; t + 1 < p->first[d + 1]; t++)
+                sum += (double)x->row[i][t].kl;
+            if (!isfinite(sum))
+                return err_set(e, ERR_INPUT,
+                               "document %lld has no finite likelihood; weights are damaged, or --precision "
+                               "f32 is needed",
+                               (long long)(p->first_doc + d));
+            v[i].doc[p->first_doc + d] = sum;
+        }
+    return 0;
+}
+
+/* n masks, at most a batch, on one pass. */
+static int judge_pass(struct refine *x, int64_t pass, struct verdict *v, int n, struct err *e)
+{
+    struct hidden *h[MASKS] = {0}, *whole = x->whole;
+    struct judged side[MASKS + 1];
+    const uint8_t *mask[MASKS];
+    struct engine_cost cost = {0};
+    struct pass p;
+    int i, rc = -1;
+
+    if (pass_open(&p, x->c, x->passes.doc[pass], x->passes.doc[pass + 1], e))
+        return -1;
+    for (i = 0; i < n; i++)
+        mask[i] = v[i].mask;
+    if ((!whole && whole_model(x, &p, &whole, e)) ||
+        engine_forward_masks(x->en, x->m, &p.batch, mask, n, h, &cost, e))
+        goto out;
+    cost_add(&x->cost, &cost);
+    side[0] = (struct judged){x->m, whole};
+    for (i = 0; i < n; i++)
+        side[i + 1] = (struct judged){x->m, h[i]};
+    if (engine_kl(x->en, side, n + 1, &p.batch, x->row, e) == 0)
+        rc = sum_up(x, &p, v, n, e);
+    if (x->passes.n == 1) {
+        x->whole = whole;
+        whole = NULL;
+    }
+out:
+    if (whole != x->whole)
+        hidden_free(whole);
+    for (i = 0; i < n; i++)
+        hidden_free(h[i]);
+    pass_close(&p);
+    return rc;
+}
+
+static int judge(struct refine *x, struct verdict *v, int n, struct err *e)
+{
+    int64_t pass;
+    int i, some;
+
+    for (i = 0; i < n; i += some) {
+        some = n - i < x->batch ? n - i : x->batch;
+        if (x->po->begin)
+            x->po->begin(x->po->ctx, x->step < x->steps ? x->step : x->steps - 1, x->steps);
+        x->step++;
+        for (pass = 0; pass < x->passes.n; pass++)
+            if (judge_pass(x, pass, v + i, some, e))
+                return -1;
+    }
+    return 0;
+}
+
+static double total(const struct refine *x, const struct verdict *v)
+{
+    double sum = 0;
+    int64_t d;
+
+    for (d = 0; d < x->c->docs; d++)
+        sum += v->doc[d];
+    return sum;
+}
+
+/* Whether v is better than the plan as it is by more than the difference's standard error, documents being
+ * independent. */
+static bool clearly_better(const struct refine *x, const struct verdict *v)
+{
+    double sum = 0, squares = 0;
+    int64_t d;
+
+    for (d = 0; d < x->c->docs; d++) {
+        double diff = v->doc[d] - x->now.doc[d];
+
+        sum += diff;
+        squares += diff * diff;
+    }
+    return sum < 0 && sum * sum > squares;
+}
+
+/* ---- moves ---- */
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct plan_row *x = *(const struct plan_row *const *)a, *y = *(const struct plan_row *const *)b;
+
+    return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+/* Predicted gains first; of equal ones the lower numbers. */
+static int by_change(const void *a, const void *b)
+{
+    const struct exchange *x = a, *y = b;
+
+    if (x->change != y->change)
+        return x->change < y->change ? -1 : 1;
+    return x->out != y->out ? x->out - y->out : x->in - y->in;
+}
+
+/* Candidates of a layer: kept ones with the worst ranks to out, dropped ones with the best to in. */
+static int candidates(const struct refine *x, int layer, struct move *out, int *outs, struct move *in,
+                      int *ins, struct err *e)
+{
+    int experts = x->m->arch.experts, most = x->o->candidates ? x->o->candidates : experts, j;
+    int size = x->groups.experts / x->groups.groups;
+    struct plan_row *row = plan_rows(x->p, layer), **order = mem_new((size_t)experts, sizeof *order, e);
+
+    if (!order)
+        return -1;
+    for (j = 0; j < experts; j++)
+        order[j] = &row[j];
+    qsort(order, (size_t)experts, sizeof *order, by_rank);
+    *outs = *ins = 0;
+    for (j = 0; j < experts; j++)
+        if (!order[j]->keep && *ins < most)
+            in[(*ins)++] = (struct move){order[j]->expert, order[j]->expert / size, 0};
+    for (j = experts - 1; j >= 0; j--)
+        if (order[j]->keep && *outs < most)
+            out[(*outs)++] = (struct move){order[j]->expert, order[j]->expert / size, 0};
+    free(order);
+    return 0;
+}
+
+static uint8_t *place(const struct refine *x, const struct verdict *v, int layer, int expert)
+{
+    return &v->mask[(size_t)x->p->layer[layer] * (size_t)x->m->arch.experts + (size_t)expert];
+}
+
+static void begin_trial(const struct refine *x, int i)
+{
+    memcpy(x->trial[i].mask, x->now.mask, x->mask_bytes);
+}
+
+static int measure(struct refine *x, int layer, struct move *out, int outs, struct move *in, int ins,
+                   struct err *e)
+{
+    double now = total(x, &x->now);
+    int i;
+
+    for (i = 0; i < outs + ins; i++) {
+        begin_trial(x, i);
+        *place(x, &x->trial[i], layer, i < outs ? out[i].expert : in[i - outs].expert) = i >= outs;
+    }
+    if (judge(x, x->trial, outs + ins, e))
+        return -1;
+    for (i = 0; i < outs; i++)
+        out[i].change = total(x, &x->trial[i]) - now;
+    for (i = 0; i < ins; i++)
+        in[i].change = total(x, &x->trial[outs + i]) - now;
+    return 0;
+}
+
+/* All exchanges within groups, the most promising first. */
+static int exchanges(const struct move *out, int outs, const struct move *in, int ins,
+                     struct exchange *exchange)
+{
+    int i, j, n = 0;
+
+    for (i = 0; i < outs; i++)
+        for (j = 0; j < ins; j++)
+            if (out[i].group == in[j].group)
+                exchange[n++] = (struct exchange){out[i].expert, in[j].expert, out[i].change + in[j].change};
+    qsort(exchange, (size_t)n, sizeof *exchange, by_change);
+    return n;
+}
+
+static void apply(const struct refine *x, struct verdict *v, int layer, const struct exchange *s)
+{
+    *place(x, v, layer, s->out) = 0;
+    *place(x, v, layer, s->in) = 1;
+}
+
+static bool untouched(const struct refine *x, const struct verdict *v, int layer, const struct exchange *s)
+{
+    return *place(x, v, layer, s->out) && !*place(x, v, layer, s->in);
+}
+
+/* Trials: the best exchange, the best two that do not touch each other, and so on; then the next best alone,
+ * since predictions err. */
+static int set_up(const struct refine *x, int layer, const struct exchange *s, int n)
+{
+    int i, trials = 0;
+
+    for (i = 0; i < n && trials < TOGETHER && s[i].change < 0; i++) {
+        if (trials > 0 && !untouched(x, &x->trial[trials - 1], layer, &s[i]))
+            continue;
+        if (trials > 0)
+            memcpy(x->trial[trials].mask, x->trial[trials - 1].mask, x->mask_bytes);
+        else
+            begin_trial(x, 0);
+        apply(x, &x->trial[trials++], layer, &s[i]);
+    }
+    for (i = 1; i < n && i <= APART && s[i].change < 0; i++, trials++) {
+        begin_trial(x, trials);
+        apply(x, &x->trial[trials], layer, &s[i]);
+    }
+    return trials;
+}
+
+/* The best of the trials becomes the plan's mask, if it is clearly better. */
+static void adopt(struct refine *x, int trials, int layer)
+{
+    struct verdict *best = NULL, v;
+    int i, j, moved = 0;
+
+    for (i = 0; i < trials; i++)
+        if (clearly_better(x, &x->trial[i]) && (!best || total(x, &x->trial[i]) < total(x, best)))
+            best = &x->trial[i];
+    if (!best)
+        return;
+    for (j = 0; j < x->m->arch.experts; j++) {
+        uint8_t keep = *place(x, best, layer, j);
+
+        moved += keep != *place(x, &x->now, layer, j);
+        plan_rows(x->p, layer)[j].keep = keep;
+    }
+    x->exchanges += moved / 2;
+    v = x->now;
+    x->now = *best;
+    *best = v;
+}
+
+static int refine_layer(struct refine *x, int layer, struct err *e)
+{
+    int experts = x->m->arch.experts, outs, ins, n, rc = -1;
+    struct move *out = mem_new((size_t)experts, sizeof *out, e);
+    struct move *in = mem_new((size_t)experts, sizeof *in, e);
+    struct exchange *s = mem_new((size_t)experts * (size_t)experts, sizeof *s, e);
+
+    if (!out || !in || !s || candidates(x, layer, out, &outs, in, &ins, e) ||
+        measure(x, layer, out, outs, in, ins, e))
+        goto done;
+    n = set_up(x, layer, s, exchanges(out, outs, in, ins, s));
+    rc = judge(x, x->trial, n, e);
+    if (rc == 0)
+        adopt(x, n, layer);
+done:
+    free(out);
+    free(in);
+    free(s);
+    return rc;
+}
+
+/* ---- opening and closing ---- */
+
+static int verdict_new(const struct refine *x, struct verdict *v, struct err *e)
+{
+    v->mask = mem_new(x->mask_bytes, 1, e);
+    v->doc = mem_new((size_t)x->c->docs, sizeof *v->doc, e);
+    return v->mask && v->doc ? 0 : -1;
+}
+
+static void verdict_free(struct verdict *v)
+{
+    free(v->mask);
+    free(v->doc);
+}
+
+/* As many masks at once as memory allows, then as few passes. */
+static int split(struct refine *x, struct err *e)
+{
+    uint64_t state = pass_state_bytes(x->m, engine_precision(x->en)), one = state + sizeof(struct kl_row);
+    uint64_t room = x->po->mem_max - x->po->mem_max / 4, all;
+
+    x->batch = MASKS < x->trials ? MASKS : x->trials;
+    if (x->po->mem_max && mul_u64((uint64_t)x->c->tokens, one, &all) && all > 0)
+        while (x->batch > 1 && (uint64_t)x->batch * all + (uint64_t)x->c->tokens * state > room)
+            x->batch--;
+    return passes_split(&x->passes, x->c, (uint64_t)x->batch * one + state, x->po->mem_max, e);
+}
+
+static int rows_new(struct refine *x, struct err *e)
+{
+    int64_t most = 0, i;
+    int k;
+
+    for (i = 0; i < x->passes.n; i++) {
+        const struct doc *last = &x->c->doc[x->passes.doc[i + 1] - 1];
+        int64_t n = last->first + last->n - x->c->doc[x->passes.doc[i]].first;
+
+        most = n > most ? n : most;
+    }
+    x->row = mem_new((size_t)x->batch, sizeof *x->row, e);
+    for (k = 0; x->row && k < x->batch; k++) {
+        x->row[k] = mem_new((size_t)most, sizeof **x->row, e);
+        if (!x->row[k])
+            return -1;
+    }
+    return x->row ? 0 : -1;
+}
+
+static int refine_open(struct refine *x, struct err *e)
+{
+    int experts = x->m->arch.experts, i;
+
+    x->mask_bytes = (size_t)x->m->arch.layers * (size_t)experts;
+    x->trials = experts > TOGETHER + APART + 1 ? experts : TOGETHER + APART + 1;
+    x->now.doc = mem_new((size_t)x->c->docs, sizeof *x->now.doc, e);
+    x->trial = mem_new((size_t)x->trials, sizeof *x->trial, e);
+    if (!x->now.doc || !x->trial)
+        return -1;
+    for (i = 0; i < x->trials; i++)
+        if (verdict_new(x, &x->trial[i], e))
+            return -1;
+    return split(x, e) || rows_new(x, e) ? -1 : 0;
+}
+
+static void refine_close(struct refine *x)
+{
+    int i;
+
+    verdict_free(&x->now);
+    for (i = 0; x->trial && i < x->trials; i++)
+        verdict_free(&x->trial[i]);
+    free(x->trial);
+    for (i = 0; x->row && i < x->batch; i++)
+        free(x->row[i]);
+    free(x->row);
+    passes_free(&x->passes);
+    hidden_free(x->whole);
+}
+
+/* ---- the plan ---- */
+
+static int rank_again(struct plan *p, int layer, struct err *e)
+{
+    int experts = p->model.experts, rank = 0, keep, j;
+    struct plan_row *row = plan_rows(p, layer), **order = mem_new((size_t)experts, sizeof *order, e);
+
+    if (!order)
+        return -1;
+    for (j = 0; j < experts; j++)
+        order[j] = &row[j];
+    qsort(order, (size_t)experts, sizeof *order, by_rank);
+    for (keep = 1; keep >= 0; keep--)
+        for (j = 0; j < experts; j++)
+            if (order[j]->keep == keep)
+                order[j]->rank = ++rank;
+    free(order);
+    return 0;
+}
+
+static int describe(struct refine *x, struct err *e)
+{
+    size_t n = strlen(x->p->criterion) + 32;
+    char *text = mem_new(n, 1, e);
+    int i;
+
+    if (!text)
+        return -1;
+    snprintf(text, n, "%s\trefine=%d", x->p->criterion, x->exchanges);
+    free(x->p->criterion);
+    x->p->criterion = text;
+    for (i = 0; i < x->p->n_layers; i++)
+        if (rank_again(x->p, i, e))
+            return -1;
+    return 0;
+}
+
+static int run_rounds(struct refine *x, struct refine_report *r, struct err *e)
+{
+    int i, before;
+
+    if (judge(x, &x->now, 1, e))
+        return -1;
+    r->tokens = x->c->tokens - x->c->docs;
+    r->before = total(x, &x->now) / (double)r->tokens;
+    do {
+        before = x->exchanges;
+        for (i = 0; i < x->p->n_layers; i++)
+            if (refine_layer(x, i, e))
+                return -1;
+        r->rounds++;
+    } while (r->rounds < x->o->rounds && x->exchanges > before);
+    r->after = total(x, &x->now) / (double)r->tokens;
+    r->exchanges = x->exchanges;
+    return describe(x, e);
+}
+
+int judge_refine(struct refine_report *r, struct plan *p, struct engine *en, const struct model *m,
+                 const struct corpus *c, const struct refine_options *o, const struct pass_options *po,
+                 struct err *e)
+{
+    struct refine x = {.en = en, .m = m, .c = c, .o = o, .po = po, .p = p};
+    int per_layer = 2 * (o->candidates ? o->candidates : m->arch.experts), rc = -1;
+
+    memset(r, 0, sizeof *r);
+    if (candidate_check(&(struct candidate){.plan = p}, m, &x.now.mask, e))
+        return -1;
+    x.groups = groups_of(&p->model);
+    if (refine_open(&x, e) == 0) {
+        per_layer = per_layer < m->arch.experts ? per_layer : m->arch.experts;
+        x.steps = 1 + (int64_t)o->rounds * p->n_layers * ((per_layer + x.batch - 1) / x.batch + 1);
+        rc = run_rounds(&x, r, e);
+    }
+    r->cost = x.cost;
+    refine_close(&x);
+    return rc;
+}
