@@ -191,17 +191,16 @@ static void print_summary(const struct corpus *c, const struct category_count *n
 
 static void parse_shard(void)
 {
-    const char *slash = shard ? strchr(shard, '/') : NULL;
     struct err e = {0};
+    size_t digits = shard ? strcspn(shard, "/") : 0;
     char first[20];
 
     if (!shard)
         return;
-    if (!slash || (size_t)(slash - shard) >= sizeof first)
+    if (!shard[digits] || digits >= sizeof first)
         usage_error("--shard: '%s' is not I/N, such as 2/8", shard);
-    memcpy(first, shard, (size_t)(slash - shard));
-    first[slash - shard] = 0;
-    if (num_i64(slash + 1, "--shard: N", 1, INT32_MAX, &shards, &e) ||
+    snprintf(first, sizeof first, "%.*s", (int)digits, shard);
+    if (num_i64(shard + digits + 1, "--shard: N", 1, INT32_MAX, &shards, &e) ||
         num_i64(first, "--shard: I", 1, shards, &shard_at, &e))
         usage_error("%s", e.msg);
 }
