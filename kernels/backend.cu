@@ -53,15 +53,24 @@ static int64_t bad_token(struct device *d)
     return bad == ~0ull ? -1 : (int64_t)bad;
 }
 
-static void cuda_close(struct device *d)
+static void trim(struct device *d)
 {
     struct cuda *c = cuda_of(d);
     struct room *const rooms[] = {&c->act, &c->part, &c->lists, &c->heads, &c->logits, &c->rows, &c->scaled};
+
+    for (struct room *r : rooms) {
+        cuda_free(c, r->p);
+        *r = {};
+    }
+}
+
+static void cuda_close(struct device *d)
+{
+    struct cuda *c = cuda_of(d);
     struct mirror *const mirrors[] = {&c->weights[0], &c->weights[1], &c->mask,
                                       &c->docs,       &c->rope,       &c->blocks};
 
-    for (struct room *r : rooms)
-        cuda_free(c, r->p);
+    trim(d);
     for (struct mirror *m : mirrors)
         cuda_mirror_free(c, m);
     cuda_pack_close(c);
@@ -101,7 +110,8 @@ static const struct ops cuda_ops = {.close = cuda_close,
                                     .bad_token = bad_token,
                                     .head = cuda_head,
                                     .check = check,
-                                    .memory = cuda_memory};
+                                    .memory = cuda_memory,
+                                    .trim = trim};
 
 __global__ void hello(struct flags *f)
 {

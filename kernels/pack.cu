@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(THREADS) decode_eights(const struct decode d, 
 static bool fits_eights(const struct decode *d)
 {
     const struct source *s = &d->s;
-    int by = s->type == SOURCE_MXFP4 ? MX_BLOCK : EIGHT;
+    int by = s->type == SOURCE_MXFP4 ? (int)MX_BLOCK : (int)EIGHT;
 
     return d->bf16 && !s->in_out && s->type != SOURCE_F32 && s->type != SOURCE_F16 && s->in % EIGHT == 0 &&
            s->stride % by == 0 && (uintptr_t)d->raw % 16 == 0;

@@ -239,6 +239,8 @@ struct ops {
     /* Waits for what is computed. */
     int (*check)(struct device *d, struct err *e);
     void (*memory)(struct device *d, struct device_memory *out);
+    /* Frees what operations keep for themselves from one to the next; nothing must be under way. */
+    void (*trim)(struct device *d);
 };
 
 struct device {

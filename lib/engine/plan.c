@@ -123,6 +123,7 @@ static int budget(struct pass *p, const struct need *need, struct err *e)
     p->op->memory(p->d, &m);
     if (m.free == UINT64_MAX)
         return 0;
+    p->op->trim(p->d);
     for (drop = 0; drop < 2; drop++) {
         if (drop) /* the heads that are kept stand in the way */
             engine_heads_keep(p->en, NULL, 0);
