@@ -109,3 +109,30 @@ written() {
     run examples/refine reap.tsv
     [ "$status" -eq 2 ]
 }
+
+@test "moe-report: one page of statistics, plans and a comparison, whole and without anything to load" {
+    moe-observe -q --max-len 128 -o run.stats examples/tiny-qwen3 calib.jsonl
+    moe-score -q -r 0.5 -o reap.tsv run.stats
+    moe-score -q -c ean_sum -r 0.5 -o 'a<b>&"c".tsv' run.stats
+    moe-bench compare -q --json --max-len 128 --plan reap.tsv --plan 'a<b>&"c".tsv' examples/tiny-qwen3 held-out.jsonl >compare.json
+    examples/report/moe-report run.stats reap.tsv 'a<b>&"c".tsv' compare.json >report.html
+    examples/report/moe-report run.stats reap.tsv 'a<b>&"c".tsv' compare.json | cmp - report.html
+    [ "$(head -n 1 report.html)" = '<!DOCTYPE html>' ]
+    [ "$(tail -n 1 report.html)" = '</html>' ]
+    grep -q 'a&lt;b&gt;&amp;&quot;c&quot;' report.html
+    run ! grep -qE 'a<b>|<script|http|src=|nan|inf[^o]' report.html
+    for tag in html body main header section h2 p div figure figcaption svg text table thead tbody tr td th title span b; do
+        [ "$(grep -oE "<${tag}[ >]" report.html | wc -l)" -eq "$(grep -o "</$tag>" report.html | wc -l)" ] || { echo "$tag"; return 1; }
+    done
+    for id in plans categories tails maps kept coverage stability numbers; do grep -q "<section id=\"$id\">" report.html; done
+    # a cell for each expert of each layer, in two maps and two plans
+    [ "$(grep -c '<title>layer [0-3], expert [0-9]*: ' report.html)" -eq $((4 * 4 * 16)) ]
+    # what is missing is left out
+    examples/report/moe-report run.stats >stats.html
+    run ! grep -q 'id="plans"' stats.html
+    examples/report/moe-report compare.json >compare.html
+    run ! grep -q 'id="maps"' compare.html
+    run examples/report/moe-report calib.jsonl
+    [ "$status" -eq 1 ]
+    [[ $output == 'moe-report: calib.jsonl is neither '* ]]
+}
