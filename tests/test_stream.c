@@ -156,6 +156,22 @@ static void pose(struct engine *en)
 
 /* ---- the same bytes ---- */
 
+static void compare_top(const struct model *m, const struct batch *b, struct run *x, struct run *y,
+                        const char *what)
+{
+    enum { TOP = 8, SAMPLES = 4 };
+    struct top_probs p, q;
+    size_t bytes = (size_t)x->tokens * (TOP + SAMPLES) * sizeof(float);
+
+    CHECK(top_probs_new(&p, x->tokens, TOP, SAMPLES, m->arch.vocab, &err) == 0);
+    CHECK(top_probs_new(&q, x->tokens, TOP, SAMPLES, m->arch.vocab, &err) == 0);
+    CHECK_MSG(engine_top(x->en, m, x->h, b, &p, &err) == 0 && engine_top(y->en, m, y->h, b, &q, &err) == 0,
+              "%s: %s", what, err.msg);
+    CHECK_MSG(!memcmp(p.logp, q.logp, bytes) && !memcmp(p.id, q.id, bytes), "%s: likely tokens differ", what);
+    top_probs_free(&p);
+    top_probs_free(&q);
+}
+
 static void compare_nll(const struct model *m, const struct batch *b, struct run *x, struct run *y,
                         const char *what)
 {
@@ -166,6 +182,7 @@ static void compare_nll(const struct model *m, const struct batch *b, struct run
                   engine_nll(y->en, m, y->h, b, q, &err) == 0,
               "%s: nll: %s", what, err.msg);
     CHECK_MSG(!memcmp(p, q, n * sizeof *p), "%s: nll differs", what);
+    compare_top(m, b, x, y, what);
     free(p);
     free(q);
 }

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "engine/feed.h"
 
 enum { PIECE = 4096 }; /* tokens between looks at a signal */
 
@@ -34,59 +35,6 @@ static int32_t *next_tokens(const struct batch *b, int64_t n, struct err *e)
 float head_nll(const struct head_row *r, int32_t target)
 {
     return target < 0 ? NAN : (float)(r->lse - (double)r->at);
-}
-
-/* ---- hidden states, piece by piece on the device ---- */
-
-/* Those in host memory pass through two buffers, one of which is filled while the other is computed with. */
-struct feed {
-    struct device *d;
-    const struct hidden *h;
-    uint8_t *buffer[2];
-    uint64_t ready[2];
-    int at;
-};
-
-static int feed_open(struct feed *f, struct device *d, const struct hidden *h, int64_t piece, struct err *e)
-{
-    size_t bytes = ((size_t)piece + TILE_ROWS) * (size_t)h->hidden * d->elem_bytes;
-    int i;
-
-    *f = (struct feed){.d = d, .h = h};
-    for (i = 0; h->on_host && i < 2; i++)
-        if (!(f->buffer[i] = d->ops->buf_new(d, bytes, e)))
-            return -1;
-    return 0;
-}
-
-static void feed_close(struct feed *f)
-{
-    int i;
-
-    for (i = 0; f->d && i < 2; i++) {
-        f->d->ops->finish_copy(f->d, f->ready[i]);
-        f->d->ops->buf_free(f->d, f->buffer[i]);
-    }
-}
-
-/* n tokens to the buffer that is not in use. */
-static void feed_fetch(struct feed *f, int64_t first, int64_t n)
-{
-    size_t row = (size_t)f->h->hidden * f->d->elem_bytes;
-
-    if (f->h->on_host && n > 0)
-        f->ready[!f->at] = f->d->ops->copy_up(
-            f->d, f->buffer[!f->at], (const uint8_t *)f->h->x + (size_t)first * row, (size_t)n * row, 0);
-}
-
-/* Device: what was fetched last. */
-static const void *feed_take(struct feed *f, int64_t first)
-{
-    if (!f->h->on_host)
-        return (const uint8_t *)f->h->x + (size_t)first * (size_t)f->h->hidden * f->d->elem_bytes;
-    f->at = !f->at;
-    f->d->ops->await_copy(f->d, f->ready[f->at]);
-    return f->buffer[f->at];
 }
 
 /* ---- pieces ---- */

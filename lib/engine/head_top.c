@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "engine/feed.h"
 #include "engine/head.h"
 
 enum { LOGITS_BYTES = 64 << 20 };
@@ -168,19 +169,20 @@ static int choose_all(struct device *d, const struct head_weights *w, const stru
     int64_t piece = LOGITS_BYTES / (int64_t)row + 1, t, n;
     float *y, *z;
     struct pool *pool = NULL;
+    struct feed feed = {0};
     int rc = -1;
 
     piece = piece < h->tokens ? piece : h->tokens;
     y = d->ops->buf_new(d, (size_t)piece * row, e);
     z = mem_new_aligned((size_t)piece, row, e);
-    if (!y || !z || pool_open(&pool, d->threads, NULL, e))
+    if (!y || !z || pool_open(&pool, d->threads, NULL, e) || feed_open(&feed, d, h, piece, e))
         goto out;
     for (t = 0; t < h->tokens; t += n) {
         struct choice c = {z, vocab, out, t};
 
         n = h->tokens - t < piece ? h->tokens - t : piece;
-        d->ops->linear(d, w->w, (const uint8_t *)h->x + (size_t)t * (size_t)h->hidden * d->elem_bytes, n,
-                       w->bias, y);
+        feed_fetch(&feed, t, n);
+        d->ops->linear(d, w->w, feed_take(&feed, t), n, w->bias, y);
         d->ops->to_host(d, z, y, (size_t)n * row);
         if (d->ops->check(d, e) || check_cancelled(e))
             goto out;
@@ -188,6 +190,7 @@ static int choose_all(struct device *d, const struct head_weights *w, const stru
     }
     rc = 0;
 out:
+    feed_close(&feed);
     pool_close(pool);
     free(z);
     d->ops->buf_free(d, y);
@@ -223,11 +226,12 @@ static void put_top(void *out, const struct head_args *a, int64_t first)
 int engine_top(struct engine *en, const struct model *m, const struct hidden *h, const struct batch *b,
                struct top_probs *t, struct err *e)
 {
-    struct head_weights w = {0};
-    int rc = weights_head(en->d, m, &w, e) || choose_all(en->d, &w, h, m->arch.vocab, t, e) ? -1 : 0;
+    struct head_weights w;
 
-    head_weights_free(en->d, &w);
-    return rc ? -1 : head_run(en, &(struct judged){m, h}, 1, b, t->id, kept(t), put_top, t, e);
+    engine_heads_keep(en, &(struct judged){m, h}, 1);
+    if (engine_head(en, m, &w, e) || choose_all(en->d, &w, h, m->arch.vocab, t, e))
+        return -1;
+    return head_run(en, &(struct judged){m, h}, 1, b, t->id, kept(t), put_top, t, e);
 }
 
 /* ---- divergence ---- */
