@@ -6,10 +6,12 @@
 #include "judge/refine.h"
 
 static const char *plan_path;
-static int64_t rounds = 4, candidates = 16;
+static int64_t keep, rounds = 4, candidates = 16;
 
 static const struct opt opts[] = {
     {"plan", 0, OPT_TEXT, &plan_path, "PLAN", "the plan to begin with", 0, 0},
+    {"keep", 'k', OPT_INT, &keep, "K",
+     "first remove what is missed least until K experts of each layer are left", 1, 65535},
     {"rounds", 0, OPT_INT, &rounds, "N", "rounds over all layers at most [4]", 1, 1000},
     {"candidates", 0, OPT_INT, &candidates, "N",
      "of a layer: N kept experts with the worst ranks and N dropped ones with the best; 0: all [16]", 0,
@@ -55,6 +57,7 @@ _Noreturn void bench_refine(int argc, char **argv)
         usage_error("--plan is missing: the plan to begin with");
     if (n < 2)
         usage_error(n ? "no DATA after REF" : "REF and DATA are missing");
+    o.keep = (int)keep;
     o.rounds = (int)rounds;
     o.candidates = (int)candidates;
     check_out();
@@ -67,8 +70,10 @@ _Noreturn void bench_refine(int argc, char **argv)
     if (judge_refine(&r, &p, en, &m, &c, &o, pass_display("refining"), &e) ||
         plan_write(&p, common.out ? common.out : "-", common.force, &e))
         die(&e);
-    note("KL %.5f -> %.5f over %lld tokens: %d exchanges in %d rounds; judge it on other text", r.before,
-         r.after, (long long)r.tokens, r.exchanges, r.rounds);
+    if (keep)
+        note("KL %.5f with %lld experts a layer", r.cut, (long long)keep);
+    note("KL %.5f -> %.5f over %lld tokens: %d exchanges in %d rounds; judge it on other text",
+         keep ? r.cut : r.before, r.after, (long long)r.tokens, r.exchanges, r.rounds);
     plan_free(&p);
     corpus_free(&c);
     engine_close(en);

@@ -57,6 +57,18 @@ kept() {
     grep -q 'refine=0' again.plan
 }
 
+@test "refine: -k cuts a plan of more experts down first, about as well as exchanges make it" {
+    moe-score -q -c ean_mean -k 16 -f -o whole.plan run.stats
+    moe-bench refine -q --precision f32 -k 8 --plan whole.plan -f -o cut.plan "$TINY_QWEN3" docs.jsonl
+    [ "$(kept cut.plan)" = "$(kept start.plan)" ]
+    grep -q '^#criterion.*keep=16.*cut=8.*refine=' cut.plan
+    jq -en --argjson cut "$(kl cut.plan)" --argjson start "$(kl start.plan)" '$cut < 0.9 * $start'
+    run moe-bench refine -q -k 9 --plan start.plan "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 2 ] && [[ $output == *"keeps only 8"* ]]
+    run moe-bench refine -q -k 1 --plan start.plan "$TINY_QWEN3" docs.jsonl
+    [ "$status" -eq 2 ] && [[ $output == *"router chooses 2"* ]]
+}
+
 @test "refine: fewer candidates try less" {
     moe-bench refine -q --precision f32 --rounds 1 --candidates 1 --plan start.plan "$TINY_QWEN3" docs.jsonl >few.plan
     [ "$(diff <(grep -v '^#' start.plan | cut -f1-3) <(grep -v '^#' few.plan | cut -f1-3) | grep -c '^>')" -le 8 ]
@@ -76,6 +88,9 @@ kept() {
     awk -F'\t' -v size=$((experts / groups)) '!/^#/ { n[$1 " " int($2 / size)] += $3 }
         END { for (g in n) { if (!have++) first = n[g]; if (n[g] != first) exit 1 } }' ds2.plan
     moe-prune -q -n "$d" ds2.plan out
+    moe-score -q -c ean_mean -k 8 -f -o whole.plan ds.stats
+    moe-bench refine -q --precision f32 -k 4 --plan whole.plan "$d" ids.jsonl >ds3.plan
+    moe-prune -q -n "$d" ds3.plan out
 }
 
 @test "refine: mistakes" {

@@ -8,7 +8,7 @@
 #include "judge/candidate.h"
 #include "stats/groups.h"
 
-enum { MASKS = 32, TOGETHER = 8, APART = 6 };
+enum { MASKS = 32, TOGETHER = 8, APART = 8, STAGES = 4 };
 
 /* Of one mask: summed over the scored positions of each document. */
 struct verdict {
@@ -322,6 +322,88 @@ done:
     return rc;
 }
 
+/* ---- cutting down ---- */
+
+static int by_cost(const void *a, const void *b)
+{
+    const struct move *x = a, *y = b;
+
+    if (x->change != y->change)
+        return x->change < y->change ? -1 : 1;
+    return x->expert - y->expert;
+}
+
+/* The n experts that are missed least go; of every group as many. */
+static void remove_least(struct refine *x, int layer, const struct move *out, int outs, int n)
+{
+    int groups = x->groups.groups, g, i, left;
+
+    for (g = 0; g < groups; g++)
+        for (i = 0, left = n / groups; i < outs && left > 0; i++)
+            if (out[i].group == g) {
+                *place(x, &x->now, layer, out[i].expert) = 0;
+                plan_rows(x->p, layer)[out[i].expert].keep = false;
+                left--;
+            }
+}
+
+static int cut_layer(struct refine *x, int layer, int n, struct err *e)
+{
+    int experts = x->m->arch.experts, outs, ins, rc = -1;
+    struct refine_options all = *x->o;
+    const struct refine_options *o = x->o;
+    struct move *out = mem_new((size_t)experts, sizeof *out, e);
+    struct move *in = mem_new((size_t)experts, sizeof *in, e);
+
+    if (all.candidates && all.candidates < 2 * n)
+        all.candidates = 2 * n;
+    if (x->groups.groups > 1) /* the worst ranks may all be of one group */
+        all.candidates = 0;
+    x->o = &all;
+    if (out && in && candidates(x, layer, out, &outs, in, &ins, e) == 0 &&
+        measure(x, layer, out, outs, in, 0, e) == 0) {
+        qsort(out, (size_t)outs, sizeof *out, by_cost);
+        remove_least(x, layer, out, outs, n);
+        rc = judge(x, &x->now, 1, e);
+    }
+    x->o = o;
+    free(out);
+    free(in);
+    return rc;
+}
+
+/* To o->keep in every layer. */
+static int cut_down(struct refine *x, struct err *e)
+{
+    int groups = x->groups.groups, stage, i;
+
+    for (stage = STAGES; stage > 0; stage--)
+        for (i = 0; i < x->p->n_layers; i++) {
+            int n = (plan_kept(x->p, i) - x->o->keep + stage - 1) / stage;
+
+            n = (n + groups - 1) / groups * groups;
+            if (n > 0 && cut_layer(x, i, n, e))
+                return -1;
+        }
+    return 0;
+}
+
+static int check_keep(const struct refine *x, struct err *e)
+{
+    int i;
+
+    if (x->o->keep < x->m->arch.topk)
+        return err_set(e, ERR_USAGE, "cannot keep %d experts: the router chooses %d", x->o->keep,
+                       x->m->arch.topk);
+    if (x->groups.groups > 1 && groups_check(&x->groups, x->o->keep, ERR_USAGE, e))
+        return -1;
+    for (i = 0; i < x->p->n_layers; i++)
+        if (plan_kept(x->p, i) < x->o->keep)
+            return err_set(e, ERR_USAGE, "the plan keeps only %d experts of layer %d, not %d",
+                           plan_kept(x->p, i), x->p->layer[i], x->o->keep);
+    return 0;
+}
+
 /* ---- opening and closing ---- */
 
 static int verdict_new(const struct refine *x, struct verdict *v, struct err *e)
@@ -423,13 +505,16 @@ static int rank_again(struct plan *p, int layer, struct err *e)
 
 static int describe(struct refine *x, struct err *e)
 {
-    size_t n = strlen(x->p->criterion) + 32;
+    size_t n = strlen(x->p->criterion) + 64;
     char *text = mem_new(n, 1, e);
     int i;
 
     if (!text)
         return -1;
-    snprintf(text, n, "%s\trefine=%d", x->p->criterion, x->exchanges);
+    if (x->o->keep)
+        snprintf(text, n, "%s\tcut=%d\trefine=%d", x->p->criterion, x->o->keep, x->exchanges);
+    else
+        snprintf(text, n, "%s\trefine=%d", x->p->criterion, x->exchanges);
     free(x->p->criterion);
     x->p->criterion = text;
     for (i = 0; i < x->p->n_layers; i++)
@@ -446,6 +531,9 @@ static int run_rounds(struct refine *x, struct refine_report *r, struct err *e)
         return -1;
     r->tokens = x->c->tokens - x->c->docs;
     r->before = total(x, &x->now) / (double)r->tokens;
+    if (x->o->keep && cut_down(x, e))
+        return -1;
+    r->cut = total(x, &x->now) / (double)r->tokens;
     do {
         before = x->exchanges;
         for (i = 0; i < x->p->n_layers; i++)
@@ -469,7 +557,7 @@ int judge_refine(struct refine_report *r, struct plan *p, struct engine *en, con
     if (candidate_check(&(struct candidate){.plan = p}, m, &x.now.mask, e))
         return -1;
     x.groups = groups_of(&p->model);
-    if (refine_open(&x, e) == 0) {
+    if ((o->keep == 0 || check_keep(&x, e) == 0) && refine_open(&x, e) == 0) {
         per_layer = per_layer < m->arch.experts ? per_layer : m->arch.experts;
         x.steps = 1 + (int64_t)o->rounds * p->n_layers * ((per_layer + x.batch - 1) / x.batch + 1);
         rc = run_rounds(&x, r, e);

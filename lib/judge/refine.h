@@ -17,17 +17,20 @@
 #include "judge/judge.h"
 
 struct refine_options {
+    int keep;       /* experts of every layer; 0: as many as the plan keeps */
     int rounds;     /* at most; one that changes nothing is the last */
     int candidates; /* of each layer: so many kept experts with the worst ranks, so many dropped ones with
                        the best; 0: all */
 };
 struct refine_report {
-    int64_t tokens;       /* scored */
-    double before, after; /* mean KL */
+    int64_t tokens;            /* scored */
+    double before, cut, after; /* mean KL of the plan given, of it cut down, of the result */
     int exchanges, rounds;
     struct engine_cost cost;
 };
 /*
+ * Refused: layers that keep fewer than o->keep, a number that the router's groups do not allow.
+ *
  * Changes keep and rank of p: kept experts rank before dropped ones, in either group as before; the
  * criterion line gets the field refine=EXCHANGES. p must be of m and keep top-k experts at least in every
  * layer. Where the router has groups, experts are exchanged within theirs.
