@@ -94,9 +94,9 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const struct attend a
 {
     extern __shared__ float shared[];
     struct space s = layout(shared, a.dim, a.v_dim);
-    int2 b = a.block[blockIdx.x];
     int head = (int)blockIdx.y, group = head / (a.heads / a.kv_heads);
-    int64_t base = a.first[b.x], len = a.first[b.x + 1] - base, from = b.y, end = from + BLOCK, at;
+    struct span b = a.span[blockIdx.x];
+    int64_t base = b.base, len = b.len, from = b.from, end = from + BLOCK, at;
     const float *q = (const float *)a.q + (size_t)(head * a.n + base) * (size_t)a.dim;
     const float *k = (const float *)a.k + (size_t)(group * a.n + base) * (size_t)a.dim;
     const float *v = (const float *)a.v + (size_t)(group * a.n + base) * (size_t)a.v_dim;
@@ -132,23 +132,26 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const struct attend a
 }
 
 /* The documents cut into blocks of `step` queries, the late ones (which see most keys) first. */
-static const int2 *cut(struct cuda *c, const struct docs *d, int step, int *blocks, struct err *e)
+static const struct span *cut(struct cuda *c, const struct docs *d, int step, int *blocks, struct err *e)
 {
-    const int2 *dev;
-    int2 *list;
+    const struct span *dev;
+    struct span *list;
     int n = 0;
 
     for (int i = 0; i < d->n; i++)
         n += (int)ceil_div(d->first[i + 1] - d->first[i], step);
     *blocks = n;
-    list = (int2 *)mem_new((size_t)n, sizeof *list, e);
+    list = (struct span *)mem_new((size_t)n, sizeof *list, e);
     if (!list)
         return NULL;
     n = 0;
-    for (int i = 0; i < d->n; i++)
-        for (int b = (int)ceil_div(d->first[i + 1] - d->first[i], step); b-- > 0;)
-            list[n++] = make_int2(i, b * step);
-    dev = (const int2 *)cuda_mirror(c, &c->blocks, list, (size_t)n * sizeof *list);
+    for (int i = 0; i < d->n; i++) {
+        int len = (int)(d->first[i + 1] - d->first[i]);
+
+        for (int b = (int)ceil_div(len, step); b-- > 0;)
+            list[n++] = (struct span){d->first[i], len, b * step};
+    }
+    dev = (const struct span *)cuda_mirror(c, &c->blocks, list, (size_t)n * sizeof *list);
     free(list);
     return dev;
 }
@@ -194,10 +197,8 @@ int cuda_attention(struct device *d, const struct attention_args *a, struct err 
     r.sinks = a->sinks;
     r.out = a->out;
     rows = queries_of(c, &r);
-    r.first =
-        (const int64_t *)cuda_mirror(c, &c->docs, a->docs.first, ((size_t)a->docs.n + 1) * sizeof *r.first);
-    r.block = cut(c, &a->docs, rows, &r.blocks, e);
-    if (!r.first || !r.block)
+    r.span = cut(c, &a->docs, rows, &r.blocks, e);
+    if (!r.span)
         return cuda_report(c, e);
     if (cuda_heads(c, a, rows != BLOCK, &r, e))
         return -1;

@@ -4,14 +4,19 @@
 
 #include "backend.h"
 
+/* Queries from `from` on of a document of len tokens, the first of which is token `base` of all. */
+struct span {
+    int64_t base;
+    int len, from;
+};
+
 /* Normed, clipped, rotated: what qk.cu makes of struct attention_args. Every head has all tokens in a row. */
 struct attend {
     const void *q; /* elements [heads][n][dim] */
     const void *k; /* [kv_heads][n][dim] */
     const void *v; /* [kv_heads][n][v_dim] */
     int64_t n;
-    const int64_t *first; /* [docs + 1] */
-    const int2 *block;    /* [blocks] document, first query in it */
+    const struct span *span; /* [blocks] */
     int blocks, heads, kv_heads, dim, v_dim, window;
     enum mask_kind mask;
     float scale;        /* of scores */

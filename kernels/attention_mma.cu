@@ -166,8 +166,8 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
                    values = keys + 2 * one;
     int head = (int)blockIdx.y, group = head / (a.heads / a.kv_heads);
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, turn = 0;
-    int2 b = a.block[blockIdx.x];
-    int64_t base = a.first[b.x], len = a.first[b.x + 1] - base, from = b.y, mine = from + warp * 16, at, end;
+    struct span b = a.span[blockIdx.x];
+    int64_t base = b.base, len = b.len, from = b.from, mine = from + warp * 16, at, end;
     const __nv_bfloat16 *k = (const __nv_bfloat16 *)a.k + (size_t)(group * a.n + base) * DIM;
     const __nv_bfloat16 *v = (const __nv_bfloat16 *)a.v + (size_t)(group * a.n + base) * DIM;
     float scale = a.scale * 1.44269504f;

@@ -1,55 +1,64 @@
 /*
  * Attention on Hopper. A tile of work is one head and 64 queries for each of WGS warpgroups; blocks stay and
- * take tiles until none is left. One thread lets the copy engine bring queries, keys and values, two blocks
- * of 128 keys ahead; the warpgroups stream over the keys, from a document's end to where its mask begins.
- * While the tensor cores multiply for one block, the softmax of the next one runs, and the warpgroups take
- * turns at them (Milakov & Gimelshein 2018; Dao 2023; Shah et al. 2024).
+ * take tiles until none is left, the long ones of a document first. One thread lets the copy engine bring
+ * queries, keys and values, two blocks of 128 keys and where there is room one tile ahead; the warpgroups
+ * stream over the keys, from their own queries back to where the mask begins. While the tensor cores multiply
+ * probabilities and values of one block, the softmax of the next one runs (Milakov & Gimelshein 2018; Dao
+ * 2023; Shah et al. 2024). Where the warpgroups need not meet they do not: making them take turns at the
+ * tensor cores gained nothing.
  */
 #include "attention.h"
 #include "hopper.h"
 
+#define LOG2E 1.44269504f
+
+/* SLACK: see softmax. */
 enum { KEYS = 128, STAGES = 2, SLACK = 8, KEY_TILE = KEYS * TILE_ROW_BYTES };
 
-/* Addresses in shared memory. */
+/* A tile of work; blocks of keys lo .. hi. head -1: there is no more. */
+struct tile {
+    struct span at;
+    int head, group, lo, hi;
+};
+
+/* Addresses in shared memory: queries, twice where there is room, keys, values; barriers of 8 bytes, each for
+ * what is there and for what is used up; tiles. */
 template <int D, int DV, int WGS> struct room_of {
-    static constexpr int rows = WGS * 64;
-    static constexpr uint32_t q = 0, k = q + D / 64 * rows * TILE_ROW_BYTES, k_bytes = D / 64 * KEY_TILE,
-                              v = k + STAGES * k_bytes, v_bytes = DV / 64 * KEY_TILE,
-                              barriers = v + STAGES * v_bytes, bytes = barriers + 128;
+    static constexpr int rows = WGS * 64, q_stages = D > 128 ? 1 : 2;
+    static constexpr uint32_t q_bytes = D / 64 * rows * TILE_ROW_BYTES, k_bytes = D / 64 * KEY_TILE,
+                              v_bytes = DV / 64 * KEY_TILE, q = 0, k = q + q_stages * q_bytes,
+                              v = k + STAGES * k_bytes, q_full = v + STAGES * v_bytes, q_empty = q_full + 16,
+                              k_full = q_empty + 16, k_empty = k_full + 8 * STAGES,
+                              v_full = k_empty + 8 * STAGES, v_empty = v_full + 8 * STAGES,
+                              tiles = v_empty + 8 * STAGES, bytes = tiles + q_stages * sizeof(struct tile);
 };
 
 #ifdef HOPPER
 
-/* Barriers, each 8 bytes: queries here, used; keys, values by stage. Then the number of the tile. */
-enum {
-    Q_FULL,
-    Q_EMPTY,
-    K_FULL,
-    K_EMPTY = K_FULL + STAGES,
-    V_FULL = K_EMPTY + STAGES,
-    V_EMPTY = V_FULL + STAGES
-};
-enum { TILE_AT = (V_EMPTY + STAGES) * 8 };
-
-/* Queries from `from` on of a document at token `base`; blocks of keys lo .. hi. */
-struct tile {
-    int head, group, len, from, lo, hi;
-    int64_t base;
-};
+/* The n-th use of something with `stages` places: which place, and the parity of its phase. */
+static __device__ __forceinline__ int place(int n, int stages)
+{
+    return n % stages;
+}
+static __device__ __forceinline__ int phase(int n, int stages)
+{
+    return n / stages & 1;
+}
 
 template <int ROWS> static __device__ __forceinline__ struct tile tile_of(const struct attend &a, int t)
 {
-    int2 b = a.block[t / a.heads];
-    struct tile r;
+    struct tile r = {};
     int end;
 
+    if (t >= a.blocks * a.heads) {
+        r.head = -1;
+        return r;
+    }
+    r.at = a.span[t / a.heads];
     r.head = t % a.heads;
     r.group = r.head / (a.heads / a.kv_heads);
-    r.base = a.first[b.x];
-    r.len = (int)(a.first[b.x + 1] - r.base);
-    r.from = b.y;
-    end = r.from + ROWS < r.len ? r.from + ROWS : r.len;
-    r.lo = first_seen(a, r.from) / KEYS;
+    end = r.at.from + ROWS < r.at.len ? r.at.from + ROWS : r.at.len;
+    r.lo = first_seen(a, r.at.from) / KEYS;
     r.hi = (end - 1) / KEYS;
     return r;
 }
@@ -69,40 +78,39 @@ static __device__ __forceinline__ void load(uint32_t dst, const CUtensorMap *map
 template <int D, int DV, int WGS>
 static __device__ __forceinline__ void feed(const struct attend &a, const CUtensorMap *q,
                                             const CUtensorMap *k, const CUtensorMap *v, uint32_t smem,
-                                            volatile int *tile)
+                                            struct tile *tiles)
 {
     using room = room_of<D, DV, WGS>;
-    uint32_t bar = smem + room::barriers;
-    int tiles = a.blocks * a.heads, keys = 0, values = 0;
+    int t = (int)blockIdx.x, keys = 0, values = 0;
 
-    for (int t = (int)blockIdx.x, turn = 0;; turn ^= 1) {
-        struct tile x;
+    for (int i = 0;; i++) {
+        struct tile x = tile_of<room::rows>(a, t);
+        int s = place(i, room::q_stages);
 
-        barrier_wait(bar + Q_EMPTY * 8, turn ^ 1);
-        *tile = t;
-        if (t >= tiles) {
-            barrier_arrive(bar + Q_FULL * 8);
+        if (x.head >= 0)
+            t = (int)gridDim.x + (int)atomicAdd(a.taken, 1u);
+        barrier_wait(smem + room::q_empty + s * 8, phase(i, room::q_stages) ^ 1);
+        tiles[s] = x;
+        if (x.head < 0) {
+            barrier_arrive(smem + room::q_full + s * 8);
             return;
         }
-        x = tile_of<room::rows>(a, t);
-        load<D, room::rows>(smem + room::q, q, bar + Q_FULL * 8, x.base + x.from, x.head);
+        load<D, room::rows>(smem + room::q + s * room::q_bytes, q, smem + room::q_full + s * 8,
+                            x.at.base + x.at.from, x.head);
         for (int b = x.hi + 1; b >= x.lo; b--) { /* keys of block b - 1, values of block b */
             if (b > x.lo) {
-                uint32_t s = keys % STAGES;
-
-                barrier_wait(bar + (K_EMPTY + s) * 8, (keys++ / STAGES & 1) ^ 1);
-                load<D, KEYS>(smem + room::k + s * room::k_bytes, k, bar + (K_FULL + s) * 8,
-                              x.base + (b - 1) * KEYS, x.group);
+                s = place(keys, STAGES);
+                barrier_wait(smem + room::k_empty + s * 8, phase(keys++, STAGES) ^ 1);
+                load<D, KEYS>(smem + room::k + s * room::k_bytes, k, smem + room::k_full + s * 8,
+                              x.at.base + (b - 1) * KEYS, x.group);
             }
             if (b <= x.hi) {
-                uint32_t s = values % STAGES;
-
-                barrier_wait(bar + (V_EMPTY + s) * 8, (values++ / STAGES & 1) ^ 1);
-                load<DV, KEYS>(smem + room::v + s * room::v_bytes, v, bar + (V_FULL + s) * 8,
-                               x.base + b * KEYS, x.group);
+                s = place(values, STAGES);
+                barrier_wait(smem + room::v_empty + s * 8, phase(values++, STAGES) ^ 1);
+                load<DV, KEYS>(smem + room::v + s * room::v_bytes, v, smem + room::v_full + s * 8,
+                               x.at.base + b * KEYS, x.group);
             }
         }
-        t = (int)gridDim.x + (int)atomicAdd(a.taken, 1u);
     }
 }
 
@@ -295,103 +303,149 @@ static __device__ __forceinline__ void release(uint32_t barrier)
         barrier_arrive(barrier);
 }
 
-/* Warpgroup `group` waits for its turn at the tensor cores; passes it on. */
-static __device__ __forceinline__ void take_turn(int group)
+/* Until stage n of what has barriers at `full` is there. */
+static __device__ __forceinline__ void await(uint32_t full, int n)
 {
-    asm volatile("bar.sync %0, 256;\n" ::"r"(1 + group) : "memory");
-}
-template <int WGS> static __device__ __forceinline__ void pass_turn(int group)
-{
-    asm volatile("bar.arrive %0, 256;\n" ::"r"(1 + (group + 1) % WGS) : "memory");
+    barrier_wait(full + place(n, STAGES) * 8, phase(n, STAGES));
 }
 
-template <int D, int DV, int WGS>
-static __device__ __forceinline__ void attend_tiles(const struct attend &a, uint8_t *shared, uint32_t smem,
-                                                    volatile int *tile)
+/* Tells the compiler that all lanes have the same, so that it may use uniform registers. */
+static __device__ __forceinline__ int same_for_all(int v)
 {
+    return __shfl_sync(0xffffffffu, v, 0);
+}
+static __device__ __forceinline__ struct tile same_for_all(const struct tile &x)
+{
+    struct tile r = x;
+
+    r.at.len = same_for_all(x.at.len);
+    r.at.from = same_for_all(x.at.from);
+    r.head = same_for_all(x.head);
+    r.lo = same_for_all(x.lo);
+    r.hi = same_for_all(x.hi);
+    return r;
+}
+
+/* The queries of one warpgroup: n-th block of keys so far. */
+template <int D, int DV, int WGS> struct worker {
     using room = room_of<D, DV, WGS>;
-    uint32_t bar = smem + room::barriers;
-    int group = __shfl_sync(0xffffffffu, (int)threadIdx.x / WARPGROUP, 0) - 1,
-        warp = (int)threadIdx.x / WARP % 4, lane = (int)threadIdx.x % WARP;
-    int tiles = a.blocks * a.heads, n = 0; /* n: blocks of keys so far */
-    float scale = a.scale * 1.44269504f, s[KEYS / 2], shrink[2];
-    uint64_t q = tile_rows(smem + room::q + (uint32_t)(group * 64 * TILE_ROW_BYTES));
-    uint32_t p[KEYS / 4];
-    struct state<DV> st;
+    uint32_t smem;
+    int group, n;
+    float scale;
 
-    if (group == WGS - 1)
-        pass_turn<WGS>(group);
-    for (int turn = 0;; turn ^= 1) {
-        struct tile x;
-        int mine, row, low;
+    /* Blocks that none of its queries sees: hi down to top + 1. */
+    __device__ __forceinline__ void skip(const struct tile &x, int top)
+    {
+        for (int b = x.hi; b > top; b--, n++) {
+            await(smem + room::k_full, n);
+            release(smem + room::k_empty + place(n, STAGES) * 8);
+            await(smem + room::v_full, n);
+            release(smem + room::v_empty + place(n, STAGES) * 8);
+        }
+    }
 
-        barrier_wait(bar + Q_FULL * 8, turn);
-        if (*tile >= tiles)
-            return;
-        x = tile_of<room::rows>(a, *tile);
-        mine = x.from + group * 64;
-        row = mine + warp * 16;
-        low = first_seen(a, mine + 63);
-#pragma unroll
-        for (int i = 0; i < DV / 2; i++)
-            st.o[i] = 0;
-        st.top[0] = st.top[1] = a.sinks ? a.sinks[x.head] * 1.44269504f : -INFINITY;
-        st.sum[0] = st.sum[1] = a.sinks && lane % 4 == 0 ? 1 : 0;
+    /* The first block, which is the last of its keys: there is always something to hide. */
+    __device__ __forceinline__ void begin(const struct attend &a, const struct tile &x, uint8_t *shared,
+                                          uint64_t q, int row, int top, struct state<DV> *st,
+                                          float (&s)[KEYS / 2], uint32_t (&p)[KEYS / 4])
+    {
+        float shrink[2];
 
-        barrier_wait(bar + (K_FULL + n % STAGES) * 8, n / STAGES & 1);
+        await(smem + room::k_full, n);
         wgmma_begin();
-        scores<D, room::rows>(s, q, smem + room::k + n % STAGES * room::k_bytes);
+        scores<D, room::rows>(s, q, smem + room::k + place(n, STAGES) * room::k_bytes);
         wgmma_wait(0);
         wgmma_pin(s);
-        release(bar + (K_EMPTY + n % STAGES) * 8);
-        hide(a, s, row + lane / 4, x.hi * KEYS);
-        softmax<DV>(&st, s, scale, shrink);
+        release(smem + room::k_empty + place(n, STAGES) * 8);
+        hide(a, s, row, top * KEYS);
+        softmax<DV>(st, s, scale, shrink);
         to_halves(p, s);
-        if ((x.hi + 1) * KEYS > x.len) {
-            barrier_wait(bar + (V_FULL + n % STAGES) * 8, n / STAGES & 1);
-            clear<DV>(shared + room::v + n % STAGES * room::v_bytes, x.len - x.hi * KEYS, group);
+        if ((top + 1) * KEYS > x.at.len) {
+            await(smem + room::v_full, n);
+            clear<DV>(shared + room::v + place(n, STAGES) * room::v_bytes, x.at.len - top * KEYS, group);
         }
-        if (x.hi > x.lo)
-            barrier_wait(bar + (K_FULL + (n + 1) % STAGES) * 8, (n + 1) / STAGES & 1);
-        for (int b = x.hi - 1; b >= x.lo; b--) {
-            int old = n++;
-
-            take_turn(group);
-            wgmma_pin(s);
-            wgmma_pin(st.o);
-            wgmma_begin();
-            scores<D, room::rows>(s, q, smem + room::k + n % STAGES * room::k_bytes);
-            barrier_wait(bar + (V_FULL + old % STAGES) * 8, old / STAGES & 1);
-            wgmma_begin();
-            add_values<DV>(st.o, p, smem + room::v + old % STAGES * room::v_bytes);
-            pass_turn<WGS>(group);
-            wgmma_wait(1);
-            wgmma_pin(s);
-            release(bar + (K_EMPTY + n % STAGES) * 8);
-            if ((b + 1) * KEYS - 1 > mine || b * KEYS < low)
-                hide(a, s, row + lane / 4, b * KEYS);
-            softmax<DV>(&st, s, scale, shrink);
-            wgmma_pin(s);
-            if (b > x.lo)
-                barrier_wait(bar + (K_FULL + (n + 1) % STAGES) * 8, (n + 1) / STAGES & 1);
-            wgmma_wait(0);
-            wgmma_pin(st.o);
-            release(bar + (V_EMPTY + old % STAGES) * 8);
-            rescale<DV>(&st, shrink);
-            to_halves(p, s);
-        }
-        release(bar + Q_EMPTY * 8);
-        barrier_wait(bar + (V_FULL + n % STAGES) * 8, n / STAGES & 1);
-        wgmma_pin(st.o);
-        wgmma_begin();
-        add_values<DV>(st.o, p, smem + room::v + n % STAGES * room::v_bytes);
-        wgmma_wait(0);
-        wgmma_pin(st.o);
-        release(bar + (V_EMPTY + n % STAGES) * 8);
-        n++;
-        finish<DV>(a, &st, x.base + row, x.len - row, x.head);
     }
-}
+
+    /* Products of block b's keys and of the block before's values; the softmax runs beside the latter. */
+    __device__ __forceinline__ void step(const struct attend &a, const struct tile &x, uint64_t q, int row,
+                                         int b, bool masked, struct state<DV> *st, float (&s)[KEYS / 2],
+                                         uint32_t (&p)[KEYS / 4])
+    {
+        float shrink[2];
+        int old = n;
+
+        n = same_for_all(n + 1);
+        wgmma_pin(s);
+        wgmma_pin(st->o);
+        wgmma_begin();
+        scores<D, room::rows>(s, q, smem + room::k + place(n, STAGES) * room::k_bytes);
+        await(smem + room::v_full, old);
+        wgmma_begin();
+        add_values<DV>(st->o, p, smem + room::v + place(old, STAGES) * room::v_bytes);
+        wgmma_wait(1);
+        wgmma_pin(s);
+        release(smem + room::k_empty + place(n, STAGES) * 8);
+        if (masked)
+            hide(a, s, row, b * KEYS);
+        softmax<DV>(st, s, scale, shrink);
+        wgmma_pin(s);
+        /* Waiting for the next keys here keeps the compiler from waiting for the products before the softmax.
+         */
+        if (b > x.lo)
+            await(smem + room::k_full, n + 1);
+        wgmma_wait(0);
+        wgmma_pin(st->o);
+        release(smem + room::v_empty + place(old, STAGES) * 8);
+        rescale<DV>(st, shrink);
+        to_halves(p, s);
+    }
+
+    __device__ __forceinline__ void end(struct state<DV> *st, const uint32_t (&p)[KEYS / 4])
+    {
+        await(smem + room::v_full, n);
+        wgmma_pin(st->o);
+        wgmma_begin();
+        add_values<DV>(st->o, p, smem + room::v + place(n, STAGES) * room::v_bytes);
+        wgmma_wait(0);
+        wgmma_pin(st->o);
+        release(smem + room::v_empty + place(n, STAGES) * 8);
+        n++;
+    }
+
+    __device__ __forceinline__ void tile(const struct attend &a, const struct tile &x, uint8_t *shared,
+                                         uint32_t queries, uint32_t q_empty)
+    {
+        int warp = (int)threadIdx.x / WARP % 4, lane = (int)threadIdx.x % WARP;
+        int mine = x.at.from + group * 64, row = mine + warp * 16, low = first_seen(a, mine + 63);
+        int top = (mine + 63) / KEYS < x.hi ? (mine + 63) / KEYS : x.hi;
+        uint64_t q = tile_rows(queries + (uint32_t)(group * 64 * TILE_ROW_BYTES));
+        struct state<DV> st;
+        float s[KEYS / 2];
+        uint32_t p[KEYS / 4];
+
+        if (mine >= x.at.len)
+            top = x.lo - 1;
+        skip(x, top);
+        n = same_for_all(n);
+        if (top >= x.lo) {
+#pragma unroll
+            for (int i = 0; i < DV / 2; i++)
+                st.o[i] = 0;
+            st.top[0] = st.top[1] = a.sinks ? a.sinks[x.head] * LOG2E : -INFINITY;
+            st.sum[0] = st.sum[1] = a.sinks && lane % 4 == 0 ? 1 : 0;
+            begin(a, x, shared, q, row + lane / 4, top, &st, s, p);
+            if (top > x.lo)
+                await(smem + room::k_full, n + 1);
+            for (int b = top - 1; b >= x.lo; b--)
+                step(a, x, q, row + lane / 4, b, b * KEYS < low, &st, s, p);
+        }
+        release(q_empty);
+        if (top >= x.lo) {
+            end(&st, p);
+            finish<DV>(a, &st, x.at.base + row, x.at.len - row, x.head);
+        }
+    }
+};
 #endif
 
 template <int D, int DV, int WGS>
@@ -402,29 +456,44 @@ __global__ void __launch_bounds__((WGS + 1) * WARPGROUP, 1)
 #ifdef HOPPER
     using room = room_of<D, DV, WGS>;
     extern __shared__ __align__(1024) uint8_t shared[];
-    uint32_t smem = (uint32_t)__cvta_generic_to_shared(shared), bar = smem + room::barriers;
-    volatile int *tile = (volatile int *)(shared + room::barriers + TILE_AT);
+    uint32_t smem = (uint32_t)__cvta_generic_to_shared(shared);
+    struct tile *tiles = (struct tile *)(void *)(shared + room::tiles);
 
     if (threadIdx.x == 0) {
-        barrier_init(bar + Q_FULL * 8, 1);
-        barrier_init(bar + Q_EMPTY * 8, WGS * 4);
-        for (int i = 0; i < STAGES; i++) {
-            barrier_init(bar + (K_FULL + i) * 8, 1);
-            barrier_init(bar + (V_FULL + i) * 8, 1);
-            barrier_init(bar + (K_EMPTY + i) * 8, WGS * 4);
-            barrier_init(bar + (V_EMPTY + i) * 8, WGS * 4);
+        for (int i = 0; i < 2; i++) {
+            barrier_init(smem + room::q_full + i * 8, 1);
+            barrier_init(smem + room::q_empty + i * 8, WGS * 4);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
-        asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+        for (int i = 0; i < STAGES; i++) {
+            barrier_init(smem + room::k_full + i * 8, 1);
+            barrier_init(smem + room::v_full + i * 8, 1);
+            barrier_init(smem + room::k_empty + i * 8, WGS * 4);
+            barrier_init(smem + room::v_empty + i * 8, WGS * 4);
+        }
+        barriers_ready();
     }
     __syncthreads();
     if (threadIdx.x < WARPGROUP) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(WGS == 2 ? 24 : 32));
         if (threadIdx.x == 0)
-            feed<D, DV, WGS>(a, &q, &k, &v, smem, tile);
+            feed<D, DV, WGS>(a, &q, &k, &v, smem, tiles);
     } else {
+        struct worker<D, DV, WGS> w = {
+            smem, same_for_all((int)threadIdx.x / WARPGROUP) - 1, 0, a.scale *LOG2E
+        };
+
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(WGS == 2 ? 240 : 160));
-        attend_tiles<D, DV, WGS>(a, shared, smem, tile);
+        for (int i = 0;; i++) {
+            int s = place(i, room::q_stages);
+            struct tile x;
+
+            barrier_wait(smem + room::q_full + s * 8, phase(i, room::q_stages));
+            s = same_for_all(s);
+            x = same_for_all(tiles[s]);
+            if (x.head < 0)
+                break;
+            w.tile(a, x, shared, smem + room::q + s * room::q_bytes, smem + room::q_empty + s * 8);
+        }
     }
 #endif
 }

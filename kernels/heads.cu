@@ -322,10 +322,10 @@ int cuda_heads(struct cuda *c, const struct attention_args *a, bool bf16, struct
     l.n = r->n = (int64_t)n;
     l.docs = a->docs.n;
     l.bf16 = bf16;
-    l.first = r->first;
+    l.first = (const int64_t *)cuda_mirror(c, &c->docs, a->docs.first, (docs + 1) * sizeof *l.first);
     if (a->rope)
         l.rope = (const float *const *)cuda_mirror(c, &c->rope, a->docs.rope, docs * sizeof *l.rope);
-    if (a->rope && !l.rope)
+    if (!l.first || (a->rope && !l.rope))
         return cuda_report(c, e);
     r->taken = l.taken = (unsigned *)c->heads.p;
     r->q = l.q = (uint8_t *)c->heads.p + at[0];

@@ -28,6 +28,13 @@ static __device__ __forceinline__ void barrier_init(uint32_t at, uint32_t count)
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(at), "r"(count) : "memory");
 }
 
+/* Before anybody uses them, followed by __syncthreads. */
+static __device__ __forceinline__ void barriers_ready(void)
+{
+    asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+}
+
 static __device__ __forceinline__ void barrier_arrive(uint32_t at)
 {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(at) : "memory");
