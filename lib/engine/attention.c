@@ -20,9 +20,11 @@ struct attention_widths attention_widths(const struct arch *a)
 int64_t attention_row(const struct arch *a, size_t elem)
 {
     struct attention_widths w = attention_widths(a);
-    int64_t keys = (int64_t)a->kv_heads * (a->head_dim + a->v_dim);
+    int64_t keys = (int64_t)a->kv_heads * (a->head_dim + a->v_dim), f32 = (int64_t)sizeof(float);
+    /* once more as the backend likes it best: keys and values in f32, or all of it in elements */
+    int64_t some = f32 * keys, all = (int64_t)elem * ((int64_t)a->heads * a->head_dim + keys);
 
-    return (int64_t)sizeof(float) * ((int64_t)w.qkv + w.q + w.kv + keys) +
+    return f32 * ((int64_t)w.qkv + w.q + w.kv) + (some > all ? some : all) +
            (int64_t)elem * ((int64_t)w.x + w.ctx);
 }
 

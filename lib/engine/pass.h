@@ -93,7 +93,7 @@ struct attention_widths {
     int ctx;
 };
 struct attention_widths attention_widths(const struct arch *a);
-/* Bytes that a token takes in them, and in keys and values as the backend wants them. */
+/* Bytes that a token takes in them, and in what the backend makes of them. */
 int64_t attention_row(const struct arch *a, size_t elem);
 int attention_buffers(struct pass *p, struct err *e);
 void attention_free(struct pass *p);

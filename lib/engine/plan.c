@@ -26,7 +26,7 @@ static int64_t piece_row(const struct pass *p)
 
 static int64_t chunk_row(const struct pass *p)
 {
-    return attention_row(p->a, p->d->elem_bytes) + (int64_t)p->d->elem_bytes * attention_widths(p->a).qkv;
+    return attention_row(p->a, p->d->elem_bytes);
 }
 
 /* Tokens that go through an operation at once when nobody says otherwise: enough for every expert to get full
