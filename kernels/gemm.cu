@@ -44,7 +44,7 @@ static __device__ void finish_act(const struct gemm &g, const struct block &b, c
             gate += bias[i + k];
             up += bias[g.inter + i + k];
         }
-        v[k] = activate(gate, up, g.act, g.limit, false);
+        v[k] = activate(gate, up, g.act, g.limit);
     }
     at = at * (size_t)g.inter + (size_t)i;
     if (g.bf16 && g.inter % 2 == 0 && i < g.inter) {

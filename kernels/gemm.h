@@ -26,21 +26,15 @@ static __device__ __forceinline__ void block_find(const struct gemm &g, int row,
     b->w = g.each ? g.each[b->group] : g.w;
 }
 
-/* silu(g) * u, or GPT-OSS's clamped (u + 1) * g * sigmoid(1.702 g). fast: to a few units of the last place.
- */
-static __device__ __forceinline__ float activate(float g, float u, enum act_kind act, float limit, bool fast)
+/* silu(g) * u, or GPT-OSS's clamped (u + 1) * g * sigmoid(1.702 g). */
+static __device__ __forceinline__ float activate(float g, float u, enum act_kind act, float limit)
 {
-    float e;
-
-    if (act == ACT_SILU_GLU) {
-        e = 1.0f + (fast ? __expf(-g) : expf(-g));
-        return (fast ? __fdividef(g, e) : g / e) * u;
-    }
+    if (act == ACT_SILU_GLU)
+        return g / (1.0f + expf(-g)) * u;
     g = g > limit ? limit : g; /* not fminf: a NaN must stay one */
     u = u > limit ? limit : u;
     u = u < -limit ? -limit : u;
-    e = 1.0f + (fast ? __expf(g * -1.702f) : expf(g * -1.702f));
-    return (u + 1.0f) * (fast ? __fdividef(g, e) : g / e);
+    return (u + 1.0f) * (g / (1.0f + expf(g * -1.702f)));
 }
 
 /* The products by wgmma, and how many columns one of its tiles has; 0: not for it. */

@@ -4,12 +4,12 @@
  * to lie in shared memory, in one piece; two warpgroups multiply 64 rows each, straight from there, and
  * store their sums while the ring fills with the next tile.
  */
-#include "gemm.h"
+#include "gemm_finish.h"
 #include "hopper.h"
 #include "mma.h"
 
-enum { THREADS = 3 * WARPGROUP, DEEP = TILE_ROW, CHUNK = 8, STAGES = 4, ALIGN = 1024, SUPER = 16 };
-enum { X_BYTES = TILE_M * TILE_ROW_BYTES, FEED_REGS = 56, SUM_REGS = 224, BAND = 8, TURN = 4 };
+enum { THREADS = 3 * WARPGROUP, DEEP = TILE_ROW, CHUNK = 8, STAGES = 4, ALIGN = 1024, SUPER = 8 };
+enum { X_BYTES = TILE_M * TILE_ROW_BYTES, FEED_REGS = 56, SUM_REGS = 224 };
 enum { ROWS_A_THREAD = TILE_M * CHUNK / WARPGROUP, ROW_STEP = WARPGROUP / CHUNK };
 
 static __host__ __device__ constexpr int stage_bytes(int n)
@@ -17,9 +17,17 @@ static __host__ __device__ constexpr int stage_bytes(int n)
     return X_BYTES + n * TILE_ROW_BYTES;
 }
 
+/* The ring, its barriers, and biases of two tiles in turn for each half. */
 static __host__ __device__ constexpr int shared_bytes(int n)
 {
-    return ALIGN + STAGES * stage_bytes(n) + 2 * STAGES * 8;
+    return ALIGN + STAGES * stage_bytes(n) + 2 * STAGES * 8 + 4 * n * (int)sizeof(float);
+}
+
+/* Whether x comes row by row: it must when the rows are gathered, and of tiles that begin anywhere (those of
+ * experts) it is also faster than the copy engine. */
+static __host__ __device__ __forceinline__ bool by_rows(const struct gemm &g)
+{
+    return g.tiles.count != NULL;
 }
 
 #ifdef HOPPER
@@ -130,24 +138,28 @@ static __device__ __forceinline__ void rows_find(const struct gemm &g, const str
 
 /* Step i of the ring: columns from k of x and of W. */
 template <int N>
-static __device__ __forceinline__ void feed_step(const struct gemm &g, const struct block &b,
-                                                 const struct ring &ring, uint32_t i, int k,
-                                                 const uint32_t (&at)[ROWS_A_THREAD])
+static __device__ __forceinline__ void feed_step(const struct gemm &g, const CUtensorMap *map,
+                                                 const struct block &b, const struct ring &ring, uint32_t i,
+                                                 int k, const uint32_t (&at)[ROWS_A_THREAD])
 {
     int thread = (int)threadIdx.x % WARPGROUP, chunk = thread % CHUNK, first = thread / CHUNK;
-    int columns = g.w_rows - b.column < N ? g.w_rows - b.column : N;
+    uint32_t columns = (uint32_t)(g.w_rows - b.column < N ? g.w_rows - b.column : N) * TILE_ROW_BYTES;
     uint32_t stage = at_step(ring.stage, i, stage_bytes(N)), full = at_step(ring.full, i, 8);
     uint32_t dst = stage + (uint32_t)(first * TILE_ROW_BYTES + ((chunk ^ (first & 7)) << 4));
     bool in = k + chunk * CHUNK < g.in;
 
     barrier_wait(at_step(ring.empty, i, 8), (int)(i / STAGES & 1) ^ 1);
     if (thread == 0) {
-        barrier_expect(full, (uint32_t)columns * TILE_ROW_BYTES);
-        copy_piece(stage + X_BYTES,
-                   (const uint8_t *)b.w +
-                       ((size_t)(k / DEEP) * (size_t)g.w_rows + (size_t)b.column) * TILE_ROW_BYTES,
-                   (uint32_t)columns * TILE_ROW_BYTES, full);
+        const uint8_t *w = (const uint8_t *)b.w +
+                           ((size_t)(k / DEEP) * (size_t)g.w_rows + (size_t)b.column) * TILE_ROW_BYTES;
+
+        barrier_expect(full, columns + (by_rows(g) ? 0 : X_BYTES));
+        copy_piece(stage + X_BYTES, w, columns, full);
+        if (!by_rows(g))
+            tile_load(stage, map, full, k, (int)b.at, 0);
     }
+    if (!by_rows(g))
+        return;
 #pragma unroll
     for (int j = 0; j < ROWS_A_THREAD; j++)
         copy16(dst + (uint32_t)(j * ROW_STEP * TILE_ROW_BYTES),
@@ -157,7 +169,8 @@ static __device__ __forceinline__ void feed_step(const struct gemm &g, const str
 }
 
 template <int N>
-static __device__ void feed(const struct gemm &g, const struct walk &w, const struct ring &ring, int steps)
+static __device__ void feed(const struct gemm &g, const CUtensorMap *map, const struct walk &w,
+                            const struct ring &ring, int steps)
 {
     int32_t row[ROWS_A_THREAD];
     uint32_t at[ROWS_A_THREAD], i = 0;
@@ -178,7 +191,7 @@ static __device__ void feed(const struct gemm &g, const struct walk &w, const st
         for (int s = 0; s < steps; s++, i++) {
             if (s == steps / 2 && more) /* by when it is known where the next tile is */
                 rows_find(g, next, row);
-            feed_step<N>(g, b, ring, i, s * DEEP, at);
+            feed_step<N>(g, map, b, ring, i, s * DEEP, at);
         }
     }
 }
@@ -220,206 +233,47 @@ static __device__ __forceinline__ void pass_over(const struct ring &ring, uint32
     }
 }
 
-/* ---- results ---- */
-
-/*
- * A thread holds, of each 8 columns, two neighbours (from lane % 4 * 2) of two rows: acc[4 * j + 2 * r ..] of
- * columns 8 * j .. and row r * 8 + lane / 4.
- */
-struct sums {
-    int64_t sorted[2]; /* rows; -1: none */
-    int lane2;         /* lane % 4 * 2 */
-};
-
-static __device__ __forceinline__ uint32_t pack2(float a, float b)
-{
-    __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
-
-    return *(uint32_t *)&v;
-}
-
-/* Among the four lanes that hold pairs of the same row: v[i] is a pair of band i before, and after it pair i
- * of the lane's own band, so that 16 bytes are together. */
-static __device__ __forceinline__ void turn(uint32_t (&v)[TURN])
-{
-    bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
-    uint32_t a = __shfl_xor_sync(0xffffffffu, odd ? v[0] : v[1], 1),
-             b = __shfl_xor_sync(0xffffffffu, odd ? v[2] : v[3], 1);
-    uint32_t p = odd ? a : v[0], q = odd ? v[1] : a, r = odd ? b : v[2], s = odd ? v[3] : b;
-
-    a = __shfl_xor_sync(0xffffffffu, high ? p : r, 2);
-    b = __shfl_xor_sync(0xffffffffu, high ? q : s, 2);
-    v[0] = high ? a : p;
-    v[1] = high ? b : q;
-    v[2] = high ? r : a;
-    v[3] = high ? s : b;
-}
-
-static __device__ __forceinline__ void store16(void *y, size_t at, const uint32_t (&v)[TURN])
-{
-    *(uint4 *)((__nv_bfloat16 *)y + at) = make_uint4(v[0], v[1], v[2], v[3]);
-}
-
-static __device__ __forceinline__ float2 bias_at(const float *bias, int column)
-{
-    return bias ? *(const float2 *)(bias + column) : make_float2(0, 0);
-}
+/* ---- multiplying, tile after tile ---- */
 
 template <int N>
-static __device__ __forceinline__ void finish_store(const struct gemm &g, const struct block &b,
-                                                    const struct sums &s, const float (&acc)[N / 2])
+static __device__ void consume(const struct gemm &g, const struct walk &w, const struct ring &ring, int steps,
+                               float *biases)
 {
-#pragma unroll
-    for (int j = 0; j < N / BAND; j++) {
-        int column = b.column + j * BAND + s.lane2;
-
-        if (column >= g.out)
-            continue;
-        float2 bias = bias_at(g.bias, column);
-#pragma unroll
-        for (int r = 0; r < 2; r++)
-            if (s.sorted[r] >= 0)
-                *(float2 *)((float *)g.y + (size_t)s.sorted[r] * (size_t)g.out + (size_t)column) =
-                    make_float2(acc[4 * j + 2 * r] + bias.x, acc[4 * j + 2 * r + 1] + bias.y);
-    }
-}
-
-template <int N>
-static __device__ __forceinline__ void finish_add(const struct gemm &g, const struct block &b,
-                                                  const struct sums &s, const float (&acc)[N / 2])
-{
-#pragma unroll
-    for (int j = 0; j < N / BAND; j++) {
-        int column = b.column + j * BAND + s.lane2;
-
-        if (column >= g.out)
-            continue;
-        float2 bias = bias_at(g.bias, column);
-#pragma unroll
-        for (int r = 0; r < 2; r++)
-            if (s.sorted[r] >= 0) {
-                __nv_bfloat162 *h = (__nv_bfloat162 *)((__nv_bfloat16 *)g.y +
-                                                       (size_t)s.sorted[r] * (size_t)g.out + (size_t)column);
-                float2 v = __bfloat1622float2(*h);
-
-                *h = __floats2bfloat162_rn(acc[4 * j + 2 * r] + bias.x + v.x,
-                                           acc[4 * j + 2 * r + 1] + bias.y + v.y);
-            }
-    }
-}
-
-template <int N>
-static __device__ __forceinline__ void finish_act(const struct gemm &g, const struct block &b,
-                                                  const struct sums &s, const float (&acc)[N / 2])
-{
-    const float *bias = g.bias ? g.bias + (size_t)b.group * (size_t)g.bias_step : NULL;
-
-#pragma unroll
-    for (int j0 = 0; j0 < N / BAND / 2; j0 += TURN) { /* bands of gate, each with one of up */
-        uint32_t v[2][TURN] = {};
-        int column = b.column / 2 + (j0 + s.lane2 / 2) * BAND;
-
-#pragma unroll
-        for (int i = 0; i < TURN; i++) {
-            int j = j0 + i, c = b.column / 2 + j * BAND + s.lane2;
-
-            if (j >= N / BAND / 2)
-                break;
-            float2 gate = c < g.inter ? bias_at(bias, c) : make_float2(0, 0);
-            float2 up = c < g.inter ? bias_at(bias, g.inter + c) : gate;
-#pragma unroll
-            for (int r = 0; r < 2; r++)
-                v[r][i] = pack2(activate(acc[8 * j + 2 * r] + gate.x, acc[8 * j + 4 + 2 * r] + up.x, g.act,
-                                         g.limit, true),
-                                activate(acc[8 * j + 2 * r + 1] + gate.y, acc[8 * j + 5 + 2 * r] + up.y,
-                                         g.act, g.limit, true));
-        }
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            turn(v[r]);
-            if (s.sorted[r] >= 0 && j0 + s.lane2 / 2 < N / BAND / 2 && column < g.inter)
-                store16(g.y, (size_t)s.sorted[r] * (size_t)g.inter + (size_t)column, v[r]);
-        }
-    }
-}
-
-template <int N>
-static __device__ __forceinline__ void finish_scatter(const struct gemm &g, const struct block &b,
-                                                      const struct sums &s, const float (&acc)[N / 2],
-                                                      int columns)
-{
-    const float *bias = g.bias ? g.bias + (size_t)b.group * (size_t)g.bias_step : NULL;
-    float sum[2] = {0, 0}, most[2] = {0, 0};
-    size_t to[2];
-
-#pragma unroll
-    for (int r = 0; r < 2; r++)
-        to[r] = (size_t)(s.sorted[r] >= 0 && g.tiles.slot ? g.tiles.slot[s.sorted[r]] : s.sorted[r]) *
-                (size_t)g.out;
-#pragma unroll
-    for (int j0 = 0; j0 < N / BAND; j0 += TURN) {
-        uint32_t v[2][TURN] = {};
-        int column = b.column + (j0 + s.lane2 / 2) * BAND;
-
-#pragma unroll
-        for (int i = 0; i < TURN; i++) {
-            int j = j0 + i, c = b.column + j * BAND + s.lane2;
-
-            if (j >= N / BAND || c >= g.out)
-                break;
-            float2 at = bias_at(bias, c);
-#pragma unroll
-            for (int r = 0; r < 2; r++) {
-                float p = acc[4 * j + 2 * r] + at.x, q = acc[4 * j + 2 * r + 1] + at.y;
-
-                sum[r] = fmaf(p, p, fmaf(q, q, sum[r]));
-                most[r] = fmaxf(most[r], fmaxf(fabsf(p), fabsf(q)));
-                v[r][i] = pack2(p, q);
-            }
-        }
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            turn(v[r]);
-            if (s.sorted[r] >= 0 && j0 + s.lane2 / 2 < N / BAND && column < g.out)
-                store16(g.y, to[r] + (size_t)column, v[r]);
-        }
-    }
-    if (!g.part)
-        return;
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        for (int o = 1; o < 4; o *= 2) {
-            sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], o);
-            most[r] = fmaxf(most[r], __shfl_xor_sync(0xffffffffu, most[r], o));
-        }
-        if (s.sorted[r] >= 0 && s.lane2 == 0)
-            g.part[(size_t)s.sorted[r] * (size_t)columns + (size_t)(b.column / N)] =
-                make_float2(sum[r], most[r]);
-    }
-}
-
-template <int N>
-static __device__ void consume(const struct gemm &g, const struct walk &w, const struct ring &ring, int steps)
-{
-    int half = (int)threadIdx.x / WARPGROUP - 1, lane = (int)threadIdx.x % WARP;
-    int row = half * 64 + (int)threadIdx.x % WARPGROUP / WARP * 16 + lane / 4;
+    int half = (int)threadIdx.x / WARPGROUP - 1, thread = (int)threadIdx.x % WARPGROUP;
+    int row = half * 64 + thread / WARP * 16 + thread % WARP / 4, turns = 0;
     float acc[N / 2] = {};
-    struct sums s = {.lane2 = lane % 4 * 2};
+    struct sums s = {.lane2 = thread % 4 * 2};
     struct block b;
     uint32_t i = 0;
 
     for (int tile = (int)blockIdx.x; tile_find<N>(g, w, tile, &b); tile += (int)gridDim.x) {
+        float *bias = biases + (turns++ % 2 * 2 + half) * N, mine[2];
+        int32_t slot[2];
+
         if (b.rows <= half * 64) {
             pass_over(ring, &i, steps);
             continue;
         }
+        /* what is needed in the end is asked for now */
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            s.have[r] = row + r * 8 < b.rows;
+            s.row[r] = (int32_t)b.at + row + r * 8;
+            slot[r] = s.have[r] && g.mode == GEMM_SCATTER && g.tiles.slot ? g.tiles.slot[s.row[r]] : s.row[r];
+            mine[r] = bias_of(g, b, b.column + thread + r * WARPGROUP);
+        }
         multiply<N>(acc, ring, &i, steps, half);
-        s.sorted[0] = row < b.rows ? b.at + row : -1;
-        s.sorted[1] = row + 8 < b.rows ? b.at + row + 8 : -1;
-        if (g.mode == GEMM_ACT)
-            finish_act<N>(g, b, s, acc);
+        s.bias = bias;
+        bias[thread] = mine[0];
+        if (thread + WARPGROUP < N)
+            bias[thread + WARPGROUP] = mine[1];
+        asm volatile("bar.sync %0, 128;\n" ::"r"(half + 1) : "memory");
+        if (g.mode == GEMM_ACT && g.act == ACT_SILU_GLU)
+            finish_act<N, ACT_SILU_GLU>(g, b, s, acc);
+        else if (g.mode == GEMM_ACT)
+            finish_act<N, ACT_OSS_GLU>(g, b, s, acc);
         else if (g.mode == GEMM_SCATTER)
-            finish_scatter<N>(g, b, s, acc, w.columns);
+            finish_scatter<N>(g, b, s, acc, slot, w.columns);
         else if (g.mode == GEMM_ADD)
             finish_add<N>(g, b, s, acc);
         else
@@ -430,7 +284,8 @@ static __device__ void consume(const struct gemm &g, const struct walk &w, const
 #endif
 
 template <int N>
-__global__ void __launch_bounds__(THREADS, 1) gemm_hopper(const __grid_constant__ struct gemm g)
+__global__ void __launch_bounds__(THREADS, 1)
+    gemm_hopper(const __grid_constant__ struct gemm g, const __grid_constant__ CUtensorMap map)
 {
 #ifdef HOPPER
     extern __shared__ uint8_t shared[];
@@ -443,18 +298,18 @@ __global__ void __launch_bounds__(THREADS, 1) gemm_hopper(const __grid_constant_
     ring.full = ring.stage + STAGES * stage_bytes(N);
     ring.empty = ring.full + STAGES * 8;
     if (threadIdx.x < STAGES) {
-        barrier_init(ring.full + threadIdx.x * 8, WARPGROUP + 1);
+        barrier_init(ring.full + threadIdx.x * 8, by_rows(g) ? WARPGROUP + 1 : 1);
         barrier_init(ring.empty + threadIdx.x * 8, 2 * WARPGROUP / WARP);
         asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
     }
     __syncthreads();
     if (threadIdx.x < WARPGROUP) {
         registers_fewer(FEED_REGS);
-        feed<N>(g, w, ring, steps);
+        feed<N>(g, &map, w, ring, steps);
         asm volatile("cp.async.wait_all;\n" ::: "memory");
     } else {
         registers_more(SUM_REGS);
-        consume<N>(g, w, ring, steps);
+        consume<N>(g, w, ring, steps, (float *)(void *)(shared + (ring.empty - base) + STAGES * 8));
     }
 #endif
 }
@@ -489,15 +344,42 @@ int cuda_gemm_hopper_tile(const struct cuda *c, const struct gemm *g)
     return best;
 }
 
+typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
+                              const cuuint64_t *, const cuuint32_t *, const cuuint32_t *,
+                              CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
+                              CUtensorMapFloatOOBfill);
+
+/* Tiles of TILE_M rows by DEEP of x [n][in]. The driver's function is found at run time: nothing links to it.
+ */
+static bool map_rows(CUtensorMap *m, const void *x, int64_t n, int in)
+{
+    cuuint64_t size[3] = {(cuuint64_t)in, (cuuint64_t)n, 1};
+    cuuint64_t step[2] = {(cuuint64_t)in * 2, (cuuint64_t)in * 2 * (cuuint64_t)n};
+    cuuint32_t box[3] = {DEEP, TILE_M, 1}, one[3] = {1, 1, 1};
+    cudaDriverEntryPointQueryResult r;
+    void *f = NULL;
+
+    return cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &r) ==
+               cudaSuccess &&
+           r == cudaDriverEntryPointSuccess &&
+           ((encode_fn)f)(m, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)x, size, step, box, one,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                          CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
 template <int N> static void launch(struct cuda *c, const struct gemm *g)
 {
+    CUtensorMap map = {};
     int64_t tiles = (g->tiles.count ? g->tiles.most : ceil_div(g->n, TILE_M)) * ceil_div(g->out, N);
 
     cuda_ok(
         c, cudaFuncSetAttribute(gemm_hopper<N>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(N)),
         "gemm");
+    if (!by_rows(*g) && !map_rows(&map, g->x, g->n, g->in))
+        cuda_ok(c, cudaErrorInvalidValue, "gemm");
     gemm_hopper<N>
-        <<<(unsigned)(tiles < c->processors ? tiles : c->processors), THREADS, shared_bytes(N)>>>(*g);
+        <<<(unsigned)(tiles < c->processors ? tiles : c->processors), THREADS, shared_bytes(N)>>>(*g, map);
 }
 
 void cuda_gemm_hopper(struct cuda *c, const struct gemm *g)
