@@ -7,10 +7,10 @@
 # lines, every fourth document of a category is held back, or name other text with HELD. Then: moe-prune.
 #
 # What it costs: one observation; for N plans, N + 1 times the forward pass over the text held back, in one run
-# that reads the model once (moe-bench compare: about 0.57 of judging them one by one). With a third of the tokens
-# held back and 11 plans that is about four observations. REFINE=ROUNDS goes on from the best plan by exchanging
-# experts (examples/refine): a round is as many passes over JUDGE_REFINE's text as the model has experts in all
-# layers, so keep that text short.
+# that reads the model once (moe-bench compare: about 0.55 of judging them one by one). With a third as many tokens
+# held back as observed and 11 plans that is about four observations. REFINE=ROUNDS goes on from the best plan by
+# exchanging experts (moe-bench refine), in up to 24 passes a layer and round over the same text; judge its result on
+# a third text.
 
 MODEL    ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA     ?= $(error DATA=... is missing: JSON lines to observe)
@@ -26,8 +26,7 @@ WORK     ?= portfolio
 # More options, for example OBSERVE="--max-len 512".
 OBSERVE  ?=
 JUDGE    ?= $(OBSERVE)
-# Options of the shorter text for REFINE.
-JUDGE_REFINE ?= $(JUDGE) --samples-per-category 5
+REFINE_OPTS ?= $(JUDGE)
 
 HERE  := $(dir $(lastword $(MAKEFILE_LIST)))
 BIN   ?= $(patsubst %moe-bench,%,$(wildcard $(HERE)../build/moe-bench))
@@ -74,7 +73,7 @@ $(WORK)/table.txt: $(WORK)/compare.json $(WORK)/chosen
 $(WORK)/best.tsv: $(WORK)/table.txt $(TSV)
 	@best=$(WORK)/$$(awk 'NR == 2 { print $$1 }' $<).tsv; \
 	if [ $(REFINE) -gt 0 ]; then \
-	    BIN=$(BIN) $(HERE)refine -n $(REFINE) -b $(BY) -w $(WORK)/refine -o $@ "$$best" $(JUDGE_REFINE) $(MODEL) $(HELD); \
+	    $(BIN)moe-bench refine --rounds $(REFINE) --plan "$$best" $(REFINE_OPTS) --force -o $@ $(MODEL) $(HELD); \
 	else \
 	    cp "$$best" $@; \
 	fi
@@ -83,7 +82,7 @@ $(WORK)/best.tsv: $(WORK)/table.txt $(TSV)
 $(WORK)/observed: told = $(MODEL) $(SEEN) $(OBSERVE) $(MATRICES)
 $(WORK)/scored: told = $(RATIO)
 $(WORK)/judged: told = $(MODEL) $(HELD) $(JUDGE) $(PLANS)
-$(WORK)/chosen: told = $(BY) $(REFINE) $(JUDGE_REFINE)
+$(WORK)/chosen: told = $(BY) $(REFINE) $(REFINE_OPTS)
 $(WORK)/observed $(WORK)/scored $(WORK)/judged $(WORK)/chosen: FORCE
 	@mkdir -p $(WORK)
 	@if [ ! -e $@ ] || [ "$$(cat $@)" != '$(strip $(told))' ]; then echo '$(strip $(told))' >$@; fi

@@ -92,22 +92,8 @@ written() {
     "${portfolio[@]}" WORK=scalars PLANS="reap ean_sum+turns"
     [ ! -e scalars/run.matrices ]
     [ "$(wc -l <scalars/table.txt)" -eq 3 ]
-}
-
-@test "refine: exchanges of experts that make a plan better; as many stay in each layer" {
-    moe-observe -q --max-len 128 -o run.stats examples/tiny-qwen3 calib.jsonl
-    moe-score -q -r 0.5 -o reap.tsv run.stats
-    examples/refine -n 1 -k 3 -o better.tsv reap.tsv --max-len 64 examples/tiny-qwen3 held-out.jsonl
-    [ ! -e better.tsv.work ]
-    for p in reap better; do
-        awk -F '\t' '!/^#/ { kept[$1] += $3 } END { for (l in kept) print l, kept[l] }' $p.tsv | sort >$p.kept
-    done
-    diff reap.kept better.kept
-    grep -q '^#criterion.*refined=category_mean$' better.tsv
-    moe-bench compare -q --json --max-len 64 --plan better.tsv --plan reap.tsv examples/tiny-qwen3 held-out.jsonl |
-        jq -e '[.candidates[].category_mean] | .[0] < 0.9 * .[1]'
-    run examples/refine reap.tsv
-    [ "$status" -eq 2 ]
+    "${portfolio[@]}" WORK=scalars PLANS="reap ean_sum+turns" REFINE=1 REFINE_OPTS="--max-len 64 --candidates 2"
+    grep -q '^#criterion.*refine=' scalars/best.tsv
 }
 
 @test "moe-report: one page of statistics, plans and a comparison, whole and without anything to load" {
