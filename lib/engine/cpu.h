@@ -53,11 +53,14 @@ static inline int panel_width(const struct matrix *m, int p)
     return p < m->panels - 1 ? m->width : m->out - p * m->width;
 }
 
-/* y [GEMM_ROWS][panel_width] = x [GEMM_ROWS][in] times panel p. */
+/* y [rows][panel_width] = x [rows][in] times panel p; both have GEMM_ROWS rows. */
 static inline void panel_run(struct cpu *c, const struct matrix *m, int p, int worker, const void *x,
-                             float *y)
+                             int rows, float *y)
 {
-    if (gemm_run(p < m->panels - 1 ? m->full : m->last, worker, x, m->packed + (size_t)p * m->panel_bytes, y))
+    const struct gemm_part part = {rows, m->in, panel_width(m, p)};
+
+    if (gemm_run(p < m->panels - 1 ? m->full : m->last, worker, x, m->packed + (size_t)p * m->panel_bytes,
+                 part, y))
         atomic_store(&c->failed, 1);
 }
 

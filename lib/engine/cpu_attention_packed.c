@@ -11,13 +11,24 @@
 
 #include "engine/simd.h"
 
-/* Larger blocks make better products, smaller ones waste less where queries meet their own keys. */
-enum { SHORT = 256, SHORT_KEYS = 128, LONG = 1024, LONG_KEYS = 256, ROWS = GEMM_ROWS };
+/* Larger blocks make better products, smaller ones waste less where queries meet their own keys, unless the
+ * product can leave out what is not seen. */
+enum {
+    SHORT_PARTS = 64,
+    SHORT = 256,
+    SHORT_KEYS = 128,
+    LONG = 1024,
+    LONG_KEYS = 256,
+    KEY_STEP = 32,
+    ROWS = GEMM_ROWS
+};
 
 struct packed {
     struct cpu *c;
     const struct attention_args *a;
     int keys;       /* of a block */
+    bool fast;      /* highest_fast, exps_fast */
+    bool parts;     /* the product can leave out what is not seen */
     int dim, v_dim; /* head_dim and v_dim rounded up to LANES */
     struct gemm_shape *scores, *values;
     size_t keys_bytes, block_bytes; /* packed keys of one block and head; with the values */
@@ -27,6 +38,8 @@ struct packed {
 
 int cpu_attention_keys(const struct cpu *c, int64_t len)
 {
+    if (gemm_parts(c->gemm))
+        return len < SHORT_PARTS ? 0 : LONG_KEYS;
     return !c->dev.bf16 || len < SHORT ? 0 : len < LONG ? SHORT_KEYS : LONG_KEYS;
 }
 
@@ -101,10 +114,10 @@ static void pack_task(void *ctx, long task, int worker)
     uint16_t *rows = s->c->scratch[worker];
 
     key_rows(s, first, n, head, rows, gemm_ld(s->dim));
-    if (gemm_pack(s->scores, worker, rows, to))
+    if (gemm_pack(s->scores, worker, rows, 0, s->keys, to))
         atomic_store(&s->c->failed, 1);
     value_rows(s, first, n, head, rows, gemm_ld(s->keys));
-    if (gemm_pack(s->values, worker, rows, to + s->keys_bytes))
+    if (gemm_pack(s->values, worker, rows, 0, s->v_dim, to + s->keys_bytes))
         atomic_store(&s->c->failed, 1);
 }
 
@@ -143,13 +156,15 @@ static const float log2_e = 1.44269504088896341f;
 /* Queries, and what the sink contributes: one more key with this score and no value. */
 HOT static void start(const struct packed *s, const struct tile *t, const float *q, const float *sink)
 {
-    int i;
+    int none = s->dim - s->a->head_dim, i;
 
-    memset(t->q, 0, (size_t)s->dim * ROWS * sizeof *t->q);
-    memset(t->p, 0, (size_t)s->keys * ROWS * sizeof *t->p);
-    memset(t->out, 0, (size_t)s->v_dim * ROWS * sizeof *t->out);
-    for (i = 0; i < t->n; i++, q += s->a->q.row)
-        to_bf16(q, s->a->head_dim, t->q + (size_t)i * (size_t)s->dim);
+    for (i = 0; i < t->n; i++, q += s->a->q.row) {
+        uint16_t *row = t->q + (size_t)i * (size_t)s->dim;
+
+        to_bf16(q, s->a->head_dim, row);
+        if (none)
+            memset(row + s->a->head_dim, 0, (size_t)none * sizeof *row);
+    }
     for (i = 0; i < ROWS; i++) {
         t->top[i] = sink ? *sink * log2_e : -INFINITY;
         t->sum[i] = sink ? 1 : 0;
@@ -176,12 +191,59 @@ INLINE v16 exp2_below(v16 x)
     return v16_select(tiny, v16_all(0), p);
 }
 
-/* As v16_store_bf16, of a probability: if it is not a number then its row's sum is not one either. */
-INLINE void store_probability(uint16_t *p, v16 v)
+/* The largest of n scores, a multiple of LANES. */
+HOT static float highest(const float *x, int n)
 {
-    v16u b = (v16u)v;
+    v16 m = v16_all(-INFINITY);
+    int j;
 
-    *(v16h_mem *)p = __builtin_convertvector((b + 0x7fff + (b >> 16 & 1)) >> 16, v16h_mem);
+    for (j = 0; j < n; j += LANES)
+        m = v16_max(m, v16_load(x + j));
+    return v16_highest(m);
+}
+
+/* Probabilities of n scores, a multiple of LANES, not yet divided by their sum, which is returned. */
+HOT static float exps(const float *x, int n, float scale, float top, uint16_t *p)
+{
+    v16 sum = v16_all(0);
+    int j;
+
+    for (j = 0; j < n; j += LANES) {
+        v16 v = exp2_below(v16_load(x + j) * scale - top);
+        v16u b = (v16u)v;
+
+        sum += v;
+        /* as v16_store_bf16; if it is not a number then its row's sum is not one either */
+        *(v16h_mem *)(p + j) = __builtin_convertvector((b + 0x7fff + (b >> 16 & 1)) >> 16, v16h_mem);
+    }
+    return v16_sum(sum);
+}
+
+WIDE_CPU static float highest_fast(const float *x, int n)
+{
+    v16 m = v16_all(-INFINITY);
+    int j;
+
+    for (j = 0; j < n; j += LANES)
+        m = fast_max(v16_load(x + j), m);
+    m = fast_max(m, V16_MOVED(m, 8));
+    m = fast_max(m, V16_MOVED(m, 4));
+    m = fast_max(m, V16_MOVED(m, 2));
+    return m[0] > m[1] ? m[0] : m[1];
+}
+
+WIDE_CPU static float exps_fast(const float *x, int n, float scale, float top, uint16_t *p)
+{
+    v16 sum = v16_all(0);
+    int j;
+
+    for (j = 0; j < n; j += LANES) {
+        v16 v = fast_exp2(v16_load(x + j) * scale - top);
+
+        sum += v;
+        fast_store_bf16(p + j, v);
+    }
+    return v16_sum(sum);
 }
 
 /* Which of a block's keys from `at` on a query sees: [from, to), and the same in whole vectors. */
@@ -201,54 +263,45 @@ INLINE struct span seen(const struct attention_args *a, int keys, int64_t at, in
     return s;
 }
 
-/* Scores become probabilities, not yet divided by their sum, and tell how to scale what was there before. */
-HOT static void softmax(const struct packed *s, const struct tile *t, int64_t at)
+/* Scores of LANES rows from row i on become probabilities, not yet divided by their sum, and tell how to
+ * scale what was there before. `end`: what goes into the next product. */
+HOT static void softmax(const struct packed *s, const struct tile *t, int i, int64_t at, int end)
 {
-    float scale = s->a->scale * log2_e, old[ROWS];
-    int keys = s->keys, i, j;
+    int rows = lanes_at(i, t->n), r, j;
+    float scale = s->a->scale * log2_e, *shrink = t->shrink + i;
+    v16 old = v16_load(t->top + i), top, none = v16_all(-INFINITY);
+    struct span k[LANES];
 
-    memcpy(old, t->top, sizeof old);
-    for (i = 0; i < t->n; i++) {
-        struct span k = seen(s->a, keys, at, t->from + i);
-        float *x = t->scores + i * keys;
-        v16 m = v16_all(-INFINITY);
+    for (r = 0; r < rows; r++) {
+        float *x = t->scores + (i + r) * s->keys, m;
 
-        for (j = k.low; j < k.from; j++)
+        k[r] = seen(s->a, s->keys, at, t->from + i + r);
+        for (j = k[r].low; j < k[r].from; j++)
             x[j] = -INFINITY;
-        for (j = k.to; j < k.high; j++)
+        for (j = k[r].to; j < k[r].high; j++)
             x[j] = -INFINITY;
-        for (j = k.low; j < k.high; j += LANES)
-            m = v16_max(m, v16_load(x + j));
-        t->top[i] = v16_highest(v16_max(m * scale, v16_all(t->top[i])));
+        m = (s->fast ? highest_fast : highest)(x + k[r].low, k[r].high - k[r].low) * scale;
+        t->top[i + r] = m > t->top[i + r] ? m : t->top[i + r];
     }
-    for (i = 0; i < ROWS; i += LANES) {
-        v16 top = v16_load(t->top + i), none = v16_all(-INFINITY);
+    top = v16_load(t->top + i);
+    /* where nothing was seen yet, and there is no sink: any finite number will do */
+    v16_store(shrink, exp2_below(old - v16_select(top == none, v16_all(0), top)));
+    for (r = 0; r < rows; r++) {
+        uint16_t *p = t->p + (i + r) * s->keys;
+        float sum;
 
-        /* where nothing was seen yet, and there is no sink: any finite number will do */
-        v16_store(t->shrink + i, exp2_below(v16_load(old + i) - v16_select(top == none, v16_all(0), top)));
-    }
-    for (i = 0; i < t->n; i++) {
-        struct span k = seen(s->a, keys, at, t->from + i);
-        const float *x = t->scores + i * keys;
-        uint16_t *p = t->p + i * keys;
-        float top = t->top[i];
-        v16 sum = v16_all(0);
-
-        for (j = 0; j < k.low; j += LANES)
-            store_probability(p + j, v16_all(0));
-        for (; j < k.high; j += LANES) {
-            v16 v = exp2_below(v16_load(x + j) * scale - top);
-
-            sum += v;
-            store_probability(p + j, v);
-        }
-        for (; j < keys; j += LANES)
-            store_probability(p + j, v16_all(0));
-        t->sum[i] = t->sum[i] * t->shrink[i] + v16_sum(sum);
+        for (j = 0; j < k[r].low; j += LANES)
+            elem_store(p, (size_t)j, v16_all(0), LANES, true);
+        sum = (s->fast ? exps_fast : exps)(t->scores + (i + r) * s->keys + j, k[r].high - j, scale,
+                                           t->top[i + r], p + j);
+        for (j = k[r].high; j < end; j += LANES)
+            elem_store(p, (size_t)j, v16_all(0), LANES, true);
+        t->sum[i + r] = t->sum[i + r] * shrink[r] + sum;
     }
 }
 
-HOT static void add_values(const struct packed *s, const struct tile *t)
+/* out = out * shrink + y; at first there is nothing in out */
+HOT static void add_values(const struct packed *s, const struct tile *t, bool first)
 {
     int i, j;
 
@@ -256,7 +309,9 @@ HOT static void add_values(const struct packed *s, const struct tile *t)
         const float *y = t->y + (size_t)i * (size_t)s->v_dim;
         float *out = t->out + (size_t)i * (size_t)s->v_dim, shrink = t->shrink[i];
 
-        for (j = 0; j < s->v_dim; j += LANES)
+        for (j = 0; j < s->v_dim && first; j += LANES)
+            v16_store(out + j, v16_load(y + j));
+        for (j = 0; j < s->v_dim && !first; j += LANES)
             v16_store(out + j, v16_load(out + j) * shrink + v16_load(y + j));
     }
 }
@@ -284,25 +339,31 @@ static void tile_task(void *ctx, long task, int worker)
     int head = (int)(task % a->heads), group = head / (a->heads / a->kv_heads);
     int doc = doc_of(s->tile_at, a->docs.n, tile);
     struct tile t = tile_layout(s, s->c->scratch[worker]);
-    int64_t len = doc_length(a, doc), b;
-    size_t first;
+    int64_t len = doc_length(a, doc), first, b, at;
+    size_t row;
+    int i;
 
     t.from = (tile - s->tile_at[doc]) * ROWS;
     t.n = len - t.from < ROWS ? (int)(len - t.from) : ROWS;
-    first = (size_t)(a->docs.first[doc] + t.from);
-    start(s, &t, head_at(&a->q, first, head), a->sinks ? &a->sinks[head] : NULL);
-    for (b = first_key(a, t.from) / s->keys; b <= (t.from + t.n - 1) / s->keys; b++) {
-        size_t at = (size_t)(s->block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
-        const uint8_t *keys = s->blocks + at * s->block_bytes;
+    row = (size_t)(a->docs.first[doc] + t.from);
+    first = first_key(a, t.from) / s->keys;
+    start(s, &t, head_at(&a->q, row, head), a->sinks ? &a->sinks[head] : NULL);
+    for (b = first, at = b * s->keys; at < t.from + t.n; b++, at += s->keys) {
+        size_t place = (size_t)(s->block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
+        const uint8_t *keys = s->blocks + place * s->block_bytes;
+        int end = s->parts && t.from + t.n - at < s->keys ? (int)(t.from + t.n - at) : s->keys;
 
-        if (gemm_run(s->scores, worker, t.q, keys, t.scores))
+        end = (int)round_up((size_t)end, KEY_STEP);
+        if (gemm_run(s->scores, worker, t.q, keys, (struct gemm_part){t.n, s->dim, end}, t.scores))
             atomic_store(&s->c->failed, 1);
-        softmax(s, &t, b * s->keys);
-        if (gemm_run(s->values, worker, t.p, keys + s->keys_bytes, t.y))
+        for (i = 0; i < t.n; i += LANES)
+            softmax(s, &t, i, at, end);
+        if (gemm_run(s->values, worker, t.p, keys + s->keys_bytes, (struct gemm_part){t.n, end, s->v_dim},
+                     t.y))
             atomic_store(&s->c->failed, 1);
-        add_values(s, &t);
+        add_values(s, &t, b == first);
     }
-    finish(s, &t, head, first);
+    finish(s, &t, head, row);
 }
 
 /* ---- the chunk ---- */
@@ -340,6 +401,8 @@ static int attend(struct cpu *c, const struct attention_args *a, int keys, struc
     struct packed s = {.c = c,
                        .a = a,
                        .keys = keys,
+                       .fast = have_fast(),
+                       .parts = gemm_parts(c->gemm),
                        .dim = (int)round_up((size_t)a->head_dim, LANES),
                        .v_dim = (int)round_up((size_t)a->v_dim, LANES)};
     int64_t blocks = 0, tiles = 0;

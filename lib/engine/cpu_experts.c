@@ -20,20 +20,22 @@ struct experts {
 };
 
 /* silu(g) * u, or GPT-OSS's clamped (u + 1) * g * sigmoid(1.702 g). */
-INLINE v16 activate(v16 g, v16 u, enum act_kind act, float limit)
+INLINE v16 activate(v16 g, v16 u, enum act_kind act, float limit, const bool fast)
 {
+    const float log2_e = 1.44269504f;
+
     if (act == ACT_SILU_GLU)
-        return g / (1.0f + v16_exp(-g)) * u;
+        return g / (1.0f + (fast ? fast_exp2(g * -log2_e) : v16_exp(-g))) * u;
     g = v16_select(g > limit, v16_all(limit), g);
     u = v16_select(u > limit, v16_all(limit), u);
     u = v16_select(u < -limit, v16_all(-limit), u);
-    return (u + 1.0f) * (g / (1.0f + v16_exp(g * -1.702f)));
+    return (u + 1.0f) * (g / (1.0f + (fast ? fast_exp2(g * (-1.702f * log2_e)) : v16_exp(g * -1.702f))));
 }
 
 /* A tile y [n][2 * half] of gate and up columns to columns `to` .. of act [n][inter]. bias: gate [inter],
  * then up [inter], or NULL. */
 INLINE void activate_tile(const float *y, int n, int half, int to, const float *bias,
-                          const struct experts_args *a, void *act, bool bf16)
+                          const struct experts_args *a, void *act, const enum elem bf16)
 {
     int r, i;
 
@@ -46,8 +48,8 @@ INLINE void activate_tile(const float *y, int n, int half, int to, const float *
                 g += elem_load(bias, (size_t)(to + i), l, false);
                 u += elem_load(bias, (size_t)(a->inter + to + i), l, false);
             }
-            elem_store(act, (size_t)r * (size_t)a->inter + (size_t)(to + i), activate(g, u, a->act, a->limit),
-                       l, bf16);
+            elem_store(act, (size_t)r * (size_t)a->inter + (size_t)(to + i),
+                       activate(g, u, a->act, a->limit, bf16 == FAST), l, bf16);
         }
 }
 
@@ -55,6 +57,12 @@ HOT static void activate_bf16(const float *y, int n, int half, int to, const flo
                               const struct experts_args *a, void *act)
 {
     activate_tile(y, n, half, to, bias, a, act, true);
+}
+
+WIDE_CPU static void activate_fast(const float *y, int n, int half, int to, const float *bias,
+                                   const struct experts_args *a, void *act)
+{
+    activate_tile(y, n, half, to, bias, a, act, FAST);
 }
 
 HOT static void activate_f32(const float *y, int n, int half, int to, const float *bias,
@@ -66,7 +74,8 @@ HOT static void activate_f32(const float *y, int n, int half, int to, const floa
 /* Rows of a tile y [n][w] plus bias to columns `to` .. of their slots; sums of squares and largest magnitudes
  * are carried on in sum and max [n] (v16 each). */
 INLINE void scatter_tile(const float *y, int n, int w, int to, const float *bias,
-                         const struct experts_args *a, const int32_t *slot, float *sum, float *max, bool bf16)
+                         const struct experts_args *a, const int32_t *slot, float *sum, float *max,
+                         const enum elem bf16)
 {
     int r, i;
 
@@ -81,7 +90,7 @@ INLINE void scatter_tile(const float *y, int n, int w, int to, const float *bias
             if (bias)
                 v += elem_load(bias, (size_t)(to + i), l, false);
             s += v * v;
-            m = v16_max(m, v16_abs(v));
+            m = bf16 == FAST ? fast_max(m, v16_abs(v)) : v16_max(m, v16_abs(v));
             elem_store(a->y, out + (size_t)i, v, l, bf16);
         }
         v16_store(sum, s);
@@ -93,6 +102,12 @@ HOT static void scatter_bf16(const float *y, int n, int w, int to, const float *
                              const struct experts_args *a, const int32_t *slot, float *sum, float *max)
 {
     scatter_tile(y, n, w, to, bias, a, slot, sum, max, true);
+}
+
+WIDE_CPU static void scatter_fast(const float *y, int n, int w, int to, const float *bias,
+                                  const struct experts_args *a, const int32_t *slot, float *sum, float *max)
+{
+    scatter_tile(y, n, w, to, bias, a, slot, sum, max, FAST);
 }
 
 HOT static void scatter_f32(const float *y, int n, int w, int to, const float *bias,
@@ -153,10 +168,11 @@ static void gate_up(const struct experts *s, const struct space *p, int expert, 
         for (r = 0; r < n; r += GEMM_ROWS) {
             int rows = n - r < GEMM_ROWS ? n - r : GEMM_ROWS;
 
-            panel_run(s->c, m, panel, worker, p->x + (size_t)r * (size_t)a->hidden * elem, p->tile);
-            (s->c->dev.bf16 ? activate_bf16 : activate_f32)(p->tile, rows, panel_width(m, panel) / 2,
-                                                            panel * (m->width / 2), bias, a,
-                                                            p->act + (size_t)r * (size_t)a->inter * elem);
+            panel_run(s->c, m, panel, worker, p->x + (size_t)r * (size_t)a->hidden * elem, rows, p->tile);
+            (!s->c->dev.bf16 ? activate_f32
+             : have_fast()   ? activate_fast
+                           : activate_bf16)(p->tile, rows, panel_width(m, panel) / 2, panel * (m->width / 2),
+                                            bias, a, p->act + (size_t)r * (size_t)a->inter * elem);
         }
 }
 
@@ -175,9 +191,10 @@ static void down(const struct experts *s, const struct space *p, int expert, con
         for (r = 0; r < n; r += GEMM_ROWS) {
             int rows = n - r < GEMM_ROWS ? n - r : GEMM_ROWS;
 
-            panel_run(s->c, m, panel, worker, p->act + (size_t)r * (size_t)a->inter * elem, p->tile);
-            (s->c->dev.bf16 ? scatter_bf16
-                            : scatter_f32)(p->tile, rows, panel_width(m, panel), panel * m->width, bias, a,
+            panel_run(s->c, m, panel, worker, p->act + (size_t)r * (size_t)a->inter * elem, rows, p->tile);
+            (!s->c->dev.bf16 ? scatter_f32
+             : have_fast()   ? scatter_fast
+                             : scatter_bf16)(p->tile, rows, panel_width(m, panel), panel * m->width, bias, a,
                                            slot + r, p->sum + (size_t)r * LANES, p->max + (size_t)r * LANES);
         }
     finish(a, slot, n, p->sum, p->max);

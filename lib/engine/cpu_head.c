@@ -160,7 +160,7 @@ static void head_task(void *ctx, long task, int worker)
 
                 panel_run(h->c, side->w, p, worker,
                           (const uint8_t *)side->x + (size_t)r * (size_t)side->hidden * h->c->dev.elem_bytes,
-                          ys);
+                          n, ys);
                 if (side->bias)
                     add_bias(ys, n, w, side->bias + p * HEAD_COLUMNS);
                 if (a->picks)
@@ -211,12 +211,21 @@ static void join(const struct head *h, int64_t r)
     }
 }
 
+static void join_task(void *ctx, long task, int worker)
+{
+    const struct head *h = ctx;
+    int64_t r = (int64_t)task * GEMM_ROWS, end = r + GEMM_ROWS < h->a->n ? r + GEMM_ROWS : h->a->n;
+
+    (void)worker;
+    for (; r < end; r++)
+        join(h, r);
+}
+
 int cpu_head(struct device *d, const struct head_args *a, struct err *e)
 {
     struct cpu *c = cpu_of(d);
     struct head h = {c, a, (a->vocab + HEAD_COLUMNS - 1) / HEAD_COLUMNS,
                      (long)((a->n + ROWS_MAX - 1) / ROWS_MAX), NULL};
-    int64_t r;
 
     if (cpu_scratch(c, sizeof(float) * (size_t)a->sides * GEMM_ROWS * HEAD_COLUMNS, e))
         return -1;
@@ -224,8 +233,7 @@ int cpu_head(struct device *d, const struct head_args *a, struct err *e)
     if (!h.part)
         return -1;
     pool_run(c->pool, h.blocks * SEGMENTS, head_task, &h);
-    for (r = 0; r < a->n; r++)
-        join(&h, r);
+    pool_run(c->pool, (long)((a->n + GEMM_ROWS - 1) / GEMM_ROWS), join_task, &h);
     free(h.part);
     return 0;
 }

@@ -30,7 +30,7 @@ static void for_rows(struct cpu *c, int64_t n, void (*fn)(const void *, int64_t,
 }
 
 /* 1 / sqrt(mean(x^2) + eps) of n elements from element at on. */
-INLINE float inverse_rms(const void *x, size_t at, int n, float eps, bool bf16)
+INLINE float inverse_rms(const void *x, size_t at, int n, float eps, const enum elem bf16)
 {
     v16 sum = v16_all(0), v;
     int i;
@@ -53,7 +53,8 @@ struct norm_args {
     void *x;
 };
 
-INLINE void norm_rows(const struct norm_args *a, int64_t from, int64_t to, bool from_bf16, bool to_bf16)
+INLINE void norm_rows(const struct norm_args *a, int64_t from, int64_t to, const enum elem from_bf16,
+                      const enum elem to_bf16)
 {
     int64_t t;
     int i;
@@ -73,24 +74,29 @@ INLINE void norm_rows(const struct norm_args *a, int64_t from, int64_t to, bool 
 
 HOT static void norm_bf16(const void *args, int64_t from, int64_t to)
 {
-    norm_rows(args, from, to, true, true);
+    norm_rows(args, from, to, BF16, BF16);
+}
+
+WIDE_CPU static void norm_fast(const void *args, int64_t from, int64_t to)
+{
+    norm_rows(args, from, to, FAST, FAST);
 }
 
 HOT static void norm_f32(const void *args, int64_t from, int64_t to)
 {
-    norm_rows(args, from, to, false, false);
+    norm_rows(args, from, to, F32, F32);
 }
 
 HOT static void norm_f32_bf16(const void *args, int64_t from, int64_t to)
 {
-    norm_rows(args, from, to, false, true);
+    norm_rows(args, from, to, F32, BF16);
 }
 
 void cpu_norm(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x)
 {
     struct norm_args a = {h, (size_t)width, width, w, eps, x};
 
-    for_rows(cpu_of(d), n, d->bf16 ? norm_bf16 : norm_f32, &a);
+    for_rows(cpu_of(d), n, !d->bf16 ? norm_f32 : have_fast() ? norm_fast : norm_bf16, &a);
 }
 
 void cpu_norm_rows(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
@@ -231,7 +237,7 @@ struct combine {
     _Atomic(int64_t) *bad;
 };
 
-INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool bf16)
+INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, const enum elem bf16)
 {
     const struct combine_args *a = c->a;
     int64_t t, seen;
@@ -249,6 +255,9 @@ INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool
             for (j = 0; j < a->topk; j++) {
                 float g = a->gate ? a->gate[(size_t)t * (size_t)a->topk + (size_t)j] : 1;
 
+                /* of the next token: another processor has written it */
+                __builtin_prefetch((const uint8_t *)a->y +
+                                   (y + (size_t)((a->topk + j) * a->width + i)) * (bf16 ? 2 : 4));
                 v += elem_load(a->y, y + (size_t)(j * a->width + i), l, bf16) * g;
             }
             if (a->shared)
@@ -266,19 +275,24 @@ INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, bool
 
 HOT static void combine_bf16(const void *args, int64_t from, int64_t to)
 {
-    combine_rows(args, from, to, true);
+    combine_rows(args, from, to, BF16);
+}
+
+WIDE_CPU static void combine_fast(const void *args, int64_t from, int64_t to)
+{
+    combine_rows(args, from, to, FAST);
 }
 
 HOT static void combine_f32(const void *args, int64_t from, int64_t to)
 {
-    combine_rows(args, from, to, false);
+    combine_rows(args, from, to, F32);
 }
 
 void cpu_combine(struct device *d, const struct combine_args *a)
 {
     struct combine c = {a, &cpu_of(d)->bad};
 
-    for_rows(cpu_of(d), a->n, d->bf16 ? combine_bf16 : combine_f32, &c);
+    for_rows(cpu_of(d), a->n, !d->bf16 ? combine_f32 : have_fast() ? combine_fast : combine_bf16, &c);
 }
 
 int64_t cpu_bad_token(struct device *d)

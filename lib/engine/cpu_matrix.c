@@ -10,10 +10,13 @@
 /* A panel should stay in the second-level cache beside a tile of rows. */
 enum { PANEL_BYTES = 512 * 1024, PANEL_MIN = 128, PANEL_MAX = 512, ROWS_MAX = 4 * GEMM_ROWS };
 
-static int choose_width(const struct device *d, int out, int in)
+static int choose_width(const struct cpu *c, int out, int in)
 {
-    size_t fit = PANEL_BYTES / ((size_t)in * d->elem_bytes) / PANEL_MIN * PANEL_MIN;
+    size_t fit = PANEL_BYTES / ((size_t)in * c->dev.elem_bytes) / PANEL_MIN * PANEL_MIN;
     int w = fit < PANEL_MIN ? PANEL_MIN : fit > PANEL_MAX ? PANEL_MAX : (int)fit;
+
+    if (gemm_parts(c->gemm)) /* a call costs little, and results stay in the first-level cache */
+        w = PANEL_MIN;
 
     return w < out ? w : out;
 }
@@ -30,7 +33,7 @@ static struct matrix *matrix_new(struct cpu *c, int out, int in, const struct ma
     m->out = out;
     m->in = in;
     m->paired = j->paired;
-    m->width = j->for_head ? (out < HEAD_COLUMNS ? out : HEAD_COLUMNS) : choose_width(&c->dev, out, in);
+    m->width = j->for_head ? (out < HEAD_COLUMNS ? out : HEAD_COLUMNS) : choose_width(c, out, in);
     m->panels = (out + m->width - 1) / m->width;
     if (gemm_shape(g, in, m->width, &m->full, e) ||
         gemm_shape(g, in, panel_width(m, m->panels - 1), &m->last, e))
@@ -83,26 +86,43 @@ static void stacked_rows(struct pack *p, const struct matrix_job *j, int from, i
     }
 }
 
+/* Rows from .. from+n-1 of a panel of gate rows, then up rows. */
+static void paired_rows(struct pack *p, const struct matrix_job *j, int panel, int from, int n, uint8_t *dst,
+                        size_t ld)
+{
+    const struct matrix *m = *j->m;
+    int half = panel_width(m, panel) / 2, i;
+
+    for (i = 0; i < 2; i++) {
+        int lo = from > i * half ? from : i * half,
+            hi = (i + 1) * half < from + n ? (i + 1) * half : from + n;
+
+        if (lo < hi &&
+            !source_rows(&j->part[i], panel * (m->width / 2) + lo - i * half, hi - lo,
+                         dst + (size_t)(lo - from) * ld * p->c->dev.elem_bytes, ld, p->c->dev.bf16))
+            atomic_store(&p->bad, j->part[i].name);
+    }
+}
+
 static void pack_task(void *ctx, long task, int worker)
 {
     struct pack *p = ctx;
     const struct matrix_job *j = &p->job[p->job_of[task]];
     struct matrix *m = *j->m;
-    int panel = p->panel_of[task], w = panel_width(m, panel), half = w / 2, i;
+    int panel = p->panel_of[task], w = panel_width(m, panel), from, n;
+    struct gemm_shape *shape = panel < m->panels - 1 ? m->full : m->last;
     uint8_t *rows = p->c->scratch[worker];
     size_t ld = gemm_ld(m->in);
 
-    if (m->paired) {
-        for (i = 0; i < 2; i++)
-            if (!source_rows(&j->part[i], panel * (m->width / 2), half,
-                             rows + (size_t)(i * half) * ld * p->c->dev.elem_bytes, ld, p->c->dev.bf16))
-                atomic_store(&p->bad, j->part[i].name);
-    } else {
-        stacked_rows(p, j, panel * m->width, w, rows, ld);
+    for (from = 0; from < w; from += n) {
+        n = gemm_strip(shape) < w - from ? gemm_strip(shape) : w - from;
+        if (m->paired)
+            paired_rows(p, j, panel, from, n, rows, ld);
+        else
+            stacked_rows(p, j, panel * m->width + from, n, rows, ld);
+        if (gemm_pack(shape, worker, rows, from, n, m->packed + (size_t)panel * m->panel_bytes))
+            atomic_store(&p->c->failed, 1);
     }
-    if (gemm_pack(panel < m->panels - 1 ? m->full : m->last, worker, rows,
-                  m->packed + (size_t)panel * m->panel_bytes))
-        atomic_store(&p->c->failed, 1);
 }
 
 /* The first tensor, in order of the jobs, that holds a value that is not finite: the tasks only know
@@ -196,7 +216,7 @@ struct linear {
 
 /* n rows of y [..][w] to columns from .. from+w-1 of out [..][width]. */
 INLINE void store_tile(const float *y, int n, int w, const float *bias, void *out, size_t at, int width,
-                       bool add, bool bf16)
+                       bool add, const enum elem bf16)
 {
     int r, i;
 
@@ -221,6 +241,12 @@ HOT static void store_f32(const float *y, int n, int w, const float *bias, void 
 HOT static void add_f32(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
 {
     store_tile(y, n, w, bias, out, at, width, true, false);
+}
+
+WIDE_CPU static void add_fast(const float *y, int n, int w, const float *bias, void *out, size_t at,
+                              int width)
+{
+    store_tile(y, n, w, bias, out, at, width, true, FAST);
 }
 
 HOT static void add_bf16(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
@@ -250,8 +276,11 @@ static void linear_task(void *ctx, long task, int worker)
             bf16_to_f32_n(x, wide, GEMM_ROWS * in);
             x = wide;
         }
-        panel_run(l->c, m, panel, worker, x, y);
-        (!l->add ? store_f32 : l->c->dev.bf16 ? add_bf16 : add_f32)(y, n, w, bias, l->out, at, m->out);
+        panel_run(l->c, m, panel, worker, x, n, y);
+        (!l->add           ? store_f32
+         : !l->c->dev.bf16 ? add_f32
+         : have_fast()     ? add_fast
+                           : add_bf16)(y, n, w, bias, l->out, at, m->out);
     }
 }
 

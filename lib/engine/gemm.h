@@ -31,9 +31,19 @@ size_t gemm_packed_bytes(const struct gemm_shape *s);
 /* Row length in elements that rows[] of gemm_pack must have: k and some, against cache conflicts. */
 size_t gemm_ld(int k);
 
-/* rows: W [n][gemm_ld(k)] in the engine's element type; packed: gemm_packed_bytes, 64-byte aligned. */
-int gemm_pack(struct gemm_shape *s, int worker, const void *rows, void *packed);
+/* How many rows of W should be packed at a time: a whole fraction of them, or all. */
+int gemm_strip(const struct gemm_shape *s);
+/* rows: rows from .. from+n-1 of W, [n][gemm_ld(k)] in the engine's element type, from a multiple of
+ * gemm_strip, n that or what is left; packed: gemm_packed_bytes, 64-byte aligned. */
+int gemm_pack(struct gemm_shape *s, int worker, const void *rows, int from, int n, void *packed);
+/* What is wanted of a product: rows of y, its first n columns, and of x the first k inputs, beyond which it
+ * is zero. More may be computed: all of it, unless gemm_parts() says that less is cheaper. */
+struct gemm_part {
+    int rows, k, n;
+};
+bool gemm_parts(const struct gemm *g);
 /* x [GEMM_ROWS][k] in the element type, y [GEMM_ROWS][n] f32, both contiguous. -1: the library failed. */
-int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed, float *y);
+int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed, struct gemm_part part,
+             float *y);
 
 #endif

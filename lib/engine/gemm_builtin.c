@@ -66,6 +66,12 @@ bool gemm_is_bf16(const struct gemm *g)
     return false;
 }
 
+bool gemm_parts(const struct gemm *g)
+{
+    (void)g;
+    return false;
+}
+
 int gemm_shape(struct gemm *g, int k, int n, struct gemm_shape **out, struct err *e)
 {
     struct gemm_shape *s;
@@ -99,13 +105,20 @@ size_t gemm_ld(int k)
     return (size_t)k;
 }
 
-int gemm_pack(struct gemm_shape *s, int worker, const void *rows, void *packed)
+int gemm_strip(const struct gemm_shape *s)
+{
+    return s->n;
+}
+
+int gemm_pack(struct gemm_shape *s, int worker, const void *rows, int from, int count, void *packed)
 {
     const float *w = rows;
     float *out = packed;
     size_t g, k, j, n = (size_t)s->n, in = (size_t)s->k;
 
     (void)worker;
+    (void)from;
+    (void)count;
     for (g = 0; g < groups(s); g++)
         for (k = 0; k < in; k++)
             for (j = g * COLUMNS; j < (g + 1) * COLUMNS; j++)
@@ -136,7 +149,8 @@ HOT static void group_narrow(const float *x, const float *w, int k, int cols, fl
     group(x, w, k, cols, y, ldy, false);
 }
 
-int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed, float *y)
+int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed, struct gemm_part part,
+             float *y)
 {
     void (*run)(const float *, const float *, int, int, float *, size_t) =
         s->wide ? group_wide : group_narrow;
@@ -144,6 +158,7 @@ int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed
     const float *w = packed;
 
     (void)worker;
+    (void)part;
     for (g = 0; g < whole; g++, w += COLUMNS * (size_t)s->k)
         run(x, w, s->k, COLUMNS, y + g * COLUMNS, n);
     if (rest % LANES == 0 && rest) {

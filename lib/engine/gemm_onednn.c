@@ -2,7 +2,8 @@
 /*
  * Matrix products by oneDNN: matmul with weights in the library's own layout. Compiles against 2.x (memory
  * descriptors are structs, an operation descriptor comes before the primitive descriptor) and 3.x
- * (opaque descriptors); the shim at the top hides the difference.
+ * (opaque descriptors); the shim at the top hides the difference. Where there are tile instructions that the
+ * library, too, may use (it reads ONEDNN_MAX_CPU_ISA), products of bf16 are our own.
  */
 #include "engine/gemm.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/gemm_amx.h"
 
 /* Elsewhere the library does not say what the processor can do. */
 #ifdef __x86_64__
@@ -97,6 +99,7 @@ struct slot {
 
 struct gemm_shape {
     int k, n;
+    bool tiles; /* by gemm_amx.h, not by the library */
     size_t packed_bytes;
     struct gemm *g;
     dnnl_primitive_t product, reorder;
@@ -105,7 +108,7 @@ struct gemm_shape {
 };
 
 struct gemm {
-    bool bf16;
+    bool bf16, tiles;
     dnnl_data_type_t type;
     int workers;
     char library[128];
@@ -160,10 +163,11 @@ int gemm_open(struct gemm **out, enum precision p, int workers, struct err *e)
     if (!g)
         return -1;
     g->bf16 = p == PREC_BF16 || (p == PREC_AUTO && (X86 && includes(isa, dnnl_cpu_isa_avx512_core_bf16)));
+    g->tiles = g->bf16 && X86 && includes(isa, dnnl_cpu_isa_avx512_core_amx) && amx_open();
     g->type = g->bf16 ? dnnl_bf16 : dnnl_f32;
     g->workers = workers;
-    snprintf(g->library, sizeof g->library, "oneDNN %d.%d.%d (%s)", v->major, v->minor, v->patch,
-             isa_name(isa));
+    snprintf(g->library, sizeof g->library, "oneDNN %d.%d.%d (%s)%s", v->major, v->minor, v->patch,
+             isa_name(isa), g->tiles ? ", AMX tiles" : "");
     g->stream = mem_new((size_t)workers, sizeof *g->stream, e);
     if (!g->stream)
         goto fail;
@@ -236,6 +240,11 @@ const char *gemm_library(const struct gemm *g)
 bool gemm_is_bf16(const struct gemm *g)
 {
     return g->bf16;
+}
+
+bool gemm_parts(const struct gemm *g)
+{
+    return g->tiles;
 }
 
 static int slots_new(struct gemm_shape *s, desc x, desc_view w, desc y, desc rows, desc_view scratch,
@@ -320,7 +329,9 @@ int gemm_shape(struct gemm *g, int k, int n, struct gemm_shape **out, struct err
     s->g = g;
     s->k = k;
     s->n = n;
-    if (shape_build(s, e)) {
+    s->tiles = g->tiles;
+    s->packed_bytes = amx_packed_bytes(k, n);
+    if (!s->tiles && shape_build(s, e)) {
         shape_free(s);
         return -1;
     }
@@ -342,10 +353,23 @@ size_t gemm_ld(int k)
     return (size_t)k + PAD;
 }
 
-int gemm_pack(struct gemm_shape *s, int worker, const void *rows, void *packed)
+int gemm_strip(const struct gemm_shape *s)
 {
-    struct slot *t = &s->slot[worker];
-    const dnnl_exec_arg_t arg[] = {{DNNL_ARG_FROM, t->rows}, {DNNL_ARG_TO, t->w}};
+    return s->tiles ? AMX_STRIP : s->n;
+}
+
+int gemm_pack(struct gemm_shape *s, int worker, const void *rows, int from, int n, void *packed)
+{
+    dnnl_exec_arg_t arg[2];
+    struct slot *t;
+
+    if (s->tiles) {
+        amx_pack(s->k, n, rows, gemm_ld(s->k), (uint8_t *)packed + amx_packed_bytes(s->k, from));
+        return 0;
+    }
+    t = &s->slot[worker];
+    arg[0] = (dnnl_exec_arg_t){DNNL_ARG_FROM, t->rows};
+    arg[1] = (dnnl_exec_arg_t){DNNL_ARG_TO, t->w};
 
     if (dnnl_memory_set_data_handle(t->rows, (void *)(uintptr_t)rows) ||
         dnnl_memory_set_data_handle(t->w, packed))
@@ -353,14 +377,21 @@ int gemm_pack(struct gemm_shape *s, int worker, const void *rows, void *packed)
     return dnnl_primitive_execute(s->reorder, s->g->stream[worker], 2, arg) ? -1 : 0;
 }
 
-int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed, float *y)
+int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed, struct gemm_part part,
+             float *y)
 {
-    struct slot *t = &s->slot[worker];
-    const dnnl_exec_arg_t arg[] = {{DNNL_ARG_SRC, t->x},
-                                   {DNNL_ARG_WEIGHTS, t->w},
-                                   {DNNL_ARG_DST, t->y},
-                                   {DNNL_ARG_SCRATCHPAD, t->scratch}};
+    dnnl_exec_arg_t arg[4];
+    struct slot *t;
 
+    if (s->tiles) {
+        amx_run(s->k, s->n, x, packed, part, y);
+        return 0;
+    }
+    t = &s->slot[worker];
+    arg[0] = (dnnl_exec_arg_t){DNNL_ARG_SRC, t->x};
+    arg[1] = (dnnl_exec_arg_t){DNNL_ARG_WEIGHTS, t->w};
+    arg[2] = (dnnl_exec_arg_t){DNNL_ARG_DST, t->y};
+    arg[3] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, t->scratch};
     if (dnnl_memory_set_data_handle(t->x, (void *)(uintptr_t)x) ||
         dnnl_memory_set_data_handle(t->w, (void *)(uintptr_t)packed) || dnnl_memory_set_data_handle(t->y, y))
         return -1;

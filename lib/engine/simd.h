@@ -43,6 +43,15 @@
 #define WIDE_CPU
 #define have_wide() 0
 #endif
+/* Such a function may also use the fast_ helpers below where have_fast() says so: AVX-512 with conversion to
+ * bf16. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#define X86_FAST    1
+#define have_fast() (have_wide() && __builtin_cpu_supports("avx512bf16"))
+#else
+#define X86_FAST    0
+#define have_fast() 0
+#endif
 #define INLINE static inline __attribute__((always_inline, unused))
 
 enum { LANES = 16 };
@@ -154,6 +163,43 @@ INLINE v16 v16_exp(v16 x)
     return v16_select(tiny, v16_all(0), p);
 }
 
+#if X86_FAST
+/* What the compiler does not make of the generic vectors. */
+INLINE v16 fast_max(v16 a, v16 b)
+{
+    v16 r;
+
+    __asm__("vmaxps %2, %1, %0" : "=v"(r) : "v"(a), "v"(b));
+    return r;
+}
+
+INLINE void fast_store_bf16(uint16_t *p, v16 v)
+{
+    v16h_mem h;
+
+    __asm__("vcvtneps2bf16 %1, %0" : "=v"(h) : "v"(v));
+    *(v16h_mem *)p = h;
+}
+
+/* 2^x to 3e-6 of itself, 0 or infinite where f32 ends: a least-squares polynomial above the integer below. */
+INLINE v16 fast_exp2(v16 x)
+{
+    v16 r, p;
+
+    __asm__("vreduceps $9, %1, %0" : "=v"(r) : "v"(x)); /* x less the integer below */
+    p = r * 1.353417e-2f + 5.201147e-2f;
+    p = p * r + 2.4144275e-1f;
+    p = p * r + 6.9300384e-1f;
+    p = p * r + 1.00000259f;
+    __asm__("vscalefps %2, %1, %0" : "=v"(r) : "v"(p), "v"(x));
+    return r;
+}
+#else
+#define fast_max        v16_max
+#define fast_store_bf16 v16_store_bf16
+#define fast_exp2(x)    v16_exp((x)*0.69314718f)
+#endif
+
 /* The first n < LANES lanes; the others are zero, or not stored. */
 INLINE v16 v16_load_part(const float *p, int n)
 {
@@ -171,8 +217,11 @@ INLINE void v16_store_part(float *p, v16 v, int n)
     memcpy(p, a, (size_t)n * sizeof *p);
 }
 
+/* FAST: BF16 in a function that uses the fast_ helpers. */
+enum elem { F32, BF16, FAST };
+
 /* n <= LANES elements, f32 or bf16, from element i of p on. */
-INLINE v16 elem_load(const void *p, size_t i, int n, bool bf16)
+INLINE v16 elem_load(const void *p, size_t i, int n, const enum elem bf16)
 {
     uint16_t h[LANES] = {0};
 
@@ -184,7 +233,7 @@ INLINE v16 elem_load(const void *p, size_t i, int n, bool bf16)
     return v16_load_bf16(h);
 }
 
-INLINE void elem_store(void *p, size_t i, v16 v, int n, bool bf16)
+INLINE void elem_store(void *p, size_t i, v16 v, int n, const enum elem bf16)
 {
     uint16_t h[LANES];
 
@@ -192,6 +241,8 @@ INLINE void elem_store(void *p, size_t i, v16 v, int n, bool bf16)
         v16_store((float *)p + i, v);
     } else if (!bf16) {
         v16_store_part((float *)p + i, v, n);
+    } else if (n == LANES && bf16 == FAST) {
+        fast_store_bf16((uint16_t *)p + i, v);
     } else if (n == LANES) {
         v16_store_bf16((uint16_t *)p + i, v);
     } else {
