@@ -37,24 +37,45 @@ const struct pass_options *pass_display(const char *what)
     return &po;
 }
 
-static void set_device(struct engine_options *o, const char *name)
+/* "0,1,3" */
+static void set_list(struct engine_options *o, const char *list)
 {
     struct err e = {0};
+    char one[8];
     int64_t index;
 
+    for (;;) {
+        size_t n = strcspn(list, ",");
+
+        memcpy(one, list, n < sizeof one ? n : sizeof one - 1);
+        one[n < sizeof one ? n : sizeof one - 1] = '\0';
+        if (num_i64(one, "--device cuda:N", 0, 1023, &index, &e))
+            usage_error("%s", e.msg);
+        if (o->devices == ENGINE_DEVICES)
+            usage_error("--device: more than %d devices are not provided for", ENGINE_DEVICES);
+        o->device_list[o->devices++] = (int)index;
+        if (!list[n])
+            return;
+        list += n + 1;
+    }
+}
+
+static void set_device(struct engine_options *o, const char *name)
+{
     if (strcmp(name, "auto") == 0) {
         o->device = DEVICE_AUTO;
     } else if (strcmp(name, "cpu") == 0) {
         o->device = DEVICE_CPU;
     } else if (strcmp(name, "cuda") == 0) {
         o->device = DEVICE_CUDA;
-    } else if (strncmp(name, "cuda:", 5) == 0) {
-        if (num_i64(name + 5, "--device cuda:N", 0, 1023, &index, &e))
-            usage_error("%s", e.msg);
+    } else if (strcmp(name, "cuda:all") == 0) {
         o->device = DEVICE_CUDA;
-        o->device_index = (int)index;
+        o->devices = -1;
+    } else if (strncmp(name, "cuda:", 5) == 0) {
+        o->device = DEVICE_CUDA;
+        set_list(o, name + 5);
     } else {
-        usage_error("--device: '%s' is not auto, cpu, cuda or cuda:N", name);
+        usage_error("--device: '%s' is not auto, cpu, cuda, cuda:N, cuda:N,N,... or cuda:all", name);
     }
 }
 

@@ -31,7 +31,8 @@ extern struct engine_opts engine_opts;
     }
 #define ENGINE_OPTS                                                                                          \
     OPT_HEADING("Engine options"),                                                                           \
-        ENGINE_OPT_("device", OPT_TEXT, device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0, 0),       \
+        ENGINE_OPT_("device", OPT_TEXT, device, "auto|cpu|cuda[:N,...|:all]", "where to compute (auto)", 0,  \
+                    0),                                                                                      \
         ENGINE_OPT_("precision", OPT_TEXT, precision, "auto|bf16|f32",                                       \
                     "of products (auto: bf16 where the hardware has it)", 0, 0),                             \
         ENGINE_OPT_("threads", OPT_INT, threads, "N", "worker threads (all processors)", 1, 4096),           \

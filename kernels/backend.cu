@@ -188,6 +188,7 @@ moe_cuda_open_v3(uint32_t contract, struct device **out, const struct engine_opt
     c->shared_max = p.sharedMemPerBlockOptin;
     c->dev.threads = o->threads > 0 ? o->threads : cpu_count();
     c->dev.packs_beside = true;
+    cuda_ok(c, cudaGetDeviceCount(&c->dev.siblings), "devices");
     c->dev.group_bytes = GROUP_BYTES;
     c->memory.unified = unified(&p);
     if (cuda_lanes_open(c) || cuda_small_open(c) || cuda_pack_open(c)) {

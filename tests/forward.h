@@ -41,6 +41,7 @@ static inline int keep(void *ctx, int layer, int64_t first, int n, const int32_t
 /* How engines of run_open differ from others; set by tests that compare. */
 static struct {
     bool states_on_host;
+    int devices;
     uint64_t device_mem;
     void (*patch)(struct engine *en);
 } run_way;
@@ -53,6 +54,7 @@ static inline int run_open(struct run *r, const struct model *m, const struct ba
                                .threads = threads,
                                .chunk_tokens = chunk,
                                .states_on_host = run_way.states_on_host,
+                               .devices = run_way.devices,
                                .device_mem = run_way.device_mem};
     struct observer ob = {.routed = keep, .ctx = r};
     size_t n;

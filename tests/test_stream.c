@@ -131,9 +131,9 @@ ALONE_VOID(combine, (struct device * d, const struct combine_args *a), (d, a))
 
 static void pose(struct engine *en)
 {
-    struct device *d = en->d;
+    int i;
 
-    plain = lazy = *d->ops;
+    plain = lazy = *en->d->ops;
     asked = 0;
     lazy.copy_up = lazy_up;
     lazy.copy_down = lazy_down;
@@ -149,9 +149,11 @@ static void pose(struct engine *en)
     lazy.linear_add = lazy_linear_add;
     lazy.route = lazy_route;
     lazy.combine = lazy_combine;
-    d->ops = &lazy;
-    d->packs_beside = true;
-    d->group_bytes = 30000;
+    for (i = 0; i < en->devices; i++) {
+        en->device[i]->ops = &lazy;
+        en->device[i]->packs_beside = true;
+        en->device[i]->group_bytes = 30000;
+    }
 }
 
 /* ---- the same bytes ---- */
@@ -189,19 +191,23 @@ static void compare_nll(const struct model *m, const struct batch *b, struct run
 
 static const struct way {
     bool on_host, pose;
-    int chunk;
-    uint64_t device; /* bytes; 0: as many as it likes */
+    int chunk, devices;
+    uint64_t bytes; /* of a device; 0: no end */
     const char *what;
 } ways[] = {
-    {true, false, 0, 0, "in host memory"},
-    {true, false, 1, 0, "in host memory, a document at a time"},
-    {true, false, 140, 0, "in host memory, chunks of 140"},
-    {false, true, 0, 0, "packed beside"},
-    {false, true, 70, 0, "packed beside, chunks of 70"},
-    {true, true, 0, 0, "beside, in host memory"},
-    {true, true, 1, 0, "beside, in host memory, a document at a time"},
-    {true, true, 140, 0, "beside, in host memory, chunks of 140"},
-    {true, true, 1, UINT64_C(1) << 30, "beside, in host memory, of a gigabyte"},
+    {true, false, 0, 0, 0, "in host memory"},
+    {true, false, 1, 0, 0, "in host memory, a document at a time"},
+    {true, false, 140, 0, 0, "in host memory, chunks of 140"},
+    {false, true, 0, 0, 0, "packed beside"},
+    {false, true, 70, 0, 0, "packed beside, chunks of 70"},
+    {true, true, 0, 0, 0, "beside, in host memory"},
+    {true, true, 1, 0, 0, "beside, in host memory, a document at a time"},
+    {true, true, 140, 0, 0, "beside, in host memory, chunks of 140"},
+    {true, true, 1, 0, UINT64_C(1) << 30, "beside, in host memory, of a gigabyte"},
+    {false, false, 0, 2, 0, "two devices"},
+    {true, false, 64, 3, 0, "three devices, in host memory"},
+    {false, true, 1, 2, 0, "two devices, packed beside, a document at a time"},
+    {true, true, 0, 16, 0, "more devices than documents, beside, in host memory"},
 };
 
 static void check_same(const struct model *m, const struct batch *b, enum precision p)
@@ -217,9 +223,10 @@ static void check_same(const struct model *m, const struct batch *b, enum precis
                 continue;
             run_way.states_on_host = w->on_host;
             run_way.patch = w->pose ? pose : NULL;
-            device_bytes = w->device;
+            run_way.devices = w->devices;
+            device_bytes = w->bytes;
             if (run_open(&other, m, b, NULL, p, 2, w->chunk) == 0) {
-                CHECK_MSG(other.h->on_host == w->on_host, "%s", w->what);
+                CHECK_MSG(other.h->on_host == (w->on_host || w->devices > 1), "%s", w->what);
                 same_bytes(&one, &other, m, w->what);
                 compare_nll(m, b, &one, &other, w->what);
             }
@@ -248,6 +255,7 @@ static void check_masks(const struct model *m, const struct batch *b)
         mask[i] = i % n < n / 2 || i % experts != (i < n ? 1 : 2);
     CHECK(engine_open(&en[0], &o, &err) == 0);
     o.states_on_host = true;
+    o.devices = 2;
     CHECK(engine_open(&en[1], &o, &err) == 0);
     pose(en[1]);
     CHECK_MSG(engine_forward_masks(en[0], m, b, given, MASKS, alone, NULL, &err) == 0, "%s", err.msg);
@@ -260,6 +268,64 @@ static void check_masks(const struct model *m, const struct batch *b)
     engine_close(en[0]);
     engine_close(en[1]);
     free(mask);
+}
+
+/* ---- the order of what an observer is told ---- */
+
+struct order {
+    int layer;
+    int64_t next, tokens, pairs;
+};
+
+static int in_order(void *ctx, int layer, int64_t first, int n, const int32_t *expert, const float *gate,
+                    const float *norm, const float *max, struct err *e)
+{
+    struct order *o = ctx;
+
+    (void)expert, (void)gate, (void)norm, (void)max, (void)e;
+    if (layer != o->layer) {
+        CHECK_MSG(layer == o->layer + 1 && o->next == o->tokens, "layer %d after %lld tokens of layer %d",
+                  layer, (long long)o->next, o->layer);
+        o->layer = layer;
+        o->next = 0;
+    }
+    CHECK_MSG(first == o->next, "token %lld after %lld", (long long)first, (long long)o->next);
+    o->next = first + n;
+    return 0;
+}
+
+static int pairs_in_order(void *ctx, int layer, int64_t first, int n, const int32_t *expert,
+                          const float *gate, const float *norm, const float *inner, struct err *e)
+{
+    struct order *o = ctx;
+
+    (void)expert, (void)gate, (void)norm, (void)inner, (void)e;
+    CHECK(layer == o->layer && first + n == o->next);
+    o->pairs += n;
+    return 0;
+}
+
+static void check_order(const struct model *m, const struct batch *b)
+{
+    int devices, chunk;
+
+    for (devices = 1; devices < 4; devices++)
+        for (chunk = 1; chunk < 200; chunk += 69) {
+            struct engine_options o = {.device = on_gpu() ? DEVICE_CUDA : DEVICE_CPU,
+                                       .precision = PREC_F32,
+                                       .threads = 2,
+                                       .devices = devices,
+                                       .chunk_tokens = chunk};
+            struct order order = {.layer = -1, .tokens = b->first[b->docs], .next = b->first[b->docs]};
+            struct observer ob = {.routed = in_order, .ctx = &order, .pairs = pairs_in_order};
+            struct engine *en;
+
+            CHECK_MSG(engine_open(&en, &o, &err) == 0, "%s", err.msg);
+            CHECK_MSG(engine_forward(en, m, b, NULL, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
+            CHECK(order.layer == m->arch.layers - 1 && order.next == order.tokens);
+            CHECK(order.pairs == order.tokens * m->arch.layers);
+            engine_close(en);
+        }
 }
 
 /* ---- memory ---- */
@@ -346,14 +412,21 @@ static const struct tensor *late_expert(const struct model *m)
     return t;
 }
 
-static void check_fails(const struct model *m, const struct batch *b, bool posing, const char *with,
+/* way: bit 0, packed beside; bit 1, on two devices. */
+enum { WAYS = 4 };
+
+static void check_fails(const struct model *m, const struct batch *b, int way, const char *with,
                         const char *with_too, const struct observer *ob)
 {
-    struct engine_options o = {.device = DEVICE_CPU, .precision = PREC_F32, .threads = 2, .chunk_tokens = 70};
+    struct engine_options o = {.device = DEVICE_CPU,
+                               .precision = PREC_F32,
+                               .threads = 2,
+                               .devices = way & 2 ? 2 : 0,
+                               .chunk_tokens = 70};
     struct engine *en;
 
     CHECK(engine_open(&en, &o, &err) == 0);
-    if (posing)
+    if (way & 1)
         pose(en);
     CHECK(engine_forward(en, m, b, NULL, ob, NULL, NULL, &err) == -1);
     CHECK_MSG(strstr(err.msg, with) && strstr(err.msg, with_too), "'%s' says nothing about '%s' and '%s'",
@@ -386,7 +459,7 @@ static void check_damage(const char *from)
     struct batch b;
     const struct tensor *t;
     int32_t *ids;
-    int posing, fd;
+    int way, fd;
 
     if (copy_model(from) || model_open(&m, dir, NULL, &err)) {
         CHECK_MSG(0, "%s", err.msg);
@@ -395,18 +468,18 @@ static void check_damage(const char *from)
     ids = some_ids(&m);
     b = (struct batch){ids, doc_first, DOCS};
     t = late_expert(&m);
-    for (posing = 0; posing < 2; posing++) {
-        check_fails(&m, &b, posing, "enough of layer 1", "", &refused);
-        check_fails(&m, &b, posing, "signal", "", &interrupted);
+    for (way = 0; way < WAYS; way++) {
+        check_fails(&m, &b, way, "enough of layer 1", "", &refused);
+        check_fails(&m, &b, way, "signal", "", &interrupted);
         moe_signal = 0;
     }
     fd = open(m.ckpt.shard[t->shard].file.path, O_WRONLY);
     CHECK(fd >= 0 && pwrite(fd, nans, sizeof nans, (off_t)t->begin) == (ssize_t)sizeof nans);
-    for (posing = 0; posing < 2; posing++)
-        check_fails(&m, &b, posing, t->name, "not a finite number", NULL);
+    for (way = 0; way < WAYS; way++)
+        check_fails(&m, &b, way, t->name, "not a finite number", NULL);
     CHECK(ftruncate(fd, (off_t)t->begin + 1) == 0);
-    for (posing = 0; posing < 2; posing++)
-        check_fails(&m, &b, posing, "truncated", m.ckpt.shard[t->shard].file.path, NULL);
+    for (way = 0; way < WAYS; way++)
+        check_fails(&m, &b, way, "truncated", m.ckpt.shard[t->shard].file.path, NULL);
     close(fd);
     free(ids);
     model_close(&m);
@@ -435,6 +508,7 @@ static void check_model(const char *name)
     check_groups(&m);
     check_same(&m, &b, PREC_F32);
     check_masks(&m, &b);
+    check_order(&m, &b);
     if (!on_gpu())
         check_budget(&m, &b);
     free(ids);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/cuda_load.h"
 #include "quant/bf16.h"
 
@@ -36,6 +37,44 @@ static int open_device(struct engine *en, struct err *e)
     return cpu_open(&en->d, o, e);
 }
 
+/* Device i of the list; a CPU's threads are shared out. */
+static int open_another(struct engine *en, int i, struct err *e)
+{
+    struct engine_options o = en->o;
+    struct device **d = &en->device[i];
+
+    o.device_index = o.devices > 0 ? o.device_list[i] : i;
+    if (o.device == DEVICE_CPU)
+        return cpu_open(d, &o, e);
+    return cuda_load(d, &o, NULL, e) ? (err_prefix(e, "--device cuda:%d", o.device_index), -1) : 0;
+}
+
+static int open_all(struct engine *en, struct err *e)
+{
+    struct engine_options *o = &en->o;
+    int n = o->devices;
+
+    if (n > ENGINE_DEVICES)
+        return err_set(e, ERR_USAGE, "%d devices: more than %d are not provided for", n, ENGINE_DEVICES);
+    if (n > 0)
+        o->device_index = o->device_list[0];
+    if (n > 1 && o->device == DEVICE_CPU)
+        o->threads = ((o->threads ? o->threads : cpu_count()) + n - 1) / n;
+    if (open_device(en, e))
+        return -1;
+    en->device[0] = en->d;
+    en->devices = 1;
+    if (n < 0 && o->device == DEVICE_CUDA)
+        n = en->d->siblings < ENGINE_DEVICES ? en->d->siblings : ENGINE_DEVICES;
+    for (; en->devices < n; en->devices++)
+        if (open_another(en, en->devices, e))
+            return -1;
+    en->d->ops->enter(en->d); /* what was opened last is this thread's otherwise */
+    if (en->devices > 1)
+        snprintf(en->library, sizeof en->library, "%d x %s", en->devices, en->d->library);
+    return 0;
+}
+
 int engine_open(struct engine **out, const struct engine_options *o, struct err *e)
 {
     struct engine *en;
@@ -47,8 +86,8 @@ int engine_open(struct engine **out, const struct engine_options *o, struct err 
     if (!en)
         return -1;
     en->o = *o;
-    if (open_device(en, e)) {
-        free(en);
+    if (open_all(en, e)) {
+        engine_close(en);
         return -1;
     }
     *out = en;
@@ -57,12 +96,18 @@ int engine_open(struct engine **out, const struct engine_options *o, struct err 
 
 void engine_close(struct engine *en)
 {
+    int i;
+
     if (!en)
         return;
     engine_heads_keep(en, NULL, 0);
     free(en->head);
-    en->d->ops->host_free(en->d, en->ring);
-    en->d->ops->close(en->d);
+    if (en->ring)
+        en->d->ops->host_free(en->d, en->ring);
+    for (i = en->devices; i-- > 0;) {
+        en->device[i]->ops->enter(en->device[i]);
+        en->device[i]->ops->close(en->device[i]);
+    }
     free(en);
 }
 
@@ -91,7 +136,7 @@ const char *engine_note(const struct engine *en)
 
 const char *engine_library(const struct engine *en)
 {
-    return en->d->library;
+    return *en->library ? en->library : en->d->library;
 }
 
 const char *engine_precision(const struct engine *en)

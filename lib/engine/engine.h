@@ -20,9 +20,14 @@
 enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum precision { PREC_AUTO, PREC_BF16, PREC_F32 }; /* auto: bf16 where the hardware has products for it */
 
+enum { ENGINE_DEVICES = 16 };
+
 struct engine_options {
     enum device_kind device;
-    int device_index;
+    int device_index; /* if there is only one */
+    /* Several GPUs of one host: those listed; -1: all. Does not change any result. 0: one. A CPU poses as so
+     * many devices that share its threads, for tests. */
+    int devices, device_list[ENGINE_DEVICES];
     enum precision precision;
     int threads;         /* 0: all */
     uint64_t mem_max;    /* bytes for hidden states and chunks; 0: no limit of our own */

@@ -15,7 +15,10 @@ struct kept_head {
 
 struct engine {
     struct engine_options o;
-    struct device *d;
+    struct device *d; /* the first of the devices; hidden states and heads are its */
+    struct device *device[ENGINE_DEVICES];
+    int devices;
+    char library[400];
     char note[1100]; /* why DEVICE_AUTO did not get a GPU that is there; empty: nothing to say */
     struct kept_head *head;
     int heads;

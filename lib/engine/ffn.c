@@ -47,7 +47,7 @@ int pass_not_finite(const struct pass *p, int64_t token, struct err *e)
     while (p->b->first[d + 1] <= token)
         d++;
     return err_set(e, ERR_INPUT, "layer %d: the hidden state of token %lld of document %lld is not finite%s",
-                   p->layer, (long long)(token - p->b->first[d]), (long long)d,
+                   p->layer, (long long)(token - p->b->first[d]), (long long)(p->doc_base + d),
                    p->d->bf16 ? ": are the weights damaged, or does the model need --precision f32?"
                               : ": are the weights damaged?");
 }

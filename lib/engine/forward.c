@@ -1,5 +1,6 @@
-/* The layer loop: every layer's weights meet every chunk of the hidden states. */
+/* A pass over a batch: checks, loading, buffers, the first hidden states. */
 #include "engine/pass.h"
+#include "engine/several.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,11 +65,9 @@ void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err
     return p->op->buf_new(p->d, (size_t)n, e);
 }
 
-static void pass_free(struct pass *p)
+void pass_free(struct pass *p)
 {
     weights_close(p->weights);
-    reader_close(p->reader);
-    groups_free(&p->groups);
     states_close(&p->states);
     attention_free(p);
     ffn_free(p);
@@ -81,187 +80,37 @@ static void pass_free(struct pass *p)
         rope_tables_free(&p->rope);
 }
 
-/* ---- a layer ---- */
+/* ---- the pass ---- */
 
-/* Experts that a layer's mask allows; NULL: all. */
-static const uint8_t *layer_mask(const struct pass *p, int variant, int layer)
+/* Starts to read the layers, and reads the embedding. */
+static int loading_open(struct loading *l, struct engine *en, const struct model *m, int users,
+                        struct engine_cost *cost, struct err *e)
 {
-    const uint8_t *mask = p->variant[variant].mask;
+    int slots = weights_slots(en->d);
+    uint64_t bytes;
+    uint8_t *ring;
+    double t0;
 
-    return mask ? mask + (size_t)layer * (size_t)p->a->experts : NULL;
-}
-
-static bool same_mask(const struct pass *p, int a, int b, int layer)
-{
-    const uint8_t *x = layer_mask(p, a, layer), *y = layer_mask(p, b, layer);
-    int j;
-
-    for (j = 0; x != y && j < p->a->experts; j++)
-        if ((!x || x[j]) != (!y || y[j]))
-            return false;
-    return true;
-}
-
-/* Variants whose masks differ in this layer no longer share their states after it. */
-static void part_ways(struct pass *p, int layer)
-{
-    int v, u;
-
-    for (v = 0; v < p->variants; v++) {
-        struct variant *x = &p->variant[v];
-
-        x->before = x->after;
-        if (p->a->layer[layer].ffn != FFN_MOE)
-            continue;
-        for (u = x->before; u < v; u++)
-            if (p->variant[u].before == x->before && same_mask(p, u, v, layer))
-                break;
-        x->after = u;
-    }
-    for (v = 0; v < p->variants; v++) {
-        p->before[v] = p->variant[v].before == v;
-        p->after[v] = p->variant[v].after == v;
-    }
-}
-
-static int layer_chunk(struct pass *p, const struct layer_weights *w, int64_t c, struct err *e)
-{
-    int64_t doc = p->chunk[c], from = p->token[c], to = p->token[c + 1], t;
-    size_t bytes = (size_t)(to - from) * (size_t)p->a->hidden * p->d->elem_bytes;
-    int v;
-
-    if (to == from)
-        return 0;
-    for (v = 0; v < p->variants; v++)
-        if (p->before[v] &&
-            attention_block(p, w, p->layer, doc, p->chunk[c + 1] - doc, states_at(&p->states, v, from), e))
-            return -1;
-    for (v = 0; v < p->variants; v++)
-        if (p->after[v] && !p->before[v])
-            p->op->copy(p->d, states_at(&p->states, v, from),
-                        states_at(&p->states, p->variant[v].before, from), bytes);
-    for (v = 0; v < p->variants; v++)
-        for (t = from; p->after[v] && t < to; t += p->piece)
-            if (ffn_piece(p, w, layer_mask(p, v, p->layer), t, to - t < p->piece ? to - t : p->piece,
-                          states_at(&p->states, v, t), e))
-                return -1;
-    return check_cancelled(e);
-}
-
-/* All chunks once. last: no other visit follows. */
-static int visit(struct pass *p, int (*chunk)(struct pass *p, int64_t c, const void *with, struct err *e),
-                 const void *with, bool last, struct err *e)
-{
-    struct states *s = &p->states;
-    int64_t c;
-
-    for (c = 0; c < p->chunks; c++) {
-        bool next = c + 1 < p->chunks;
-
-        states_begin(s, c);
-        if (next) /* on its way while this one is computed */
-            states_fetch(s, c + 1, p->before);
-        else if (!last && c > 0)
-            states_fetch(s, 0, p->after);
-        if (chunk(p, c, with, e))
-            return -1;
-        states_end(s, p->after);
-        if (!last && p->chunks == 1)
-            states_fetch(s, 0, p->after);
-    }
+    if (weights_plan(&l->groups, en->d, m, e))
+        return -1;
+    if (!mul_u64(l->groups.largest, (uint64_t)slots, &bytes) || bytes > SIZE_MAX / 2)
+        return err_set(e, ERR_NOMEM, "'%s': a layer is too large", m->dir);
+    ring = engine_ring(en, (size_t)bytes, e);
+    if (!ring || reader_open(&l->reader, &l->groups, ring, slots, users, e))
+        return -1;
+    t0 = engine_now();
+    if (embedding_open(&l->table, m, en->d->bf16, en->d->threads, e))
+        return -1;
+    cost->wait_seconds += engine_now() - t0;
+    cost->bytes_read += embedding_bytes(l->table);
     return 0;
 }
 
-static int one_layer(struct pass *p, int64_t c, const void *with, struct err *e)
+static void loading_close(struct loading *l)
 {
-    const struct engine_options *o = &p->en->o;
-
-    if (o->progress)
-        o->progress(o->progress_ctx, p->layer, p->a->layers,
-                    (p->layer + (double)c / (double)p->chunks) / p->a->layers);
-    return layer_chunk(p, with, c, e);
-}
-
-/* Waits until a layer is computed, so that its weights can go. */
-static int layer_over(struct pass *p, struct err *e)
-{
-    int64_t bad = p->op->bad_token(p->d);
-
-    return bad >= 0 ? pass_not_finite(p, bad, e) : p->op->check(p->d, e);
-}
-
-/* norm: the states are needed after the last layer. */
-static int run_layers(struct pass *p, bool norm, struct err *e)
-{
-    int v;
-
-    for (v = 0; v < p->variants; v++)
-        p->before[v] = v == 0;
-    if (p->chunks)
-        states_fetch(&p->states, 0, p->before);
-    for (p->layer = 0; p->layer < p->a->layers; p->layer++) {
-        const struct layer_weights *w;
-
-        if (weights_layer(p->weights, p->layer, &w, e))
-            return -1;
-        part_ways(p, p->layer);
-        watch_begin(p, w, p->layer);
-        if (visit(p, one_layer, w, p->layer + 1 == p->a->layers && !norm, e) || layer_over(p, e) ||
-            watch_end(p, w, e))
-            return -1;
-    }
-    return watch_finish(p, e);
-}
-
-/* ---- the pass ---- */
-
-static int norm_chunk(struct pass *p, int64_t c, const void *with, struct err *e)
-{
-    int64_t from = p->token[c], n = p->token[c + 1] - from;
-    int v;
-
-    for (v = 0; v < p->variants; v++)
-        if (p->before[v])
-            p->op->norm(p->d, states_at(&p->states, v, from), n, p->a->hidden, with, (float)p->a->eps,
-                        states_at(&p->states, v, from));
-    return check_cancelled(e);
-}
-
-/* The final norm of every variant; those that are the same to the end become copies. */
-static int finish(struct pass *p, const struct model *m, struct err *e)
-{
-    float *w = NULL;
-    int v, rc;
-
-    if (weights_final_norm(p->d, m, &w, e))
-        return -1;
-    memcpy(p->before, p->after, (size_t)p->variants * sizeof *p->before);
-    rc = visit(p, norm_chunk, w, true, e);
-    for (v = 0; v < p->variants; v++)
-        if (rc == 0 && !p->after[v])
-            states_copy(&p->states, v, p->variant[v].after);
-    if (rc == 0)
-        rc = p->op->check(p->d, e);
-    p->op->buf_free(p->d, w);
-    return rc;
-}
-
-/* Starts to read the layers. */
-static int load(struct pass *p, const struct model *m, struct err *e)
-{
-    int slots = weights_slots(p->d);
-    uint64_t bytes;
-    uint8_t *ring;
-
-    if (weights_plan(&p->groups, p->d, m, e))
-        return -1;
-    if (!mul_u64(p->groups.largest, (uint64_t)slots, &bytes) || bytes > SIZE_MAX / 2)
-        return err_set(e, ERR_NOMEM, "'%s': a layer is too large", m->dir);
-    ring = engine_ring(p->en, (size_t)bytes, e);
-    return !ring || reader_open(&p->reader, &p->groups, ring, slots, 1, e) ||
-                   weights_open(&p->weights, p->d, m, p->reader, &p->groups, e)
-               ? -1
-               : 0;
+    reader_close(l->reader);
+    groups_free(&l->groups);
+    embedding_close(l->table);
 }
 
 enum { EMBED_BYTES = 16 << 20 };
@@ -288,28 +137,20 @@ static int embed_up(struct pass *p, struct embedding *table, int64_t most, uint8
 }
 
 /* The first hidden states. */
-static int embed(struct pass *p, const struct model *m, struct engine_cost *cost, struct err *e)
+static int embed(struct pass *p, struct err *e)
 {
     int64_t most = EMBED_BYTES / (int64_t)p->states.row + 1;
     uint8_t *stage[2] = {NULL};
-    struct embedding *table;
-    double t0 = engine_now();
-    int rc = embedding_open(&table, m, p->d->bf16, p->d->threads, e), i;
+    int rc = 0, i;
 
-    cost->read_seconds += engine_now() - t0;
-    cost->wait_seconds += engine_now() - t0;
-    if (rc == 0 && p->on_host) {
-        rc = embedding_rows(table, p->b->ids, p->states.h[0]->tokens, p->states.h[0]->x, e);
-    } else if (rc == 0) {
-        for (i = 0; i < 2; i++)
-            if (!(stage[i] = p->op->host_new(p->d, (size_t)most * p->states.row, e)))
-                rc = -1;
-        rc = rc ? rc : embed_up(p, table, most, stage, e);
-    }
+    if (p->on_host)
+        return embedding_rows(p->loading->table, p->b->ids, p->states.h[0]->tokens, p->states.h[0]->x, e);
+    for (i = 0; i < 2; i++)
+        if (!(stage[i] = p->op->host_new(p->d, (size_t)most * p->states.row, e)))
+            rc = -1;
+    rc = rc ? rc : embed_up(p, p->loading->table, most, stage, e);
     for (i = 0; i < 2; i++)
         p->op->host_free(p->d, stage[i]);
-    cost->bytes_read += table ? embedding_bytes(table) : 0;
-    embedding_close(table);
     return rc;
 }
 
@@ -325,14 +166,13 @@ static int buffers(struct pass *p, struct err *e)
                : 0;
 }
 
-static int run_pass(struct pass *p, const struct model *m, struct engine_cost *cost, bool norm, struct err *e)
+int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e)
 {
-    if (pass_plan(p, m, e) || load(p, m, e) || buffers(p, e) || embed(p, m, cost, e) ||
-        rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e) || run_layers(p, norm, e))
+    if (pass_plan(p, m, e) ||
+        weights_open(&p->weights, p->d, m, p->loading->reader, &p->loading->groups, e) || buffers(p, e) ||
+        embed(p, e) || rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e))
         return -1;
-    reader_cost(p->reader, cost);
-    weights_cost(p->weights, cost);
-    return norm ? finish(p, m, e) : 0;
+    return pass_layers(p, norm, e) || (norm && pass_norm(p, m, e)) ? -1 : 0;
 }
 
 static uint64_t peak_bytes(void)
@@ -340,6 +180,21 @@ static uint64_t peak_bytes(void)
     struct rusage r;
 
     return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
+}
+
+static void add_cost(struct engine_cost *c, const struct engine *en, const struct loading *l)
+{
+    struct device_memory memory;
+    int i;
+
+    if (l->reader)
+        reader_cost(l->reader, c);
+    c->peak_bytes = peak_bytes();
+    for (i = 0; i < en->devices; i++) {
+        en->device[i]->ops->memory(en->device[i], &memory);
+        if (memory.most > c->peak_device_bytes)
+            c->peak_device_bytes = memory.most;
+    }
 }
 
 /* One pass for all variants; hidden: [variants], or NULL. */
@@ -355,24 +210,32 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
                      .variant = variant,
                      .variants = variants,
                      .observer = observer};
+    struct loading loading = {0};
     struct engine_cost c = {0};
-    struct device_memory memory;
+    int64_t doc[ENGINE_DEVICES + 1];
     double t0 = engine_now();
-    int v, rc = check_arch(&m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
+    int v, n = 1, rc = check_arch(&m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
 
     for (v = 0; rc == 0 && v < variants; v++)
         rc = check_mask(variant[v].mask, &m->arch, e);
-    if (rc == 0) {
-        rc = run_pass(&p, m, &c, hidden != NULL, e);
+    if (rc == 0 && !(observer && (observer->sums || observer->sampled))) /* these go from token to token */
+        n = several_cut(b, en->devices, doc);
+    p.loading = &loading;
+    rc = rc ? rc : loading_open(&loading, en, m, n > 1 ? n : 1, &c, e);
+    if (rc == 0 && n > 1) {
+        rc = several_forward(&p, m, n, doc, hidden, &p.flops, e);
+    } else if (rc == 0) {
+        rc = pass_run(&p, m, hidden != NULL, e);
         if (rc == 0 && hidden)
             states_take(&p.states, hidden);
-        pass_free(&p);
     }
+    if (p.weights)
+        weights_cost(p.weights, &c);
+    pass_free(&p);
+    add_cost(&c, en, &loading);
+    loading_close(&loading);
     c.seconds = engine_now() - t0;
     c.flops = p.flops;
-    c.peak_bytes = peak_bytes();
-    en->d->ops->memory(en->d, &memory);
-    c.peak_device_bytes = memory.most;
     if (cost)
         *cost = c;
     return rc;

@@ -249,6 +249,7 @@ struct device {
     bool bf16;
     size_t elem_bytes;
     int threads;
+    int siblings;       /* devices like this one of this host, itself included */
     bool packs_beside;  /* pack() runs beside computing */
     size_t group_bytes; /* what pack() had best be given at once; 0: a layer */
 };

@@ -41,6 +41,13 @@ struct sample {
     float *gate; /* [topk] */
 };
 
+/* What passes read from, on however many devices. */
+struct loading {
+    struct groups groups;
+    struct reader *reader;
+    struct embedding *table;
+};
+
 struct pass {
     struct engine *en;
     struct device *d;
@@ -50,8 +57,8 @@ struct pass {
     struct variant *variant; /* [variants] */
     int variants;
     const struct observer *observer;
-    struct groups groups;
-    struct reader *reader;
+    const struct loading *loading;
+    int64_t doc_base, token_base; /* of the batch's first, in the batch that the caller knows */
     struct weights *weights;
     struct rope_tables rope;
     int64_t piece;          /* tokens that go through the experts at once */
@@ -76,6 +83,12 @@ struct pass {
     struct sample sample;
     double flops;
 };
+
+/* All of it, from embedding to final norm (norm: the states are wanted); pass_free in any case. */
+int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e);
+void pass_free(struct pass *p);
+int pass_layers(struct pass *p, bool norm, struct err *e);
+int pass_norm(struct pass *p, const struct model *m, struct err *e);
 
 /* Cuts the batch into chunks and decides where the hidden states are kept; says what is missing when the
  * device is too small. */

@@ -125,7 +125,7 @@ static int budget(struct pass *p, const struct need *need, struct err *e)
         return 0;
     p->op->trim(p->d);
     for (drop = 0; drop < 2; drop++) {
-        if (drop) /* the heads that are kept stand in the way */
+        if (drop && p->d == p->en->d) /* the heads that are kept stand in the way */
             engine_heads_keep(p->en, NULL, 0);
         p->op->memory(p->d, &m);
         limit = p->en->o.device_mem ? p->en->o.device_mem : m.held + m.free - m.free / 16;

@@ -106,8 +106,7 @@ uint8_t *states_at(const struct states *s, int variant, int64_t token)
                       : stored_at(s, variant, token);
 }
 
-/* Until everything that was to go down is there. */
-static void settle(struct states *s)
+void states_settle(struct states *s)
 {
     int i;
 
@@ -121,7 +120,7 @@ void states_copy(struct states *s, int to, int from)
 {
     size_t bytes = (size_t)s->token[s->chunks] * s->row;
 
-    settle(s);
+    states_settle(s);
     if (s->on_host)
         memcpy(s->h[to]->x, s->h[from]->x, bytes);
     else
@@ -132,7 +131,7 @@ void states_take(struct states *s, struct hidden **out)
 {
     int v;
 
-    settle(s);
+    states_settle(s);
     for (v = 0; v < s->variants; v++) {
         out[v] = s->h[v];
         s->h[v] = NULL;
@@ -145,7 +144,7 @@ void states_close(struct states *s)
 
     if (!s->d)
         return;
-    settle(s);
+    states_settle(s);
     for (i = 0; i < s->variants; i++)
         hidden_free(s->h[i]);
     for (i = 0; i < STATE_BUFFERS; i++)

@@ -41,6 +41,8 @@ void states_end(struct states *s, const bool *keep);
 uint8_t *states_at(const struct states *s, int variant, int64_t token);
 /* All of a variant becomes a copy of another. */
 void states_copy(struct states *s, int to, int from);
+/* Returns when h holds what the last visit left. */
+void states_settle(struct states *s);
 /* out [variants] is the caller's from now on. */
 void states_take(struct states *s, struct hidden **out);
 /* Waits for copies and frees what is left. */

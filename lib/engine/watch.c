@@ -201,16 +201,16 @@ static int hand_over(struct pass *p, struct watched *x, struct err *e)
 {
     const struct observer *o = p->observer;
     const struct routing *r = &x->host;
+    int64_t first = p->token_base + x->first, bad;
     struct err why = {0};
-    int64_t bad;
 
     if (!x->pending)
         return 0;
     x->pending = false;
     p->op->finish_copy(p->d, x->ticket);
-    if (o->routed(o->ctx, x->layer, x->first, (int)x->n, r->chosen, r->gate, r->norm, r->max, &why) == 0 &&
+    if (o->routed(o->ctx, x->layer, first, (int)x->n, r->chosen, r->gate, r->norm, r->max, &why) == 0 &&
         (!o->pairs ||
-         o->pairs(o->ctx, x->layer, x->first, (int)x->n, r->chosen, r->gate, r->norm, r->pair, &why) == 0))
+         o->pairs(o->ctx, x->layer, first, (int)x->n, r->chosen, r->gate, r->norm, r->pair, &why) == 0))
         return 0;
     bad = x->layer == p->layer ? p->op->bad_token(p->d) : -1;
     if (bad >= 0 && bad < x->first + x->n)

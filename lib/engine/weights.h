@@ -62,7 +62,7 @@ void weights_close(struct weights *w);
 /* The embedding table, in host memory. */
 struct embedding;
 int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, struct err *e);
-/* Rows of n ids to dst [n][hidden], host elements. */
+/* Rows of n ids to dst [n][hidden], host elements. Any thread. */
 int embedding_rows(struct embedding *t, const int32_t *ids, int64_t n, void *dst, struct err *e);
 uint64_t embedding_bytes(const struct embedding *t); /* read */
 void embedding_close(struct embedding *t);

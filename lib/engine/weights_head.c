@@ -1,4 +1,5 @@
 /* The weights that are in no layer: embedding, final norm, and the map to the vocabulary. */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -25,6 +26,7 @@ struct embedding {
     uint8_t *bytes;
     struct source s;
     struct pool *pool;
+    pthread_mutex_t lock; /* of the pool, which does one thing at a time */
     bool bf16;
 };
 
@@ -46,6 +48,7 @@ int embedding_open(struct embedding **out, const struct model *m, bool bf16, int
         return -1;
     t->blob.m = m;
     t->bf16 = bf16;
+    pthread_mutex_init(&t->lock, NULL);
     rc = read_linear(&t->blob, "model.embed_tokens", e);
     t->bytes = t->blob.bytes;
     if (rc || blob_linear(&t->blob, -1, "model.embed_tokens", m->arch.vocab, m->arch.hidden, &t->s, e) ||
@@ -77,7 +80,9 @@ int embedding_rows(struct embedding *t, const int32_t *ids, int64_t n, void *dst
 {
     struct rows r = {t, ids, n, dst, n};
 
+    pthread_mutex_lock(&t->lock);
     pool_run(t->pool, (long)((n + TASK_ROWS - 1) / TASK_ROWS), rows_task, &r);
+    pthread_mutex_unlock(&t->lock);
     if (r.bad < n)
         return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number (row %d)",
                        t->s.name, (int)ids[r.bad]);
@@ -94,6 +99,7 @@ void embedding_close(struct embedding *t)
     if (!t)
         return;
     pool_close(t->pool);
+    pthread_mutex_destroy(&t->lock);
     blob_free(&t->blob);
     free(t->bytes);
     free(t);
