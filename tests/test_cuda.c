@@ -760,8 +760,56 @@ static void check_head(int sides, int vocab, int hidden)
     twin_free(&bias);
 }
 
+/* Up, on the device, down, many times over, by more copies than there are events for. */
+static void check_copies(size_t bytes)
+{
+    enum { TIMES = 200, ROOMS = 3 };
+    struct device *d = dev[GPU];
+    uint8_t *from = d->ops->host_new(d, bytes, &err), *to[ROOMS], *up[ROOMS], *down[ROOMS];
+    uint64_t ticket[ROOMS] = {0};
+    struct device_memory before, after;
+    int i, bad = 0;
+    size_t k;
+
+    d->ops->memory(d, &before);
+    for (k = 0; from && k < bytes; k++)
+        from[k] = (uint8_t)(k * 7 + k / 251);
+    for (i = 0; i < ROOMS; i++) {
+        to[i] = d->ops->host_new(d, bytes, &err);
+        up[i] = d->ops->buf_new(d, bytes, &err);
+        down[i] = d->ops->buf_new(d, bytes, &err);
+        CHECK_MSG(from && to[i] && up[i] && down[i], "%s", err.msg);
+        memset(to[i], 0, bytes);
+    }
+    d->ops->memory(d, &after);
+    CHECK(after.held - before.held == 2 * ROOMS * bytes && after.most >= after.held);
+    for (i = 0; i < TIMES; i++) {
+        int r = i % ROOMS;
+
+        d->ops->await_copy(d, d->ops->copy_up(d, up[r], from + i % 5, bytes - 5, ticket[r]));
+        d->ops->copy(d, down[r], up[r], bytes - 5);
+        ticket[r] = d->ops->copy_down(d, to[r], down[r], bytes - 5);
+    }
+    for (i = TIMES - ROOMS; i < TIMES; i++) {
+        d->ops->finish_copy(d, ticket[i % ROOMS]);
+        bad += memcmp(to[i % ROOMS], from + i % 5, bytes - 5) != 0;
+    }
+    CHECK_MSG(bad == 0, "%d copies of %zu bytes are not what was sent", bad, bytes);
+    for (i = 0; i < ROOMS; i++) {
+        d->ops->buf_free(d, up[i]);
+        d->ops->buf_free(d, down[i]);
+        d->ops->host_free(d, to[i]);
+    }
+    d->ops->host_free(d, from);
+    d->ops->memory(d, &after);
+    CHECK(after.held == before.held);
+    no_failure("copies");
+}
+
 static void check_all(void)
 {
+    check_copies(1000);
+    check_copies((17 << 20) + 123);
     check_linear(SOURCE_BF16, false, 1, 64, 32, false);
     check_linear(SOURCE_BF16, false, 130, 96, 200, false);
     check_linear(SOURCE_F32, false, 300, 2048, 513, false);
