@@ -63,6 +63,8 @@ nearly_the_same() {
     echo '{"ids": [1, 2, 3]}' >ids.jsonl
     # Of a machine with a GPU, CUDA itself hides it.
     export CUDA_VISIBLE_DEVICES=
+    run moe-observe -q --device cuda -o x.stats "$TINY_QWEN3" ids.jsonl
+    [[ $output != *"another build"* ]] || skip "the CUDA backend is of another build: make cuda"
     fails_with '^moe-observe: --device cuda: (no CUDA driver, or one too old|the CUDA driver sees no GPU)' \
         moe-observe -q --device cuda -o x.stats "$TINY_QWEN3" ids.jsonl
     run --separate-stderr moe-observe --device auto -o auto.stats "$TINY_QWEN3" ids.jsonl

@@ -9,26 +9,28 @@ TINY_QWEN3=$ROOT/examples/tiny-qwen3
 TINY_GPTOSS=$ROOT/examples/tiny-gptoss
 export PATH ROOT BUILD SHARED
 
-# With MOE_DEVICE (make check-gpu) what runs a model runs there, unless a test says where.
-if [ -n "$MOE_DEVICE" ]; then
-    GPU_BIN=$BATS_RUN_TMPDIR/on-$MOE_DEVICE
-    if [ ! -x "$GPU_BIN/moe-bench" ]; then
-        mkdir -p "$GPU_BIN"
-        cat >"$GPU_BIN/moe-observe" <<'END'
+# What runs a model runs on the CPU, with make check-gpu on the GPU, unless a test says where: not on what happens to
+# be there.
+export MOE_DEVICE=${MOE_DEVICE:-cpu}
+ON=$BATS_RUN_TMPDIR/on-$MOE_DEVICE
+if [ ! -x "$ON/moe-bench" ]; then
+    mkdir -p "$ON"
+    cat >"$ON/moe-observe" <<'END'
 #!/bin/bash
 case " $* " in *" --device "*) exec "$BUILD/moe-observe" "$@" ;; esac
 exec "$BUILD/moe-observe" --device "$MOE_DEVICE" "$@"
 END
-        cat >"$GPU_BIN/moe-bench" <<'END'
+    cat >"$ON/moe-bench" <<'END'
 #!/bin/bash
 case " $* " in *" --device "*) exec "$BUILD/moe-bench" "$@" ;; esac
-case $1 in perplexity | compare | speed) exec "$BUILD/moe-bench" "$1" --device "$MOE_DEVICE" "${@:2}" ;; esac
+case $1 in
+perplexity | compare | refine | speed) exec "$BUILD/moe-bench" "$1" --device "$MOE_DEVICE" "${@:2}" ;;
+esac
 exec "$BUILD/moe-bench" "$@"
 END
-        chmod +x "$GPU_BIN"/*
-    fi
-    PATH=$GPU_BIN:$PATH
+    chmod +x "$ON"/*
 fi
+PATH=$ON:$PATH
 
 # Tests that need a GPU to run on.
 need_gpu() {
