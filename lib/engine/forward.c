@@ -99,7 +99,7 @@ static int loading_open(struct loading *l, struct engine *en, const struct model
     if (!ring || reader_open(&l->reader, &l->groups, ring, slots, users, e))
         return -1;
     t0 = engine_now();
-    if (embedding_open(&l->table, m, en->d->bf16, en->d->threads, e))
+    if (embedding_open(&l->table, m, en->d->bf16, en->d->threads, users, e))
         return -1;
     cost->wait_seconds += engine_now() - t0;
     cost->bytes_read += embedding_bytes(l->table);
@@ -170,7 +170,10 @@ int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e)
 {
     if (pass_plan(p, m, e) ||
         weights_open(&p->weights, p->d, m, p->loading->reader, &p->loading->groups, e) || buffers(p, e) ||
-        embed(p, e) || rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e))
+        embed(p, e))
+        return -1;
+    embedding_done(p->loading->table);
+    if (rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e))
         return -1;
     return pass_layers(p, norm, e) || (norm && pass_norm(p, m, e)) ? -1 : 0;
 }

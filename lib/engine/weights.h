@@ -59,11 +59,14 @@ void weights_cost(const struct weights *w, struct engine_cost *cost);
 void weights_close(struct weights *w);
 
 /* What is not in a layer. */
-/* The embedding table, in host memory. */
+/* The embedding table, in host memory until all users are done with it. */
 struct embedding;
-int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, struct err *e);
+int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, int users,
+                   struct err *e);
 /* Rows of n ids to dst [n][hidden], host elements. Any thread. */
 int embedding_rows(struct embedding *t, const int32_t *ids, int64_t n, void *dst, struct err *e);
+/* Once by each user. Any thread. */
+void embedding_done(struct embedding *t);
 uint64_t embedding_bytes(const struct embedding *t); /* read */
 void embedding_close(struct embedding *t);
 /* The final norm: device [hidden], to be freed with buf_free. */

@@ -28,6 +28,7 @@ struct embedding {
     struct pool *pool;
     pthread_mutex_t lock; /* of the pool, which does one thing at a time */
     bool bf16;
+    int users; /* still to come */
 };
 
 struct rows {
@@ -38,7 +39,8 @@ struct rows {
     _Atomic(int64_t) bad; /* the first of the n with a value that is not finite; n: none */
 };
 
-int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, struct err *e)
+int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, int users,
+                   struct err *e)
 {
     struct embedding *t = mem_new(1, sizeof *t, e);
     int rc;
@@ -48,6 +50,7 @@ int embedding_open(struct embedding **out, const struct model *m, bool bf16, int
         return -1;
     t->blob.m = m;
     t->bf16 = bf16;
+    t->users = users;
     pthread_mutex_init(&t->lock, NULL);
     rc = read_linear(&t->blob, "model.embed_tokens", e);
     t->bytes = t->blob.bytes;
@@ -87,6 +90,16 @@ int embedding_rows(struct embedding *t, const int32_t *ids, int64_t n, void *dst
         return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number (row %d)",
                        t->s.name, (int)ids[r.bad]);
     return 0;
+}
+
+void embedding_done(struct embedding *t)
+{
+    pthread_mutex_lock(&t->lock);
+    if (--t->users == 0) {
+        free(t->bytes);
+        t->bytes = NULL;
+    }
+    pthread_mutex_unlock(&t->lock);
 }
 
 uint64_t embedding_bytes(const struct embedding *t)
