@@ -104,6 +104,7 @@ struct matrix {
     int out, in, ld, rows;
     bool paired, f32; /* f32: whatever the elements are */
     void *w;
+    struct slab *slab; /* the memory that w is in */
 };
 
 static __host__ __device__ __forceinline__ size_t weight_at(int rows, int ld, int row, int k, bool bf16)

@@ -10,7 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STAGE = 32 << 20, LD = 64, PAIR = 8, SIDE = 32, MX_BLOCK = 32, FP8_BLOCK = 128, THREADS = 256 };
+enum {
+    STAGE = 32 << 20,
+    LD = 64,
+    PAIR = 8,
+    SIDE = 32,
+    MX_BLOCK = 32,
+    FP8_BLOCK = 128,
+    THREADS = 256,
+    SLAB_ALIGN = 512
+};
 
 /* Stored rows r0 .. r0+rows-1 of a part, on the device. */
 struct decode {
@@ -347,41 +356,103 @@ static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p,
 
 /* ---- matrices ---- */
 
+/* Matrices that were first packed together are one piece of memory, as asking for it and giving it back takes
+ * time. */
+struct slab {
+    void *p;
+    int users; /* matrices in it */
+};
+
 void cuda_matrix_free(struct device *d, struct matrix *m)
 {
-    if (m)
-        cuda_buf_free(d, m->w);
+    if (m && m->slab && --m->slab->users == 0) {
+        cuda_buf_free(d, m->slab->p);
+        free(m->slab);
+    }
     free(m);
 }
 
-static int matrix_fit(struct device *d, const struct matrix_job *j, struct err *e)
+/* The shape that a job gives its matrix. */
+static struct matrix shape_of(const struct device *d, const struct matrix_job *j)
 {
-    struct matrix *m = *j->m;
-    int out = 0, in = j->part[0].in;
-    bool f32 = j->f32 || !d->bf16;
-    size_t bytes;
+    struct matrix m = {};
 
     for (int i = 0; i < j->parts; i++)
-        out += j->part[i].out;
-    if (m && m->out == out && m->in == in && m->paired == j->paired && m->f32 == f32)
-        return 0;
-    cuda_matrix_free(d, m);
-    m = *j->m = (struct matrix *)mem_new(1, sizeof *m, e);
-    if (!m)
+        m.out += j->part[i].out;
+    m.in = j->part[0].in;
+    m.ld = (m.in + LD - 1) / LD * LD;
+    m.paired = j->paired;
+    m.f32 = j->f32 || !d->bf16;
+    m.rows = j->paired ? (m.out / 2 + PAIR - 1) / PAIR * 2 * PAIR : m.out;
+    return m;
+}
+
+static size_t matrix_bytes(const struct device *d, const struct matrix *m)
+{
+    size_t n = (size_t)m->rows * (size_t)m->ld * (m->f32 ? sizeof(float) : d->elem_bytes);
+
+    return (n + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN;
+}
+
+/* Makes the matrices that are not there or have another shape, all but their memory: returns the bytes of
+ * that, and what no memory is there for has no slab. */
+static int make_shapes(struct device *d, const struct matrix_job *job, int jobs, size_t *bytes, struct err *e)
+{
+    *bytes = 0;
+    for (int i = 0; i < jobs; i++) {
+        struct matrix *m = *job[i].m, want = shape_of(d, &job[i]);
+
+        if (m && m->out == want.out && m->in == want.in && m->paired == want.paired && m->f32 == want.f32)
+            continue;
+        cuda_matrix_free(d, m);
+        m = *job[i].m = (struct matrix *)mem_new(1, sizeof *m, e);
+        if (!m)
+            return -1;
+        *m = want;
+        *bytes += matrix_bytes(d, m);
+    }
+    return 0;
+}
+
+/* Memory for the new ones, zeroed. */
+static int fill_slab(struct device *d, const struct matrix_job *job, int jobs, size_t bytes, struct err *e)
+{
+    struct cuda *c = cuda_of(d);
+    struct slab *slab = (struct slab *)mem_new(1, sizeof *slab, e);
+    uint8_t *at = slab ? (uint8_t *)cuda_new(c, bytes, e) : NULL;
+
+    if (!at) {
+        free(slab);
         return -1;
-    m->out = out;
-    m->in = in;
-    m->ld = (in + LD - 1) / LD * LD;
-    m->paired = j->paired;
-    m->f32 = f32;
-    m->rows = j->paired ? (out / 2 + PAIR - 1) / PAIR * 2 * PAIR : out;
-    bytes = (size_t)m->rows * (size_t)m->ld * (f32 ? sizeof(float) : d->elem_bytes);
-    m->w = cuda_new(cuda_of(d), bytes, e);
-    if (!m->w)
-        return -1;
-    return cuda_ok(cuda_of(d), cudaMemsetAsync(m->w, 0, bytes, cuda_of(d)->packing), "weights")
-               ? 0
-               : cuda_report(cuda_of(d), e);
+    }
+    slab->p = at;
+    cuda_ok(c, cudaMemsetAsync(at, 0, bytes, c->packing), "weights");
+    for (int i = 0; i < jobs; i++) {
+        struct matrix *m = *job[i].m;
+
+        if (m->slab)
+            continue;
+        m->slab = slab;
+        slab->users++;
+        m->w = at;
+        at += matrix_bytes(d, m);
+    }
+    return 0;
+}
+
+static int matrices_fit(struct device *d, const struct matrix_job *job, int jobs, struct err *e)
+{
+    size_t bytes;
+    int rc = make_shapes(d, job, jobs, &bytes, e);
+
+    if (rc == 0 && bytes)
+        rc = fill_slab(d, job, jobs, bytes, e);
+    for (int i = 0; rc && i < jobs; i++) /* none without memory stays */
+        if (*job[i].m && !(*job[i].m)->slab) {
+            free(*job[i].m);
+            *job[i].m = NULL;
+        }
+    return rc;
 }
 
 int cuda_pack(struct device *d, const struct matrix_job *job, int jobs, struct err *e)
@@ -389,14 +460,12 @@ int cuda_pack(struct device *d, const struct matrix_job *job, int jobs, struct e
     struct cuda *c = cuda_of(d);
     int stage = 0, used, rc = 0;
 
-    if (stages(c, e))
+    if (stages(c, e) || matrices_fit(d, job, jobs, e))
         return -1;
     cuda_ok(c, cudaMemsetAsync(&c->flags->matrix, 0xff, sizeof c->flags->matrix, c->packing), "weights");
-    for (int i = 0; i < jobs && rc == 0; i++) {
-        rc = matrix_fit(d, &job[i], e);
+    for (int i = 0; i < jobs && rc == 0; i++)
         for (int p = 0; p < job[i].parts && rc == 0; p += used)
             rc = send_part(c, &job[i], i, p, &used, &stage, e);
-    }
     cuda_ok(c,
             cudaMemcpyAsync(c->bad_matrix, &c->flags->matrix, sizeof *c->bad_matrix, cudaMemcpyDeviceToHost,
                             c->packing),
