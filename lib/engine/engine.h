@@ -1,10 +1,11 @@
 /*
  * engine.h -- the forward pass, layer by layer, over a set of documents.
  *
- * Layer-major and streaming: hidden states of all documents are held, one layer's weights are read (a
- * reader thread fetches the next layer meanwhile), every document runs through it, the layer is dropped. Only
- * the routed experts of a token are computed. Results do not depend on thread count, chunking or neighbours:
- * every product runs in row tiles of one fixed height, and sums are made in document order in f64.
+ * Layer-major and streaming: hidden states of all documents are held, one layer's weights are read (threads
+ * read the next layer meanwhile, and a GPU packs it beside computing), every document runs through it, the
+ * layer is dropped. Only the routed experts of a token are computed. Results do not depend on thread count,
+ * chunking, neighbours, the number of devices or where the hidden states are kept: every product runs in row
+ * tiles of one fixed height, and sums are made in document order in f64.
  *
  *     engine_open(&en, &options, e)
  *     engine_forward(en, model, &batch, mask, &observer, &hidden, e)   hidden states after the final norm

@@ -226,7 +226,7 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
     p.loading = &loading;
     rc = rc ? rc : loading_open(&loading, en, m, n > 1 ? n : 1, &c, e);
     if (rc == 0 && n > 1) {
-        rc = several_forward(&p, m, n, doc, hidden, &p.flops, e);
+        rc = several_forward(&p, m, n, doc, hidden, &c, e);
     } else if (rc == 0) {
         rc = pass_run(&p, m, hidden != NULL, e);
         if (rc == 0 && hidden)
@@ -238,7 +238,7 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
     add_cost(&c, en, &loading);
     loading_close(&loading);
     c.seconds = engine_now() - t0;
-    c.flops = p.flops;
+    c.flops += p.flops;
     if (cost)
         *cost = c;
     return rc;

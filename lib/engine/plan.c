@@ -97,8 +97,8 @@ static int no_room(const struct pass *p, const struct need *need, int64_t least,
 {
     char all[32], some[32], weights[32], have[32];
 
-    num_bytes(held + need->fixed + buffers(p, need, least, true), all);
-    num_bytes(buffers(p, need, least, true), some);
+    num_bytes(held + need->fixed + buffers(p, need, least, p->on_host), all);
+    num_bytes(buffers(p, need, least, p->on_host), some);
     num_bytes(need->fixed, weights);
     num_bytes(limit, have);
     return err_set(

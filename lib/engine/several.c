@@ -26,6 +26,7 @@ struct share {
     struct told *queue, **end; /* what was not handed over yet */
     struct told *open;         /* a piece whose pairs are still to come */
     int reached;               /* no piece of a layer below it will come any more */
+    struct engine_cost cost;
     struct err err;
     int rc;
     pthread_t thread;
@@ -236,6 +237,8 @@ static void *share_run(void *arg)
         s->rc = join_states(s, &s->err);
     if (s->rc)
         reader_stop(s->p.loading->reader, &s->err); /* and with it the others */
+    if (s->p.weights)
+        weights_cost(s->p.weights, &s->cost);
     pass_free(&s->p);
     return NULL;
 }
@@ -285,10 +288,11 @@ static int run_all(struct crew *c, struct err *e)
 }
 
 int several_forward(const struct pass *like, const struct model *m, int n, const int64_t *doc,
-                    struct hidden **hidden, double *flops, struct err *e)
+                    struct hidden **hidden, struct engine_cost *cost, struct err *e)
 {
     struct crew c = {.m = m, .to = like->observer, .n = n, .topk = m->arch.topk};
     struct err why = {0};
+    double wait = 0;
     int i, v, rc = 0;
 
     c.share = mem_new((size_t)n, sizeof *c.share, &why);
@@ -299,9 +303,11 @@ int several_forward(const struct pass *like, const struct model *m, int n, const
     if (rc == 0)
         rc = run_all(&c, &why);
     for (i = 0; c.share && i < n; i++) {
-        *flops += c.share[i].p.flops;
+        cost->flops += c.share[i].p.flops;
+        wait = c.share[i].cost.wait_seconds > wait ? c.share[i].cost.wait_seconds : wait;
         share_close(&c.share[i]);
     }
+    cost->wait_seconds += wait;
     for (v = 0; rc && hidden && v < like->variants; v++) {
         hidden_free(hidden[v]);
         hidden[v] = NULL;

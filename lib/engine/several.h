@@ -14,9 +14,10 @@ int several_cut(const struct batch *b, int most, int64_t *doc);
 /*
  * like: the pass over all documents as one device would make it, whose reader has n users. The observer is
  * called in the order in which one device would call it: what later devices have to tell waits in host
- * memory. It may want neither sums nor samples. hidden: [variants], in host memory, or NULL.
+ * memory. It may want neither sums nor samples. hidden: [variants], in host memory, or NULL. Adds work and
+ * the longest wait to cost.
  */
 int several_forward(const struct pass *like, const struct model *m, int n, const int64_t *doc,
-                    struct hidden **hidden, double *flops, struct err *e);
+                    struct hidden **hidden, struct engine_cost *cost, struct err *e);
 
 #endif
