@@ -13,6 +13,7 @@
 _Noreturn void bench_perplexity(int argc, char **argv);
 _Noreturn void bench_compare(int argc, char **argv);
 _Noreturn void bench_refine(int argc, char **argv);
+_Noreturn void bench_repair(int argc, char **argv);
 _Noreturn void bench_speed(int argc, char **argv);
 
 /* Where the result goes: standard output, or with -o a file that appears when it is complete. An existing

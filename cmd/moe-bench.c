@@ -12,6 +12,7 @@ static const struct cmd cmd = {
              "moe-bench compare [options] MODEL REF DATA...\n"
              "moe-bench compare --plan PLAN... [options] REF DATA...\n"
              "moe-bench refine --plan PLAN [-o PLAN] [options] REF DATA...\n"
+             "moe-bench repair --plan PLAN [-o FILE] [options] REF DATA...\n"
              "moe-bench speed [options] MODEL\n"
              "moe-bench SUBCOMMAND --help",
     .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
@@ -27,6 +28,7 @@ static const struct {
     {"perplexity", bench_perplexity},
     {"compare", bench_compare},
     {"refine", bench_refine},
+    {"repair", bench_repair},
     {"speed", bench_speed},
 };
 
@@ -120,5 +122,5 @@ int main(int argc, char **argv)
     if (cmd_start(&cmd, 0, argc, argv))
         usage_error(find(argv[0]) < 0 ? "unknown subcommand '%s'" : "options come after the subcommand '%s'",
                     argv[0]);
-    usage_error("a subcommand is missing: perplexity, compare, refine or speed");
+    usage_error("a subcommand is missing: perplexity, compare, refine, repair or speed");
 }

@@ -8,12 +8,14 @@
 #include "surgery/prune.h"
 
 static bool want_verify;
-static const char *mtp = "drop";
+static const char *mtp = "drop", *repair_path;
 static struct opt_list ignore_keys;
 
 static const struct opt options[] = {
     {"verify", 0, OPT_FLAG, &want_verify, NULL, "read the result back and compare every kept byte", 0, 0},
     {"mtp", 0, OPT_TEXT, &mtp, "drop|refuse", "what to do with multi-token-prediction layers (drop)", 0, 0},
+    {"repair", 0, OPT_TEXT, &repair_path, "FILE", "change the experts that stay as moe-bench repair says", 0,
+     0},
     {"ignore-key", 0, OPT_LIST, &ignore_keys, "KEY", "a config.json key that changes nothing", 0, 0},
     OPT_END,
 };
@@ -21,7 +23,7 @@ static const struct opt options[] = {
 static const struct cmd cmd = {
     .name = "moe-prune",
     .purpose = "cut the experts that a plan does not keep out of a model",
-    .usage = "moe-prune [--verify] [--mtp drop|refuse] MODEL PLAN OUT",
+    .usage = "moe-prune [--verify] [--mtp drop|refuse] [--repair FILE] MODEL PLAN OUT",
     .opts = options,
     .examples = "  moe-prune openai/gpt-oss-20b plan.tsv gpt-oss-20b-24e\n"
                 "  moe-prune --verify ./model plan.tsv ./pruned\n"
@@ -65,8 +67,8 @@ static void print_text(const struct prune_report *r, const char *out)
                num_bytes(r->bytes_free, b), out,
                r->bytes_needed <= r->bytes_free ? "would be written" : "does not fit");
     else if (want_verify)
-        printf("verified           %llu bytes, all as in the source\n",
-               (unsigned long long)r->bytes_verified);
+        printf("verified           %llu bytes, all as in the source%s\n",
+               (unsigned long long)r->bytes_verified, repair_path ? ", but for the repair" : "");
 }
 
 static void prune(const char *model, const char *plan_path, const char *out)
@@ -81,11 +83,18 @@ static void prune(const char *model, const char *plan_path, const char *out)
                               .plan_name = path_base(plan_path),
                               .model = &mo,
                               .progress = on_progress};
+    struct repair repair = {0};
     struct prune_report r;
     struct model m;
     struct plan p;
     struct err e = {0};
 
+    if (repair_path) {
+        if (repair_read(&repair, repair_path, &e))
+            die(&e);
+        o.repair = &repair;
+        o.repair_name = path_base(repair_path);
+    }
     if (plan_read(&p, plan_path, &e) || model_open(&m, model, &mo, &e) ||
         prune_model(&m, &p, out, &o, &r, &e))
         die(&e);
@@ -106,6 +115,7 @@ static void prune(const char *model, const char *plan_path, const char *out)
     else if (common.verbose >= 0)
         print_text(&r, out);
     model_close(&m);
+    repair_free(&repair);
     plan_free(&p);
 }
 

@@ -9,7 +9,7 @@ _moe_tools() {
     *:--precision) words='auto bf16 f32' ;;
     *moe-score:-c | *moe-score:--criterion) words=$("$program" --list 2>/dev/null | sed '1d; s/ .*//') ;;
     *moe-quant:-t | *moe-quant:--to) words='bf16 mxfp4' ;;
-    *moe-bench:*moe-bench) words='perplexity compare refine speed' ;;
+    *moe-bench:*moe-bench) words='perplexity compare refine repair speed' ;;
     *)
         [[ $cur == -* ]] || return 0 # files: bash's own completion
         words=$("$program" "${subcommand[@]}" --list-options 2>/dev/null)

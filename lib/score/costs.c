@@ -32,7 +32,7 @@ static int find_source(struct costs *c, bool by_category, struct err *e)
             return -1;
         if (apart && m->pooled)
             return err_set(e, ERR_USAGE,
-                           "the matrices do not tell categories apart: observe again with them");
+                           "the matrices do not tell categories apart: observe again without --pool-pairs");
     } else if (o->criterion->kind == CRITERION_FILE) {
         if (!o->scores)
             return err_set(e, ERR_USAGE, "the criterion is a file, but there is none");

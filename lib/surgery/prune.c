@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "surgery/config_edit.h"
+#include "surgery/mend.h"
 #include "surgery/publish.h"
 #include "surgery/verify.h"
 
@@ -124,29 +125,72 @@ struct job {
     struct prune_report *r;
 };
 
-static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t, struct err *e)
+enum { CHUNK = 1 << 20 };
+
+/* All n bytes of an expert in a tensor, where they begin at byte from, repaired. */
+static int put_mended(const struct job *j, struct st_writer *w, const struct out_tensor *t, int expert,
+                      uint64_t from, uint64_t n, struct err *e)
 {
-    const struct job *j = ctx;
+    char *buf = mem_new_aligned(CHUNK, 1, e);
+    uint64_t at = 0;
+    int ret = buf ? 0 : -1;
+
+    while (at < n && !ret) {
+        size_t k = n - at < CHUNK ? (size_t)(n - at) : CHUNK;
+
+        ret = checkpoint_read(&j->rw->m->ckpt, t->from, from + at, buf, k, e);
+        if (!ret) {
+            mend_apply(j->o->repair, t->role, t->from, expert, at, buf, k);
+            ret = st_put(w, buf, k, e) || rewrite_step(j->rw, k, e) ? -1 : 0;
+        }
+        at += k;
+    }
+    free(buf);
+    return ret;
+}
+
+static bool mended(const struct job *j, const struct out_tensor *t, int expert)
+{
+    return mend_changes(j->o->repair, t->role, t->from, expert);
+}
+
+/* One row for each expert, those of consecutive ones together. */
+static int put_rows(const struct job *j, struct st_writer *w, const struct out_tensor *t, struct err *e)
+{
     const struct rfile *file = &j->rw->m->ckpt.shard[t->from->shard].file;
     const int *old = j->cut->old + (t->role->layer < 0 ? 0 : t->role->layer * j->cut->kept);
-    int k = 0, run;
+    uint64_t row = t->from->size / (uint64_t)j->cut->experts, bytes;
+    int k, run;
 
-    if (t->role->role != ROLE_EXPERTS && t->role->role != ROLE_ROUTER)
-        return st_copy(w, file, t->from->begin, t->from->size, e) || rewrite_step(j->rw, t->from->size, e)
-                   ? -1
-                   : 0;
-    while (k < j->cut->kept) {
-        uint64_t row = t->from->size / (uint64_t)j->cut->experts, bytes;
-
-        for (run = 1; k + run < j->cut->kept && old[k + run] == old[k] + run; run++)
-            ;
+    for (k = 0; k < j->cut->kept; k += run) {
+        run = 1;
+        if (mended(j, t, old[k])) {
+            if (put_mended(j, w, t, old[k], (uint64_t)old[k] * row, row, e))
+                return -1;
+            continue;
+        }
+        while (k + run < j->cut->kept && old[k + run] == old[k] + run && !mended(j, t, old[k + run]))
+            run++;
         bytes = (uint64_t)run * row;
         if (st_copy(w, file, t->from->begin + (uint64_t)old[k] * row, bytes, e) ||
             rewrite_step(j->rw, bytes, e))
             return -1;
-        k += run;
     }
     return 0;
+}
+
+static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t, struct err *e)
+{
+    const struct job *j = ctx;
+
+    if (t->role->role == ROLE_EXPERTS || t->role->role == ROLE_ROUTER)
+        return put_rows(j, w, t, e);
+    if (t->role->role == ROLE_EXPERT && mended(j, t, t->role->expert))
+        return put_mended(j, w, t, t->role->expert, 0, t->from->size, e);
+    return st_copy(w, &j->rw->m->ckpt.shard[t->from->shard].file, t->from->begin, t->from->size, e) ||
+                   rewrite_step(j->rw, t->from->size, e)
+               ? -1
+               : 0;
 }
 
 /* ---- what is said of it ---- */
@@ -155,7 +199,8 @@ static int verify(void *ctx, const char *dir, struct err *e)
 {
     struct job *j = ctx;
 
-    return j->o->verify ? verify_cut(j->rw->m, j->cut, dir, j->rw, &j->r->bytes_verified, e) : 0;
+    return j->o->verify ? verify_cut(j->rw->m, j->cut, j->o->repair, dir, j->rw, &j->r->bytes_verified, e)
+                        : 0;
 }
 
 static void describe(void *ctx, struct card *card, struct str *s)
@@ -168,8 +213,9 @@ static void describe(void *ctx, struct card *card, struct str *s)
     card->tag = "pruned";
     str_addf(s,
              "Each mixture-of-experts layer keeps %d of its %d routed experts. Every tensor that stays is a "
-             "byte-for-byte copy: nothing was retrained, merged or requantized.\n\n",
-             r->experts_after, r->experts_before);
+             "byte-for-byte copy%s: nothing was retrained, merged or requantized.\n\n",
+             r->experts_after, r->experts_before,
+             j->o->repair ? " (but for the repair below, in the experts' down projections)" : "");
     str_adds(s, "| | before | after |\n|---|---|---|\n");
     str_addf(s, "| routed experts per layer | %d | %d |\n", r->experts_before, r->experts_after);
     str_addf(s, "| experts per token | %d | %d |\n", r->topk_before, r->topk_after);
@@ -184,6 +230,9 @@ static void describe(void *ctx, struct card *card, struct str *s)
     str_addf(s, "\n- Plan: %s, made for the model with the digest %s%s\n",
              j->o->plan_name ? j->o->plan_name : "(unnamed)", j->plan->model.digest,
              r->crossed ? ", which is another model (--force)" : "");
+    if (j->o->repair)
+        str_addf(s, "- Repair: %s, %s\n", j->o->repair_name ? j->o->repair_name : "(unnamed)",
+                 j->o->repair->bias ? "added to the biases" : "a factor for each expert");
     str_adds(s, "- Which experts are left: the metadata key `" CUT_KEY "` of every safetensors file\n");
     if (r->bytes_verified)
         str_addf(s, "- Verified: all %llu tensor bytes were read back and compared with the base model\n",
@@ -209,9 +258,14 @@ static int check_digest(const struct model *m, const struct plan *p, const struc
                    p->model.digest, m->dir, digest);
 }
 
-static void plan_digest(const struct plan *p, const char *record, char hash[HASH_HEX], struct str *text)
+static void plan_digest(const struct plan *p, const struct repair *repair, const char *record,
+                        char hash[HASH_HEX], struct str *text)
 {
     str_addf(text, "%s\n%s\n%s\n", p->model.digest, p->criterion, record);
+    if (repair)
+        str_add(text, repair->value,
+                (size_t)repair->n_layers * (size_t)repair->model.experts * (size_t)repair->width *
+                    sizeof *repair->value);
     hash_once(text->p, text->n, hash);
 }
 
@@ -288,9 +342,9 @@ int prune_model(const struct model *m, const struct plan *p, const char *out, co
     if (cut_from_plan(&c, m, p, e))
         return -1;
     if (check_mtp(m, &c, o->refuse_mtp, &r->mtp_tensors, e) || check_digest(m, p, o, r, digest, e) ||
-        !(record = cut_record(&c, m, e)))
+        mend_check(o->repair, m, p, e) || !(record = cut_record(&c, m, e)))
         goto done;
-    plan_digest(p, record, hash, &text);
+    plan_digest(p, o->repair, record, hash, &text);
     if (str_ok(&text, e) || prepare(&rw, m, &c, record, digest, hash, e))
         goto done;
     ret = run(&(struct job){&rw, &c, p, o, r}, out, e);

@@ -6,15 +6,18 @@
 
 #include "model/model.h"
 #include "stats/groups.h"
+#include "stats/repair.h"
 
 struct prune_options {
     bool force;            /* replace an existing OUT */
     bool cross_digest;     /* use a plan whose digest is of another model (sizes must still agree) */
     bool dry_run;          /* compute sizes only */
     bool refuse_mtp;       /* refuse a model with multi-token-prediction layers, instead of dropping them */
-    bool verify;           /* read the result back and compare every kept byte with the source */
+    bool verify;           /* read the result back and compare every kept byte with what it should be */
     const char *command;   /* command line for the model card */
     const char *plan_name; /* the plan's file name for the model card and metadata */
+    const struct repair *repair; /* change what the experts that stay give; NULL: copy all bytes */
+    const char *repair_name;
     const struct model_options *model; /* as the model was opened, to open the result; may be NULL */
     void (*progress)(void *ctx, uint64_t done, uint64_t total); /* bytes; may be NULL */
     void *progress_ctx;
@@ -50,16 +53,16 @@ int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes
 
 /*
  * Refused before anything is written: a plan of another model (unless cross_digest), another layer set,
- * different numbers of kept experts in the layers (no runtime of these families loads that), nothing kept,
- * what the router's groups do not allow, multi-token-prediction layers (with refuse_mtp), OUT inside the
- * model or around it, not enough free space. OUT is a directory that appears complete or not at all. Shards
- * keep their names and the order of their tensors; one of which nothing is left is not written.
- * Multi-token-prediction layers are dropped as soon as one expert is: theirs would not fit the new number,
- * and config.json then announces none. Carried along: tokenizer, template, licence, generation and processor
- * files; README.md becomes README.base.md beside the new model card. The metadata of every safetensors file
- * get "moe-tools.experts" (the first model's numbers of the experts that are left; man moe-prune),
- * "moe-tools.model" (the digest of the model that was cut) and "moe-tools.plan" (a digest of the criterion
- * and of what is kept).
+ * a repair that does not fit, different numbers of kept experts in the layers (no runtime of these families
+ * loads that), nothing kept, what the router's groups do not allow, multi-token-prediction layers (with
+ * refuse_mtp), OUT inside the model or around it, not enough free space. OUT is a directory that appears
+ * complete or not at all. Shards keep their names and the order of their tensors; one of which nothing is
+ * left is not written. Multi-token-prediction layers are dropped as soon as one expert is: theirs would not
+ * fit the new number, and config.json then announces none. Carried along: tokenizer, template, licence,
+ * generation and processor files; README.md becomes README.base.md beside the new model card. The metadata of
+ * every safetensors file get "moe-tools.experts" (the first model's numbers of the experts that are left; man
+ * moe-prune), "moe-tools.model" (the digest of the model that was cut) and "moe-tools.plan" (a digest of the
+ * criterion and of what is kept).
  */
 int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
                 struct prune_report *r, struct err *e);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "surgery/mend.h"
 #include "surgery/prune.h"
 #include "surgery/verify.h"
 
@@ -13,6 +14,7 @@ enum { CHUNK = 4 << 20 };
 struct check {
     const struct model *m;
     const struct cut *cut;
+    const struct repair *repair; /* or NULL */
     struct checkpoint out;
     struct rewrite *progress; /* or NULL */
     unsigned char *a, *b;     /* [CHUNK] */
@@ -20,9 +22,13 @@ struct check {
     size_t tensors;
 };
 
+/* role: with an expert (>= 0) whose bytes begin at from_off, which may have been repaired. */
 static int same(struct check *v, const struct tensor *from, uint64_t from_off, const struct tensor *to,
-                uint64_t to_off, uint64_t n, struct err *e)
+                uint64_t to_off, uint64_t n, const struct tensor_role *role, int expert, struct err *e)
 {
+    bool mended = expert >= 0 && mend_changes(v->repair, role, from, expert);
+    uint64_t at = 0;
+
     while (n) {
         size_t k = n < CHUNK ? (size_t)n : CHUNK, i;
 
@@ -30,6 +36,8 @@ static int same(struct check *v, const struct tensor *from, uint64_t from_off, c
             checkpoint_read(&v->out, to, to_off, v->b, k, e) ||
             (v->progress ? rewrite_step(v->progress, k, e) : check_cancelled(e)))
             return -1;
+        if (mended)
+            mend_apply(v->repair, role, from, expert, at, v->a, k);
         if (memcmp(v->a, v->b, k) != 0) {
             for (i = 0; v->a[i] == v->b[i]; i++)
                 ;
@@ -37,6 +45,7 @@ static int same(struct check *v, const struct tensor *from, uint64_t from_off, c
                            "verification failed: tensor '%s' of '%s' differs at byte %llu from '%s' of '%s'",
                            to->name, v->out.dir, (unsigned long long)(to_off + i), from->name, v->m->dir);
         }
+        at += k;
         from_off += k;
         to_off += k;
         n -= k;
@@ -84,13 +93,13 @@ static int check_tensor(struct check *v, const struct tensor *from, const struct
                           from->name + r->digits + r->digits_n);
         to = name ? find(v, name, from, -1, e) : NULL;
         free(name);
-        return to ? same(v, from, 0, to, 0, from->size, e) : -1;
+        return to ? same(v, from, 0, to, 0, from->size, r, r->expert, e) : -1;
     }
     if (r->role == ROLE_MTP && v->cut->drop_mtp)
         return 0;
     if (r->role == ROLE_OTHER || r->role == ROLE_MTP) {
         to = find(v, from->name, from, -1, e);
-        return to ? same(v, from, 0, to, 0, from->size, e) : -1;
+        return to ? same(v, from, 0, to, 0, from->size, r, -1, e) : -1;
     }
     to = find(v, from->name, from, r->axis, e);
     if (!to)
@@ -98,7 +107,7 @@ static int check_tensor(struct check *v, const struct tensor *from, const struct
     row = from->size / (uint64_t)v->cut->experts;
     for (j = 0; j < v->cut->experts; j++) {
         number = cut_number(v->cut, r->layer, j);
-        if (number >= 0 && same(v, from, (uint64_t)j * row, to, (uint64_t)number * row, row, e))
+        if (number >= 0 && same(v, from, (uint64_t)j * row, to, (uint64_t)number * row, row, r, j, e))
             return -1;
     }
     return 0;
@@ -117,10 +126,10 @@ static int check_all(struct check *v, struct err *e)
     return 0;
 }
 
-int verify_cut(const struct model *m, const struct cut *c, const char *out, struct rewrite *rw,
-               uint64_t *bytes, struct err *e)
+int verify_cut(const struct model *m, const struct cut *c, const struct repair *repair, const char *out,
+               struct rewrite *rw, uint64_t *bytes, struct err *e)
 {
-    struct check v = {.m = m, .cut = c, .progress = rw};
+    struct check v = {.m = m, .cut = c, .repair = repair, .progress = rw};
     int r = -1;
 
     *bytes = 0;
@@ -143,7 +152,7 @@ int prune_verify(const struct model *m, const struct plan *p, const char *out, u
 
     if (cut_from_plan(&c, m, p, e))
         return -1;
-    r = verify_cut(m, &c, out, NULL, bytes, e);
+    r = verify_cut(m, &c, NULL, out, NULL, bytes, e);
     cut_free(&c);
     return r;
 }
