@@ -25,11 +25,8 @@ static const struct {
     const char *name;
     void (*run)(int argc, char **argv);
 } subcommands[] = {
-    {"perplexity", bench_perplexity},
-    {"compare", bench_compare},
-    {"refine", bench_refine},
-    {"repair", bench_repair},
-    {"speed", bench_speed},
+    {"perplexity", bench_perplexity}, {"compare", bench_compare}, {"refine", bench_refine},
+    {"repair", bench_repair},         {"speed", bench_speed},
 };
 
 static FILE *memory;
