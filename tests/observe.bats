@@ -168,6 +168,7 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     cmp more/stats "$BATS_FILE_TMPDIR/base.stats"
     mv more base
     for o in "--threads 2" "--chunk-tokens 64" "--threads 2 --mem-max 300kB --chunk-tokens 100"; do
+        # shellcheck disable=SC2086 # words on purpose
         more $o
         for f in stats mat res; do cmp base/$f more/$f; done
     done
@@ -183,8 +184,8 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
             data=$(($(stat -c %s more/$f) - 8 - header))
             name=$([ $f = mat ] && echo matrices || echo reservoir)
             # a category without enough tokens makes a reservoir smaller
-            [ $data -le "$(jq .${name}_bytes forecast.json)" ]
-            [ $f = res ] || [ $data -eq "$(jq .${name}_bytes forecast.json)" ]
+            [ $data -le "$(jq ".${name}_bytes" forecast.json)" ]
+            [ $f = res ] || [ $data -eq "$(jq ".${name}_bytes" forecast.json)" ]
         done
         grep -ao '"pairs":"[a-z ]*"' more/mat >>pairs
     done

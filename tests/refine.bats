@@ -38,7 +38,7 @@ kept() {
 
 @test "refine: every layer keeps as many as before, kept experts rank first, and the plan says so" {
     [ "$(kept start.plan)" = "$(kept better.plan)" ]
-    ! cmp -s start.plan better.plan
+    run ! cmp -s start.plan better.plan
     awk -F'\t' '!/^#/ && ($5 <= 8) != ($3 == 1) { exit 1 }' better.plan
     grep -q '^#criterion.*refine=[1-9]' better.plan
     moe-prune -q --verify "$TINY_QWEN3" better.plan "$BATS_TEST_TMPDIR/out"
