@@ -231,11 +231,11 @@ make_plans() {
         "${compare[@]}" --cache few.lp --mem-max 800kB --threads 2 "$m" docs.jsonl >passes.json
         cmp few.lp ref.lp
         cmp passes.json read.json
-        # divergence within half a percent, all else the same
+        # divergence, of which a part is drawn, within one percent; all else the same
         jq -en --slurpfile a exact.json --slurpfile b read.json '
             ($a[0].candidates | map(.total)) as $a | $b[0] as $r | ($r.candidates | map(.total)) as $b
             | $r.cached and $r.rest > 0 and $r.rest < 0.5 and all(range(3);
-                ($b[.].kl_mean / $a[.].kl_mean - 1 | fabs) < 5e-3 and $b[.].same_top == $a[.].same_top
+                ($b[.].kl_mean / $a[.].kl_mean - 1 | fabs) < 1e-2 and $b[.].same_top == $a[.].same_top
                 and ($b[.].ppl_ratio / $a[.].ppl_ratio - 1 | fabs) < 1e-9
                 and ($b[.].rms_dp / $a[.].rms_dp - 1 | fabs) < 1e-6)'
         # a model with itself
