@@ -8,6 +8,9 @@ SHARED=${MOE_SHARED:-$ROOT/../shared}
 TINY_QWEN3=$ROOT/examples/tiny-qwen3
 TINY_GPTOSS=$ROOT/examples/tiny-gptoss
 export PATH ROOT BUILD SHARED
+# Tests compare lists of names: sorted by bytes, whatever the user's language.
+unset LC_ALL
+export LC_COLLATE=C
 
 # What runs a model runs on the CPU, with make check-gpu on the GPU, unless a test says where: not on what happens to
 # be there.

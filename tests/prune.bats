@@ -111,7 +111,7 @@ only() {
 }
 
 @test "pico-gptoss: its size is what moe-inspect --keep 24 foretold to the byte" {
-    need_shared
+    trained pico-gptoss
     local model=$SHARED/models/pico-gptoss
     make_plan "$model" 24 >plan.tsv
     moe-prune -q --verify "$model" plan.tsv cut
