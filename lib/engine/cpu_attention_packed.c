@@ -27,7 +27,7 @@ struct packed {
     struct cpu *c;
     const struct attention_args *a;
     int keys;       /* of a block */
-    bool fast;      /* highest_fast, exps_fast */
+    bool fast;      /* have_fast() */
     bool parts;     /* the product can leave out what is not seen */
     int dim, v_dim; /* head_dim and v_dim rounded up to LANES */
     struct gemm_shape *scores, *values;
@@ -154,21 +154,32 @@ static struct tile tile_layout(const struct packed *s, uint8_t *base)
 static const float log2_e = 1.44269504088896341f;
 
 /* Queries, and what the sink contributes: one more key with this score and no value. */
-HOT static void start(const struct packed *s, const struct tile *t, const float *q, const float *sink)
+INLINE void start(const struct packed *s, const struct tile *t, const float *q, const float *sink,
+                  const enum elem to)
 {
-    int none = s->dim - s->a->head_dim, i;
+    int dim = s->a->head_dim, i, d;
 
     for (i = 0; i < t->n; i++, q += s->a->q.row) {
         uint16_t *row = t->q + (size_t)i * (size_t)s->dim;
 
-        to_bf16(q, s->a->head_dim, row);
-        if (none)
-            memset(row + s->a->head_dim, 0, (size_t)none * sizeof *row);
+        for (d = 0; d < dim; d += LANES) /* with zeros up to s->dim */
+            elem_store(row, (size_t)d, elem_load(q, (size_t)d, lanes_at(d, dim), F32), LANES, to);
     }
     for (i = 0; i < ROWS; i++) {
         t->top[i] = sink ? *sink * log2_e : -INFINITY;
         t->sum[i] = sink ? 1 : 0;
     }
+}
+
+HOT static void start_bf16(const struct packed *s, const struct tile *t, const float *q, const float *sink)
+{
+    start(s, t, q, sink, BF16);
+}
+
+WIDE_CPU static void start_fast(const struct packed *s, const struct tile *t, const float *q,
+                                const float *sink)
+{
+    start(s, t, q, sink, FAST);
 }
 
 /* 2^x for x <= 0, to about 4e-5 of itself, a fiftieth of a bf16's rounding; 0 below -126; NaN stays. Taylor's
@@ -316,7 +327,7 @@ HOT static void add_values(const struct packed *s, const struct tile *t, bool fi
     }
 }
 
-HOT static void finish(const struct packed *s, const struct tile *t, int head, size_t row)
+INLINE void finish(const struct packed *s, const struct tile *t, int head, size_t row, const enum elem to)
 {
     const struct attention_args *a = s->a;
     int i, d;
@@ -327,8 +338,18 @@ HOT static void finish(const struct packed *s, const struct tile *t, int head, s
         float inv = 1 / t->sum[i];
 
         for (d = 0; d < a->v_dim; d += LANES)
-            elem_store(a->out, at + (size_t)d, v16_load(out + d) * inv, lanes_at(d, a->v_dim), true);
+            elem_store(a->out, at + (size_t)d, v16_load(out + d) * inv, lanes_at(d, a->v_dim), to);
     }
+}
+
+HOT static void finish_bf16(const struct packed *s, const struct tile *t, int head, size_t row)
+{
+    finish(s, t, head, row, BF16);
+}
+
+WIDE_CPU static void finish_fast(const struct packed *s, const struct tile *t, int head, size_t row)
+{
+    finish(s, t, head, row, FAST);
 }
 
 static void tile_task(void *ctx, long task, int worker)
@@ -347,7 +368,7 @@ static void tile_task(void *ctx, long task, int worker)
     t.n = len - t.from < ROWS ? (int)(len - t.from) : ROWS;
     row = (size_t)(a->docs.first[doc] + t.from);
     first = first_key(a, t.from) / s->keys;
-    start(s, &t, head_at(&a->q, row, head), a->sinks ? &a->sinks[head] : NULL);
+    (s->fast ? start_fast : start_bf16)(s, &t, head_at(&a->q, row, head), a->sinks ? &a->sinks[head] : NULL);
     for (b = first, at = b * s->keys; at < t.from + t.n; b++, at += s->keys) {
         size_t place = (size_t)(s->block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
         const uint8_t *keys = s->blocks + place * s->block_bytes;
@@ -363,7 +384,7 @@ static void tile_task(void *ctx, long task, int worker)
             atomic_store(&s->c->failed, 1);
         add_values(s, &t, b == first);
     }
-    finish(s, &t, head, row);
+    (s->fast ? finish_fast : finish_bf16)(s, &t, head, row);
 }
 
 /* ---- the chunk ---- */

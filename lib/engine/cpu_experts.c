@@ -8,7 +8,8 @@
 
 #include "engine/simd.h"
 
-enum { ROWS_MAX = 4 * GEMM_ROWS };
+/* AHEAD: rows that are on their way while one is copied */
+enum { ROWS_MAX = 4 * GEMM_ROWS, AHEAD = 2, CACHE_LINE = 64 };
 
 struct experts {
     struct cpu *c;
@@ -220,8 +221,10 @@ HOT static void gather(const struct experts *s, const int32_t *slot, int n, uint
     int i;
 
     for (i = 0; i < n; i++) {
-        size_t t = (size_t)(slot[i] / a->topk);
+        size_t t = (size_t)(slot[i] / a->topk), b;
 
+        for (b = 0; i + AHEAD < n && b < row; b += CACHE_LINE)
+            __builtin_prefetch((const uint8_t *)a->x + (size_t)(slot[i + AHEAD] / a->topk) * row + b);
         if (!a->in_gate)
             memcpy(x + (size_t)i * row, (const uint8_t *)a->x + t * row, row);
         else if (s->c->dev.bf16)
