@@ -10,6 +10,12 @@
 static uint8_t tile_register[8][16][64];
 static int tiles_configured;
 
+#undef _tile_loadconfig
+#undef _tile_release
+#undef _tile_zero
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbf16ps
 #define _tile_loadconfig(c) ((void)(c), tiles_configured++)
 #define _tile_release()     (tiles_configured--)
 #define _tile_zero(t)       memset(tile_register[t], 0, sizeof *tile_register)

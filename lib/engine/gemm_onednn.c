@@ -2,8 +2,8 @@
 /*
  * Matrix products by oneDNN: matmul with weights in the library's own layout. Compiles against 2.x (memory
  * descriptors are structs, an operation descriptor comes before the primitive descriptor) and 3.x
- * (opaque descriptors); the shim at the top hides the difference. Where there are tile instructions that the
- * library, too, may use (it reads ONEDNN_MAX_CPU_ISA), products of bf16 are our own.
+ * (opaque descriptors); the shim at the top hides the difference. Products of bf16 are our own
+ * (gemm_bf16.h) where the processor has instructions for them.
  */
 #include "engine/gemm.h"
 
@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/gemm_amx.h"
+#include "engine/gemm_bf16.h"
 
 /* Elsewhere the library does not say what the processor can do. */
 #ifdef __x86_64__
@@ -99,7 +99,6 @@ struct slot {
 
 struct gemm_shape {
     int k, n;
-    bool tiles; /* by gemm_amx.h, not by the library */
     size_t packed_bytes;
     struct gemm *g;
     dnnl_primitive_t product, reorder;
@@ -108,7 +107,8 @@ struct gemm_shape {
 };
 
 struct gemm {
-    bool bf16, tiles;
+    bool bf16;
+    enum bf16_unit own; /* products by gemm_bf16.h, not by the library */
     dnnl_data_type_t type;
     int workers;
     char library[128];
@@ -146,6 +146,14 @@ static const char *isa_name(dnnl_cpu_isa_t isa)
     return "generic";
 }
 
+/* What gemm_bf16.h may use: no more than the library, which reads ONEDNN_MAX_CPU_ISA. */
+static enum bf16_unit own_unit(dnnl_cpu_isa_t isa)
+{
+    enum bf16_unit best = X86 && includes(isa, dnnl_cpu_isa_avx512_core_bf16) ? bf16_unit() : BF16_NONE;
+
+    return best == BF16_TILES && !includes(isa, dnnl_cpu_isa_avx512_core_amx) ? BF16_PAIRS : best;
+}
+
 static int failed(struct err *e, const char *what, int status)
 {
     return err_set(e, ERR_DEVICE, "oneDNN: %s failed (status %d)", what, status);
@@ -163,11 +171,11 @@ int gemm_open(struct gemm **out, enum precision p, int workers, struct err *e)
     if (!g)
         return -1;
     g->bf16 = p == PREC_BF16 || (p == PREC_AUTO && (X86 && includes(isa, dnnl_cpu_isa_avx512_core_bf16)));
-    g->tiles = g->bf16 && X86 && includes(isa, dnnl_cpu_isa_avx512_core_amx) && amx_open();
+    g->own = g->bf16 ? own_unit(isa) : BF16_NONE;
     g->type = g->bf16 ? dnnl_bf16 : dnnl_f32;
     g->workers = workers;
     snprintf(g->library, sizeof g->library, "oneDNN %d.%d.%d (%s)%s", v->major, v->minor, v->patch,
-             isa_name(isa), g->tiles ? ", AMX tiles" : "");
+             isa_name(isa), g->own ? ", own bf16 products" : "");
     g->stream = mem_new((size_t)workers, sizeof *g->stream, e);
     if (!g->stream)
         goto fail;
@@ -244,7 +252,7 @@ bool gemm_is_bf16(const struct gemm *g)
 
 bool gemm_parts(const struct gemm *g)
 {
-    return g->tiles;
+    return g->own != BF16_NONE;
 }
 
 static int slots_new(struct gemm_shape *s, desc x, desc_view w, desc y, desc rows, desc_view scratch,
@@ -329,9 +337,8 @@ int gemm_shape(struct gemm *g, int k, int n, struct gemm_shape **out, struct err
     s->g = g;
     s->k = k;
     s->n = n;
-    s->tiles = g->tiles;
-    s->packed_bytes = amx_packed_bytes(k, n);
-    if (!s->tiles && shape_build(s, e)) {
+    s->packed_bytes = bf16_packed_bytes(k, n);
+    if (!g->own && shape_build(s, e)) {
         shape_free(s);
         return -1;
     }
@@ -355,7 +362,7 @@ size_t gemm_ld(int k)
 
 int gemm_strip(const struct gemm_shape *s)
 {
-    return s->tiles ? AMX_STRIP : s->n;
+    return s->g->own ? BF16_STRIP : s->n;
 }
 
 int gemm_pack(struct gemm_shape *s, int worker, const void *rows, int from, int n, void *packed)
@@ -363,8 +370,8 @@ int gemm_pack(struct gemm_shape *s, int worker, const void *rows, int from, int 
     dnnl_exec_arg_t arg[2];
     struct slot *t;
 
-    if (s->tiles) {
-        amx_pack(s->k, n, rows, gemm_ld(s->k), (uint8_t *)packed + amx_packed_bytes(s->k, from));
+    if (s->g->own) {
+        bf16_pack(s->k, n, rows, gemm_ld(s->k), (uint8_t *)packed + bf16_packed_bytes(s->k, from));
         return 0;
     }
     t = &s->slot[worker];
@@ -383,8 +390,8 @@ int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed
     dnnl_exec_arg_t arg[4];
     struct slot *t;
 
-    if (s->tiles) {
-        amx_run(s->k, s->n, x, packed, part, y);
+    if (s->g->own) {
+        bf16_run(s->g->own, s->k, s->n, x, packed, part, y);
         return 0;
     }
     t = &s->slot[worker];
