@@ -26,24 +26,28 @@ struct strip {
 /* The first n columns; those past them are zero, or not stored. */
 INLINE struct strip strip_load(const double *sum, int n)
 {
-    double all[STRIP] = {0};
+    double some[STRIP] = {0};
     struct strip s;
     int q;
 
-    memcpy(all, sum, (size_t)n * sizeof *all);
+    if (n < STRIP) {
+        memcpy(some, sum, (size_t)n * sizeof *some);
+        sum = some;
+    }
     for (q = 0; q < PARTS; q++)
-        s.part[q] = *(const d8_mem *)(all + 8 * q);
+        s.part[q] = *(const d8_mem *)(sum + 8 * q);
     return s;
 }
 
 INLINE void strip_store(double *sum, const struct strip *s, int n)
 {
-    double all[STRIP];
+    double some[STRIP], *to = n < STRIP ? some : sum;
     int q;
 
     for (q = 0; q < PARTS; q++)
-        *(d8_mem *)(all + 8 * q) = s->part[q];
-    memcpy(sum, all, (size_t)n * sizeof *all);
+        *(d8_mem *)(to + 8 * q) = s->part[q];
+    if (n < STRIP)
+        memcpy(sum, some, (size_t)n * sizeof *some);
 }
 
 /* s += a * b in the half of the strip that begins with part `at`. */
@@ -56,24 +60,40 @@ INLINE void add_product(struct strip *s, int at, v16 a, v16 b)
         __builtin_convertvector((v8)__builtin_shufflevector(b, b, 8, 9, 10, 11, 12, 13, 14, 15), d8);
 }
 
-/* The rows of a token's results are far from each other: what comes ROWS rows later is fetched. */
-INLINE void fetch_row(const struct experts_args *a, size_t slot, int i, bool bf16)
-{
-    size_t elem = bf16 ? 2 : 4, width = (size_t)a->hidden;
+/* Some rows of one expert: where their results and inputs begin, and those of the rows ROWS later. */
+struct block {
+    int n;
+    size_t y[ROWS], x[ROWS], next_y[ROWS], next_x[ROWS];
+    float gate[ROWS];
+};
 
-    __builtin_prefetch((const uint8_t *)a->y + (slot * width + (size_t)i) * elem);
-    __builtin_prefetch((const uint8_t *)a->x + (slot / (size_t)a->topk * width + (size_t)i) * elem);
+INLINE void block_of(struct block *b, const struct sums *s, int r, int end, int last)
+{
+    const struct experts_args *a = s->a;
+    size_t width = (size_t)a->hidden;
+    int i;
+
+    b->n = end - r;
+    for (i = 0; i < b->n; i++) {
+        uint32_t slot = (uint32_t)s->slot[r + i];
+        uint32_t next = (uint32_t)s->slot[r + i + ROWS < last ? r + i + ROWS : last];
+
+        b->y[i] = slot * width;
+        b->x[i] = slot / (uint32_t)a->topk * width;
+        b->next_y[i] = next * width;
+        b->next_x[i] = next / (uint32_t)a->topk * width;
+        b->gate[i] = a->sums->gate[slot];
+    }
 }
 
-/* LANES columns from column i on of a row of inputs and one of outputs, l of them within the row. */
-INLINE void add_row(struct strip *sum, int at, const struct experts_args *a, size_t slot, int i, int l,
-                    bool bf16)
+/* LANES columns from column i on of an input and an output, l of them within the row. */
+INLINE void add_row(struct strip *sum, int at, const struct experts_args *a, const struct block *b, int r,
+                    int i, int l, bool bf16)
 {
-    size_t width = (size_t)a->hidden;
-    float g = a->sums->gate[slot];
-    v16 y = elem_load(a->y, slot * width + (size_t)i, l, bf16);
-    v16 x = elem_load(a->x, slot / (size_t)a->topk * width + (size_t)i, l, bf16);
+    v16 y = elem_load(a->y, b->y[r] + (size_t)i, l, bf16);
+    v16 x = elem_load(a->x, b->x[r] + (size_t)i, l, bf16);
     const v16 one = v16_all(1);
+    float g = b->gate[r];
 
     if (a->in_gate) { /* y is gated already */
         add_product(&sum[V_OUTPUT_GATED], at, y, one);
@@ -87,26 +107,29 @@ INLINE void add_row(struct strip *sum, int at, const struct experts_args *a, siz
     add_product(&sum[V_INPUT_SQUARE], at, x, x);
 }
 
-/* Columns from .. to-1 of the outputs and inputs of rows r .. end-1 of one expert. */
-INLINE void add_outputs(const struct sums *s, int expert, int r0, int end, int from, int to, bool bf16)
+/* Columns from .. to-1 of the outputs and inputs of a block. */
+INLINE void add_outputs(const struct sums *s, int expert, const struct block *b, int from, int to, bool bf16)
 {
+    const struct experts_args *a = s->a;
     struct strip sum[V_INPUT_SQUARE + 1];
-    int r, i, v, last = s->from[expert + 1] - 1;
+    size_t elem = bf16 ? 2 : 4;
+    int r, i, v;
 
     for (i = from; i < to; i += STRIP) {
-        size_t at = (size_t)expert * (size_t)s->a->hidden + (size_t)i;
+        size_t at = (size_t)expert * (size_t)a->hidden + (size_t)i;
         int n = to - i < STRIP ? to - i : STRIP;
 
         for (v = 0; v <= V_INPUT_SQUARE; v++)
-            sum[v] = strip_load(s->a->sums->sum[v] + at, n);
-        for (r = r0; r < end; r++) {
-            fetch_row(s->a, (size_t)s->slot[r + ROWS < last ? r + ROWS : last], i, bf16);
-            add_row(sum, 0, s->a, (size_t)s->slot[r], i, lanes_at(0, n), bf16);
+            sum[v] = strip_load(a->sums->sum[v] + at, n);
+        for (r = 0; r < b->n; r++) { /* rows are far from each other: the block after this one is fetched */
+            __builtin_prefetch((const uint8_t *)a->y + (b->next_y[r] + (size_t)i) * elem);
+            __builtin_prefetch((const uint8_t *)a->x + (b->next_x[r] + (size_t)i) * elem);
+            add_row(sum, 0, a, b, r, i, lanes_at(0, n), bf16);
             if (n > LANES)
-                add_row(sum, PARTS / 2, s->a, (size_t)s->slot[r], i + LANES, lanes_at(LANES, n), bf16);
+                add_row(sum, PARTS / 2, a, b, r, i + LANES, lanes_at(LANES, n), bf16);
         }
         for (v = 0; v <= V_INPUT_SQUARE; v++)
-            strip_store(s->a->sums->sum[v] + at, &sum[v], n);
+            strip_store(a->sums->sum[v] + at, &sum[v], n);
     }
 }
 
@@ -138,14 +161,17 @@ INLINE void add_columns(const struct sums *s, long task, bool bf16)
     bool inner = block >= s->blocks;
     int width = inner ? s->a->inter : s->a->hidden;
     int from = (inner ? block - s->blocks : block) * COLUMNS;
-    int to = width - from < COLUMNS ? width : from + COLUMNS, r, end;
+    int to = width - from < COLUMNS ? width : from + COLUMNS, last = s->from[expert + 1], r, end;
+    struct block rows;
 
-    for (r = s->from[expert]; r < s->from[expert + 1]; r = end) {
-        end = s->from[expert + 1] - r < ROWS ? s->from[expert + 1] : r + ROWS;
-        if (inner)
+    for (r = s->from[expert]; r < last; r = end) {
+        end = last - r < ROWS ? last : r + ROWS;
+        if (inner) {
             add_inner(s, expert, r, end, from, to, bf16);
-        else
-            add_outputs(s, expert, r, end, from, to, bf16);
+        } else {
+            block_of(&rows, s, r, end, last - 1);
+            add_outputs(s, expert, &rows, from, to, bf16);
+        }
     }
 }
 
