@@ -223,6 +223,7 @@ void cuda_route(struct device *d, const struct route_args *a);
 int cuda_experts(struct device *d, const struct experts_args *a, struct err *e);
 /* Adds the slots of each expert to a->sums; act: elements [sorted row][inter]. */
 void cuda_sums(struct cuda *c, const struct experts_args *a, const struct tiles *t, const void *act);
+void cuda_view(struct device *d, const struct view_args *a);
 void cuda_pairs(struct device *d, const struct pairs_args *a);
 void cuda_combine(struct device *d, const struct combine_args *a);
 int cuda_head(struct device *d, const struct head_args *a, struct err *e);

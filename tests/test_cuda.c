@@ -589,6 +589,39 @@ static void check_pairs(int n, int topk, int width, bool gated)
     twin_free(&out);
 }
 
+static void check_view(int n, int experts, int topk)
+{
+    size_t choices = (size_t)n * (size_t)topk, i;
+    float *zh = random_floats((size_t)n * (size_t)experts, 5), *ids = malloc(choices * 4);
+    struct twin z = twin_new(zh, (size_t)n * (size_t)experts, false, 0), chosen;
+    struct twin out = twin_new(NULL, (size_t)n * 3, false, 0);
+    struct router_view *view[BOTH];
+    int j, t, wrong = 0;
+
+    for (i = 0; i < choices; i++) {
+        int32_t id = (int32_t)(i % (size_t)topk) * (experts / topk) + (int32_t)(i % 3);
+
+        memcpy(&ids[i], &id, 4);
+    }
+    chosen = twin_new(ids, choices, false, 0);
+    for (j = 0; j < BOTH; j++) {
+        dev[j]->ops->view(dev[j], &(struct view_args){z.p[j], chosen.p[j], n, experts, topk, out.p[j]});
+        view[j] = (struct router_view *)(void *)fetch(&out, j);
+    }
+    for (t = 0; t < n; t++)
+        wrong += view[GPU][t].nearest != view[CPU][t].nearest || view[GPU][t].margin != view[CPU][t].margin ||
+                 fabsf(view[GPU][t].entropy - view[CPU][t].entropy) > 1e-5f;
+    CHECK_MSG(wrong == 0, "router view, %s: %d tokens of %d differ", precision, wrong, n);
+    no_failure("router view");
+    for (j = 0; j < BOTH; j++)
+        free(view[j]);
+    free(zh);
+    free(ids);
+    twin_free(&z);
+    twin_free(&chosen);
+    twin_free(&out);
+}
+
 static void check_experts(enum source_type type, enum act_kind act, int experts, int topk, int hidden,
                           int inter, bool in_gate)
 {
@@ -829,6 +862,8 @@ static void check_all(void)
     check_experts(SOURCE_MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
     check_experts(SOURCE_F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
     check_experts(SOURCE_F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
+    check_view(50, 128, 8);
+    check_view(9, 60, 6);
     check_pairs(70, 8, 300, true);
     check_pairs(9, 22, 64, true);
     check_pairs(33, 2, 128, false);

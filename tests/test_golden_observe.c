@@ -139,6 +139,13 @@ static void check_alone(const char *name, const struct stats *s, const struct ma
             CHECK_NEAR(p->gram, h0->m[M_G2F2] + h1->m[M_G2F2], 0, 1e-9);
             CHECK_NEAR(sum, h0->m[M_F2] + h1->m[M_F2], 0, 1e-5);
         }
+    for (l = 0; l < s->n_layers; l++) {
+        double entropy = 0;
+
+        for (c = 0; c < ROUTER_BINS; c++)
+            entropy += matrices_router(m, R_ENTROPY, l, 0)[c];
+        CHECK(entropy == (double)s->part[0].tokens);
+    }
 }
 
 static void check_nll(const char *name, struct engine *en, const struct model *m, const struct corpus *c,

@@ -55,7 +55,8 @@ static void sample(struct matrices *m, int shard, char *const *category, int n, 
     for (l = 0; l < 2; l++) {
         for (c = 0; c < n; c++)
             for (i = 0; i <= c + l; i++)
-                matrices_add(m, l, c, TOPK, expert, gate, norm, inner);
+                matrices_add(m, l, c, TOPK, expert, gate, norm, inner),
+                    matrices_add_view(m, l, c, 1.0, 0.3, 2), matrices_add_view(m, l, c, 0, -1, -1);
         for (v = 0; v < V_COUNT; v++)
             for (i = 0; i < EXPERTS * matrices_width(m, v); i++)
                 matrices_vector(m, v, l)[i] = shard + v + 0.125 * i;
@@ -101,6 +102,10 @@ static void test_sums(void)
     CHECK(p[1 * EXPERTS + 3].weighted == 3 * 1 * 2 && p[1 * EXPERTS + 1].weighted == 3);
     CHECK(p[3 * EXPERTS + 1].gram == 3 * -1.5 && p[3 * EXPERTS + 3].gram == 3 * 4);
     CHECK(p[0].n == 0 && p[2].n == 0);
+    /* three tokens of entropy 1 of ln 4, 0.3 from the next; three of which all experts were chosen */
+    CHECK(matrices_router(&m, R_ENTROPY, 1, 1)[46] == 3 && matrices_router(&m, R_ENTROPY, 1, 1)[0] == 3);
+    CHECK(matrices_router(&m, R_MARGIN, 1, 1)[3] == 3 && matrices_router(&m, R_MARGIN, 1, 1)[0] == 0);
+    CHECK(matrices_router(&m, R_NEAR, 1, 1)[2] == 3 && matrices_router(&m, R_NEAR, 1, 0)[2] == 2);
     write_to(&m, at("a.mat"));
     read_from(&back, at("a.mat"));
     CHECK(back.inter == INTER && !back.pooled && back.head.parts == 1 && back.head.n_layers == 2);
@@ -140,9 +145,11 @@ static void test_merge(void)
     CHECK(matrices_pairs(&a, 0, 1)[1 * EXPERTS + 3].n == 0 &&
           matrices_pairs(&a, 0, 1)[2 * EXPERTS + 3].n == 1);
     CHECK(matrices_vector(&a, V_OUTPUT, 0)[0] == 3);
+    CHECK(matrices_router(&a, R_NEAR, 1, 0)[2] == 2 && matrices_router(&a, R_NEAR, 1, 1)[2] == 2);
     matrices_free(&b);
     sample(&b, 1, categories, 2, true);
     CHECK_MSG(matrices_merge(&b, &pooled, &e) == 0, "%s", e.msg);
+    CHECK(matrices_router(&b, R_NEAR, 1, 1)[2] == 6);
     CHECK(matrices_pairs(&b, 1, 1)[3 * EXPERTS + 3].n == 10 && b.head.categories == 2);
     matrices_free(&a);
     matrices_free(&b);
@@ -224,6 +231,7 @@ static void test_refused(void)
     refused_value("layers.2.coactivation", 0, 0.5, "no count");
     refused_value("layers.2.coactivation_weighted", 0, -1, "negative");
     refused_value("layers.2.inner_square_sum", 0, -1, "negative");
+    refused_value("layers.2.router_margin", 3, 0.25, "no count");
     refused_value("layers.2.gram", 7, -2, "differ");
     refused_header("moe-matrices 1", "moe-matrices 2", "another version");
     refused_header("moe-matrices 1", "something else", "no file of matrices");

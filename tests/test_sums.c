@@ -1,7 +1,7 @@
 /*
- * Sums by element and inner products of a token's results on the CPU: against a plain computation, and the
- * same bytes however tokens are divided among calls and threads. The CUDA backend is compared with this one
- * in test_cuda.c.
+ * Sums by element, inner products of a token's results, and what a router's logits say, on the CPU: against a
+ * plain computation, and the same bytes however tokens are divided among calls and threads. The CUDA backend
+ * is compared with this one in test_cuda.c.
  */
 #include "check.h"
 
@@ -277,6 +277,51 @@ static void check_divided(enum precision p, bool in_gate)
     run_close(&all);
 }
 
+/* ---- routers ---- */
+
+/* Some experts, the highest of whom are chosen but for one, which a bias may have kept out. */
+static void check_view(int experts, int topk)
+{
+    enum { N = 70, MOST = 200 };
+    static float z[N * MOST];
+    static int32_t of[N * MOST];
+    struct router_view view[N];
+    struct engine_options o = {.precision = PREC_F32, .threads = 2};
+    struct device *d;
+    int t, i, k;
+
+    CHECK(cpu_open(&d, &o, &err) == 0);
+    for (i = 0; i < N * experts; i++)
+        z[i] = 6 * noise();
+    for (t = 0; t < N; t++)
+        for (i = 0; i < topk; i++)
+            of[t * topk + i] = topk == experts ? i : (i * 3 + t) % (experts / topk) + i * (experts / topk);
+    d->ops->view(d, &(struct view_args){z, of, N, experts, topk, view});
+    for (t = 0; t < N; t++) {
+        double all = 0, entropy = 0, low = INFINITY, high = -INFINITY;
+        int nearest = -1;
+
+        for (i = 0; i < experts; i++)
+            all += exp((double)z[t * experts + i]);
+        for (i = k = 0; i < experts; i++) {
+            double v = (double)z[t * experts + i], p = exp(v) / all;
+
+            entropy -= p * log(p);
+            if (k < topk && of[t * topk + k] == i) {
+                low = fmin(low, v);
+                k++;
+            } else if (v > high) {
+                high = v;
+                nearest = i;
+            }
+        }
+        CHECK_NEAR(view[t].entropy, entropy, 1e-5, 1e-5);
+        CHECK_NEAR(view[t].margin, nearest < 0 ? 0 : low - high, 1e-6, 1e-6);
+        CHECK(view[t].nearest == nearest);
+    }
+    d->ops->close(d);
+}
+
 int main(void)
 {
     int in_gate;
@@ -288,5 +333,10 @@ int main(void)
         check_divided(PREC_F32, in_gate);
         check_divided(PREC_BF16, in_gate);
     }
+    check_view(32, 4);
+    check_view(60, 6);
+    check_view(5, 1);
+    check_view(200, 8);
+    check_view(4, 4);
     CHECK_END();
 }

@@ -92,6 +92,7 @@ int cpu_experts(struct device *d, const struct experts_args *a, struct err *e);
  */
 void cpu_sums(struct cpu *c, const struct experts_args *a, const int32_t *slot, const int32_t *from,
               const void *act);
+void cpu_view(struct device *d, const struct view_args *a);
 void cpu_pairs(struct device *d, const struct pairs_args *a);
 void cpu_combine(struct device *d, const struct combine_args *a);
 int64_t cpu_bad_token(struct device *d);

@@ -75,8 +75,14 @@ struct batch {
  *
  * sampled is called for tokens sample[0 .. samples-1], ascending, i being the number in it: x
  * [hidden] is what router and experts read, y [k][hidden] what the experts gave (ungated; a gate on the
- * input: what they add), both in the engine's precision, bf16 or f32.
+ * input: what they add), both in the engine's precision, bf16 or f32. viewed is called after routed for the
+ * same tokens, view [n]; a correction bias and groups, which come after the logits, do not matter there.
  */
+struct router_view {
+    float entropy;   /* nats, of the softmax of the token's router logits */
+    float margin;    /* the lowest logit of a chosen expert minus the highest of one that is not */
+    int32_t nearest; /* that one; -1: all are chosen */
+};
 struct observer {
     int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                   const float *norm, const float *max, struct err *e);
@@ -86,6 +92,7 @@ struct observer {
     void (*sums)(void *ctx, int layer, double *sum[V_COUNT]);
     void (*sampled)(void *ctx, int layer, int64_t i, const void *x, const void *y, const int32_t *expert,
                     const float *gate);
+    void (*viewed)(void *ctx, int layer, int64_t first_token, int n, const struct router_view *view);
     const int64_t *sample;
     int64_t samples;
 };

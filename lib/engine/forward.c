@@ -221,7 +221,8 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
 
     for (v = 0; rc == 0 && v < variants; v++)
         rc = check_mask(variant[v].mask, &m->arch, e);
-    if (rc == 0 && !(observer && (observer->sums || observer->sampled))) /* these go from token to token */
+    if (rc == 0 && !(observer && (observer->sums || observer->sampled ||
+                                  observer->viewed))) /* these go from token to token */
         n = several_cut(b, en->devices, doc);
     p.loading = &loading;
     rc = rc ? rc : loading_open(&loading, en, m, n > 1 ? n : 1, &c, e);

@@ -128,6 +128,14 @@ struct experts_args {
     const struct expert_sums *sums; /* NULL: not wanted; of routed experts (chosen) only */
 };
 
+struct view_args {
+    const float *logits;   /* device [n][experts], as for route; experts >= 2 */
+    const int32_t *chosen; /* device [n][topk], ascending */
+    int64_t n;
+    int experts, topk;
+    struct router_view *out; /* device [n] */
+};
+
 /* out = gate_i gate_j <y_i, y_j> of the pairs of a token's results: (0,1), (0,2) .. (topk-2, topk-1). */
 struct pairs_args {
     const void *y;     /* device elements [n * topk][width] */
@@ -231,6 +239,7 @@ struct ops {
     void (*route)(struct device *d, const struct route_args *a);
     int (*experts)(struct device *d, const struct experts_args *a, struct err *e);
     void (*pairs)(struct device *d, const struct pairs_args *a);
+    void (*view)(struct device *d, const struct view_args *a);
     void (*combine)(struct device *d, const struct combine_args *a);
     /* Waits for what is computed. The lowest token that combine found not finite since the last question, or
      * -1. */

@@ -21,7 +21,8 @@ struct variant {
 struct routing {
     int32_t *chosen;
     float *gate, *norm, *max;
-    float *pair; /* [piece][topk * (topk - 1) / 2]; NULL: not wanted */
+    struct router_view *view; /* [piece]; NULL: not wanted */
+    float *pair;              /* [piece][topk * (topk - 1) / 2]; NULL: not wanted */
 };
 
 /* A piece on its way to the observer. */

@@ -32,14 +32,18 @@ static size_t row_bytes(const struct pass *p)
 
 int64_t watch_row(const struct arch *a, const struct observer *o)
 {
-    int64_t n = 4 * a->topk + (o && o->pairs ? pairs_of(a) + 1 : 0);
+    int64_t n = 4 * a->topk + (o && o->pairs ? pairs_of(a) + 1 : 0) +
+                (o && o->viewed ? (int64_t)(sizeof(struct router_view) / sizeof(float)) : 0);
 
     return (o ? WATCH_SETS : 1) * n * (int64_t)sizeof(float);
 }
 
-static int device_set(struct pass *p, struct routing *r, bool pairs, struct err *e)
+static int device_set(struct pass *p, struct routing *r, bool pairs, bool view, struct err *e)
 {
     int k = p->a->topk;
+
+    if (view && !(r->view = pass_rows(p, p->piece, 1, sizeof *r->view, e)))
+        return -1;
 
     r->chosen = pass_rows(p, p->piece, k, sizeof(int32_t), e);
     r->gate = pass_rows(p, p->piece, k, sizeof(float), e);
@@ -50,9 +54,12 @@ static int device_set(struct pass *p, struct routing *r, bool pairs, struct err 
     return r->chosen && r->gate && r->norm && r->max ? 0 : -1;
 }
 
-static int host_set(struct pass *p, struct routing *r, bool pairs, struct err *e)
+static int host_set(struct pass *p, struct routing *r, bool pairs, bool view, struct err *e)
 {
     size_t bytes = (size_t)p->piece * (size_t)p->a->topk * sizeof(float);
+
+    if (view && !(r->view = p->op->host_new(p->d, (size_t)p->piece * sizeof *r->view, e)))
+        return -1;
 
     r->chosen = p->op->host_new(p->d, bytes, e);
     r->gate = p->op->host_new(p->d, bytes, e);
@@ -81,8 +88,8 @@ int watch_buffers(struct pass *p, struct err *e)
     int i, v;
 
     for (i = 0; i < (o ? WATCH_SETS : 1); i++)
-        if (device_set(p, &p->watch[i].device, o && o->pairs, e) ||
-            (o && host_set(p, &p->watch[i].host, o->pairs != NULL, e)))
+        if (device_set(p, &p->watch[i].device, o && o->pairs, o && o->viewed, e) ||
+            (o && host_set(p, &p->watch[i].host, o->pairs != NULL, o->viewed != NULL, e)))
             return -1;
     if (o && o->sampled && sample_new(p, e))
         return -1;
@@ -101,6 +108,7 @@ static void set_free(struct pass *p, struct routing *r, void (*release)(struct d
     release(p->d, r->norm);
     release(p->d, r->max);
     release(p->d, r->pair);
+    release(p->d, r->view);
 }
 
 void watch_free(struct pass *p)
@@ -210,8 +218,11 @@ static int hand_over(struct pass *p, struct watched *x, struct err *e)
     p->op->finish_copy(p->d, x->ticket);
     if (o->routed(o->ctx, x->layer, first, (int)x->n, r->chosen, r->gate, r->norm, r->max, &why) == 0 &&
         (!o->pairs ||
-         o->pairs(o->ctx, x->layer, first, (int)x->n, r->chosen, r->gate, r->norm, r->pair, &why) == 0))
+         o->pairs(o->ctx, x->layer, first, (int)x->n, r->chosen, r->gate, r->norm, r->pair, &why) == 0)) {
+        if (o->viewed)
+            o->viewed(o->ctx, x->layer, first, (int)x->n, r->view);
         return 0;
+    }
     bad = x->layer == p->layer ? p->op->bad_token(p->d) : -1;
     if (bad >= 0 && bad < x->first + x->n)
         return pass_not_finite(p, bad, e);
@@ -247,6 +258,13 @@ int watch_routed(struct pass *p, int64_t first, int64_t n, struct err *e)
 
         op->pairs(p->d, &a);
         op->copy_down(p->d, x->host.pair, x->device.pair, (size_t)n * (size_t)pairs_of(p->a) * sizeof(float));
+    }
+    if (p->observer->viewed) {
+        const struct view_args a = {p->logits,     x->device.chosen, n,
+                                    p->a->experts, p->a->topk,       x->device.view};
+
+        op->view(p->d, &a);
+        op->copy_down(p->d, x->host.view, x->device.view, (size_t)n * sizeof *a.out);
     }
     op->copy_down(p->d, x->host.chosen, x->device.chosen, bytes);
     op->copy_down(p->d, x->host.gate, x->device.gate, bytes);

@@ -81,6 +81,16 @@ static int pairs(void *ctx, int layer, int64_t first_token, int n, const int32_t
     return 0;
 }
 
+static void viewed(void *ctx, int layer, int64_t first_token, int n, const struct router_view *view)
+{
+    struct watch *w = ctx;
+    int t;
+
+    for (t = 0; t < n; t++)
+        matrices_add_view(w->mat, w->index[layer], doc_of(w, w->token + first_token + t)->category,
+                          (double)view[t].entropy, (double)view[t].margin, view[t].nearest);
+}
+
 static void sums(void *ctx, int layer, double *sum[V_COUNT])
 {
     struct watch *w = ctx;
@@ -150,8 +160,11 @@ static int64_t *sample_of(const struct watch *w, const struct pass *p, int64_t *
 static int run_pass(struct watch *w, struct engine *en, const struct model *m, int64_t first_doc,
                     int64_t end_doc, struct engine_cost *sum, struct err *e)
 {
-    struct observer ob = {
-        .routed = routed, .ctx = w, .pairs = w->mat ? pairs : NULL, .sums = w->mat ? sums : NULL};
+    struct observer ob = {.routed = routed,
+                          .ctx = w,
+                          .pairs = w->mat ? pairs : NULL,
+                          .sums = w->mat ? sums : NULL,
+                          .viewed = w->mat ? viewed : NULL};
     int64_t *sample = NULL;
     struct engine_cost cost = {0};
     struct pass p;

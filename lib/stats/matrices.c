@@ -1,5 +1,6 @@
 #include "stats/matrices.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,8 @@
 
 const char *const vector_sum_name[V_COUNT] = {"output_sum", "output_gated_sum", "output_square_sum",
                                               "input_square_sum", "inner_square_sum"};
+
+const char *const router_count_name[R_COUNT] = {"router_entropy", "router_margin", "near_misses"};
 
 static int blocks(const struct matrices *m)
 {
@@ -17,9 +20,12 @@ uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int cate
 {
     uint64_t pairs = (uint64_t)experts * (uint64_t)experts * sizeof(struct pair_sums), vectors;
 
+    uint64_t views = (2 * ROUTER_BINS + (uint64_t)experts) * sizeof(double);
+
     if (!mul_u64(pairs, pooled ? 1 : (uint64_t)categories, &pairs) ||
         !mul_u64(4 * (uint64_t)hidden + (uint64_t)inter, (uint64_t)experts * sizeof(double), &vectors) ||
-        !add_u64(pairs, vectors, &pairs) || !mul_u64(pairs, (uint64_t)layers, &pairs))
+        !mul_u64(views, (uint64_t)categories, &views) || !add_u64(pairs, vectors, &pairs) ||
+        !add_u64(pairs, views, &pairs) || !mul_u64(pairs, (uint64_t)layers, &pairs))
         return UINT64_MAX;
     return pairs;
 }
@@ -27,6 +33,11 @@ uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int cate
 int matrices_width(const struct matrices *m, enum vector_sum v)
 {
     return v == V_INNER_SQUARE ? m->inter : m->head.model.hidden;
+}
+
+int matrices_router_width(const struct matrices *m, enum router_count r)
+{
+    return r == R_NEAR ? m->head.model.experts : ROUTER_BINS;
 }
 
 /* Room for the sums of a head that is filled. */
@@ -44,6 +55,12 @@ static int new_sums(struct matrices *m, struct err *e)
     for (v = 0; v < V_COUNT && m->pair; v++) {
         m->vector[v] = mem_new(rows * (size_t)matrices_width(m, v), sizeof(double), e);
         if (!m->vector[v])
+            return -1;
+    }
+    rows = (size_t)s->n_layers * (size_t)s->categories;
+    for (v = 0; v < R_COUNT && m->pair; v++) {
+        m->router[v] = mem_new(rows * (size_t)matrices_router_width(m, v), sizeof(double), e);
+        if (!m->router[v])
             return -1;
     }
     return m->pair ? 0 : -1;
@@ -68,6 +85,8 @@ void matrices_free(struct matrices *m)
     free(m->pair);
     for (v = 0; v < V_COUNT; v++)
         free(m->vector[v]);
+    for (v = 0; v < R_COUNT; v++)
+        free(m->router[v]);
     *m = (struct matrices){0};
 }
 
@@ -81,6 +100,30 @@ struct pair_sums *matrices_pairs(const struct matrices *m, int layer_index, int 
 double *matrices_vector(const struct matrices *m, enum vector_sum v, int layer_index)
 {
     return m->vector[v] + (size_t)layer_index * (size_t)m->head.model.experts * (size_t)matrices_width(m, v);
+}
+
+double *matrices_router(const struct matrices *m, enum router_count r, int layer_index, int category)
+{
+    size_t row = (size_t)layer_index * (size_t)m->head.categories + (size_t)category;
+
+    return m->router[r] + row * (size_t)matrices_router_width(m, r);
+}
+
+static int bin(double v)
+{
+    return v < 0 ? 0 : v < ROUTER_BINS - 1 ? (int)v : ROUTER_BINS - 1;
+}
+
+void matrices_add_view(struct matrices *m, int layer_index, int category, double entropy, double margin,
+                       int nearest)
+{
+    double most = log(m->head.model.experts);
+
+    matrices_router(m, R_ENTROPY, layer_index, category)[bin(entropy / most * ROUTER_BINS)]++;
+    if (nearest < 0)
+        return;
+    matrices_router(m, R_MARGIN, layer_index, category)[margin < 0 ? 0 : bin(1 + 8 * margin)]++;
+    matrices_router(m, R_NEAR, layer_index, category)[nearest]++;
 }
 
 void matrices_add(struct matrices *m, int layer_index, int category, int k, const int32_t *expert,
@@ -138,15 +181,27 @@ static void add_pairs(struct matrices *to, int to_category, const struct matrice
     }
 }
 
+static void add_views(struct matrices *to, int to_category, const struct matrices *from, int from_category)
+{
+    int l, r, i;
+
+    for (l = 0; l < to->head.n_layers; l++)
+        for (r = 0; r < R_COUNT; r++)
+            for (i = 0; i < matrices_router_width(to, r); i++)
+                matrices_router(to, r, l, to_category)[i] += matrices_router(from, r, l, from_category)[i];
+}
+
 static void add_all(struct matrices *to, const struct matrices *from)
 {
     size_t n, i;
     int c, at = 0, v;
 
-    for (c = 0; c < blocks(from); c++) {
-        while (!to->pooled && strcmp(to->head.category[at], from->head.category[c]) != 0)
+    for (c = 0; c < from->head.categories; c++) {
+        while (strcmp(to->head.category[at], from->head.category[c]) != 0)
             at++;
-        add_pairs(to, at, from, c);
+        add_views(to, at, from, c);
+        if (!to->pooled || c == 0)
+            add_pairs(to, at, from, c);
     }
     for (v = 0; v < V_COUNT; v++) {
         n = (size_t)to->head.n_layers * (size_t)to->head.model.experts * (size_t)matrices_width(to, v);

@@ -36,11 +36,23 @@ enum vector_sum {
 };
 extern const char *const vector_sum_name[V_COUNT]; /* of the file's tensors: "output_sum", ... */
 
+/* Counts of tokens by what the router's logits said, before groups and correction biases; see
+ * moe-matrices(5). */
+enum router_count {
+    R_ENTROPY, /* [ROUTER_BINS] by the entropy of their softmax, of 0 .. ln(experts) */
+    R_MARGIN,  /* [ROUTER_BINS] by the lowest chosen minus the highest not chosen: below 0, then 1/8 each */
+    R_NEAR,    /* [experts] by the expert that was nearest to being chosen */
+    R_COUNT
+};
+enum { ROUTER_BINS = 64 };
+extern const char *const router_count_name[R_COUNT];
+
 struct matrices {
     struct stats head;       /* model, run, parts, layers, categories; no cells */
     int inter;               /* width of an expert's intermediate activations */
     bool pooled;             /* pairs are not told apart by category */
     struct pair_sums *pair;  /* [layers][categories; pooled: 1][experts][experts] */
+    double *router[R_COUNT]; /* [layers][categories][width] */
     double *vector[V_COUNT]; /* [layers][experts][width]: of all categories */
 };
 
@@ -55,6 +67,13 @@ uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int cate
 struct pair_sums *matrices_pairs(const struct matrices *m, int layer_index, int category);
 int matrices_width(const struct matrices *m, enum vector_sum v);
 double *matrices_vector(const struct matrices *m, enum vector_sum v, int layer_index); /* [experts][width] */
+
+int matrices_router_width(const struct matrices *m, enum router_count r);
+double *matrices_router(const struct matrices *m, enum router_count r, int layer_index,
+                        int category); /* [width] */
+/* One token: entropy in nats, and the nearest expert that was not chosen (-1: all were). */
+void matrices_add_view(struct matrices *m, int layer_index, int category, double entropy, double margin,
+                       int nearest);
 
 /* One token and its k experts, ascending. inner: g_i g_j <f_i, f_j> of its pairs, (0,1), (0,2) .. (0,k-1),
  * (1,2) .. (k-2,k-1). Fills pairs with i <= j only; matrices_mirror copies them to j, i. */

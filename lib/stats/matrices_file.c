@@ -16,8 +16,8 @@ enum { META_FORMAT, META_LINES, META_PAIRS = META_LINES + STATS_LINES, METAS };
 static const char *const meta_name[METAS] = {"format", "model", "run", "parts", "categories", "pairs"};
 static const char *const by_category = "by category", *const pooled = "pooled";
 
-/* The tensors of a layer: three of pairs, then the sums by element. */
-enum { PAIRS = 3, TENSORS = PAIRS + V_COUNT, NAME_MAX_BYTES = 64 };
+/* The tensors of a layer: three of pairs, then the sums by element, then counts of what routers said. */
+enum { PAIRS = 3, VECTORS = PAIRS + V_COUNT, TENSORS = VECTORS + R_COUNT, NAME_MAX_BYTES = 64 };
 static const char *const pair_name[PAIRS] = {"coactivation", "coactivation_weighted", "gram"};
 
 static double *pair_value(struct pair_sums *p, int which)
@@ -25,10 +25,16 @@ static double *pair_value(struct pair_sums *p, int which)
     return which == 0 ? &p->n : which == 1 ? &p->weighted : &p->gram;
 }
 
+static const char *tensor_what(int which)
+{
+    return which < PAIRS     ? pair_name[which]
+           : which < VECTORS ? vector_sum_name[which - PAIRS]
+                             : router_count_name[which - VECTORS];
+}
+
 static void tensor_name(char name[NAME_MAX_BYTES], int layer, int which)
 {
-    snprintf(name, NAME_MAX_BYTES, "layers.%d.%s", layer,
-             which < PAIRS ? pair_name[which] : vector_sum_name[which - PAIRS]);
+    snprintf(name, NAME_MAX_BYTES, "layers.%d.%s", layer, tensor_what(which));
 }
 
 /* Shape of a layer's tensor; returns its rank. */
@@ -39,6 +45,11 @@ static int tensor_shape(const struct matrices *m, int which, uint64_t shape[3])
 
     if (which < PAIRS)
         shape[at++] = m->pooled ? 1 : (uint64_t)m->head.categories;
+    if (which >= VECTORS) {
+        shape[at++] = (uint64_t)m->head.categories;
+        shape[at++] = (uint64_t)matrices_router_width(m, (enum router_count)(which - VECTORS));
+        return at;
+    }
     shape[at++] = experts;
     shape[at++] = which < PAIRS ? experts : (uint64_t)matrices_width(m, (enum vector_sum)(which - PAIRS));
     return at;
@@ -54,6 +65,13 @@ static size_t tensor_values(const struct matrices *m, int which)
 
 /* ---- writing ---- */
 
+/* Where the values of a tensor that is not of pairs are. */
+static double *tensor_place(const struct matrices *m, int l, int which)
+{
+    return which < VECTORS ? matrices_vector(m, (enum vector_sum)(which - PAIRS), l)
+                           : matrices_router(m, (enum router_count)(which - VECTORS), l, 0);
+}
+
 /* All values of a tensor, in a buffer for the pairs, in place for the others; NULL: one is not finite. */
 static const double *tensor_data(const struct matrices *m, int l, int which, double *buf, struct err *e)
 {
@@ -66,13 +84,13 @@ static const double *tensor_data(const struct matrices *m, int l, int which, dou
         for (i = 0; i < n; i++)
             buf[i] = *pair_value(&p[i], which);
     } else {
-        v = matrices_vector(m, (enum vector_sum)(which - PAIRS), l);
+        v = tensor_place(m, l, which);
     }
     for (i = 0; i < n; i++)
         if (!isfinite(v[i])) {
             err_set(e, ERR_INPUT,
                     "matrices of layer %d: %s is infinite or not a number: activations overflowed",
-                    m->head.layer[l], which < PAIRS ? pair_name[which] : vector_sum_name[which - PAIRS]);
+                    m->head.layer[l], tensor_what(which));
             return NULL;
         }
     return v;
@@ -289,7 +307,7 @@ static const char *bad_value(int which, double v)
 {
     if (!isfinite(v))
         return "not finite";
-    if (which == 0 && (v < 0 || v != floor(v) || v > 0x1p53))
+    if ((which == 0 || which >= VECTORS) && (v < 0 || v != floor(v) || v > 0x1p53))
         return "no count";
     if ((which == 1 || which >= PAIRS + V_OUTPUT_SQUARE) && v < 0)
         return "negative";
@@ -303,7 +321,7 @@ static int read_tensor(struct reader *r, struct matrices *m, int l, int which, d
     char name[NAME_MAX_BYTES];
     const struct tensor *t;
     struct pair_sums *pair = matrices_pairs(m, l, 0);
-    double *v = which < PAIRS ? buf : matrices_vector(m, (enum vector_sum)(which - PAIRS), l);
+    double *v = which < PAIRS ? buf : tensor_place(m, l, which);
     int rank = tensor_shape(m, which, shape);
 
     tensor_name(name, m->head.layer[l], which);
