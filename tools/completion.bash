@@ -8,6 +8,8 @@ _moe_tools() {
     *:--device) words='auto cpu cuda' ;;
     *:--precision) words='auto bf16 f32' ;;
     *moe-score:-c | *moe-score:--criterion) words=$("$program" --list 2>/dev/null | sed '1d; s/ .*//') ;;
+    *moe-score:--select) words='all worst' ;;
+    *moe-score:--budget) words='uniform global' ;;
     *moe-quant:-t | *moe-quant:--to) words='bf16 mxfp4' ;;
     *moe-bench:*moe-bench) words='perplexity compare refine repair speed' ;;
     *)
