@@ -45,9 +45,13 @@ static __device__ __forceinline__ void turn(uint32_t (&v)[TURN])
     v[3] = high ? s : b;
 }
 
-static __device__ __forceinline__ void store16(__nv_bfloat16 *at, const uint32_t (&v)[TURN])
+/* Without a branch, around which nothing could be moved. */
+static __device__ __forceinline__ void store16(void *at, uint32_t a, uint32_t b, uint32_t c, uint32_t d,
+                                               bool yes)
 {
-    *(uint4 *)at = make_uint4(v[0], v[1], v[2], v[3]);
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\n@p st.global.v4.b32 [%0], {%1, %2, %3, %4};\n}\n" ::"l"(at),
+        "r"(a), "r"(b), "r"(c), "r"(d), "r"((int)yes));
 }
 
 static __device__ __forceinline__ float2 bias_at(const struct sums &s, int band)
@@ -78,6 +82,8 @@ static __device__ __forceinline__ void finish_store(const struct gemm &g, const 
 {
     bool odd = threadIdx.x & 1;
     int column = b.column + (odd ? BAND + s.lane2 - 2 : s.lane2);
+    float *const to = (float *)g.y + column;
+    float *const at[2] = {to + (size_t)s.row[0] * (size_t)g.out, to + (size_t)s.row[1] * (size_t)g.out};
 
 #pragma unroll
     for (int j = 0; j < N / BAND; j += 2) {
@@ -90,9 +96,9 @@ static __device__ __forceinline__ void finish_store(const struct gemm &g, const 
             float x = __shfl_xor_sync(0xffffffffu, odd ? p.x : q.x, 1);
             float y = __shfl_xor_sync(0xffffffffu, odd ? p.y : q.y, 1);
 
-            if (s.have[r] && column + j * BAND < g.out)
-                *(float4 *)((float *)g.y + (size_t)s.row[r] * (size_t)g.out + (size_t)(column + j * BAND)) =
-                    odd ? make_float4(x, y, q.x, q.y) : make_float4(p.x, p.y, x, y);
+            store16(at[r] + j * BAND, __float_as_uint(odd ? x : p.x), __float_as_uint(odd ? y : p.y),
+                    __float_as_uint(odd ? q.x : x), __float_as_uint(odd ? q.y : y),
+                    s.have[r] && column + j * BAND < g.out);
         }
     }
 }
@@ -126,8 +132,8 @@ static __device__ __forceinline__ void finish_add(const struct gemm &g, const st
                              a[1] + bias.y + __uint_as_float(v[i] & 0xffff0000u));
             }
             turn(v);
-            if (band_exists<N>(g.out, b.column, j, s) && s.have[r])
-                store16(at + j * TURN * BAND, v);
+            store16(at + j * TURN * BAND, v[0], v[1], v[2], v[3],
+                    band_exists<N>(g.out, b.column, j, s) && s.have[r]);
         }
     }
 }
@@ -155,6 +161,8 @@ static __device__ __forceinline__ void finish_act(const struct gemm &g, const st
                                                   const struct sums &s, const float (&acc)[N / 2])
 {
     const int bands = N / BAND / 2; /* of gate, each with one of up */
+    __nv_bfloat16 *const at[2] = {row_at(g, s, s.row[0], g.inter, b.column / 2),
+                                  row_at(g, s, s.row[1], g.inter, b.column / 2)};
 
 #pragma unroll
     for (int j = 0; j < bands; j += TURN) {
@@ -176,8 +184,7 @@ static __device__ __forceinline__ void finish_act(const struct gemm &g, const st
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             turn(v[r]);
-            if (s.have[r] && mine)
-                store16(row_at(g, s, s.row[r], g.inter, b.column / 2) + j * BAND, v[r]);
+            store16(at[r] + j * BAND, v[r][0], v[r][1], v[r][2], v[r][3], s.have[r] && mine);
         }
     }
 }
@@ -187,6 +194,8 @@ static __device__ __forceinline__ void finish_scatter(const struct gemm &g, cons
                                                       const struct sums &s, const float (&acc)[N / 2],
                                                       const int32_t (&slot)[2], int columns)
 {
+    __nv_bfloat16 *const at[2] = {row_at(g, s, slot[0], g.out, b.column),
+                                  row_at(g, s, slot[1], g.out, b.column)};
     float sum[2][2] = {}, most[2][2] = {};
 
 #pragma unroll
@@ -214,8 +223,7 @@ static __device__ __forceinline__ void finish_scatter(const struct gemm &g, cons
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             turn(v[r]);
-            if (s.have[r] && mine)
-                store16(row_at(g, s, slot[r], g.out, b.column) + j * BAND, v[r]);
+            store16(at[r] + j * BAND, v[r][0], v[r][1], v[r][2], v[r][3], s.have[r] && mine);
         }
     }
     if (!g.part)
