@@ -9,7 +9,7 @@
 #include "mma.h"
 
 enum { THREADS = 3 * WARPGROUP, DEEP = TILE_ROW, CHUNK = 8, STAGES = 4, ALIGN = 1024, SUPER = 8 };
-enum { X_BYTES = TILE_M * TILE_ROW_BYTES, FEED_REGS = 56, SUM_REGS = 224 };
+enum { X_BYTES = TILE_M * TILE_ROW_BYTES, FEED_REGS = 56, SUM_REGS = 224, LEAD = 2, LEAD_BARRIER = 3 };
 enum { ROWS_A_THREAD = TILE_M * CHUNK / WARPGROUP, ROW_STEP = WARPGROUP / CHUNK };
 
 static __host__ __device__ constexpr int stage_bytes(int n)
@@ -214,6 +214,8 @@ static __device__ __forceinline__ void multiply(float (&acc)[N / 2], const struc
                        tile_rows(w + (uint32_t)k * 32), s | k);
         wgmma_commit();
         wgmma_wait(1);
+        if (half == 0 && *i == LEAD - 1)
+            asm volatile("bar.arrive %0, 256;\n" ::"n"((int)LEAD_BARRIER) : "memory");
         if (s > 0 && threadIdx.x % WARP == 0)
             barrier_arrive(at_step(ring.empty, *i - 1, 8));
     }
@@ -246,6 +248,9 @@ static __device__ void consume(const struct gemm &g, const struct walk &w, const
     struct block b;
     uint32_t i = 0;
 
+    /* the second half stays LEAD steps behind, so that one multiplies while the other stores */
+    if (half == 1)
+        asm volatile("bar.sync %0, 256;\n" ::"n"((int)LEAD_BARRIER) : "memory");
     for (int tile = (int)blockIdx.x; tile_find<N>(g, w, tile, &b); tile += (int)gridDim.x) {
         float *bias = biases + (turns++ % 2 * 2 + half) * N, mine[2];
         int32_t slot[2];
@@ -279,6 +284,8 @@ static __device__ void consume(const struct gemm &g, const struct walk &w, const
         else
             finish_store<N>(g, b, s, acc);
     }
+    if (half == 0 && i < LEAD)
+        asm volatile("bar.arrive %0, 256;\n" ::"n"((int)LEAD_BARRIER) : "memory");
 }
 
 #endif
