@@ -6,7 +6,6 @@
  */
 #include "gemm_finish.h"
 #include "hopper.h"
-#include "mma.h"
 
 enum { THREADS = 3 * WARPGROUP, DEEP = TILE_ROW, CHUNK = 8, STAGES = 4, ALIGN = 1024, SUPER = 8 };
 enum { X_BYTES = TILE_M * TILE_ROW_BYTES, FEED_REGS = 56, SUM_REGS = 224, LEAD = 2, LEAD_BARRIER = 3 };
@@ -73,6 +72,13 @@ static __device__ __forceinline__ void copy_piece(uint32_t dst, const void *src,
             dst),
         "l"(src), "r"(bytes), "r"(barrier)
         : "memory");
+}
+
+/* copy16, and what follows into the L2: the next step's. */
+static __device__ __forceinline__ void copy16_ahead(uint32_t dst, const void *src, int bytes)
+{
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;\n" ::"r"(dst), "l"(src), "r"(bytes)
+                 : "memory");
 }
 
 /* Arrives when this thread's copies up to here have. */
@@ -162,9 +168,9 @@ static __device__ __forceinline__ void feed_step(const struct gemm &g, const CUt
         return;
 #pragma unroll
     for (int j = 0; j < ROWS_A_THREAD; j++)
-        copy16(dst + (uint32_t)(j * ROW_STEP * TILE_ROW_BYTES),
-               (const uint8_t *)g.x + (size_t)(at[j] + (uint32_t)(k / CHUNK)) * 16,
-               in && first + j * ROW_STEP < b.rows ? 16 : 0);
+        copy16_ahead(dst + (uint32_t)(j * ROW_STEP * TILE_ROW_BYTES),
+                     (const uint8_t *)g.x + (size_t)(at[j] + (uint32_t)(k / CHUNK)) * 16,
+                     in && first + j * ROW_STEP < b.rows ? 16 : 0);
     copies_arrive(full);
 }
 
