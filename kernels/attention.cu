@@ -30,12 +30,12 @@ static __device__ struct space layout(float *p, int dim, int v_dim)
 }
 
 /* Rows at .. at+BLOCK-1 of a document, n floats each, to dst [BLOCK][n + 1]; zero past its end. */
-static __device__ void fetch(float *dst, const float *src, int64_t at, int64_t len, int n)
+static __device__ void fetch(float *dst, const float *src, size_t row, int64_t at, int64_t len, int n)
 {
     for (int i = (int)threadIdx.x; i < BLOCK * n; i += THREADS) {
         int r = i / n, d = i % n;
 
-        dst[r * (n + 1) + d] = at + r < len ? src[(size_t)(at + r) * (size_t)n + (size_t)d] : 0;
+        dst[r * (n + 1) + d] = at + r < len ? src[(size_t)(at + r) * row + (size_t)d] : 0;
     }
 }
 
@@ -97,12 +97,12 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const struct attend a
     int head = (int)blockIdx.y, group = head / (a.heads / a.kv_heads);
     struct span b = a.span[blockIdx.x];
     int64_t base = b.base, len = b.len, from = b.from, end = from + BLOCK, at;
-    const float *q = (const float *)a.q + (size_t)(head * a.n + base) * (size_t)a.dim;
-    const float *k = (const float *)a.k + (size_t)(group * a.n + base) * (size_t)a.dim;
-    const float *v = (const float *)a.v + (size_t)(group * a.n + base) * (size_t)a.v_dim;
+    const float *q = (const float *)a.q + (size_t)base * a.row + (size_t)head * (size_t)a.dim;
+    const float *k = (const float *)a.k + (size_t)base * a.row + (size_t)group * (size_t)a.dim;
+    const float *v = (const float *)a.v + (size_t)base * a.row + (size_t)group * (size_t)a.v_dim;
 
     end = end < len ? end : len;
-    fetch(s.q, q, from, len, a.dim);
+    fetch(s.q, q, a.row, from, len, a.dim);
     for (int i = (int)threadIdx.x; i < BLOCK * (a.v_dim + 1); i += THREADS)
         s.o[i] = 0;
     for (int i = (int)threadIdx.x; i < BLOCK; i += THREADS) {
@@ -110,8 +110,8 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const struct attend a
         s.sum[i] = a.sinks ? 1 : 0;
     }
     for (at = first_key(a.mask, a.window, from) / BLOCK * BLOCK; at < end; at += BLOCK) {
-        fetch(s.k, k, at, len, a.dim);
-        fetch(s.v, v, at, len, a.v_dim);
+        fetch(s.k, k, a.row, at, len, a.dim);
+        fetch(s.v, v, a.row, at, len, a.v_dim);
         __syncthreads();
         scores(a, s, from, at);
         __syncthreads();

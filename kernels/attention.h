@@ -10,11 +10,12 @@ struct span {
     int len, from;
 };
 
-/* Normed, clipped, rotated: what qk.cu makes of struct attention_args. Every head has all tokens in a row. */
+/* Normed, clipped, rotated: what heads.cu makes of struct attention_args. */
 struct attend {
-    const void *q; /* elements [heads][n][dim] */
-    const void *k; /* [kv_heads][n][dim] */
-    const void *v; /* [kv_heads][n][v_dim] */
+    const void *q; /* elements [n][heads][dim] of rows of `row` elements */
+    const void *k; /* [n][kv_heads][dim] of the same rows */
+    const void *v; /* [n][kv_heads][v_dim] of the same rows */
+    size_t row;
     int64_t n;
     const struct span *span; /* [blocks] */
     int blocks, heads, kv_heads, dim, v_dim, window;
@@ -25,7 +26,7 @@ struct attend {
     unsigned *taken;    /* tiles handed out beyond the first ones, 0 at the start */
 };
 
-/* Fills in q to v, n and taken. */
+/* Fills in q to v, row, n and taken. */
 int cuda_heads(struct cuda *c, const struct attention_args *a, bool bf16, struct attend *r, struct err *e);
 /* Queries in a block of attention_wgmma, more than any other kernel's; 0: it has no code for this device or
  * such heads. */

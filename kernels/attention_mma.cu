@@ -16,14 +16,15 @@ template <int DIM> static __device__ __forceinline__ uint32_t chunk_at(int r, in
 
 /* Rows at .. at+BLOCK-1 of one head; zero past the document's end. */
 template <int DIM>
-static __device__ __forceinline__ void fetch(uint32_t dst, const __nv_bfloat16 *src, int64_t at, int64_t len)
+static __device__ __forceinline__ void fetch(uint32_t dst, const __nv_bfloat16 *src, size_t row, int64_t at,
+                                             int64_t len)
 {
 #pragma unroll
     for (int i = (int)threadIdx.x; i < BLOCK * DIM / 8; i += THREADS) {
         int r = i / (DIM / 8), c = i % (DIM / 8);
         bool have = at + r < len;
 
-        copy16(dst + chunk_at<DIM>(r, c), have ? src + (size_t)(at + r) * DIM + c * 8 : src, have ? 16 : 0);
+        copy16(dst + chunk_at<DIM>(r, c), have ? src + (size_t)(at + r) * row + c * 8 : src, have ? 16 : 0);
     }
 }
 
@@ -168,8 +169,8 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
     int warp = (int)threadIdx.x / WARP, lane = (int)threadIdx.x % WARP, turn = 0;
     struct span b = a.span[blockIdx.x];
     int64_t base = b.base, len = b.len, from = b.from, mine = from + warp * 16, at, end;
-    const __nv_bfloat16 *k = (const __nv_bfloat16 *)a.k + (size_t)(group * a.n + base) * DIM;
-    const __nv_bfloat16 *v = (const __nv_bfloat16 *)a.v + (size_t)(group * a.n + base) * DIM;
+    const __nv_bfloat16 *k = (const __nv_bfloat16 *)a.k + (size_t)base * a.row + (size_t)group * DIM;
+    const __nv_bfloat16 *v = (const __nv_bfloat16 *)a.v + (size_t)base * a.row + (size_t)group * DIM;
     float scale = a.scale * 1.44269504f;
     float sink = a.sinks ? a.sinks[head] * 1.44269504f : -INFINITY, s[BLOCK / 8][4];
     uint32_t q[DIM / 16][4];
@@ -181,7 +182,8 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
     };
 
     end = from + BLOCK < len ? from + BLOCK : len;
-    fetch<DIM>(keys, (const __nv_bfloat16 *)a.q + (size_t)(head * a.n + base) * DIM, from, len);
+    fetch<DIM>(keys, (const __nv_bfloat16 *)a.q + (size_t)base * a.row + (size_t)head * DIM, a.row, from,
+               len);
     copy_commit();
     copy_wait(0);
     __syncthreads();
@@ -190,13 +192,13 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
         load4x(q[ks], keys + chunk_at<DIM>(warp * 16 + (lane & 15), ks * 2 + (lane >> 4)));
     __syncthreads();
     at = first_key(a.mask, a.window, from) / BLOCK * BLOCK;
-    fetch<DIM>(keys, k, at, len);
-    fetch<DIM>(values, v, at, len);
+    fetch<DIM>(keys, k, a.row, at, len);
+    fetch<DIM>(values, v, a.row, at, len);
     copy_commit();
     for (; at < end; at += BLOCK, turn ^= 1) {
         if (at + BLOCK < end) {
-            fetch<DIM>(keys + (uint32_t)(turn ^ 1) * one, k, at + BLOCK, len);
-            fetch<DIM>(values + (uint32_t)(turn ^ 1) * one, v, at + BLOCK, len);
+            fetch<DIM>(keys + (uint32_t)(turn ^ 1) * one, k, a.row, at + BLOCK, len);
+            fetch<DIM>(values + (uint32_t)(turn ^ 1) * one, v, a.row, at + BLOCK, len);
         }
         copy_commit();
         copy_wait(1);

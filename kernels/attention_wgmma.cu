@@ -518,12 +518,12 @@ static encode_fn encoder(void)
     return (encode_fn)f;
 }
 
-/* Tiles of `rows` rows by 64 of x [heads][n][dim]. */
-static bool map_heads(CUtensorMap *m, encode_fn encode, const void *x, int heads, int64_t n, int dim,
-                      int rows)
+/* Tiles of `rows` tokens by 64 elements of a head of x, which is q, k or v of a. */
+static bool map_heads(CUtensorMap *m, encode_fn encode, const struct attend *a, const void *x, int heads,
+                      int dim, int rows)
 {
-    cuuint64_t size[3] = {(cuuint64_t)dim, (cuuint64_t)n, (cuuint64_t)heads};
-    cuuint64_t step[2] = {(cuuint64_t)dim * 2, (cuuint64_t)dim * 2 * (cuuint64_t)n};
+    cuuint64_t size[3] = {(cuuint64_t)dim, (cuuint64_t)a->n, (cuuint64_t)heads};
+    cuuint64_t step[2] = {(cuuint64_t)a->row * 2, (cuuint64_t)dim * 2};
     cuuint32_t box[3] = {64, (cuuint32_t)rows, 1}, one[3] = {1, 1, 1};
 
     return encode(m, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)x, size, step, box, one,
@@ -538,9 +538,9 @@ template <int D, int DV, int WGS> static void launch(struct cuda *c, const struc
     CUtensorMap q, k, v;
     int tiles = a->blocks * a->heads;
 
-    if (!map_heads(&q, encode, a->q, a->heads, a->n, a->dim, room::rows) ||
-        !map_heads(&k, encode, a->k, a->kv_heads, a->n, a->dim, KEYS) ||
-        !map_heads(&v, encode, a->v, a->kv_heads, a->n, a->v_dim, KEYS)) {
+    if (!map_heads(&q, encode, a, a->q, a->heads, a->dim, room::rows) ||
+        !map_heads(&k, encode, a, a->k, a->kv_heads, a->dim, KEYS) ||
+        !map_heads(&v, encode, a, a->v, a->kv_heads, a->v_dim, KEYS)) {
         cuda_ok(c, cudaErrorInvalidValue, "attention");
         return;
     }

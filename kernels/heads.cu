@@ -1,6 +1,6 @@
 /*
- * From the rows of the projections to what attention reads: norm, clip, rope, temperature, and every head's
- * tokens in a row, in one pass. A warp works on one head of a token at a time.
+ * From the rows of the projections to what attention reads, in one pass: norm, clip, rope, temperature, and
+ * rows of q, k and v in elements. A warp works on one head of a token at a time.
  */
 #include "attention.h"
 
@@ -12,7 +12,8 @@ struct laying {
     const int64_t *first; /* device [docs + 1] */
     const float *const *rope;
     int docs;
-    void *q, *k, *v; /* as in struct attend */
+    void *to; /* rows of q, k, v, as in struct attend */
+    size_t row;
     unsigned *taken;
     bool bf16;
 };
@@ -262,18 +263,19 @@ __global__ void __launch_bounds__(THREADS) lay_heads(const __grid_constant__ lay
         for (int s = warp; s < slots; s += WARPS) {
             struct share<VEC, MANY> h = next;
             int head = s < a.heads ? s : (s - a.heads) % a.kv_heads;
-            size_t at = (size_t)head * (size_t)l.n + (size_t)t;
+            size_t at = (size_t)t * l.row;
 
             if (s + WARPS < slots)
                 next = fetch_slot<VEC, MANY>(a, t, s + WARPS);
             if (s >= a.heads + a.kv_heads) {
                 if (a.clip > 0)
                     clamp(&h, a.clip);
-                store(h, l.v, at * (size_t)a.v_dim, a.v_dim, l.bf16);
+                store(h, l.to, at + (size_t)((a.heads + a.kv_heads) * a.head_dim + head * a.v_dim), a.v_dim,
+                      l.bf16);
                 continue;
             }
             ready(a, &h, head, s < a.heads, s < a.heads ? all_q : all_k, turn, temp, rows[warp]);
-            store(h, s < a.heads ? l.q : l.k, at * (size_t)a.head_dim, a.head_dim, l.bf16);
+            store(h, l.to, at + (size_t)(s * a.head_dim), a.head_dim, l.bf16);
         }
     }
 }
@@ -306,31 +308,25 @@ static void launch(const struct laying *l)
 
 int cuda_heads(struct cuda *c, const struct attention_args *a, bool bf16, struct attend *r, struct err *e)
 {
-    size_t docs = (size_t)a->docs.n, n = (size_t)a->docs.first[docs], size = bf16 ? 2 : 4, at[3];
-    const size_t width[3] = {(size_t)a->heads * (size_t)a->head_dim,
-                             (size_t)a->kv_heads * (size_t)a->head_dim,
-                             (size_t)a->kv_heads * (size_t)a->v_dim};
-    size_t bytes = ALIGN;
+    size_t docs = (size_t)a->docs.n, size = bf16 ? 2 : 4;
+    size_t q = (size_t)a->heads * (size_t)a->head_dim, k = (size_t)a->kv_heads * (size_t)a->head_dim;
     struct laying l = {*a};
 
-    for (int i = 0; i < 3; i++) {
-        at[i] = bytes;
-        bytes += (size_t)ceil_div((int64_t)(n * width[i] * size), ALIGN) * ALIGN;
-    }
-    if (cuda_room(c, &c->heads, bytes, e))
-        return -1;
-    l.n = r->n = (int64_t)n;
+    l.n = r->n = a->docs.first[docs];
+    l.row = r->row = q + k + (size_t)a->kv_heads * (size_t)a->v_dim;
     l.docs = a->docs.n;
     l.bf16 = bf16;
+    if (cuda_room(c, &c->heads, ALIGN + (size_t)l.n * l.row * size, e))
+        return -1;
     l.first = (const int64_t *)cuda_mirror(c, &c->docs, a->docs.first, (docs + 1) * sizeof *l.first);
     if (a->rope)
         l.rope = (const float *const *)cuda_mirror(c, &c->rope, a->docs.rope, docs * sizeof *l.rope);
     if (!l.first || (a->rope && !l.rope))
         return cuda_report(c, e);
     r->taken = l.taken = (unsigned *)c->heads.p;
-    r->q = l.q = (uint8_t *)c->heads.p + at[0];
-    r->k = l.k = (uint8_t *)c->heads.p + at[1];
-    r->v = l.v = (uint8_t *)c->heads.p + at[2];
+    r->q = l.to = (uint8_t *)c->heads.p + ALIGN;
+    r->k = (const uint8_t *)r->q + q * size;
+    r->v = (const uint8_t *)r->k + k * size;
     launch(&l);
     cuda_launched(c, "heads");
     return 0;
