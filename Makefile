@@ -177,6 +177,14 @@ bench: all
 	@for m in examples/tiny-qwen3 examples/tiny-gptoss $(if $(MODEL),"$(MODEL)"); do echo "$$m"; \
 	    $(BUILD)/moe-bench speed $(BENCH) "$$m" | sed 's/^/    /' || exit; done
 
+## quality: what each criterion costs on MODELS, into doc/quality.md (CALIB, EVAL: JSON lines; CODE: categories)
+quality: all
+	$(if $(and $(MODELS),$(CALIB),$(EVAL)),,$(error quality needs MODELS="DIR ...", CALIB=FILE and EVAL=FILE))
+	@CALIB='$(CALIB)' EVAL='$(EVAL)' CODE='$(CODE)' BUILD='$(BUILD)' tools/quality $(MODELS) >$(BUILD)/quality.md
+	@awk 'FNR == NR { table = table $$0 "\n"; next } /^<!-- make quality/ { print; printf "\n%s", table; skip = 1 } \
+	    /^<!-- end -->/ { skip = 0 } !skip' $(BUILD)/quality.md doc/quality.md >$(BUILD)/quality.page
+	@cp $(BUILD)/quality.page doc/quality.md
+
 DATADIR = $(DESTDIR)$(PREFIX)/share
 MAN1 = $(notdir $(wildcard man/*.1))
 MAN5 = $(notdir $(wildcard man/*.5))
@@ -213,6 +221,6 @@ BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
 # All cores, unless the user gave -j.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench install uninstall clean FORCE
+.PHONY: all help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench quality install uninstall clean FORCE
 .SECONDARY:
 -include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d)

@@ -13,7 +13,8 @@
 struct pass_options {
     uint64_t mem_max; /* bytes: three quarters for what is held of every token of a pass, the rest for the
                          engine's buffers; 0: everything in one pass */
-    /* Before each forward pass (a comparison makes two for every run of documents); may be NULL. */
+    /* Before each forward pass (a comparison makes one for ref and all its plans, one for each model); may be
+     * NULL. */
     void (*begin)(void *ctx, int64_t pass, int64_t passes);
     void *ctx;
 };
