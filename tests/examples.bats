@@ -96,6 +96,17 @@ written() {
     grep -q '^#criterion.*refine=' scalars/best.tsv
 }
 
+@test "quality: a row for each criterion, judged from one observation" {
+    mkdir there && cp calib.jsonl held-out.jsonl there
+    CALIB=$PWD/there/calib.jsonl EVAL=$PWD/there/held-out.jsonl CODE=c WORK=$PWD/quality BENCH="--max-len 64" \
+        "$ROOT/tools/quality" examples/tiny-qwen3 >table.md
+    [ "$(head -n 1 table.md | cut -d : -f 1)" = '### tiny-qwen3' ]
+    [ "$(grep -c '^| ' table.md)" -eq 15 ]
+    # every criterion has three figures, greater at 50% than at 25%
+    awk -F ' *[|] *' '/^[|] / && NR > 3 && !($3 > 0 && $4 > $3 && $5 >= $4) { exit 1 }' table.md
+    grep -q '^| REAP .*| [0-9.]* / [-0-9.]* |$' table.md
+}
+
 @test "moe-report: one page of statistics, plans and a comparison, whole and without anything to load" {
     moe-observe -q --max-len 128 -o run.stats examples/tiny-qwen3 calib.jsonl
     moe-score -q -r 0.5 -o reap.tsv run.stats
