@@ -16,7 +16,8 @@ MODEL    ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA     ?= $(error DATA=... is missing: JSON lines to observe)
 RATIO    ?= 0.25
 # A criterion of moe-score, and ways to select joined by +: worst (what the worst category loses), super (super
-# experts stay), turns (each category chooses two experts first).
+# experts stay), turns (each category chooses two experts first). One more, which is dear and was the best where it was
+# tried: cut, what moe-bench refine -k leaves of all experts, by measuring on the observed text (doc/quality.md).
 PLANS    ?= reap expert_frequency weighted_expert_frequency_sum ean_sum ean_mean weighted_ean_sum \
             weighted_ean_sum_l2 weighted_ean_sum_l2+worst weighted_ean_sum_l2+turns hope_sum gram
 # What the best plan is best in: category_mean, kl_mean (over all tokens) or worst_kl (the worst category).
@@ -56,9 +57,17 @@ $(WORK)/observed.jsonl $(WORK)/held-back.jsonl &: $(DATA)
 $(WORK)/run.stats: $(SEEN) $(wildcard $(MODEL)/config.json) $(WORK)/observed
 	$(BIN)moe-observe $(OBSERVE) $(MATRICES) --force -o $@ $(MODEL) $(SEEN)
 
-$(TSV): $(WORK)/%.tsv: $(WORK)/run.stats $(WORK)/scored
+$(filter-out %/cut.tsv,$(TSV)): $(WORK)/%.tsv: $(WORK)/run.stats $(WORK)/scored
 	$(BIN)moe-score -q -c $(firstword $(subst +, ,$*)) -r $(RATIO) \
 	    $(if $(filter $(PAIRS),$(firstword $(subst +, ,$*))),$(MATRICES)) $(foreach o,$(wordlist 2,9,$(subst +, ,$*)),$(OPT_$(o))) --force -o $@ $<
+
+# From all experts to as many as a plan of RATIO keeps.
+$(WORK)/cut.tsv: $(WORK)/run.stats $(WORK)/scored
+	@mkdir -p $(WORK)/cut
+	$(BIN)moe-score -q -c weighted_ean_sum_l2 -r $(RATIO) --force -o $(WORK)/cut/part.tsv $<
+	$(BIN)moe-score -q -c weighted_ean_sum_l2 -r 0 --force -o $(WORK)/cut/all.tsv $<
+	$(BIN)moe-bench refine -k $$(sed -n 's/^#criterion.*keep=\([0-9]*\).*/\1/p' $(WORK)/cut/part.tsv) $(OBSERVE) \
+	    --plan $(WORK)/cut/all.tsv --force -o $@ $(MODEL) $(SEEN)
 
 # All plans at once.
 $(WORK)/compare.json: $(TSV) $(HELD) $(WORK)/judged

@@ -94,6 +94,9 @@ written() {
     [ "$(wc -l <scalars/table.txt)" -eq 3 ]
     "${portfolio[@]}" WORK=scalars PLANS="reap ean_sum+turns" REFINE=1 REFINE_OPTS="--max-len 64 --candidates 2"
     grep -q '^#criterion.*refine=' scalars/best.tsv
+    "${portfolio[@]}" WORK=measured PLANS="reap cut" OBSERVE="--max-len 64"
+    [ "$(awk 'NR == 2 { print $1 }' measured/table.txt)" = cut ]
+    grep -q '^#criterion.*cut=8.*refine=' measured/best.tsv
 }
 
 @test "quality: a row for each criterion, judged from one observation" {
