@@ -1,7 +1,4 @@
 /* moe-bench refine -- exchanges experts of a plan where masking shows that the model gets better. */
-#include <string.h>
-
-#include "base/file.h"
 #include "bench.h"
 #include "judge/refine.h"
 
@@ -28,19 +25,6 @@ static const struct cmd cmd = {
                 "  moe-bench refine --plan start.plan -o better.plan openai/gpt-oss-20b calib.jsonl\n"
                 "  moe-bench compare --plan better.plan openai/gpt-oss-20b eval.jsonl\n",
 };
-
-/* An existing file is refused before the work, not after it. */
-static void check_out(void)
-{
-    struct wfile w = {0};
-    struct err e = {0};
-
-    if (!common.out || strcmp(common.out, "-") == 0)
-        return;
-    if (wfile_open(&w, common.out, common.force, &e))
-        die(&e);
-    wfile_close(&w);
-}
 
 _Noreturn void bench_refine(int argc, char **argv)
 {

@@ -1,7 +1,4 @@
 /* moe-bench repair -- what the experts that a plan keeps are given to make up for those that it does not. */
-#include <string.h>
-
-#include "base/file.h"
 #include "base/num.h"
 #include "bench.h"
 #include "judge/repair.h"
@@ -25,36 +22,20 @@ static const struct cmd cmd = {
         "  moe-bench compare pruned/ model/ eval.jsonl\n",
 };
 
-/* An existing file is refused before the work, not after it. */
-static void check_out(void)
-{
-    struct wfile w = {0};
-    struct err e = {0};
-
-    if (!common.out || strcmp(common.out, "-") == 0)
-        return;
-    if (wfile_open(&w, common.out, common.force, &e))
-        die(&e);
-    wfile_close(&w);
-}
-
 static void say(const struct repair_report *r, bool bias)
 {
-    double before = 0, held = 0;
     int l;
 
     for (l = 0; l < r->layers; l++) {
         const struct repair_layer *x = &r->layer[l];
 
-        before += x->before / r->layers;
-        held += (x->repaired ? x->held : x->before) / r->layers;
         detail("layer %d: error %.4f -> %.4f%s", x->layer, x->before, x->held,
                x->repaired ? "" : ", left alone");
     }
     note(
         "%s of %d of %d layers: squared error %.4f -> %.4f of the output's, on the half that was not fitted; "
         "judge the pruned model on other text",
-        bias ? "biases" : "factors", r->repaired, r->layers, before, held);
+        bias ? "biases" : "factors", r->repaired, r->layers, r->before, r->after);
 }
 
 _Noreturn void bench_repair(int argc, char **argv)

@@ -33,16 +33,30 @@ static FILE *memory;
 static char *memory_text;
 static size_t memory_n;
 
-FILE *result_open(void)
+static bool to_stdout(void)
 {
-    struct err e = {0};
-    struct wfile w = {0};
+    return !common.out || strcmp(common.out, "-") == 0;
+}
 
-    if (!common.out || strcmp(common.out, "-") == 0)
-        return stdout;
+void check_out(void)
+{
+    struct wfile w = {0};
+    struct err e = {0};
+
+    if (to_stdout())
+        return;
     if (wfile_open(&w, common.out, common.force, &e))
         die(&e);
     wfile_close(&w);
+}
+
+FILE *result_open(void)
+{
+    struct err e = {0};
+
+    if (to_stdout())
+        return stdout;
+    check_out();
     memory = open_memstream(&memory_text, &memory_n);
     if (!memory)
         err_set(&e, ERR_NOMEM, "out of memory"), die(&e);

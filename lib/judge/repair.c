@@ -274,13 +274,16 @@ static int fit(struct work *w, struct repair *out, struct repair_report *r, doub
         rc = -1;
     r->layers = rc ? 0 : w->n_layers;
     for (l = 0; l < r->layers && !rc; l++) {
+        struct repair_layer *x = &r->layer[l];
         float *value = repair_value(out, l, 0);
 
-        r->layer[l].layer = out->layer[l];
-        rc = fit_layer(&r->layer[l], &w->sum[2 * l], d, experts, w->width, ridge, e);
-        for (i = 0; i < n && r->layer[l].repaired; i++)
+        x->layer = out->layer[l];
+        rc = fit_layer(x, &w->sum[2 * l], d, experts, w->width, ridge, e);
+        for (i = 0; i < n && x->repaired; i++)
             value[i] = (float)(value[i] + d[i]);
-        r->repaired += r->layer[l].repaired;
+        r->repaired += x->repaired;
+        r->before += x->before / r->layers;
+        r->after += (x->repaired ? x->held : x->before) / r->layers;
     }
     free(d);
     return rc;

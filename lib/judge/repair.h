@@ -31,6 +31,7 @@ struct repair_layer {
 struct repair_report {
     struct repair_layer *layer; /* [layers] of the MoE layers */
     int layers, repaired;
+    double before, after; /* means over the layers; after: held where repaired, else before */
     struct engine_cost cost;
 };
 
