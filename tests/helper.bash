@@ -18,18 +18,19 @@ export MOE_DEVICE=${MOE_DEVICE:-cpu}
 ON=$BATS_RUN_TMPDIR/on-$MOE_DEVICE
 if [ ! -x "$ON/moe-bench" ]; then
     mkdir -p "$ON"
-    cat >"$ON/moe-observe" <<'END'
+    # The paths are written out: a make between test and program has a BUILD of its own.
+    cat >"$ON/moe-observe" <<END
 #!/bin/bash
-case " $* " in *" --device "*) exec "$BUILD/moe-observe" "$@" ;; esac
-exec "$BUILD/moe-observe" --device "$MOE_DEVICE" "$@"
+case " \$* " in *" --device "*) exec '$BUILD/moe-observe' "\$@" ;; esac
+exec '$BUILD/moe-observe' --device $MOE_DEVICE "\$@"
 END
-    cat >"$ON/moe-bench" <<'END'
+    cat >"$ON/moe-bench" <<END
 #!/bin/bash
-case " $* " in *" --device "*) exec "$BUILD/moe-bench" "$@" ;; esac
-case $1 in
-perplexity | compare | refine | repair | speed) exec "$BUILD/moe-bench" "$1" --device "$MOE_DEVICE" "${@:2}" ;;
+case " \$* " in *" --device "*) exec '$BUILD/moe-bench' "\$@" ;; esac
+case \$1 in
+perplexity | compare | refine | repair | speed) exec '$BUILD/moe-bench' "\$1" --device $MOE_DEVICE "\${@:2}" ;;
 esac
-exec "$BUILD/moe-bench" "$@"
+exec '$BUILD/moe-bench' "\$@"
 END
     chmod +x "$ON"/*
 fi
