@@ -3,6 +3,7 @@
 load helper
 
 PROGRAMS='moe-inspect moe-observe moe-score moe-prune moe-quant moe-bench'
+SUBCOMMANDS='perplexity compare refine repair speed'
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
@@ -42,18 +43,80 @@ make_here() {
     done
 }
 
-@test "every program and every file format has a manual page, and every option is in it or in moe(7)" {
-    local p option
+# Every option of a program, those of moe-bench's subcommands too.
+options() {
+    local s
+    "$1" --list-options
+    [ "$1" != moe-bench ] || for s in $SUBCOMMANDS; do moe-bench "$s" --list-options; done
+}
+
+# Options that --help does not list, but doc/ or a test uses.
+HIDDEN=--states-on-host
+
+@test "every option is in the manual page or in moe(7), and none is there that does not exist" {
+    local p option page
     for p in $PROGRAMS; do
-        [ -f "$ROOT/man/$p.1" ]
-        while read -r option; do
-            option=${option#--}
-            grep -q -E "(Fl|,|\|) -(\[no-\]|no-)?${option#no-}( |,|\$)" "$ROOT/man/$p.1" "$ROOT/man/moe.7" ||
-                { echo "neither man/$p.1 nor man/moe.7 mentions --$option"; return 1; }
-        done < <("$p" --list-options; [ "$p" != moe-bench ] ||
-            for s in perplexity compare speed; do "$p" $s --list-options; done)
+        page=$ROOT/man/$p.1
+        options "$p" | sort -u >"$p.options"
+        sed 's/^--//; s/^no-//' "$p.options" | while read -r option; do
+            grep -q -E "(Fl|,|\|) -(\[no-\]|no-)?$option( |,|\$)|Cm $option\$" "$page" "$ROOT/man/moe.7" ||
+                { echo "neither man/$p.1 nor man/moe.7 mentions --$option"; exit 1; }
+        done
+        # What follows "Nm moe-" is another program's.
+        grep -v '^\.Nm moe-' "$page" | grep -oE '(Fl|,|\|) -[a-z][a-z-]+' | sed 's/.* -/--/' | sort -u >page.options
+        run comm -13 "$p.options" page.options
+        [ -z "$output" ] || { echo "man/$p.1 has, and $p has not: $output"; return 1; }
     done
-    [ -f "$ROOT/man/moe-stats.5" ] && [ -f "$ROOT/man/moe-plan.5" ] && [ -f "$ROOT/man/moe.7" ]
+    sort -u ./*.options >all
+    run comm -13 all <(grep -oE '(Fl|,) -[a-z][a-z-]+' "$ROOT/man/moe.7" | sed 's/.* -/--/' | sort -u)
+    [ -z "$output" ] || { echo "man/moe.7 has, and no program: $output"; return 1; }
+    [ "$(wc -l <all)" -gt 60 ]
+}
+
+@test "commands in documentation, --help and examples have options that exist" {
+    local p s name rest option
+    for p in $PROGRAMS; do options "$p" | sort -u >"$p.options"; done
+    {
+        cat "$ROOT"/README.md "$ROOT"/doc/*.md "$ROOT"/man/* "$ROOT"/examples/*.* "$ROOT"/examples/*/* | sed 's/\\-/-/g'
+        for p in $PROGRAMS; do "$p" --help; done
+        for s in $SUBCOMMANDS; do moe-bench "$s" --help; done
+    } | sed -e ':a' -e '/\\$/{N;s/\\\n//;ba}' | grep -oE '\bmoe-(inspect|observe|score|prune|quant|bench) [^|;&`]*' >commands
+    while read -r name rest; do
+        for option in $rest; do
+            [[ $option =~ ^(--[a-z][a-z-]+) ]] || continue
+            option=${BASH_REMATCH[1]}
+            grep -q -x -e "$option" "$name.options" || [ "$option" = $HIDDEN ] ||
+                { echo "$name has no $option: $name $rest"; return 1; }
+        done
+    done <commands
+    [ "$(wc -l <commands)" -gt 100 ]
+}
+
+@test "documentation refers to pages and files that exist" {
+    local p s f link
+    for p in $PROGRAMS; do [ -f "$ROOT/man/$p.1" ]; done
+    for f in stats plan scores matrices reservoir logprobs repair; do [ -f "$ROOT/man/moe-$f.5" ]; done
+    sed -n 's/^\.Xr \(moe[a-z-]*\) \([1-8]\).*/\1.\2/p' "$ROOT"/man/* | sort -u | while read -r f; do
+        [ -f "$ROOT/man/$f" ] || { echo "there is no man/$f"; exit 1; }
+    done
+    for f in "$ROOT"/*.md "$ROOT"/*/*.md "$ROOT"/*/*/README.md; do
+        grep -oE '\]\([^):#]+\)' "$f" | tr -d ']()' | while read -r link; do
+            [ -e "${f%/*}/$link" ] || { echo "$f: there is no $link"; exit 1; }
+        done
+    done
+}
+
+@test "CONTRIBUTING: the rooms of lib/ include only themselves and those below them" {
+    local order room below f
+    order=$(tr '\n' ' ' <"$ROOT/CONTRIBUTING.md" | sed -n 's/.*only call those below them: \([a-z, ]*\)\..*/\1/p' | tr -d ,)
+    [ "$(tr ' ' '\n' <<<"$order" | sort)" = "$(cd "$ROOT/lib" && printf '%s\n' * | sort)" ]
+    below=" $order "
+    for room in $order; do
+        sed -n 's|^#include "\([a-z]*\)/.*|\1|p' "$ROOT/lib/$room"/*.[ch] | sort -u | while read -r f; do
+            [[ $below == *" $f "* ]] || { echo "lib/$room includes $f, which is above it"; exit 1; }
+        done
+        below=${below/" $room "/ }
+    done
 }
 
 @test "install puts everything under DESTDIR and PREFIX, uninstall takes it away" {
@@ -86,6 +149,15 @@ make_here() {
     COMP_WORDS=(moe-bench compare --max-k) COMP_CWORD=2
     _moe_tools
     [ "${COMPREPLY[*]}" = '--max-kl --max-kl-category' ]
+    COMP_WORDS=(moe-bench '') COMP_CWORD=1
+    _moe_tools
+    [ "${COMPREPLY[*]}" = "$SUBCOMMANDS" ]
+    COMP_WORDS=(moe-bench --vers) COMP_CWORD=1
+    _moe_tools
+    [ "${COMPREPLY[*]}" = --version ]
+    COMP_WORDS=(moe-prune --mtp '') COMP_CWORD=2
+    _moe_tools
+    [ "${COMPREPLY[*]}" = 'drop refuse' ]
 }
 
 # The README's transcript: each command that follows "$ ", and exactly what it prints on a terminal.

@@ -11,7 +11,11 @@ _moe_tools() {
     *moe-score:--select) words='all worst' ;;
     *moe-score:--budget) words='uniform global' ;;
     *moe-quant:-t | *moe-quant:--to) words='bf16 mxfp4' ;;
-    *moe-bench:*moe-bench) words='perplexity compare refine repair speed' ;;
+    *moe-prune:--mtp) words='drop refuse' ;;
+    *moe-bench:*moe-bench)
+        words='perplexity compare refine repair speed'
+        [[ $cur != -* ]] || words=$("$program" --list-options 2>/dev/null)
+        ;;
     *)
         [[ $cur == -* ]] || return 0 # files: bash's own completion
         words=$("$program" "${subcommand[@]}" --list-options 2>/dev/null)
