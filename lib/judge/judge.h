@@ -52,7 +52,7 @@ struct compare_result {
 struct compare_report {
     struct compare_result *of; /* [n] as the candidates */
     int n;
-    bool cached;             /* divergences are from a cache: lower bounds */
+    bool cached;             /* divergences are from a cache: estimates */
     double rest;             /* then: mean share of the probability that its tokens do not have */
     struct engine_cost cost; /* of all forward passes */
 };
@@ -72,8 +72,8 @@ struct candidate {
  * first difference. Held for a token: the hidden states of ref and of all candidates.
  *
  * With a cache (moe-logprobs(5)), ref's distributions are read from that file if it is there, else written to
- * it, and divergences count all but its most likely tokens as one class, either way (engine_kl_top). A file
- * that belongs to another model, other text or another precision is refused; with force it is made anew.
+ * it, and divergences are estimated from its most likely tokens and samples, either way (engine_kl_top). A
+ * file that belongs to another model, other text or another precision is refused; with force it is made anew.
  *
  * Refused: another vocabulary size, another tokenizer.json (where both have one).
  */
