@@ -7,7 +7,7 @@ static const char *plan_path, *ridge_text;
 
 static const struct opt opts[] = {
     {"plan", 0, OPT_TEXT, &plan_path, "PLAN", "which experts stay", 0, 0},
-    {"ridge", 0, OPT_TEXT, &ridge_text, "X", "draws what is fitted to no change [0.01]", 0, 0},
+    {"ridge", 0, OPT_TEXT, &ridge_text, "X", "draws what is fitted to no change (0.01)", 0, 0},
     ENGINE_OPTS,
     TEXT_OPTS,
     OPT_END};
@@ -60,6 +60,9 @@ _Noreturn void bench_repair(int argc, char **argv)
     open_model(&m, argv[0]);
     if (plan_read(&p, plan_path, &e))
         die(&e);
+    if (m.layout == EXPERTS_SPLIT_MXFP4)
+        warn("no factor can multiply MXFP4 weights: moe-prune --repair will need the model in BF16 "
+             "(moe-quant -t bf16)");
     en = open_engine();
     detail_engine(en);
     read_corpus(&c, &m, argv + 1, n - 1);

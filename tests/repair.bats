@@ -72,6 +72,11 @@ changed() {
     fails_with 'is MXFP4, which cannot be multiplied by a factor; moe-quant -t bf16' \
         moe-prune -q --repair qwen3.repair mxfp4 qwen3.tsv out
     [ ! -e out ]
+    # so what is fitted on such a model is for a copy of it
+    run -0 --separate-stderr moe-bench repair --precision f32 --plan qwen3.tsv -o mxfp4.repair mxfp4 docs.jsonl
+    [[ ${stderr_lines[0]} == *'will need the model in BF16 (moe-quant -t bf16)' ]]
+    moe-quant -q -t bf16 mxfp4 bf16
+    moe-prune -q --verify --repair mxfp4.repair bf16 qwen3.tsv bf16-out
     run -2 moe-bench repair "$TINY_QWEN3" docs.jsonl
     [[ $output == *"--plan is missing"* ]]
     run -2 moe-bench repair --plan qwen3.tsv --ridge -1 "$TINY_QWEN3" docs.jsonl
