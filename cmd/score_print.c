@@ -126,6 +126,14 @@ void print_diff(const struct plan_diff *d)
 
 /* ---- --stability ---- */
 
+/* Two digits of an estimate. */
+static int64_t roughly(double n)
+{
+    double unit = n < 100 ? 1 : pow(10, floor(log10(n)) - 1);
+
+    return (int64_t)(ceil(n / unit) * unit);
+}
+
 void print_stability(const struct stability *t, double wanted)
 {
     char half[2][32], needed[32];
@@ -150,7 +158,7 @@ void print_stability(const struct stability *t, double wanted)
     printf("two plans from as much data as both halves would agree to about %.3f\n", t->whole);
     if (t->needed < 1e15)
         printf("for %.3g about %s tokens each are needed\n", wanted,
-               num_thousands((int64_t)ceil(t->needed), needed));
+               num_thousands(roughly(t->needed), needed));
     else
         printf("for %.3g no number of tokens can be told from this\n", wanted);
 }
