@@ -1,6 +1,6 @@
 /*
  * moe-inspect -- what is in a model, what pruning would give, whether it is whole; and what it will see
- * of a text. Reads headers only, unless asked to check values. Runs nothing.
+ * of a text. Of the weights it reads the routers only, unless asked for more. Runs nothing.
  */
 #include "common.h"
 #include "inspect_aimer.h"
@@ -40,12 +40,11 @@ static const struct opt options[] = {
 static const struct cmd cmd = {
     .name = "moe-inspect",
     .purpose = "what is in a model, and what pruning would give",
-    .usage = "moe-inspect [--json] [--tensors | --experts | --check] [--keep N | --plan PLAN | --fit SIZE "
-             "[--context N]] "
-             "MODEL\n"
+    .usage = "moe-inspect [--json] [--tensors | --experts | --check] MODEL\n"
+             "moe-inspect [--json] --keep N | --plan PLAN | --fit SIZE [--context N] MODEL\n"
              "moe-inspect --aimer [-o FILE] MODEL\n"
              "moe-inspect --tokenize DATA [--render] [--chat NAME] [--date YYYY-MM-DD] [--no-special] MODEL\n"
-             "moe-inspect --families",
+             "moe-inspect --families [--json]",
     .opts = options,
     .examples = "  moe-inspect openai/gpt-oss-20b\n"
                 "  moe-inspect --fit 16GB --context 32768 openai/gpt-oss-20b\n"
