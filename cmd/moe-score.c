@@ -51,8 +51,7 @@ static const struct opt options[] = {
 static const struct cmd command = {
     "moe-score",
     "choose the experts that stay",
-    "moe-score [-c CRITERION] [-r RATIO | -k KEEP] [--weights CAT=W,...] [--select all|worst] "
-    "[--protect super,N,turns=N] [--budget uniform|global [--min-keep N]] [-o PLAN] STATS...\n"
+    "moe-score [-c CRITERION] [-r RATIO | -k KEEP] [options] [-o PLAN] STATS...\n"
     "moe-score -c CRITERION --matrices FILE [...] [-o PLAN] [STATS...]\n"
     "moe-score -c file:FILE [...] [-o PLAN] [STATS...]\n"
     "moe-score --stability [--min-jaccard X] [-c ...] [--json] STATS...\n"
