@@ -311,8 +311,7 @@ static void say_limits(const struct plan *p, const struct score_options *o, cons
              "8",
              r->better_keep);
     if (o->keep < p->model.topk)
-        warn("KEEP is %d, less than the model's top-k: the pruned model will use %d experts per token "
-             "instead of %d",
+        warn("KEEP is %d, less than the model's top-k: the pruned model will use %d per token, not %d",
              o->keep, o->keep, p->model.topk);
 }
 
@@ -336,7 +335,7 @@ static void say(const struct plan *p, const struct score_options *o, const struc
         note("category '%s' loses most: %.2f%% of its own; all together lose %.2f%%", r->worst,
              100 * r->worst_lost, 100 * r->lost);
     if (r->swaps)
-        note("swaps after greedy removal: %d; they took %.2g%% off the cost", r->swaps, 100 * r->gained);
+        note("exchanges after greedy removal: %d; they took %.2g%% off the cost", r->swaps, 100 * r->gained);
     say_limits(p, o, r);
     if (r->disagree)
         warn("%s and %s agree on only %.0f%% of the experts that stay (chance: %.0f%%): judge a plan of each "
