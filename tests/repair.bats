@@ -72,7 +72,13 @@ changed() {
     fails_with 'is MXFP4, which cannot be multiplied by a factor; moe-quant -t bf16' \
         moe-prune -q --repair qwen3.repair mxfp4 qwen3.tsv out
     [ ! -e out ]
-    # so what is fitted on such a model is for a copy of it
+    # a repair for another plan
+    moe-score -q -c freq -k 8 -o other.tsv qwen3.stats
+    run -0 --separate-stderr moe-prune -n --repair qwen3.repair "$TINY_QWEN3" other.tsv out
+    [[ $stderr == *"'qwen3.repair' was made for a plan by 'weighted_ean_sum_l2"*"not for 'other.tsv'"* ]]
+    run -0 --separate-stderr moe-prune -n --repair qwen3.repair "$TINY_QWEN3" qwen3.tsv out
+    [ -z "$stderr" ]
+    # what is fitted on an MXFP4 model is for a copy of it
     run -0 --separate-stderr moe-bench repair --precision f32 --plan qwen3.tsv -o mxfp4.repair mxfp4 docs.jsonl
     [[ ${stderr_lines[0]} == *'will need the model in BF16 (moe-quant -t bf16)' ]]
     moe-quant -q -t bf16 mxfp4 bf16
