@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "observe/observe.h"
-
 enum { SAMPLE = 4096, HEADER_MAX = 4096 };
 #define CACHE_MAGIC "#moe-logprobs 1\n"
 
@@ -49,7 +47,7 @@ static int header(struct str *s, const struct cache *c, const struct model *ref,
     char id_text[512], weights[HASH_HEX];
     struct model_id id;
 
-    if (observe_model_id(&id, ref, e) || weights_digest(ref, weights, e))
+    if (model_id_of(&id, ref, e) || weights_digest(ref, weights, e))
         return -1;
     if (model_id_print(&id, id_text, sizeof id_text) < 0)
         return err_set(e, ERR_INPUT, "the model line is too long");

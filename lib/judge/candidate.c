@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "observe/observe.h"
 #include "stats/groups.h"
 
 static int check_plan(const struct plan *p, const struct model *m, struct err *e)
@@ -91,7 +90,7 @@ static uint8_t *checked_mask(const struct plan *plan, const struct model *ref, s
     struct expert_groups groups;
     struct model_id id;
 
-    if (observe_model_id(&id, ref, e) || model_id_check(&plan->model, "the plan", &id, ref->dir, e))
+    if (model_id_of(&id, ref, e) || model_id_check(&plan->model, "the plan", &id, ref->dir, e))
         return NULL;
     groups = groups_of(&id);
     if (groups.groups > 1 && groups_check_plan(&groups, plan, e))

@@ -4,11 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int observe_model_id(struct model_id *id, const struct model *m, struct err *e)
-{
-    return model_id_of(id, m, e);
-}
-
 /* Where the observer stands. */
 struct watch {
     struct stats *s;
@@ -122,7 +117,7 @@ static int new_stats(struct stats *s, struct engine *en, const struct model *m, 
 
     str_addf(&run, "precision=%s\tmaxlen=%d\tchat=%s", engine_precision(en), max_len, c->chat);
     layer = mem_new((size_t)a->layers, sizeof *layer, e);
-    if (!layer || str_ok(&run, e) || observe_model_id(&id, m, e))
+    if (!layer || str_ok(&run, e) || model_id_of(&id, m, e))
         goto out;
     for (i = 0; i < a->layers; i++) {
         index[i] = -1;

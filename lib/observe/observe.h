@@ -30,9 +30,6 @@ struct observe_more {
     const struct observe_partial *partial; /* NULL: nothing is kept; not with a reservoir */
 };
 
-/* The #model line of a model; reads the routers for its digest. */
-int observe_model_id(struct model_id *id, const struct model *m, struct err *e);
-
 /*
  * Runs the whole corpus through m and adds every routed token to the cell of its layer, category and half,
  * in document order and f64: the same sums, bit for bit, in one pass or many. *s is made new, with one
