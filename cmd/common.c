@@ -409,7 +409,8 @@ void detail(const char *fmt, ...)
     SAY(1);
 }
 
-double clock_seconds(void)
+/* Since the program started. */
+static double clock_seconds(void)
 {
     struct timespec t;
 

@@ -83,8 +83,6 @@ void detail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only
  * --progress). fraction in 0..1; the rest of time is estimated. */
 void progress(const char *what, double fraction);
 void progress_done(void);
-/* Seconds since the program started (monotonic). */
-double clock_seconds(void);
 /* Command line as it was typed, quoted for a shell; valid until exit. */
 const char *command_line(void);
 

@@ -90,7 +90,7 @@ static enum precision precision_of(const char *name)
     usage_error("--precision: '%s' is not auto, bf16 or f32", name);
 }
 
-void engine_options(struct engine_options *o)
+static void engine_options(struct engine_options *o)
 {
     memset(o, 0, sizeof *o);
     set_device(o, engine_opts.device);

@@ -45,9 +45,8 @@ extern struct engine_opts engine_opts;
         ENGINE_OPT_("ignore-key", OPT_LIST, ignore_keys, "KEY",                                              \
                     "config.json key that is known not to matter; may be repeated", 0, 0)
 
-/* The options as the library takes them, with the progress display; contradictions are usage errors. */
-void engine_options(struct engine_options *o);
-/* engine_open with them; dies when it fails. */
+/* engine_open with the options and the progress display; dies when it fails. Contradictions are usage
+ * errors. */
 struct engine *open_engine(void);
 /* model_open with --ignore-key; dies when it fails. */
 void open_model(struct model *m, const char *arg);

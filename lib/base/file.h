@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* Set to a signal number by the program's handler; long loops of the library poll it with file_cancelled()
+/* Set to a signal number by the program's handler; long loops of the library poll it with check_cancelled()
  * and stop with ERR_CANCELLED. */
 extern volatile sig_atomic_t moe_signal;
 /* 0, or -1 with ERR_CANCELLED once moe_signal is set. */

@@ -19,7 +19,6 @@ struct sums {
 struct work {
     struct engine *en;
     const struct model *m;
-    const struct plan *p;
     const struct corpus *c;
     uint8_t *mask; /* [layers][experts] of the plan, then of one layer at a time */
     int n_layers;  /* MoE layers */
@@ -30,7 +29,7 @@ struct work {
     struct sums *sum; /* [n_layers][2] */
 
     /* the pass */
-    int64_t tokens, first_token;
+    int64_t tokens;
     int *half;  /* [tokens] */
     float *y;   /* [n_layers][tokens][hidden] of the whole model */
     float *u;   /* [topk][hidden] */
@@ -351,7 +350,7 @@ int judge_repair(struct repair *out, struct repair_report *r, struct engine *en,
                  const struct plan *p, const struct corpus *c, double ridge, const struct pass_options *po,
                  struct err *e)
 {
-    struct work w = {.en = en, .m = m, .p = p, .c = c};
+    struct work w = {.en = en, .m = m, .c = c};
     int rc;
 
     *out = (struct repair){0};

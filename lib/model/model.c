@@ -120,17 +120,6 @@ uint64_t model_expert_bytes(const struct model *m, int layer)
     return bytes;
 }
 
-uint64_t model_router_row_bytes(const struct model *m, int layer)
-{
-    uint64_t bytes = 0;
-    size_t i;
-
-    for (i = 0; i < m->ckpt.n; i++)
-        if (m->role[i].layer == layer && m->role[i].role == ROLE_ROUTER)
-            bytes += m->ckpt.tensor[i]->size / (uint64_t)m->arch.experts;
-    return bytes;
-}
-
 int model_read_f32(const struct model *m, const struct tensor *t, float *dst, struct err *e)
 {
     size_t n = (size_t)tensor_count(t);

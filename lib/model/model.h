@@ -71,9 +71,8 @@ const struct tensor *model_tensor(const struct model *m, int layer, const char *
 /* "model.layers.LAYER.MODULE.SUFFIX", MODULE being the MoE module's name in this checkpoint. */
 const struct tensor *model_ffn_tensor(const struct model *m, int layer, const char *suffix);
 
-/* Bytes that one expert of one layer takes, all pieces, and bytes of that expert's router rows. */
+/* Bytes that one expert of one layer takes, all pieces; its row of the router aside. */
 uint64_t model_expert_bytes(const struct model *m, int layer);
-uint64_t model_router_row_bytes(const struct model *m, int layer);
 
 /*
  * The digest of statistics and plans: XXH3-128 of the text "family layers experts topk hidden" (with

@@ -38,7 +38,8 @@ const char *dtype_name(enum dtype d)
     return dtypes[d].name;
 }
 
-int dtype_from_name(const char *name)
+/* enum dtype, or -1. */
+static int dtype_from_name(const char *name)
 {
     int d;
 
@@ -87,7 +88,6 @@ struct header {
     struct str names, key, text;
     size_t *name_at; /* [cap] offset of each tensor's name */
     size_t cap, name_cap, meta_cap;
-    uint64_t data_size; /* bytes after the header */
 };
 
 static int read_shape(struct header *h, struct tensor *t)

@@ -40,8 +40,7 @@ enum dtype {
     DT_U64,
     DT_COUNT
 };
-const char *dtype_name(enum dtype d);  /* as in the header: "BF16" */
-int dtype_from_name(const char *name); /* enum dtype, or -1 */
+const char *dtype_name(enum dtype d); /* as in the header: "BF16" */
 unsigned dtype_bits(enum dtype d);
 
 enum { ST_MAX_RANK = 8 };

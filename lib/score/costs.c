@@ -207,7 +207,8 @@ static void file_layer(struct costs *c, int l)
         c->tokens[i] = 1;
 }
 
-double cost_total(const struct cost *c, int experts)
+/* What removing all experts costs. */
+static double cost_total(const struct cost *c, int experts)
 {
     double sum = 0;
     int i, j;

@@ -30,7 +30,5 @@ int costs_new(struct costs *c, const struct stats *s, const struct score_options
               struct err *e);
 void costs_free(struct costs *c);
 int costs_layer(struct costs *c, int layer_index, struct err *e);
-/* cost() of all experts */
-double cost_total(const struct cost *c, int experts);
 
 #endif

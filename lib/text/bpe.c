@@ -188,7 +188,8 @@ int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right,
     return 0;
 }
 
-size_t byte_alphabet(unsigned char byte, char out[2])
+/* A byte in the byte alphabet of GPT-2: UTF-8 of one character, 1 or 2 bytes; returns how many. */
+static size_t byte_alphabet(unsigned char byte, char out[2])
 {
     unsigned c = byte;
 

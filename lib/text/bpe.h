@@ -58,9 +58,6 @@ int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right,
 void bpe_ready(struct bpe *b);
 void bpe_free(struct bpe *b);
 
-/* A byte in the byte alphabet of GPT-2: UTF-8 of one character, 1 or 2 bytes; returns how many. */
-size_t byte_alphabet(unsigned char byte, char out[2]);
-
 /* What one thread needs to encode: scratch arrays and the cache of recent pieces. */
 struct bpe_work {
     struct bpe_symbol {
