@@ -2,10 +2,10 @@
  * cache.h -- private to judge: the reference's most likely tokens of every scored position in a file,
  * moe-logprobs(5).
  *
- *     cache_open(&c, path, force, ref, precision, corpus, e)    reads if the file is there, else writes
- *     cache_pass(&c, &pass, &top, e)                            for each pass, in order: fills top, or keeps
- * it cache_finish(&c, e)                                       the checksum is right; or the file appears
- *     cache_close(&c)                                           always
+ *     cache_open(&c, path, force, ref, precision, corpus, e)   reads if the file is there, else writes
+ *     cache_pass(&c, &pass, &top, e)                           each pass, in order: fills top, or keeps it
+ *     cache_finish(&c, e)                                      the checksum is right; or the file appears
+ *     cache_close(&c)                                          always
  */
 #ifndef MOE_JUDGE_CACHE_H
 #define MOE_JUDGE_CACHE_H

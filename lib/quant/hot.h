@@ -1,5 +1,5 @@
 /*
- * hot.h -- private to quant: marks a loop that is compiled for several instruction sets, the best one being
+ * hot.h -- marks a loop that is compiled for several instruction sets, the best one being
  * chosen when the program starts. Include it after everything else: gcc vectorises such loops fully at -O3
  * only (clang does at -O2), so it asks for that for the rest of the file.
  */

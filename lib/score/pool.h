@@ -1,5 +1,6 @@
 /*
- * pool.h -- the statistics of one expert, added up over categories and halves.
+ * pool.h -- private to score: the statistics of one expert, added up over categories and halves; what weighs
+ * and what is protected by them.
  */
 #ifndef MOE_SCORE_POOL_H
 #define MOE_SCORE_POOL_H

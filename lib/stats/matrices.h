@@ -2,8 +2,9 @@
  * matrices.h -- sums over pairs of experts, and over the elements of their inputs and outputs; their file is
  * moe-matrices(5).
  *
- *     matrices_new(&m, ...)                from moe-observe: parts are added with stats_add_part(&m.head,
- * ...) matrices_add(&m, ...)                each routed token; the engine adds to matrices_vector()
+ *     matrices_new(&m, ...)                from moe-observe
+ *     stats_add_part(&m.head, ...)         what text it is of
+ *     matrices_add(&m, ...)                each routed token; the engine adds to matrices_vector()
  *     matrices_mirror(&m)                  when all are in
  *     matrices_write(&m, path, force, e)
  *     matrices_free(&m)
