@@ -100,14 +100,14 @@ static void ratio_table(const struct model *m, uint64_t now)
 
     printf("\n  %-8s %-8s %-12s %s\n", "removed", "kept", "size", "of now");
     for (i = 0; i < sizeof ratios / sizeof *ratios; i++) {
-        uint64_t size, tensors;
+        uint64_t size;
         int64_t drop;
 
         if (num_ratio(ratios[i], "ratio", m->arch.experts, &drop, &e))
             die(&e);
         if (!drop || !groups_allow(&groups, m->arch.experts - (int)drop))
             continue;
-        if (prune_size(m, m->arch.experts - (int)drop, &size, &tensors, &e))
+        if (prune_size(m, m->arch.experts - (int)drop, &size, &e))
             die(&e);
         printf("  %-8.4g %-8d %-12s %.1f%%\n", strtod(ratios[i], NULL), m->arch.experts - (int)drop,
                num_bytes(size, b), percent(size, now));
@@ -301,12 +301,12 @@ static void size_answer(const struct model *m, int keep, uint64_t size)
 
 void print_keep(const struct model *m, int keep)
 {
-    uint64_t size, tensors;
+    uint64_t size;
     struct err e = {0};
 
     if (keep < 1 || keep > m->arch.experts)
         usage_error("--keep %d: this model has %d experts", keep, m->arch.experts);
-    if (prune_size(m, keep, &size, &tensors, &e))
+    if (prune_size(m, keep, &size, &e))
         die(&e);
     size_answer(m, keep, size);
 }

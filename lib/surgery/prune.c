@@ -73,8 +73,7 @@ static int prepare(struct rewrite *rw, const struct model *m, const struct cut *
     return 0;
 }
 
-static int cut_size(const struct model *m, const struct cut *c, uint64_t *bytes, uint64_t *tensor_bytes,
-                    struct err *e)
+static int cut_size(const struct model *m, const struct cut *c, uint64_t *bytes, struct err *e)
 {
     static const char any[HASH_HEX] = "00000000000000000000000000000000";
     char *record = cut_record(c, m, e);
@@ -83,22 +82,20 @@ static int cut_size(const struct model *m, const struct cut *c, uint64_t *bytes,
 
     if (!r) {
         *bytes = rw.bytes;
-        if (tensor_bytes)
-            *tensor_bytes = rw.tensor_bytes;
         rewrite_free(&rw);
     }
     free(record);
     return r;
 }
 
-int prune_size(const struct model *m, int keep, uint64_t *bytes, uint64_t *tensor_bytes, struct err *e)
+int prune_size(const struct model *m, int keep, uint64_t *bytes, struct err *e)
 {
     struct cut c;
     int r;
 
     if (cut_first(&c, m, keep, e))
         return -1;
-    r = cut_size(m, &c, bytes, tensor_bytes, e);
+    r = cut_size(m, &c, bytes, e);
     cut_free(&c);
     return r;
 }
@@ -110,7 +107,7 @@ int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes
 
     if (cut_from_plan(&c, m, p, e))
         return -1;
-    r = cut_size(m, &c, bytes, NULL, e);
+    r = cut_size(m, &c, bytes, e);
     cut_free(&c);
     return r;
 }
@@ -157,9 +154,8 @@ static bool mended(const struct job *j, const struct out_tensor *t, int expert)
 /* One row for each expert, those of consecutive ones together. */
 static int put_rows(const struct job *j, struct st_writer *w, const struct out_tensor *t, struct err *e)
 {
-    const struct rfile *file = &j->rw->m->ckpt.shard[t->from->shard].file;
     const int *old = j->cut->old + (t->role->layer < 0 ? 0 : t->role->layer * j->cut->kept);
-    uint64_t row = t->from->size / (uint64_t)j->cut->experts, bytes;
+    uint64_t row = t->from->size / (uint64_t)j->cut->experts;
     int k, run;
 
     for (k = 0; k < j->cut->kept; k += run) {
@@ -171,9 +167,7 @@ static int put_rows(const struct job *j, struct st_writer *w, const struct out_t
         }
         while (k + run < j->cut->kept && old[k + run] == old[k] + run && !mended(j, t, old[k + run]))
             run++;
-        bytes = (uint64_t)run * row;
-        if (st_copy(w, file, t->from->begin + (uint64_t)old[k] * row, bytes, e) ||
-            rewrite_step(j->rw, bytes, e))
+        if (rewrite_copy(j->rw, w, t->from, (uint64_t)old[k] * row, (uint64_t)run * row, e))
             return -1;
     }
     return 0;
@@ -187,10 +181,7 @@ static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t
         return put_rows(j, w, t, e);
     if (t->role->role == ROLE_EXPERT && mended(j, t, t->role->expert))
         return put_mended(j, w, t, t->role->expert, 0, t->from->size, e);
-    return st_copy(w, &j->rw->m->ckpt.shard[t->from->shard].file, t->from->begin, t->from->size, e) ||
-                   rewrite_step(j->rw, t->from->size, e)
-               ? -1
-               : 0;
+    return rewrite_copy(j->rw, w, t->from, 0, t->from->size, e);
 }
 
 /* ---- what is said of it ---- */

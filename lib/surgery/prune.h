@@ -47,7 +47,7 @@ struct expert_groups prune_groups(const struct model *m);
  * which tensors decides how many digits the offsets have, and whether a shard is left empty.
  * Used by moe-inspect --keep and --fit as well.
  */
-int prune_size(const struct model *m, int keep, uint64_t *bytes, uint64_t *tensor_bytes, struct err *e);
+int prune_size(const struct model *m, int keep, uint64_t *bytes, struct err *e);
 /* The same for one plan: exact for every layout. */
 int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes, struct err *e);
 

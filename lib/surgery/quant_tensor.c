@@ -230,10 +230,7 @@ int quant_put(struct quant_work *q, struct st_writer *w, const struct out_tensor
 {
     switch ((enum quant_op)t->op) {
     case QOP_COPY:
-        return st_copy(w, &q->rw->m->ckpt.shard[t->from->shard].file, t->from->begin, t->from->size, e) ||
-                       rewrite_step(q->rw, t->from->size, e)
-                   ? -1
-                   : 0;
+        return rewrite_copy(q->rw, w, t->from, 0, t->from->size, e);
     case QOP_SCALES:
         return st_put(w, q->scales, q->scales_n, e) || rewrite_step(q->rw, q->scales_n, e) ? -1 : 0;
     case QOP_ENCODE:

@@ -169,6 +169,14 @@ int rewrite_step(struct rewrite *rw, uint64_t bytes, struct err *e)
     return check_cancelled(e);
 }
 
+int rewrite_copy(struct rewrite *rw, struct st_writer *w, const struct tensor *from, uint64_t at, uint64_t n,
+                 struct err *e)
+{
+    const struct rfile *file = &rw->m->ckpt.shard[from->shard].file;
+
+    return st_copy(w, file, from->begin + at, n, e) || rewrite_step(rw, n, e) ? -1 : 0;
+}
+
 static int write_shard(const struct out_shard *s, const char *dir, rewrite_put *put, void *ctx, struct err *e)
 {
     char *path = path_join(dir, s->file, e);

@@ -56,11 +56,14 @@ const char *rewrite_name(struct rewrite *rw, char *text, struct err *e);
 int rewrite_order(const struct model *m, int shard, size_t **index, size_t *n, struct err *e);
 int rewrite_sizes(struct rewrite *rw, struct err *e);
 
-/* Streams the bytes of one tensor with st_put and st_copy. */
+/* Streams the bytes of one tensor with rewrite_copy, or with st_put and rewrite_step. */
 typedef int rewrite_put(void *ctx, struct st_writer *w, const struct out_tensor *t, struct err *e);
 int rewrite_write(struct rewrite *rw, const char *dir, rewrite_put *put, void *ctx, struct err *e);
 /* Adds to the bytes done and tells the caller; -1 once a signal came. */
 int rewrite_step(struct rewrite *rw, uint64_t bytes, struct err *e);
+/* n bytes of a tensor of the source as they are, from its byte `at` on; rewrite_step included. */
+int rewrite_copy(struct rewrite *rw, struct st_writer *w, const struct tensor *from, uint64_t at, uint64_t n,
+                 struct err *e);
 void rewrite_free(struct rewrite *rw);
 
 #endif
