@@ -178,19 +178,30 @@ static int by_change(const void *a, const void *b)
     return x->out != y->out ? x->out - y->out : x->in - y->in;
 }
 
-/* Candidates of a layer: kept ones with the worst ranks to out, dropped ones with the best to in. */
-static int candidates(const struct refine *x, int layer, struct move *out, int *outs, struct move *in,
-                      int *ins, struct err *e)
+/* The rows of a layer, best rank first; the caller frees the array. */
+static struct plan_row **ranked(const struct plan *p, int layer, struct err *e)
 {
-    int experts = x->m->arch.experts, most = x->o->candidates ? x->o->candidates : experts, j;
-    int size = x->groups.experts / x->groups.groups;
-    struct plan_row *row = plan_rows(x->p, layer), **order = mem_new((size_t)experts, sizeof *order, e);
+    size_t experts = (size_t)p->model.experts, j;
+    struct plan_row *row = plan_rows(p, layer), **order = mem_new(experts, sizeof *order, e);
+
+    for (j = 0; order && j < experts; j++)
+        order[j] = &row[j];
+    if (order)
+        qsort(order, experts, sizeof *order, by_rank);
+    return order;
+}
+
+/* Candidates of a layer: kept ones with the worst ranks to out, dropped ones with the best to in; at most
+ * `most` of either, 0: all. */
+static int candidates(const struct refine *x, int layer, int most, struct move *out, int *outs,
+                      struct move *in, int *ins, struct err *e)
+{
+    int experts = x->m->arch.experts, size = x->groups.experts / x->groups.groups, j;
+    struct plan_row **order = ranked(x->p, layer, e);
 
     if (!order)
         return -1;
-    for (j = 0; j < experts; j++)
-        order[j] = &row[j];
-    qsort(order, (size_t)experts, sizeof *order, by_rank);
+    most = most ? most : experts;
     *outs = *ins = 0;
     for (j = 0; j < experts; j++)
         if (!order[j]->keep && *ins < most)
@@ -308,7 +319,7 @@ static int refine_layer(struct refine *x, int layer, struct err *e)
     struct move *in = mem_new((size_t)experts, sizeof *in, e);
     struct exchange *s = mem_new((size_t)experts * (size_t)experts, sizeof *s, e);
 
-    if (!out || !in || !s || candidates(x, layer, out, &outs, in, &ins, e) ||
+    if (!out || !in || !s || candidates(x, layer, x->o->candidates, out, &outs, in, &ins, e) ||
         measure(x, layer, out, outs, in, ins, e))
         goto done;
     n = set_up(x, layer, s, exchanges(out, outs, in, ins, s));
@@ -349,24 +360,20 @@ static void remove_least(struct refine *x, int layer, const struct move *out, in
 
 static int cut_layer(struct refine *x, int layer, int n, struct err *e)
 {
-    int experts = x->m->arch.experts, outs, ins, rc = -1;
-    struct refine_options all = *x->o;
-    const struct refine_options *o = x->o;
+    int experts = x->m->arch.experts, most = x->o->candidates, outs, ins, rc = -1;
     struct move *out = mem_new((size_t)experts, sizeof *out, e);
     struct move *in = mem_new((size_t)experts, sizeof *in, e);
 
-    if (all.candidates && all.candidates < 2 * n)
-        all.candidates = 2 * n;
+    if (most && most < 2 * n)
+        most = 2 * n;
     if (x->groups.groups > 1) /* the worst ranks may all be of one group */
-        all.candidates = 0;
-    x->o = &all;
-    if (out && in && candidates(x, layer, out, &outs, in, &ins, e) == 0 &&
+        most = 0;
+    if (out && in && candidates(x, layer, most, out, &outs, in, &ins, e) == 0 &&
         measure(x, layer, out, outs, in, 0, e) == 0) {
         qsort(out, (size_t)outs, sizeof *out, by_cost);
         remove_least(x, layer, out, outs, n);
         rc = judge(x, &x->now, 1, e);
     }
-    x->o = o;
     free(out);
     free(in);
     return rc;
@@ -434,18 +441,12 @@ static int split(struct refine *x, struct err *e)
 
 static int rows_new(struct refine *x, struct err *e)
 {
-    int64_t most = 0, i;
+    size_t most = (size_t)passes_largest(&x->passes, x->c);
     int k;
 
-    for (i = 0; i < x->passes.n; i++) {
-        const struct doc *last = &x->c->doc[x->passes.doc[i + 1] - 1];
-        int64_t n = last->first + last->n - x->c->doc[x->passes.doc[i]].first;
-
-        most = n > most ? n : most;
-    }
     x->row = mem_new((size_t)x->batch, sizeof *x->row, e);
     for (k = 0; x->row && k < x->batch; k++) {
-        x->row[k] = mem_new((size_t)most, sizeof **x->row, e);
+        x->row[k] = mem_new(most, sizeof **x->row, e);
         if (!x->row[k])
             return -1;
     }
@@ -487,16 +488,13 @@ static void refine_close(struct refine *x)
 
 static int rank_again(struct plan *p, int layer, struct err *e)
 {
-    int experts = p->model.experts, rank = 0, keep, j;
-    struct plan_row *row = plan_rows(p, layer), **order = mem_new((size_t)experts, sizeof *order, e);
+    struct plan_row **order = ranked(p, layer, e);
+    int rank = 0, keep, j;
 
     if (!order)
         return -1;
-    for (j = 0; j < experts; j++)
-        order[j] = &row[j];
-    qsort(order, (size_t)experts, sizeof *order, by_rank);
     for (keep = 1; keep >= 0; keep--)
-        for (j = 0; j < experts; j++)
+        for (j = 0; j < p->model.experts; j++)
             if (order[j]->keep == keep)
                 order[j]->rank = ++rank;
     free(order);

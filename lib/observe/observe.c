@@ -314,22 +314,15 @@ int observe_estimate(struct observe_estimate *x, const char *precision, const st
                      const struct corpus *c, uint64_t mem_max, struct err *e)
 {
     uint64_t state = pass_state_bytes(m, precision), largest, all;
-    int64_t i, tokens = 0;
     struct passes ps;
 
     memset(x, 0, sizeof *x);
     if (stored_bytes(m, &all, &largest, e) || passes_split(&ps, c, state, mem_max, e))
         return -1;
     x->passes = ps.n;
-    for (i = 0; i < ps.n; i++) {
-        const struct doc *last = &c->doc[ps.doc[i + 1] - 1];
-        int64_t n = last->first + last->n - c->doc[ps.doc[i]].first;
-
-        tokens = n > tokens ? n : tokens;
-    }
+    x->read_bytes = all * (uint64_t)ps.n;
+    x->memory_bytes = (uint64_t)passes_largest(&ps, c) * state + largest +
+                      layer_weights(&m->arch) * (state / (uint64_t)m->arch.hidden);
     passes_free(&ps);
-    x->read_bytes = all * (uint64_t)x->passes;
-    x->memory_bytes =
-        (uint64_t)tokens * state + largest + layer_weights(&m->arch) * (state / (uint64_t)m->arch.hidden);
     return 0;
 }

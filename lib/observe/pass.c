@@ -35,6 +35,19 @@ void passes_free(struct passes *p)
     memset(p, 0, sizeof *p);
 }
 
+int64_t passes_largest(const struct passes *p, const struct corpus *c)
+{
+    int64_t most = 0, i;
+
+    for (i = 0; i < p->n; i++) {
+        const struct doc *last = &c->doc[p->doc[i + 1] - 1];
+        int64_t n = last->first + last->n - c->doc[p->doc[i]].first;
+
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 uint64_t pass_state_bytes(const struct model *m, const char *precision)
 {
     return (uint64_t)m->arch.hidden * (strcmp(precision, "bf16") == 0 ? 2 : 4);

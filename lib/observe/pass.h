@@ -29,6 +29,8 @@ struct passes {
 int passes_split(struct passes *p, const struct corpus *c, uint64_t bytes_per_token, uint64_t mem_max,
                  struct err *e);
 void passes_free(struct passes *p);
+/* Tokens of the largest pass. */
+int64_t passes_largest(const struct passes *p, const struct corpus *c);
 /* Bytes of one token's hidden state in this precision ("bf16", "f32"). */
 uint64_t pass_state_bytes(const struct model *m, const char *precision);
 
