@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "model/safetensors.h"
 
 static int find_key(const char *const *key, int n, const char *p, size_t len)
 {
@@ -51,6 +52,31 @@ int fields_parse(const char *line, const char *where, const char *const *key, ch
                  struct err *e)
 {
     return fields_parse_some(line, where, key, value, n, n, e);
+}
+
+int fields_metadata(const struct st_file *st, const char *format, const char *what, const char *const *key,
+                    const char **value, int n, struct err *e)
+{
+    size_t name = strcspn(format, " ") + 1, i;
+    int k;
+
+    for (k = 0; k < n; k++)
+        value[k] = NULL;
+    for (i = 0; i < st->n_meta; i++)
+        for (k = 0; k < n; k++)
+            if (strcmp(st->meta_key[i], key[k]) == 0)
+                value[k] = st->meta_value[i];
+    if (!value[0] || strncmp(value[0], format, name) != 0)
+        return err_set(e, ERR_INPUT, "'%s' is %s: its metadata do not say \"format\": \"%s\"", st->file.path,
+                       what, format);
+    if (strcmp(value[0], format) != 0)
+        return err_set(e, ERR_UNKNOWN,
+                       "'%s': '%.40s' is another version of the format; this program reads '%s'",
+                       st->file.path, value[0], format);
+    for (k = 0; k < n; k++)
+        if (!value[k])
+            return err_set(e, ERR_INPUT, "'%s': its metadata have no \"%s\"", st->file.path, key[k]);
+    return 0;
 }
 
 bool is_hex_digest(const char *s)

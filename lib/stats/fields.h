@@ -1,5 +1,5 @@
 /*
- * fields.h -- what statistics and plan files have in common: key=value lines and escaped names.
+ * fields.h -- what the files of this room have in common: key=value lines, metadata, escaped names.
  */
 #ifndef MOE_STATS_FIELDS_H
 #define MOE_STATS_FIELDS_H
@@ -18,6 +18,14 @@ int fields_parse(const char *line, const char *where, const char *const *key, ch
 /* The same with the first `needed` of the n keys; the others may be absent, and are then "". */
 int fields_parse_some(const char *line, const char *where, const char *const *key, char (*value)[FIELD_MAX],
                       int needed, int n, struct err *e);
+/*
+ * The metadata of a safetensors file of ours: value[i] gets the text of key[i] of the n keys, of which key[0]
+ * is "format" and must be `format` ("moe-repair 1"). Texts are st's. Refused, with the file: another format
+ * ("is WHAT"), another version, keys that are not there.
+ */
+struct st_file;
+int fields_metadata(const struct st_file *st, const char *format, const char *what, const char *const *key,
+                    const char **value, int n, struct err *e);
 /* HASH_HEX - 1 lower-case hexadecimal digits? */
 bool is_hex_digest(const char *s);
 

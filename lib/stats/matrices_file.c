@@ -153,29 +153,6 @@ struct reader {
     struct err *e;
 };
 
-static int read_meta(struct reader *r)
-{
-    size_t i;
-    int k;
-
-    for (i = 0; i < r->st.n_meta; i++)
-        for (k = 0; k < METAS; k++)
-            if (strcmp(r->st.meta_key[i], meta_name[k]) == 0)
-                r->meta[k] = r->st.meta_value[i];
-    if (!r->meta[META_FORMAT] || strncmp(r->meta[META_FORMAT], "moe-matrices ", 13) != 0)
-        return err_set(r->e, ERR_INPUT,
-                       "'%s' is no file of matrices: its metadata do not say \"format\": \"%s\"", r->path,
-                       MAGIC);
-    if (strcmp(r->meta[META_FORMAT], MAGIC) != 0)
-        return err_set(r->e, ERR_UNKNOWN,
-                       "'%s': '%.40s' is another version of the format; this program reads '%s'", r->path,
-                       r->meta[META_FORMAT], MAGIC);
-    for (k = 0; k < METAS; k++)
-        if (!r->meta[k])
-            return err_set(r->e, ERR_INPUT, "'%s': its metadata have no \"%s\"", r->path, meta_name[k]);
-    return 0;
-}
-
 /* The next of the pieces of *text that sep divides, in a string of its own; NULL at the end. */
 static char *piece(const char **text, char sep, struct err *e)
 {
@@ -385,7 +362,10 @@ int matrices_read(struct matrices *m, const char *path, struct err *e)
 
     *m = (struct matrices){0};
     if (st_open(&r.st, path, &local) == 0) {
-        status = read_meta(&r) || read_head(&r, m) || read_sums(&r, m) ? -1 : 0;
+        status = fields_metadata(&r.st, MAGIC, "no file of matrices", meta_name, r.meta, METAS, &local) ||
+                         read_head(&r, m) || read_sums(&r, m)
+                     ? -1
+                     : 0;
         st_close(&r.st);
     }
     if (status) {

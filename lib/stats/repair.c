@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "model/safetensors.h"
+#include "stats/fields.h"
 
 #define MAGIC "moe-repair 1"
 
@@ -102,28 +103,6 @@ out:
 
 /* ---- reading ---- */
 
-static int read_meta(const struct st_file *st, const char *path, const char *meta[METAS], struct err *e)
-{
-    size_t i;
-    int k;
-
-    for (i = 0; i < st->n_meta; i++)
-        for (k = 0; k < METAS; k++)
-            if (strcmp(st->meta_key[i], meta_name[k]) == 0)
-                meta[k] = st->meta_value[i];
-    if (!meta[META_FORMAT] || strncmp(meta[META_FORMAT], "moe-repair ", 11) != 0)
-        return err_set(e, ERR_INPUT, "'%s' is no repair: its metadata do not say \"format\": \"%s\"", path,
-                       MAGIC);
-    if (strcmp(meta[META_FORMAT], MAGIC) != 0)
-        return err_set(e, ERR_UNKNOWN,
-                       "'%s': '%.40s' is another version of the format; this program reads '%s'", path,
-                       meta[META_FORMAT], MAGIC);
-    for (k = 0; k < METAS; k++)
-        if (!meta[k])
-            return err_set(e, ERR_INPUT, "'%s': its metadata have no \"%s\"", path, meta_name[k]);
-    return 0;
-}
-
 /* "0,1,3": ascending numbers below n; the caller frees. */
 static int *read_layers(const char *text, const char *path, int n, int *count, struct err *e)
 {
@@ -178,13 +157,14 @@ static int read_layer(struct repair *r, const struct st_file *st, int l, struct 
 
 static int read_all(struct repair *r, const struct st_file *st, struct err *e)
 {
-    const char *meta[METAS] = {NULL}, *path = st->file.path, *dot;
+    const char *meta[METAS], *path = st->file.path, *dot;
     char where[300];
     struct model_id id;
     int *layer, n, l, status;
 
     snprintf(where, sizeof where, "'%.250s': model", path);
-    if (read_meta(st, path, meta, e) || model_id_parse(&id, meta[META_MODEL], where, e))
+    if (fields_metadata(st, MAGIC, "no repair", meta_name, meta, METAS, e) ||
+        model_id_parse(&id, meta[META_MODEL], where, e))
         return -1;
     layer = read_layers(meta[META_LAYERS], path, id.layers, &n, e);
     if (!layer)
