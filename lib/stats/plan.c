@@ -4,10 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "stats/decimal.h"
-#include "stats/format.h"
 #include "stats/rows.h"
 
 struct plan_row *plan_rows(const struct plan *p, int layer_index)
@@ -60,31 +58,6 @@ void plan_free(struct plan *p)
     *p = (struct plan){0};
 }
 
-int plan_write(const struct plan *p, const char *path, bool force, struct err *e)
-{
-    size_t rows = (size_t)p->n_layers * (size_t)p->model.experts, i;
-    char id[256], score[DECIMAL_MAX];
-    struct str out = {0};
-    int r;
-
-    if (model_id_print(&p->model, id, sizeof id) < 0 || strchr(p->criterion, '\n'))
-        return err_set(e, ERR_INPUT, "plan: the model or criterion line cannot be written");
-    str_addf(&out, "%s\n#model\t%s\n", PLAN_MAGIC, id);
-    if (*p->criterion)
-        str_addf(&out, "#criterion\t%s\n", p->criterion);
-    str_addf(&out, "%s\n", PLAN_COLUMNS);
-    for (i = 0; i < rows; i++) {
-        const struct plan_row *row = &p->row[i];
-
-        decimal_print(row->score, score);
-        str_addf(&out, "%d\t%d\t%d\t%s\t%d\n", row->layer, row->expert, row->keep, score, row->rank);
-    }
-    str_addf(&out, "#end\trows=%zu\n", rows);
-    r = str_ok(&out, e) ? -1 : file_write(path, out.p, out.n, force, e);
-    str_free(&out);
-    return r;
-}
-
 static const struct rows_format format = {
     .tag = "#moe-plan",
     .what = "plan",
@@ -92,6 +65,23 @@ static const struct rows_format format = {
     .columns = 3,
     .column = {{"keep", true, 0, 1}, {"score", false, -DBL_MAX, DBL_MAX}, {"rank", true, 1, 0}},
 };
+
+int plan_write(const struct plan *p, const char *path, bool force, struct err *e)
+{
+    size_t rows = (size_t)p->n_layers * (size_t)p->model.experts, i;
+    char score[DECIMAL_MAX];
+    struct str out = {0};
+
+    if (rows_head(&out, &format, &p->model, p->criterion, e))
+        return -1;
+    for (i = 0; i < rows; i++) {
+        const struct plan_row *row = &p->row[i];
+
+        decimal_print(row->score, score);
+        str_addf(&out, "%d\t%d\t%d\t%s\t%d\n", row->layer, row->expert, row->keep, score, row->rank);
+    }
+    return rows_finish(&out, rows, path, force, e);
+}
 
 int plan_read(struct plan *p, const char *path, struct err *e)
 {

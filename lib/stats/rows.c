@@ -326,3 +326,34 @@ void rows_free(struct rows *r)
     free(r->value);
     *r = (struct rows){0};
 }
+
+/* ---- writing ---- */
+
+int rows_head(struct str *out, const struct rows_format *f, const struct model_id *id, const char *criterion,
+              struct err *e)
+{
+    char model[256];
+    int i;
+
+    if (model_id_print(id, model, sizeof model) < 0 || strchr(criterion, '\n'))
+        return err_set(e, ERR_INPUT, "%s: the model or criterion line cannot be written",
+                       f->tag + strlen("#moe-"));
+    str_addf(out, "%s 1\n#model\t%s\n", f->tag, model);
+    if (*criterion)
+        str_addf(out, "#criterion\t%s\n", criterion);
+    str_adds(out, "#columns\tlayer\texpert");
+    for (i = 0; i < f->columns; i++)
+        str_addf(out, "\t%s", f->column[i].name);
+    str_adds(out, "\n");
+    return 0;
+}
+
+int rows_finish(struct str *out, size_t rows, const char *path, bool force, struct err *e)
+{
+    int status;
+
+    str_addf(out, "#end\trows=%zu\n", rows);
+    status = str_ok(out, e) ? -1 : file_write(path, out->p, out->n, force, e);
+    str_free(out);
+    return status;
+}

@@ -1,6 +1,6 @@
 /*
- * rows.h -- private to stats: reading text files with one row for each layer and expert, which people edit:
- * plans and criterion files. Forgiving about white space and order, strict about what it says.
+ * rows.h -- private to stats: text files with one row for each layer and expert, which people edit: plans and
+ * criterion files. Reading forgives white space and order, and is strict about what is said.
  *
  *     #moe-X 1
  *     #model  family=... ...
@@ -42,5 +42,11 @@ struct rows {
  * or another row count in it. */
 int rows_read(struct rows *r, const struct rows_format *f, const char *path, struct err *e);
 void rows_free(struct rows *r);
+
+/* Writing: the lines before the rows, which the caller then adds to out; last the end line, and all of it
+ * into the file (path "-": standard output), which frees out. Refused: a criterion of several lines. */
+int rows_head(struct str *out, const struct rows_format *f, const struct model_id *id, const char *criterion,
+              struct err *e);
+int rows_finish(struct str *out, size_t rows, const char *path, bool force, struct err *e);
 
 #endif

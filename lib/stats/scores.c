@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "stats/decimal.h"
-#include "stats/format.h"
 #include "stats/rows.h"
 
 int scores_new(struct scores *s, const struct model_id *id, const char *criterion, const int *layer,
@@ -39,18 +37,22 @@ void scores_free(struct scores *s)
     *s = (struct scores){0};
 }
 
+static const struct rows_format format = {
+    .tag = "#moe-scores",
+    .what = "criterion file",
+    .header = "layer, expert, score",
+    .columns = 1,
+    .column = {{"score", false, -DBL_MAX, DBL_MAX}},
+};
+
 int scores_write(const struct scores *s, const char *path, bool force, struct err *e)
 {
-    char id[256], number[DECIMAL_MAX];
-    int experts = s->model.experts, rows = s->n_layers * experts, i, r;
+    int experts = s->model.experts, rows = s->n_layers * experts, i;
+    char number[DECIMAL_MAX];
     struct str out = {0};
 
-    if (model_id_print(&s->model, id, sizeof id) < 0 || strchr(s->criterion, '\n'))
-        return err_set(e, ERR_INPUT, "scores: the model or criterion line cannot be written");
-    str_addf(&out, "%s\n#model\t%s\n", SCORES_MAGIC, id);
-    if (*s->criterion)
-        str_addf(&out, "#criterion\t%s\n", s->criterion);
-    str_addf(&out, "%s\n", SCORES_COLUMNS);
+    if (rows_head(&out, &format, &s->model, s->criterion, e))
+        return -1;
     for (i = 0; i < rows; i++) {
         if (!isfinite(s->score[i])) {
             str_free(&out);
@@ -60,19 +62,8 @@ int scores_write(const struct scores *s, const char *path, bool force, struct er
         decimal_print(s->score[i], number);
         str_addf(&out, "%d\t%d\t%s\n", s->layer[i / experts], i % experts, number);
     }
-    str_addf(&out, "#end\trows=%d\n", rows);
-    r = str_ok(&out, e) ? -1 : file_write(path, out.p, out.n, force, e);
-    str_free(&out);
-    return r;
+    return rows_finish(&out, (size_t)rows, path, force, e);
 }
-
-static const struct rows_format format = {
-    .tag = "#moe-scores",
-    .what = "criterion file",
-    .header = "layer, expert, score",
-    .columns = 1,
-    .column = {{"score", false, -DBL_MAX, DBL_MAX}},
-};
 
 int scores_read(struct scores *s, const char *path, struct err *e)
 {
