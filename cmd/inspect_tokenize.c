@@ -34,7 +34,7 @@ static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
     return 0;
 }
 
-int inspect_tokenize(const char *model, const char *data, bool render)
+void inspect_tokenize(const char *model, const char *data, bool render)
 {
     bool with_file = path_is_dir(data);
     struct corpus_options o;
@@ -48,5 +48,4 @@ int inspect_tokenize(const char *model, const char *data, bool render)
         die(&e);
     free(dir);
     free(revision);
-    return EXIT_DONE;
 }

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 /* Prints a JSON object a document: {"line":0,"ids":[...]}, or {"line":0,"text":"..."} with render ("file"
- * first when DATA is a directory). model: a directory or hub id that needs only a tokenizer.json. Returns the
- * exit status; a failure prints its message and exits. Reads text_opts. */
-int inspect_tokenize(const char *model, const char *data, bool render);
+ * first when DATA is a directory). model: a directory or hub id that needs only a tokenizer.json. Reads
+ * text_opts. */
+void inspect_tokenize(const char *model, const char *data, bool render);
 
 #endif

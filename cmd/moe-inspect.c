@@ -101,8 +101,10 @@ int main(int argc, char **argv)
     }
     if (n != 1)
         usage_error(n ? "one MODEL, please" : "which MODEL?");
-    if (tokenize)
-        cmd_exit(inspect_tokenize(argv[0], tokenize, want_render));
+    if (tokenize) {
+        inspect_tokenize(argv[0], tokenize, want_render);
+        cmd_exit(EXIT_DONE);
+    }
     if (model_open(&m, argv[0], &o, &e))
         die(&e);
     status = show(&m);

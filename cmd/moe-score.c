@@ -49,22 +49,22 @@ static const struct opt options[] = {
 };
 
 static const struct cmd command = {
-    "moe-score",
-    "choose the experts that stay",
-    "moe-score [-c CRITERION] [-r RATIO | -k KEEP] [options] [-o PLAN] STATS...\n"
-    "moe-score -c CRITERION --matrices FILE [...] [-o PLAN] [STATS...]\n"
-    "moe-score -c file:FILE [...] [-o PLAN] [STATS...]\n"
-    "moe-score --stability [--min-jaccard X] [-c ...] [--json] STATS...\n"
-    "moe-score --coverage [--min-tokens N] [--json] STATS...\n"
-    "moe-score --diff [--json] PLAN PLAN\n"
-    "moe-score --list [--json]",
-    options,
-    "  moe-score -r 25% -o plan.tsv run.stats\n"
-    "  moe-score -c frequency -k 24 --protect super run.stats > plan.tsv\n"
-    "  moe-score -c gram --matrices run.matrices -o plan.tsv run.stats\n"
-    "  moe-score --weights code=3,chat=1 -o plan.tsv code.stats chat.stats\n"
-    "  moe-score --stability -c reap_sum -r 50% run.stats\n"
-    "  moe-score --diff plan.tsv other.tsv\n",
+    .name = "moe-score",
+    .purpose = "choose the experts that stay",
+    .usage = "moe-score [-c CRITERION] [-r RATIO | -k KEEP] [options] [-o PLAN] STATS...\n"
+             "moe-score -c CRITERION --matrices FILE [...] [-o PLAN] [STATS...]\n"
+             "moe-score -c file:FILE [...] [-o PLAN] [STATS...]\n"
+             "moe-score --stability [--min-jaccard X] [-c ...] [--json] STATS...\n"
+             "moe-score --coverage [--min-tokens N] [--json] STATS...\n"
+             "moe-score --diff [--json] PLAN PLAN\n"
+             "moe-score --list [--json]",
+    .opts = options,
+    .examples = "  moe-score -r 25% -o plan.tsv run.stats\n"
+                "  moe-score -c frequency -k 24 --protect super run.stats > plan.tsv\n"
+                "  moe-score -c gram --matrices run.matrices -o plan.tsv run.stats\n"
+                "  moe-score --weights code=3,chat=1 -o plan.tsv code.stats chat.stats\n"
+                "  moe-score --stability -c reap_sum -r 50% run.stats\n"
+                "  moe-score --diff plan.tsv other.tsv\n",
 };
 
 /* ---- options that are lists ---- */
