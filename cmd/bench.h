@@ -16,8 +16,6 @@ _Noreturn void bench_refine(int argc, char **argv);
 _Noreturn void bench_repair(int argc, char **argv);
 _Noreturn void bench_speed(int argc, char **argv);
 
-/* Refuses an existing -o file before the work, not after it. */
-void check_out(void);
 /* Where the result goes: standard output, or with -o a file that appears when it is complete.
  * result_open checks it. */
 FILE *result_open(void);

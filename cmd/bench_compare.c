@@ -80,10 +80,8 @@ static void print_json_row(FILE *f, const void *row)
     size_t i;
 
     fprintf(f, "{\"tokens\":%lld,\"documents\":%lld", (long long)r->tokens, (long long)r->documents);
-    for (i = 0; i < sizeof fields / sizeof *fields; i++) {
-        fprintf(f, ",\"%s\":", fields[i].name);
-        json_number(f, r->tokens ? fields[i].v : NAN);
-    }
+    for (i = 0; i < sizeof fields / sizeof *fields; i++)
+        json_number_member(f, fields[i].name, r->tokens ? fields[i].v : NAN);
     fputc('}', f);
 }
 
@@ -94,21 +92,19 @@ static void print_json(FILE *f, const char *ref, const struct compare_report *r,
 
     fputs("{\"reference\":", f);
     json_string(f, ref);
-    fprintf(f, ",\"cached\":%s,\"rest\":", r->cached ? "true" : "false");
-    json_number(f, r->rest);
+    fprintf(f, ",\"cached\":%s", r->cached ? "true" : "false");
+    json_number_member(f, "rest", r->rest);
     fputs(",\"candidates\":[", f);
     for (i = 0; i < r->n; i++) {
         const struct compare_result *x = &r->of[i];
 
         fputs(i ? ",\n{\"name\":" : "\n{\"name\":", f);
         json_string(f, set.name[i]);
-        fprintf(f, ",\"kind\":\"%s\",\"within\":%s,\"category_mean\":", set.of[i].plan ? "plan" : "model",
+        fprintf(f, ",\"kind\":\"%s\",\"within\":%s", set.of[i].plan ? "plan" : "model",
                 within(x) ? "true" : "false");
-        json_number(f, x->category_mean);
-        fputs(",\"worst\":", f);
-        json_string(f, c->category[x->worst]);
-        fputs(",\"worst_kl\":", f);
-        json_number(f, x->category[x->worst].kl_mean);
+        json_number_member(f, "category_mean", x->category_mean);
+        json_string_member(f, "worst", c->category[x->worst]);
+        json_number_member(f, "worst_kl", x->category[x->worst].kl_mean);
         fputc(',', f);
         json_by_category(f, c, print_json_row, &x->total, x->category, sizeof *x->category);
         fputc('}', f);

@@ -23,10 +23,9 @@ static void print_json_row(FILE *f, const void *row)
 {
     const struct ppl_row *r = row;
 
-    fprintf(f, "{\"tokens\":%lld,\"nll\":", (long long)r->tokens);
-    json_number(f, r->nll);
-    fputs(",\"ppl\":", f);
-    json_number(f, ppl(r));
+    fprintf(f, "{\"tokens\":%lld", (long long)r->tokens);
+    json_number_member(f, "nll", r->nll);
+    json_number_member(f, "ppl", ppl(r));
     fputc('}', f);
 }
 

@@ -44,7 +44,7 @@ _Noreturn void bench_refine(int argc, char **argv)
     o.keep = (int)keep;
     o.rounds = (int)rounds;
     o.candidates = (int)candidates;
-    check_out();
+    check_output(common.out);
     open_model(&m, argv[0]);
     if (plan_read(&p, plan_path, &e))
         die(&e);

@@ -70,18 +70,11 @@ static void print_json(FILE *f, const struct speed_report *r, const struct engin
     };
     size_t i;
 
-    fprintf(f, "{\"documents\":%lld,\"tokens\":%lld,\"seed\":%lld,\"device\":", (long long)docs,
-            (long long)r->tokens, (long long)seed);
-    json_string(f, engine_device(en));
-    fputs(",\"library\":", f);
-    json_string(f, engine_library(en));
-    fputs(",\"precision\":", f);
-    json_string(f, engine_precision(en));
-    fprintf(f, ",\"threads\":%d", engine_threads(en));
-    for (i = 0; i < sizeof fields / sizeof *fields; i++) {
-        fprintf(f, ",\"%s\":", fields[i].name);
-        json_number(f, fields[i].v);
-    }
+    fprintf(f, "{\"documents\":%lld,\"tokens\":%lld,\"seed\":%lld", (long long)docs, (long long)r->tokens,
+            (long long)seed);
+    json_engine_members(f, en);
+    for (i = 0; i < sizeof fields / sizeof *fields; i++)
+        json_number_member(f, fields[i].name, fields[i].v);
     fputs("}\n", f);
 }
 

@@ -37,9 +37,10 @@ static void signals(void)
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit is then an error of write() */
 }
 
-static const struct opt *next_opt(const struct opt *o)
+/* A row of the table, not its end. */
+static bool is_row(const struct opt *o)
 {
-    return o->name || o->help ? o : NULL;
+    return o->name || o->help;
 }
 
 static void print_option(const struct opt *o)
@@ -72,7 +73,7 @@ static _Noreturn void help(void)
         u += n;
     }
     printf("\n");
-    for (o = table; next_opt(o); o++) {
+    for (o = table; is_row(o); o++) {
         if (!o->name)
             printf("%s%s:\n", o == table ? "" : "\n", o->help);
         else if (o->help)
@@ -91,7 +92,7 @@ static _Noreturn void list_options(void)
 {
     const struct opt *o;
 
-    for (o = table; next_opt(o); o++) {
+    for (o = table; is_row(o); o++) {
         if (!o->name || !o->help)
             continue;
         printf("--%s\n", o->name);
@@ -126,7 +127,7 @@ static void build_table(unsigned want)
     const struct opt *o;
     size_t n = 0, i;
 
-    for (o = cmd->opts; o && next_opt(o); o++)
+    for (o = cmd->opts; o && is_row(o); o++)
         table[n++] = *o;
     for (i = 0; i < sizeof common_opts / sizeof *common_opts; i++)
         if (i >= sizeof need / sizeof *need || (need[i] & want) == need[i])
@@ -183,7 +184,7 @@ static const struct opt *find_long(const char *name, size_t n, bool *negated)
         *negated = pass;
         if (pass && (n < 4 || strncmp(name, "no-", 3) != 0))
             break;
-        for (o = table; next_opt(o); o++)
+        for (o = table; is_row(o); o++)
             if (o->name && (!pass || o->kind == OPT_BOOL) && strlen(o->name) == n - 3 * (size_t)pass &&
                 strncmp(o->name, name + 3 * pass, n - 3 * (size_t)pass) == 0)
                 return o;
@@ -267,9 +268,9 @@ static int short_options(int argc, char **argv, int i)
     for (p = argv[i] + 1; *p; p++) {
         const struct opt *o;
 
-        for (o = table; next_opt(o) && o->letter != *p; o++)
+        for (o = table; is_row(o) && o->letter != *p; o++)
             ;
-        if (!next_opt(o))
+        if (!is_row(o))
             usage_error("unknown option '-%c'", *p);
         if (!takes_value(o)) {
             set(o, NULL, false);
@@ -347,6 +348,15 @@ int cmd_start(const struct cmd *c, unsigned want, int argc, char **argv)
     return n;
 }
 
+/* After a signal: dies by it. */
+static void follow_signal(void)
+{
+    if (moe_signal) {
+        signal((int)moe_signal, SIG_DFL);
+        raise((int)moe_signal);
+    }
+}
+
 void cmd_exit(int status)
 {
     progress_done();
@@ -357,10 +367,7 @@ void cmd_exit(int status)
         exit(status == EXIT_DONE || status == EXIT_NO ? EXIT_FAILED : status);
     }
     str_free(&typed);
-    if (moe_signal) {
-        signal((int)moe_signal, SIG_DFL);
-        raise((int)moe_signal);
-    }
+    follow_signal();
     exit(status);
 }
 
@@ -375,11 +382,20 @@ void die(const struct err *e)
     } else if (!moe_signal) {
         fprintf(stderr, "%s: cancelled\n", cmd->name);
     }
-    if (moe_signal) {
-        signal((int)moe_signal, SIG_DFL);
-        raise((int)moe_signal);
-    }
+    follow_signal();
     exit(e->kind == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED);
+}
+
+void check_output(const char *path)
+{
+    struct wfile w = {0};
+    struct err e = {0};
+
+    if (common.dry_run || !path || strcmp(path, "-") == 0)
+        return;
+    if (wfile_open(&w, path, common.force, &e))
+        die(&e);
+    wfile_close(&w);
 }
 
 #define SAY(level)                                                                                           \
@@ -456,13 +472,11 @@ void json_number(FILE *f, double v)
         fputs("null", f);
         return;
     }
-    for (digits = 6; digits < 17; digits++) {
+    for (digits = 6; digits <= 17; digits++) {
         snprintf(buf, sizeof buf, "%.*g", digits, v);
         if (strtod(buf, NULL) == v)
             break;
     }
-    if (digits == 17)
-        snprintf(buf, sizeof buf, "%.17g", v);
     fputs(buf, f);
 }
 
@@ -473,4 +487,19 @@ void json_string(FILE *f, const char *s)
     str_add_json(&o, s, strlen(s));
     fprintf(f, "\"%s\"", o.p ? o.p : "");
     str_free(&o);
+}
+
+void json_number_member(FILE *f, const char *name, double v)
+{
+    fprintf(f, ",\"%s\":", name);
+    json_number(f, v);
+}
+
+void json_string_member(FILE *f, const char *name, const char *s)
+{
+    fprintf(f, ",\"%s\":", name);
+    if (s)
+        json_string(f, s);
+    else
+        fputs("null", f);
 }

@@ -79,6 +79,10 @@ void warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* not 
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* not with -q: one summary line */
 void detail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only with -v */
 
+/* Refuses an existing output file before the work, not after it. Not with --dry-run; path may be NULL or "-".
+ */
+void check_output(const char *path);
+
 /* One line on stderr, rewritten at most 5 times a second, first after 1 s, only on a terminal (or with
  * --progress). fraction in 0..1; the rest of time is estimated. */
 void progress(const char *what, double fraction);
@@ -94,5 +98,8 @@ int name_width(const char *name); /* characters of UTF-8 */
 void json_number(FILE *f, double v);
 /* A quoted, escaped JSON string. */
 void json_string(FILE *f, const char *s);
+/* A further member of an object: ,"NAME":VALUE; null for a string that is NULL. */
+void json_number_member(FILE *f, const char *name, double v);
+void json_string_member(FILE *f, const char *name, const char *s);
 
 #endif

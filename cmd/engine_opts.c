@@ -131,3 +131,11 @@ void detail_engine(const struct engine *en)
     detail("%s, %s, %s, %d threads", engine_device(en), engine_library(en), engine_precision(en),
            engine_threads(en));
 }
+
+void json_engine_members(FILE *f, const struct engine *en)
+{
+    json_string_member(f, "device", engine_device(en));
+    json_string_member(f, "library", engine_library(en));
+    json_string_member(f, "precision", engine_precision(en));
+    fprintf(f, ",\"threads\":%d", engine_threads(en));
+}

@@ -52,6 +52,8 @@ struct engine *open_engine(void);
 void open_model(struct model *m, const char *arg);
 /* --mem-max and a display that says what is going on in which pass; valid until the next call. */
 const struct pass_options *pass_display(const char *what);
+/* ,"device":...,"library":...,"precision":...,"threads":N */
+void json_engine_members(FILE *f, const struct engine *en);
 /* "cpu, oneDNN 2.6.3 (avx512_core_bf16), bf16, 2 threads" on stderr with -v. */
 void detail_engine(const struct engine *en);
 

@@ -33,30 +33,13 @@ static FILE *memory;
 static char *memory_text;
 static size_t memory_n;
 
-static bool to_stdout(void)
-{
-    return !common.out || strcmp(common.out, "-") == 0;
-}
-
-void check_out(void)
-{
-    struct wfile w = {0};
-    struct err e = {0};
-
-    if (to_stdout())
-        return;
-    if (wfile_open(&w, common.out, common.force, &e))
-        die(&e);
-    wfile_close(&w);
-}
-
 FILE *result_open(void)
 {
     struct err e = {0};
 
-    if (to_stdout())
+    if (!common.out || strcmp(common.out, "-") == 0)
         return stdout;
-    check_out();
+    check_output(common.out);
     memory = open_memstream(&memory_text, &memory_n);
     if (!memory)
         err_set(&e, ERR_NOMEM, "out of memory"), die(&e);
@@ -106,11 +89,7 @@ void read_corpus(struct corpus *c, const struct model *m, char **data, int n_dat
     if (c->tokens == c->docs)
         err_set(&e, ERR_INPUT, "DATA has no document of two tokens or more, so there is nothing to score"),
             die(&e);
-    if (c->truncated)
-        note("%lld of %lld documents were cut to %lld tokens (--max-len)", (long long)c->truncated,
-             (long long)c->docs, (long long)text_opts.max_len);
-    if (c->empty)
-        note("%lld documents had no token and were left out", (long long)c->empty);
+    note_cut(c);
 }
 
 /* Index of a subcommand, or -1. */

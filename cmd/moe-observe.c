@@ -83,11 +83,7 @@ static void warn_about(const struct corpus *c, const struct category_count *n, c
              "%lld); their scores will be noisy",
              few, c->categories, num_thousands(wanted, buf), FEW, c->category[least],
              (long long)n[least].tokens);
-    if (c->truncated)
-        warn("%lld of %lld documents were cut to %lld tokens (--max-len)", (long long)c->truncated,
-             (long long)c->docs, (long long)text_opts.max_len);
-    if (c->empty)
-        warn("%lld documents had no token and were left out", (long long)c->empty);
+    note_cut(c);
 }
 
 static void print_categories_json(const struct corpus *c, const struct category_count *n)
@@ -174,19 +170,13 @@ static void print_summary(const struct corpus *c, const struct category_count *n
     json_string(stdout, common.out);
     printf(",");
     print_categories_json(c, n);
-    printf(",\"passes\":%lld,\"read_bytes\":%llu,\"peak_bytes\":%llu,\"peak_device_bytes\":%llu,\"seconds\":",
+    printf(",\"passes\":%lld,\"read_bytes\":%llu,\"peak_bytes\":%llu,\"peak_device_bytes\":%llu",
            (long long)r->passes, (unsigned long long)r->cost.bytes_read,
            (unsigned long long)r->cost.peak_bytes, (unsigned long long)r->cost.peak_device_bytes);
-    json_number(stdout, r->cost.seconds);
-    printf(",\"tokens_per_second\":");
-    json_number(stdout, rate);
-    printf(",\"device\":");
-    json_string(stdout, engine_device(en));
-    printf(",\"library\":");
-    json_string(stdout, engine_library(en));
-    printf(",\"precision\":");
-    json_string(stdout, engine_precision(en));
-    printf(",\"threads\":%d}\n", engine_threads(en));
+    json_number_member(stdout, "seconds", r->cost.seconds);
+    json_number_member(stdout, "tokens_per_second", rate);
+    json_engine_members(stdout, en);
+    printf("}\n");
 }
 
 static void parse_shard(void)
@@ -239,18 +229,6 @@ static void check_operands(int n, char **argv)
     check_more(&reservoir);
     if (matrices.path && reservoir.path && strcmp(matrices.path, reservoir.path) == 0)
         usage_error("--matrices and --reservoir name the same file, %s", matrices.path);
-}
-
-static void check_output(const char *path)
-{
-    struct err e = {0};
-    struct wfile w = {0};
-
-    if (common.dry_run || !path || strcmp(path, "-") == 0)
-        return;
-    if (wfile_open(&w, path, common.force, &e))
-        die(&e);
-    wfile_close(&w);
 }
 
 static void check_room(const struct more *x, const struct corpus *c, const struct engine *en,

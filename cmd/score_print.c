@@ -8,22 +8,6 @@
 #include "base/num.h"
 #include "common.h"
 
-/* ,"name":number */
-static void member(const char *name, double v)
-{
-    printf(",\"%s\":", name);
-    json_number(stdout, v);
-}
-
-static void string_member(const char *name, const char *v)
-{
-    printf(",\"%s\":", name);
-    if (v)
-        json_string(stdout, v);
-    else
-        printf("null");
-}
-
 /* ---- --list ---- */
 
 static void criteria_json(const struct criterion *t, int n)
@@ -44,8 +28,8 @@ static void criteria_json(const struct criterion *t, int n)
         else
             printf("],\"b\":null,\"a\":null,\"c\":null");
         printf(",\"matrices\":%s", criterion_is_pair(&t[i]) ? "true" : "false");
-        string_member("formula", t[i].formula);
-        string_member("source", t[i].source);
+        json_string_member(stdout, "formula", t[i].formula);
+        json_string_member(stdout, "source", t[i].source);
         printf("}");
     }
     printf("]\n");
@@ -85,15 +69,15 @@ static void diff_json(const struct plan_diff *d)
 
         printf("%s{\"layer\":%d,\"kept_a\":%d,\"kept_b\":%d,\"both\":%d", l ? ",\n" : "", x->layer, x->kept_a,
                x->kept_b, x->both);
-        member("jaccard", x->jaccard);
-        member("removed", x->removed);
-        member("spearman", x->spearman);
+        json_number_member(stdout, "jaccard", x->jaccard);
+        json_number_member(stdout, "removed", x->removed);
+        json_number_member(stdout, "spearman", x->spearman);
         printf("}");
     }
     printf("],\n\"total\":{\"kept_a\":%d,\"kept_b\":%d,\"both\":%d", d->kept_a, d->kept_b, d->both);
-    member("jaccard", d->jaccard);
-    member("removed", d->removed);
-    member("spearman", d->spearman);
+    json_number_member(stdout, "jaccard", d->jaccard);
+    json_number_member(stdout, "removed", d->removed);
+    json_number_member(stdout, "spearman", d->spearman);
     printf("}");
 }
 
@@ -143,10 +127,10 @@ void print_stability(const struct stability *t, double wanted)
         printf("{");
         diff_json(&t->halves);
         printf(",\n\"tokens\":[%.17g,%.17g]", t->tokens[0], t->tokens[1]);
-        member("correlation", t->correlation);
-        member("whole", t->whole);
-        member("wanted", wanted);
-        member("needed", t->needed);
+        json_number_member(stdout, "correlation", t->correlation);
+        json_number_member(stdout, "whole", t->whole);
+        json_number_member(stdout, "wanted", wanted);
+        json_number_member(stdout, "needed", t->needed);
         printf("}\n");
         return;
     }
@@ -182,8 +166,8 @@ static void coverage_json(const struct coverage *c, uint64_t least)
         }
         printf("\"experts\":%d,\"none\":%d,\"few\":%d,\"smallest\":%" PRIu64, r->experts, r->none, r->few,
                r->smallest);
-        member("median", r->median);
-        member("tokens", r->tokens);
+        json_number_member(stdout, "median", r->median);
+        json_number_member(stdout, "tokens", r->tokens);
         printf("}");
     }
     printf(",\n\"few\":[");
@@ -222,19 +206,19 @@ void print_plan_json(const struct plan *p, const struct score_options *o, const 
 {
     printf("{\"plan\":");
     json_string(stdout, out);
-    string_member("criterion", o->criterion->name);
-    string_member("select", o->over == SELECT_WORST ? "worst" : "all");
-    string_member("budget", o->budget == BUDGET_GLOBAL ? "global" : "uniform");
+    json_string_member(stdout, "criterion", o->criterion->name);
+    json_string_member(stdout, "select", o->over == SELECT_WORST ? "worst" : "all");
+    json_string_member(stdout, "budget", o->budget == BUDGET_GLOBAL ? "global" : "uniform");
     printf(",\"layers\":%d,\"experts\":%d,\"topk\":%d,\"keep\":%d,\"keep_min\":%d,\"keep_max\":%d",
            p->n_layers, p->model.experts, p->model.topk, o->keep, r->keep_min, r->keep_max);
     printf(r->better_keep ? ",\"better_keep\":%d" : ",\"better_keep\":null", r->better_keep);
     printf(",\"protected_super\":%d,\"protected_top\":%d,\"protected_turns\":%d,\"unused\":%d,\"swaps\":%d",
            r->protected_super, r->protected_top, r->protected_turns, r->zero, r->swaps);
-    member("gained", r->gained);
-    member("lost", r->lost);
-    string_member("worst", r->worst);
-    member("worst_lost", r->worst ? r->worst_lost : NAN);
-    string_member("twin", r->twin);
-    member("overlap", r->overlap);
+    json_number_member(stdout, "gained", r->gained);
+    json_number_member(stdout, "lost", r->lost);
+    json_string_member(stdout, "worst", r->worst);
+    json_number_member(stdout, "worst_lost", r->worst ? r->worst_lost : NAN);
+    json_string_member(stdout, "twin", r->twin);
+    json_number_member(stdout, "overlap", r->overlap);
     printf(",\"disagree\":%s}\n", r->disagree ? "true" : "false");
 }

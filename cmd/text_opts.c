@@ -35,6 +35,15 @@ void text_options(struct corpus_options *o)
     };
 }
 
+void note_cut(const struct corpus *c)
+{
+    if (c->truncated)
+        note("%lld of %lld documents were cut to %lld tokens (--max-len)", (long long)c->truncated,
+             (long long)c->docs, (long long)text_opts.max_len);
+    if (c->empty)
+        note("%lld documents had no token and were left out", (long long)c->empty);
+}
+
 int category_width(const struct corpus *c)
 {
     int k, width = 8; /* "category" */
