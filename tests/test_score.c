@@ -11,7 +11,7 @@
  */
 #include "check.h"
 
-#include "score/score.h"
+#include "score/pool.h"
 
 static struct stats good;
 
@@ -41,13 +41,16 @@ static void test_criteria(void)
         {"S(1,1,0)", "1,1,0", 1.75 / 3},
         {"S(1,2,0)", "1,2,0", 0.4375},
     };
-    struct expert_stats x = {0}, none = {0};
+    struct expert_stats x = {0};
+    struct pooled p = {.n = 3, .max = 9}, none = {0};
     const struct criterion *c;
     int n, i;
 
     stats_add(&x, 0.5, 2, 9);
     stats_add(&x, 0.25, 4, 3);
     stats_add(&x, 1, 1, 0.5);
+    CHECK(x.n == 3 && x.max == 9);
+    memcpy(p.m, x.m, sizeof p.m);
     criterion_table(&n);
     CHECK(n == (int)(sizeof want / sizeof *want) + 3); /* pairs */
     for (i = 0; i < n - 3; i++) {
@@ -55,9 +58,9 @@ static void test_criteria(void)
         CHECK_MSG(c && c == criterion_find(want[i].alias), "%s is not %s", want[i].name, want[i].alias);
         if (!c)
             continue;
-        CHECK_MSG(criterion_score(c, &x) == want[i].value, "%s: %.17g, not %.17g", want[i].name,
-                  criterion_score(c, &x), want[i].value);
-        CHECK(criterion_score(c, &none) == 0);
+        CHECK_MSG(criterion_value(c, &p) == want[i].value, "%s: %.17g, not %.17g", want[i].name,
+                  criterion_value(c, &p), want[i].value);
+        CHECK(criterion_value(c, &none) == 0);
     }
     CHECK(!criterion_find("1,0,0") && !criterion_find("0,0,/") && !criterion_find("S(0,1,1") &&
           !criterion_find("reaper") && !criterion_find(""));

@@ -151,11 +151,3 @@ double criterion_value(const struct criterion *c, const struct pooled *p)
     sum = c->a || c->c ? p->m[moment[c->a][c->c]] : p->n;
     return c->b ? sum / p->n : sum;
 }
-
-double criterion_score(const struct criterion *c, const struct expert_stats *s)
-{
-    struct pooled p = {.n = (double)s->n, .max = s->max};
-
-    memcpy(p.m, s->m, sizeof p.m);
-    return criterion_value(c, &p);
-}

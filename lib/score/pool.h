@@ -15,6 +15,7 @@ struct pooled {
     double max;
 };
 
+/* POWERS and MAX; n = 0 scores 0. */
 double criterion_value(const struct criterion *c, const struct pooled *p);
 
 /* What each category weighs. */
@@ -30,6 +31,7 @@ void mix_free(struct mix *m);
  * it was routed to. */
 int mix_layer(struct mix *m, const struct stats *s, int layer_index, const double *routed, struct err *e);
 
+/* Routed tokens of a category in a layer, each counted once for every expert it was routed to. */
 double pool_routed(const struct stats *s, int layer_index, int category);
 /* Adds one category, both halves, times scale, to out [experts]. */
 void pool_add(struct pooled *out, const struct stats *s, int layer_index, int category, double scale);

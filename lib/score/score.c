@@ -81,13 +81,12 @@ static struct select_task task_of(const struct work *w, const unsigned char *fla
 static int rank_categories(struct work *w, int *ranks, struct err *e)
 {
     struct select_task t = task_of(w, NULL);
-    struct selection ignored;
     int k;
 
     t.costs = 1;
     for (k = 0; k < w->costs.n; k++) {
         t.cost = &w->costs.category[k];
-        if (select_order(&t, t.experts, ranks + (size_t)k * (size_t)t.experts, &ignored, e))
+        if (select_order(&t, t.experts, ranks + (size_t)k * (size_t)t.experts, NULL, e))
             return -1;
     }
     return 0;
@@ -113,12 +112,11 @@ static int count_protected(struct work *w, const unsigned char *flags, int keep,
                            struct err *e)
 {
     struct select_task t = task_of(w, NULL);
-    struct selection ignored;
     int i;
 
     if (!w->o->protect_super && !w->o->protect_top && !w->o->protect_turns)
         return 0;
-    if (select_order(&t, keep, w->other, &ignored, e))
+    if (select_order(&t, keep, w->other, NULL, e))
         return -1;
     for (i = keep; i < t.experts; i++) {
         unsigned char f = flags[w->other[i]];
@@ -135,7 +133,6 @@ static int count_twin(struct work *w, const unsigned char *flags, int keep, cons
 {
     struct cost cost = {.alone = w->step};
     struct select_task t = task_of(w, flags);
-    struct selection ignored;
     int i;
 
     if (!w->twin)
@@ -144,7 +141,7 @@ static int count_twin(struct work *w, const unsigned char *flags, int keep, cons
         w->step[i] = criterion_value(w->twin, &w->costs.pooled[i]);
     t.cost = &cost;
     t.costs = 1;
-    if (select_order(&t, keep, w->other, &ignored, e))
+    if (select_order(&t, keep, w->other, NULL, e))
         return -1;
     for (i = 0; i < keep; i++)
         w->twin_keeps += row[w->other[i]].keep;
@@ -224,13 +221,12 @@ static int share_steps(struct work *w, double *step, struct err *e)
 
     for (l = 0; l < w->s->n_layers; l++) {
         struct select_task t;
-        struct selection ignored;
         double all = 0, share;
 
         if (costs_layer(&w->costs, l, e))
             return -1;
         t = task_of(w, w->flags + (size_t)l * (size_t)experts);
-        if (select_order(&t, experts, w->order, &ignored, e) || lost_share(w, &w->costs.all, 0, &share, e))
+        if (select_order(&t, experts, w->order, NULL, e) || lost_share(w, &w->costs.all, 0, &share, e))
             return -1;
         for (i = 0; i < experts; i++)
             all += w->step[i];

@@ -52,8 +52,6 @@ const struct criterion *criterion_find(const char *name);
 /* The sum of a mean, the mean of a sum; NULL if there is none (frequency, max, pairs, files). */
 const struct criterion *criterion_twin(const struct criterion *c);
 bool criterion_is_pair(const struct criterion *c);
-/* POWERS and MAX; n = 0 scores 0. */
-double criterion_score(const struct criterion *c, const struct expert_stats *s);
 
 /*
  * Without weights the sums of all categories are added as they are. With weights each category counts as much

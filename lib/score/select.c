@@ -289,8 +289,10 @@ out:
 int select_order(const struct select_task *t, int keep, int *order, struct selection *r, struct err *e)
 {
     int kept = t->experts, status = 0;
+    struct selection unasked;
     struct state s;
 
+    r = r ? r : &unasked;
     if (state_new(&s, t, e))
         return -1;
     go_to(&s, &kept, keep, true, order);

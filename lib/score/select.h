@@ -50,6 +50,7 @@ struct selection {
  * experts the beginning of the list is the greedy continuation of it, down by removing more and up by
  * putting back what lowers the cost most. If nothing is better than greedy removal, it is simply its order.
  * keep is a multiple of groups, and no group has more than keep / groups protected.
+ * s: what it costs; may be NULL.
  */
 int select_order(const struct select_task *t, int keep, int *order, struct selection *s, struct err *e);
 

@@ -1,7 +1,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "score/score.h"
+#include "score/pool.h"
 
 enum { INTERVALS = 200, HALVINGS = 60 };
 
@@ -81,11 +81,10 @@ static int half_of(struct stats *out, const struct stats *s, int half, struct er
 static double tokens_of(const struct stats *s)
 {
     double n = 0;
-    int c, i;
+    int c;
 
-    for (c = 0; c < 2 * s->categories; c++)
-        for (i = 0; i < s->model.experts; i++)
-            n += (double)stats_cell(s, 0, c / 2, c % 2)[i].n;
+    for (c = 0; c < s->categories; c++)
+        n += pool_routed(s, 0, c);
     return n / s->model.topk;
 }
 

@@ -19,7 +19,6 @@ static int blocks(const struct matrices *m)
 uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int categories, bool pooled)
 {
     uint64_t pairs = (uint64_t)experts * (uint64_t)experts * sizeof(struct pair_sums), vectors;
-
     uint64_t views = (2 * ROUTER_BINS + (uint64_t)experts) * sizeof(double);
 
     if (!mul_u64(pairs, pooled ? 1 : (uint64_t)categories, &pairs) ||
