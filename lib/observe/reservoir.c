@@ -9,7 +9,9 @@
 #include "quant/bf16.h"
 
 /* The tensors: of the sample, and of each layer. */
-enum { OF_TOKENS = 5, OF_LAYER = 4, NAME_BYTES = 48 };
+enum { T_CATEGORY, T_HALF, T_HASH, T_ID, T_POSITION, OF_TOKENS };
+enum { L_EXPERTS, L_GATES, L_INPUT, L_OUTPUT, OF_LAYER };
+enum { NAME_BYTES = 48 };
 static const char *const token_name[OF_TOKENS] = {"tokens.category", "tokens.half", "tokens.hash",
                                                   "tokens.id", "tokens.position"};
 static const char *const layer_name[OF_LAYER] = {"experts", "gates", "input", "output"};
@@ -222,7 +224,7 @@ static void describe(const struct reservoir *r, const struct stats *head, struct
 
     for (k = 0; k < OF_TOKENS; k++)
         *t++ = (struct tensor){.name = token_name[k],
-                               .dtype = k == 2 ? DT_U64 : DT_I32,
+                               .dtype = k == T_HASH ? DT_U64 : DT_I32,
                                .rank = 1,
                                .shape = {(uint64_t)r->tokens}};
     for (l = 0; l < r->n_layers; l++)
@@ -230,12 +232,12 @@ static void describe(const struct reservoir *r, const struct stats *head, struct
             snprintf(*name, NAME_BYTES, "layers.%d.%s", head->layer[l], layer_name[k]);
             *t = (struct tensor){
                 .name = *name,
-                .dtype = k == 0    ? DT_I32
-                         : k == 1  ? DT_F32
-                         : r->bf16 ? DT_BF16
-                                   : DT_F32,
+                .dtype = k == L_EXPERTS ? DT_I32
+                         : k == L_GATES ? DT_F32
+                         : r->bf16      ? DT_BF16
+                                        : DT_F32,
                 .rank = 2,
-                .shape = {(uint64_t)r->tokens, k < 2 ? (uint64_t)r->topk : (uint64_t)r->hidden}};
+                .shape = {(uint64_t)r->tokens, k < L_INPUT ? (uint64_t)r->topk : (uint64_t)r->hidden}};
         }
 }
 
@@ -246,7 +248,7 @@ static int put_tokens(const struct reservoir *r, const struct corpus *c, struct 
     int k, status = column ? 0 : -1;
 
     for (k = 0; k < OF_TOKENS && !status; k++) {
-        if (k == 2) {
+        if (k == T_HASH) {
             status = st_put(w, r->hash, (size_t)r->tokens * sizeof *r->hash, e);
             continue;
         }
@@ -256,10 +258,10 @@ static int put_tokens(const struct reservoir *r, const struct corpus *c, struct 
             while (r->token[i] >= c->doc[d].first + c->doc[d].n)
                 d++;
             doc = &c->doc[d];
-            column[i] = k == 0   ? doc->category
-                        : k == 1 ? doc->half
-                        : k == 3 ? c->ids[r->token[i]]
-                                 : (int32_t)(r->token[i] - doc->first);
+            column[i] = k == T_CATEGORY ? doc->category
+                        : k == T_HALF   ? doc->half
+                        : k == T_ID     ? c->ids[r->token[i]]
+                                        : (int32_t)(r->token[i] - doc->first);
         }
         status = st_put(w, column, (size_t)r->tokens * sizeof *column, e);
     }

@@ -17,12 +17,13 @@ static const char *const meta_name[METAS] = {"format", "model", "run", "parts", 
 static const char *const by_category = "by category", *const pooled = "pooled";
 
 /* The tensors of a layer: three of pairs, then the sums by element, then counts of what routers said. */
-enum { PAIRS = 3, VECTORS = PAIRS + V_COUNT, TENSORS = VECTORS + R_COUNT, NAME_MAX_BYTES = 64 };
+enum { COACTIVATION, WEIGHTED, GRAM, PAIRS };
+enum { VECTORS = PAIRS + V_COUNT, TENSORS = VECTORS + R_COUNT, NAME_MAX_BYTES = 64 };
 static const char *const pair_name[PAIRS] = {"coactivation", "coactivation_weighted", "gram"};
 
 static double *pair_value(struct pair_sums *p, int which)
 {
-    return which == 0 ? &p->n : which == 1 ? &p->weighted : &p->gram;
+    return which == COACTIVATION ? &p->n : which == WEIGHTED ? &p->weighted : &p->gram;
 }
 
 static const char *tensor_what(int which)
@@ -284,9 +285,9 @@ static const char *bad_value(int which, double v)
 {
     if (!isfinite(v))
         return "not finite";
-    if ((which == 0 || which >= VECTORS) && (v < 0 || v != floor(v) || v > 0x1p53))
+    if ((which == COACTIVATION || which >= VECTORS) && (v < 0 || v != floor(v) || v > 0x1p53))
         return "no count";
-    if ((which == 1 || which >= PAIRS + V_OUTPUT_SQUARE) && v < 0)
+    if ((which == WEIGHTED || which >= PAIRS + V_OUTPUT_SQUARE) && v < 0)
         return "negative";
     return NULL;
 }
