@@ -3,11 +3,8 @@
  * text that the template gives), what must be refused, how a template is recognised, and Python's way to
  * print values.
  */
-#include "check.h"
+#include "tmp.h"
 
-#include <unistd.h>
-
-#include "base/file.h"
 #include "base/json.h"
 #include "text/chat.h"
 #include "text/pyjson.h"
@@ -224,18 +221,9 @@ static const char *found(const char *dir, struct str *why)
     return t ? chat_name(t) : "-";
 }
 
-static void put(const char *dir, const char *name, const char *text)
-{
-    struct err e = {0};
-    char *path = path_join(dir, name, &e);
-
-    CHECK_MSG(file_write(path, text, strlen(text), true, &e) == 0, "%s", e.msg);
-    free(path);
-}
-
 static void test_find(void)
 {
-    char dir[] = "/tmp/moe-chat-XXXXXX", path[300], *text;
+    char path[300], *text;
     const char *name, *about;
     struct chat_options o = {"nonesuch", NULL};
     const struct chat_template *t;
@@ -252,35 +240,30 @@ static void test_find(void)
     CHECK(chat_find(&t, &why, "/", &o, &e) == -1 && e.kind == ERR_USAGE);
     for (i = 0; chat_list(i, &name, &about); i++)
         CHECK_MSG(strstr(e.msg, name), "'%s' does not say '%s'", e.msg, name);
-    if (!mkdtemp(dir))
-        return;
-    CHECK_STR(found(dir, &why), "-");
+    CHECK_STR(found(tmp_dir, &why), "-");
     CHECK(strstr(why.p, "no chat template") && strstr(why.p, "--chat"));
-    put(dir, "chat_template.jinja", "{{ messages }}");
-    CHECK_STR(found(dir, &why), "-");
+    put_tmp("chat_template.jinja", "{{ messages }}");
+    CHECK_STR(found(tmp_dir, &why), "-");
     CHECK(strstr(why.p, "not built in") && strstr(why.p, "--chat"));
     /* Jinja drops one newline at the end, so it may be there or not */
     err_clear(&e);
     CHECK_MSG(file_read("examples/tiny-qwen3/chat_template.jinja", 1 << 16, &text, &n, &e) == 0, "%s", e.msg);
     str_adds(&longer, text);
     str_addc(&longer, '\n');
-    put(dir, "chat_template.jinja", longer.p);
-    CHECK_STR(found(dir, &why), "tiny-chatml");
-    snprintf(path, sizeof path, "%s/chat_template.jinja", dir);
-    unlink(path);
+    put_tmp("chat_template.jinja", longer.p);
+    CHECK_STR(found(tmp_dir, &why), "tiny-chatml");
+    unlink(in_tmp("chat_template.jinja"));
     /* several templates by name */
     str_clear(&longer);
     str_adds(&longer,
              "{\"chat_template\":[{\"name\":\"x\",\"template\":\"y\"},{\"name\":\"default\",\"template\":\"");
     str_add_json(&longer, text, n);
     str_adds(&longer, "\"}]}");
-    put(dir, "tokenizer_config.json", longer.p);
-    CHECK_STR(found(dir, &why), "tiny-chatml");
-    put(dir, "tokenizer_config.json", "{\"chat_template\":null}");
-    CHECK_STR(found(dir, &why), "-");
-    snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
-    unlink(path);
-    rmdir(dir);
+    put_tmp("tokenizer_config.json", longer.p);
+    CHECK_STR(found(tmp_dir, &why), "tiny-chatml");
+    put_tmp("tokenizer_config.json", "{\"chat_template\":null}");
+    CHECK_STR(found(tmp_dir, &why), "-");
+    unlink(in_tmp("tokenizer_config.json"));
     snprintf(path, sizeof path, "%s/tokenizers/qwen3", shared_dir());
     if (path_is_dir(path))
         CHECK_STR(found(path, &why), "qwen3");
@@ -292,7 +275,7 @@ static void test_find(void)
 /* Its own template, but other tokens: as a fine-tune may have it. */
 static void test_tokens(void)
 {
-    char dir[] = "/tmp/moe-chat-XXXXXX", path[300], *config;
+    char path[300], *config;
     struct str why = {0};
     struct err e = {0};
     cJSON *json;
@@ -305,16 +288,12 @@ static void test_tokens(void)
     CHECK_MSG(json_read(path, 1 << 20, &json, &e) == 0, "%s", e.msg);
     snprintf(path, sizeof path, "%s/tokenizers/deepseek_v3", shared_dir());
     CHECK_STR(found(path, &why), "deepseek-v3");
-    if (!mkdtemp(dir))
-        return;
     cJSON_ReplaceItemInObject(json, "bos_token", cJSON_CreateString("<s>"));
     config = cJSON_PrintUnformatted(json);
-    put(dir, "tokenizer_config.json", config);
-    CHECK_STR(found(dir, &why), "-");
+    put_tmp("tokenizer_config.json", config);
+    CHECK_STR(found(tmp_dir, &why), "-");
     CHECK_MSG(strstr(why.p, "'<s>' as bos_token") && strstr(why.p, "--chat"), "%s", why.p);
-    snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
-    unlink(path);
-    rmdir(dir);
+    unlink(in_tmp("tokenizer_config.json"));
     cJSON_free(config);
     cJSON_Delete(json);
     str_free(&why);
@@ -361,6 +340,7 @@ int main(void)
     const char *name, *about;
     int i;
 
+    tmp_open();
     for (i = 0; chat_list(i, &name, &about); i++)
         test_renderings(name);
     test_refused();

@@ -2,37 +2,15 @@
  * DATA to tokens: kinds of documents, categories, halves, sampling, the digest, and every mistake with its
  * file and line.
  */
-#include "check.h"
+#include "tmp.h"
 
-#include <unistd.h>
-
-#include "base/file.h"
 #include "text/corpus.h"
 
-static char dir[] = "/tmp/moe-corpus-XXXXXX";
-static char file_name[6][100];
-static int files;
-
-/* Writes a file of ours and returns its path. */
-static const char *put(const char *name, const char *text)
-{
-    struct err e = {0};
-    int i;
-    char path[100];
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    for (i = 0; i < files && strcmp(file_name[i], path) != 0; i++)
-        ;
-    if (i == files)
-        memcpy(file_name[files++], path, sizeof path);
-    CHECK_MSG(file_write(path, text, strlen(text), true, &e) == 0, "%s", e.msg);
-    return file_name[i];
-}
-
+/* Removes what was written, for tests that read the whole folder. */
 static void unput(void)
 {
-    while (files)
-        unlink(file_name[--files]);
+    while (tmp_paths)
+        unlink(tmp_path[--tmp_paths]);
 }
 
 static struct corpus read_data(const char *model, const char *data, const struct corpus_options *o)
@@ -47,12 +25,12 @@ static struct corpus read_data(const char *model, const char *data, const struct
 static void test_ids(void)
 {
     struct corpus_options o = {.max_len = 3, .vocab = 100};
-    const char *path = put("two.jsonl", "{\"ids\":[1,2],\"category\":\"b\"}\n"
-                                        "\n"
-                                        "{\"ids\":[3,4,5,6]}\r\n"
-                                        "{\"ids\":[],\"category\":\"b\"}\n"
-                                        "{\"ids\":[],\"category\":\"empty\"}\n"
-                                        "{\"ids\":[7],\"category\":\"b\"}");
+    const char *path = put_tmp("two.jsonl", "{\"ids\":[1,2],\"category\":\"b\"}\n"
+                                            "\n"
+                                            "{\"ids\":[3,4,5,6]}\r\n"
+                                            "{\"ids\":[],\"category\":\"b\"}\n"
+                                            "{\"ids\":[],\"category\":\"empty\"}\n"
+                                            "{\"ids\":[7],\"category\":\"b\"}");
     struct corpus c = read_data("/nonexistent", path, &o); /* no tokenizer is needed */
 
     CHECK(c.docs == 3 && c.tokens == 6 && c.empty == 2 && c.truncated == 1);
@@ -97,13 +75,13 @@ static void test_kinds(void)
     struct seen seen = {{0}, 0};
     struct err e = {0};
     const char *path =
-        put("kinds.json",
-            "{\"text\":\"t\"}\n{\"prompt\":\"p\",\"category\":null}\n{\"ids\":[4,2]}\n"
-            "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}\n"
-            "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":"
-            "\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}]}\n"
-            "{\"instruction\":\"i\",\"input\":\"\",\"output\":\"o\"}\n"
-            "{\"instruction\":\"i\",\"input\":\"n\",\"output\":\"o\"}\n{\"text\":\"not reached\"}\n");
+        put_tmp("kinds.json",
+                "{\"text\":\"t\"}\n{\"prompt\":\"p\",\"category\":null}\n{\"ids\":[4,2]}\n"
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"}]}\n"
+                "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{\"from\":\"human\",\"value\":"
+                "\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}]}\n"
+                "{\"instruction\":\"i\",\"input\":\"\",\"output\":\"o\"}\n"
+                "{\"instruction\":\"i\",\"input\":\"n\",\"output\":\"o\"}\n{\"text\":\"not reached\"}\n");
 
     CHECK(corpus_each("examples/tiny-gptoss", &path, 1, &o, true, look, &seen, &e) == 5);
     CHECK_STR(seen.text.p,
@@ -125,26 +103,27 @@ static void test_special(void)
     struct corpus c, d;
     int i;
 
-    put("tokenizer.json", model);
-    put("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");
-    data = put("x.jsonl", "{\"text\":\"ab\"}\n{\"messages\":[{\"role\":\"b\",\"content\":\"a\"}]}\n");
-    c = read_data(dir, data, &o);
+    put_tmp("tokenizer.json", model);
+    put_tmp("tokenizer_config.json", "{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");
+    data = put_tmp("x.jsonl", "{\"text\":\"ab\"}\n{\"messages\":[{\"role\":\"b\",\"content\":\"a\"}]}\n");
+    c = read_data(tmp_dir, data, &o);
     /* a template that prints no BOS gets the tokenizer's: <|im_start|>b\na...assistant */
     CHECK(c.docs == 2 && c.doc[0].n == 3 && c.ids[0] == 2 && c.ids[3] == 2 && c.ids[4] == 0);
     CHECK_STR(c.chat, "tiny-chatml");
     o.no_special = true;
-    d = read_data(dir, data, &o);
+    d = read_data(tmp_dir, data, &o);
     CHECK(d.docs == 2 && d.doc[0].n == 2 && d.ids[0] == 0 && d.ids[2] == 0);
     CHECK(d.doc[1].n == c.doc[1].n - 1);
     CHECK(strcmp(c.digest, d.digest) != 0);
     corpus_free(&c);
     corpus_free(&d);
     /* one that does is not given a second: <s>[INST] a [/INST] */
-    put("tokenizer.json", "{\"added_tokens\":[{\"id\":2,\"content\":\"<s>\"}],\"model\":{\"vocab\":{\"a\":0,"
-                          "\"b\":1},\"merges\":[]}}");
-    data = put("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n");
+    put_tmp("tokenizer.json",
+            "{\"added_tokens\":[{\"id\":2,\"content\":\"<s>\"}],\"model\":{\"vocab\":{\"a\":0,"
+            "\"b\":1},\"merges\":[]}}");
+    data = put_tmp("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n");
     for (o.chat.name = "mixtral-old", i = 0; i < 2; i++, o.no_special = !o.no_special) {
-        c = read_data(dir, data, &o);
+        c = read_data(tmp_dir, data, &o);
         CHECK(c.docs == 1 && c.doc[0].n == 2 && c.ids[0] == 2 && c.ids[1] == 0);
         corpus_free(&c);
     }
@@ -158,18 +137,18 @@ static void test_text(void)
     struct err e = {0};
     const char *data[2];
 
-    put("b.txt", "plain text\nof two lines\n");
-    put("a.jsonl", "{\"text\":\"x\"}\n{\"text\":\"\"}\n");
-    put(".hidden", "no");
-    data[0] = dir;
+    put_tmp("b.txt", "plain text\nof two lines\n");
+    put_tmp("a.jsonl", "{\"text\":\"x\"}\n{\"text\":\"\"}\n");
+    put_tmp(".hidden", "no");
+    data[0] = tmp_dir;
     CHECK_MSG(corpus_read(&c, "examples/tiny-qwen3", data, 1, &o, &e) == 0, "%s", e.msg);
     CHECK(c.files == 2 && c.docs == 2 && c.empty == 1 && c.categories == 2);
     CHECK_STR(path_base(c.file[0]), "a.jsonl");
     CHECK_STR(c.category[1], "b");
     CHECK(c.doc[1].file == 1 && c.doc[1].line == 0);
     corpus_free(&c);
-    data[0] = put("b.txt", "x");
-    data[1] = put("a.jsonl", "{\"text\":\"x\"}");
+    data[0] = put_tmp("b.txt", "x");
+    data[1] = put_tmp("a.jsonl", "{\"text\":\"x\"}");
     CHECK_MSG(corpus_read(&c, "examples/tiny-qwen3", data, 2, &o, &e) == 0, "%s", e.msg);
     CHECK(c.docs == 2 && c.doc[0].category == 1 && c.doc[1].category == 0);
     corpus_free(&c);
@@ -202,7 +181,7 @@ static void test_samples(void)
         n += (size_t)snprintf(text + n, sizeof text - n, "{\"ids\":[%d],\"lang\":\"%s\"}\n", i,
                               i % 2 ? "odd" : "even");
     o.category_field = "lang";
-    c = read_data("/", put("x.jsonl", text), &o);
+    c = read_data("/", put_tmp("x.jsonl", text), &o);
     CHECK_STR(lines(&c, 0), "0 2 4 ");
     CHECK_STR(lines(&c, 1), "1 3 5 ");
     CHECK(c.doc[2].half == 1 && c.doc[2].line == 2);
@@ -210,25 +189,25 @@ static void test_samples(void)
 
     o.draw = true;
     o.seed = 7;
-    c = read_data("/", put("x.jsonl", text), &o);
+    c = read_data("/", put_tmp("x.jsonl", text), &o);
     CHECK(c.docs == 6);
     snprintf(kept, sizeof kept, "%s", lines(&c, 1));
     for (i = 0; i < 6; i++) /* halves are those of the whole input */
         CHECK(c.doc[i].half == c.doc[i].line / 2 % 2);
     corpus_free(&c);
-    c = read_data("/", put("x.jsonl", text), &o);
+    c = read_data("/", put_tmp("x.jsonl", text), &o);
     CHECK_STR(lines(&c, 1), kept);
     corpus_free(&c);
     /* a category's draw does not depend on the others */
     for (n = 0, i = 0; i < 20; i++)
         n += (size_t)snprintf(text + n, sizeof text - n, "{\"ids\":[%d],\"lang\":\"%s\"}\n", i,
                               i % 2 ? "odd" : "more");
-    c = read_data("/", put("x.jsonl", text), &o);
+    c = read_data("/", put_tmp("x.jsonl", text), &o);
     CHECK_STR(lines(&c, 1), kept);
     corpus_free(&c);
     for (seed = 0; seed < 300; seed++) {
         o.seed = (uint64_t)seed;
-        c = read_data("/", file_name[0], &o);
+        c = read_data("/", in_tmp("x.jsonl"), &o);
         for (i = 0; i < c.docs; i++)
             count[c.doc[i].line]++;
         corpus_free(&c);
@@ -250,7 +229,7 @@ static void test_digest(void)
 {
     struct corpus_options o = {.max_len = 9}, other;
     char a[HASH_HEX], b[HASH_HEX];
-    const char *x = put("x.jsonl", "{\"text\":\"abc\"}\n");
+    const char *x = put_tmp("x.jsonl", "{\"text\":\"abc\"}\n");
 
     digest_of(x, &o, a);
     digest_of(x, &o, b);
@@ -272,10 +251,10 @@ static void test_digest(void)
     other.vocab = 5000;
     digest_of(x, &other, b);
     CHECK_STR(a, b);
-    digest_of(put("x.jsonl", "{\"text\":\"abd\"}\n"), &o, b);
+    digest_of(put_tmp("x.jsonl", "{\"text\":\"abd\"}\n"), &o, b);
     CHECK(strcmp(a, b) != 0);
-    put("x.jsonl", "{\"text\":\"abc\"}\n");
-    digest_of(dir, &o, b); /* the same file through its directory */
+    put_tmp("x.jsonl", "{\"text\":\"abc\"}\n");
+    digest_of(tmp_dir, &o, b); /* the same file through its directory */
     CHECK_STR(a, b);
     unput();
 }
@@ -320,13 +299,13 @@ static void test_mistakes(void)
     size_t i;
 
     for (i = 0; i < sizeof cases / sizeof *cases; i++) {
-        data = put("x.jsonl", cases[i].text);
+        data = put_tmp("x.jsonl", cases[i].text);
         err_clear(&e);
         CHECK_MSG(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1, "case %zu was accepted", i);
         CHECK_MSG(strstr(e.msg, cases[i].why), "case %zu: '%s' does not say '%s'", i, e.msg, cases[i].why);
     }
     err_clear(&e);
-    data = put("x.txt", "a\xc3");
+    data = put_tmp("x.txt", "a\xc3");
     CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 && strstr(e.msg, "x.txt: byte 1"));
     err_clear(&e);
     data = "/nonexistent.jsonl";
@@ -334,23 +313,22 @@ static void test_mistakes(void)
           strstr(e.msg, "/nonexistent.jsonl"));
     err_clear(&e);
     o.vocab = 100; /* a tokenizer of another model */
-    data = put("x.txt", "some text that needs more than the first hundred tokens");
+    data = put_tmp("x.txt", "some text that needs more than the first hundred tokens");
     CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 &&
           strstr(e.msg, "do not belong together"));
     err_clear(&e);
-    data = put("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n");
-    CHECK(corpus_read(&c, dir, &data, 1, &o, &e) == -1 && strstr(e.msg, "has no chat template"));
+    data = put_tmp("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n");
+    CHECK(corpus_read(&c, tmp_dir, &data, 1, &o, &e) == -1 && strstr(e.msg, "has no chat template"));
     err_clear(&e);
     o.chat.name = "nonesuch";
-    data = put("x.jsonl", "{\"text\":\"x\"}\n");
+    data = put_tmp("x.jsonl", "{\"text\":\"x\"}\n");
     CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 && e.kind == ERR_USAGE);
     unput();
 }
 
 int main(void)
 {
-    if (!mkdtemp(dir))
-        return 1;
+    tmp_open();
     test_ids();
     test_kinds();
     test_special();
@@ -358,6 +336,5 @@ int main(void)
     test_samples();
     test_digest();
     test_mistakes();
-    rmdir(dir);
     CHECK_END();
 }

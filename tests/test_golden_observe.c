@@ -2,11 +2,8 @@
  * Statistics against reference values from transformers in float32: random fixtures token by token
  * (golden.safetensors), trained models over the first 60 documents of calib.jsonl.
  */
-#include "check.h"
+#include "tmp.h"
 
-#include <unistd.h>
-
-#include "base/file.h"
 #include "base/mem.h"
 #include "model/safetensors.h"
 #include "observe/observe.h"
@@ -250,22 +247,19 @@ static int fixtures(const char *dir)
 static void bf16_fixture(const char *name)
 {
     const struct quantize_options o = {.threads = 1, .command = "test"};
-    char dir[900], tmp[] = "/tmp/moe-golden-XXXXXX", out[64], command[128];
+    const char *out = in_tmp("bf16");
+    char dir[900];
     struct quantize_report r;
     struct model m;
     struct err e = {0};
 
     snprintf(dir, sizeof dir, "%s/fixtures/%s", shared_dir(), name);
-    CHECK(mkdtemp(tmp) != NULL);
-    snprintf(out, sizeof out, "%s/bf16", tmp);
     CHECK_MSG(model_open(&m, dir, NULL, &e) == 0 && quantize_model(&m, QF_BF16, out, &o, &r, &e) == 0, "%s",
               e.msg);
     if (!check_failed) {
         model_close(&m);
         check_fixture("gptoss-bf16", out, dir);
     }
-    snprintf(command, sizeof command, "rm -r '%s'", tmp);
-    CHECK(system(command) == 0);
 }
 
 /* ---- trained models ---- */
@@ -499,10 +493,12 @@ static void check_trained(const char *name, const char *data)
 int main(void)
 {
     static const char *const models[] = {"tiny-qwen3", "tiny-gptoss", "pico-qwen3", "pico-gptoss"};
-    const char *tmp = getenv("TMPDIR");
-    char path[1000], head[1000];
+    const char *head;
+    char path[1000];
     size_t i;
 
+    tmp_open();
+    head = in_tmp("head.jsonl");
     snprintf(path, sizeof path, "%s/data/calib.jsonl", shared_dir());
     CHECK(fixtures("tests/fixtures") >= 24);
     if (access(path, R_OK)) {
@@ -513,7 +509,6 @@ int main(void)
     CHECK(fixtures(path) >= 11);
     bf16_fixture("gptoss-mxfp4");
     snprintf(path, sizeof path, "%s/data/calib.jsonl", shared_dir());
-    snprintf(head, sizeof head, "%s/moe-test-%ld.jsonl", tmp ? tmp : "/tmp", (long)getpid());
     head_of(path, head, 60);
     for (i = 0; i < sizeof models / sizeof *models && !check_failed; i++) {
         snprintf(path, sizeof path, "%s/models/%s", shared_dir(), models[i]);
@@ -522,6 +517,5 @@ int main(void)
         else
             printf("not checked: %s is not there\n", path);
     }
-    unlink(head);
     CHECK_END();
 }

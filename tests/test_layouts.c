@@ -3,10 +3,9 @@
  * values; damaged weights are refused by name. Models are made from those in examples/, in a temporary
  * folder.
  */
-#include "check.h"
+#include "tmp.h"
 
 #include <stdint.h>
-#include <unistd.h>
 
 #include "base/json.h"
 #include "engine/engine.h"
@@ -14,16 +13,19 @@
 #include "surgery/quantize.h"
 
 static struct err err;
-static char tmp[] = "/tmp/moe-test-layouts-XXXXXX";
 
 static const int64_t doc_first[] = {0, 70, 131};
 
-static char *in_tmp(const char *name)
+/* Adds config.json of m to what was made of m, and closes both. */
+static void finish(struct outdir *d, struct model *m)
 {
-    char *p = path_join(tmp, name, &err);
+    char *path = path_join(d->tmp, "config.json", &err);
 
-    CHECK(p != NULL);
-    return p;
+    CHECK(file_write(path, m->config_text, m->config_n, false, &err) == 0);
+    free(path);
+    CHECK(outdir_commit(d, &err) == 0);
+    outdir_close(d);
+    model_close(m);
 }
 
 /* f32 logits of two short documents, and their number. */
@@ -159,12 +161,7 @@ static void write_fused(const char *from, const char *out)
     CHECK_MSG(st_finish(&w, &err) == 0, "%s", err.msg);
     st_writer_close(&w);
     free(path);
-    path = path_join(d.tmp, "config.json", &err);
-    CHECK(file_write(path, m.config_text, m.config_n, false, &err) == 0);
-    free(path);
-    CHECK(outdir_commit(&d, &err) == 0);
-    outdir_close(&d);
-    model_close(&m);
+    finish(&d, &m);
 }
 
 /* ---- damage ---- */
@@ -191,18 +188,13 @@ static void damage(const char *from, const char *out, const char *tensor, uint64
     CHECK(file_write(path, text, size, false, &err) == 0);
     free(path);
     free(text);
-    path = path_join(d.tmp, "config.json", &err);
-    CHECK(file_write(path, m.config_text, m.config_n, false, &err) == 0);
-    free(path);
-    CHECK(outdir_commit(&d, &err) == 0);
-    outdir_close(&d);
-    model_close(&m);
+    finish(&d, &m);
 }
 
 static void refused(const char *from, const char *name, const char *tensor, uint64_t off, const void *bytes,
                     size_t n, const char *word)
 {
-    char *dir = in_tmp(name);
+    const char *dir = in_tmp(name);
     size_t count;
     float *x;
 
@@ -212,7 +204,6 @@ static void refused(const char *from, const char *name, const char *tensor, uint
     CHECK_MSG(strstr(err.msg, word) != NULL, "'%s' does not say '%s'", err.msg, word);
     err_clear(&err);
     free(x);
-    free(dir);
 }
 
 static void check_damage(void)
@@ -232,13 +223,9 @@ static void check_damage(void)
 
 int main(void)
 {
-    char *mx, *back, *fused, *d;
-    char *command;
+    const char *mx, *back, *fused, *d;
 
-    if (!mkdtemp(tmp)) {
-        CHECK_MSG(0, "cannot make %s", tmp);
-        CHECK_END();
-    }
+    tmp_open();
     mx = in_tmp("qwen3-mxfp4");
     back = in_tmp("qwen3-back");
     fused = in_tmp("qwen3-fused");
@@ -251,12 +238,5 @@ int main(void)
     write_fused("examples/tiny-qwen3", fused);
     same("examples/tiny-qwen3", fused, "split BF16 and fused F32");
     check_damage();
-    free(mx);
-    free(back);
-    free(fused);
-    free(d);
-    command = mem_printf(&err, "rm -r '%s'", tmp);
-    CHECK(command && system(command) == 0);
-    free(command);
     CHECK_END();
 }

@@ -1,29 +1,15 @@
 /*
  * Files of matrices: the same bytes, the sums of hand-made tokens, merging, what is refused.
  */
-#include "check.h"
+#include "tmp.h"
 
-#include <unistd.h>
-
-#include "base/file.h"
 #include "base/mem.h"
 #include "model/safetensors.h"
 #include "stats/matrices.h"
 
 enum { EXPERTS = 4, TOPK = 2, HIDDEN = 3, INTER = 2 };
 
-static char dir[] = "/tmp/moe-test-matrices-XXXXXX";
 static char *categories[] = {"c\tc", "prose"};
-
-static const char *at(const char *name)
-{
-    static char path[2][300];
-    static int turn;
-
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
-}
 
 static struct model_id model(void)
 {
@@ -106,8 +92,8 @@ static void test_sums(void)
     CHECK(matrices_router(&m, R_ENTROPY, 1, 1)[46] == 3 && matrices_router(&m, R_ENTROPY, 1, 1)[0] == 3);
     CHECK(matrices_router(&m, R_MARGIN, 1, 1)[3] == 3 && matrices_router(&m, R_MARGIN, 1, 1)[0] == 0);
     CHECK(matrices_router(&m, R_NEAR, 1, 1)[2] == 3 && matrices_router(&m, R_NEAR, 1, 0)[2] == 2);
-    write_to(&m, at("a.mat"));
-    read_from(&back, at("a.mat"));
+    write_to(&m, in_tmp("a.mat"));
+    read_from(&back, in_tmp("a.mat"));
     CHECK(back.inter == INTER && !back.pooled && back.head.parts == 1 && back.head.n_layers == 2);
     CHECK(back.head.layer[1] == 10);
     CHECK_STR(back.head.category[0], "c\tc");
@@ -115,8 +101,8 @@ static void test_sums(void)
     CHECK(memcmp(matrices_pairs(&back, 0, 0), matrices_pairs(&m, 0, 0),
                  2 * 2 * EXPERTS * EXPERTS * sizeof *p) == 0);
     CHECK(matrices_vector(&back, V_INNER_SQUARE, 1)[EXPERTS * INTER - 1] == 1 + V_INNER_SQUARE + 0.125 * 7);
-    write_to(&back, at("b.mat"));
-    CHECK(same_file(at("a.mat"), at("b.mat")));
+    write_to(&back, in_tmp("b.mat"));
+    CHECK(same_file(in_tmp("a.mat"), in_tmp("b.mat")));
     matrices_free(&m);
     matrices_free(&back);
 }
@@ -178,16 +164,16 @@ static void refused_value(const char *tensor, size_t index, double v, const char
     FILE *f;
 
     sample(&m, 1, categories, 2, false);
-    write_to(&m, at("bad.mat"));
+    write_to(&m, in_tmp("bad.mat"));
     matrices_free(&m);
-    CHECK_MSG(st_open(&st, at("bad.mat"), &e) == 0, "%s", e.msg);
+    CHECK_MSG(st_open(&st, in_tmp("bad.mat"), &e) == 0, "%s", e.msg);
     t = st_find(&st, tensor);
-    f = fopen(at("bad.mat"), "r+");
+    f = fopen(in_tmp("bad.mat"), "r+");
     CHECK(t && f && fseek(f, (long)(t->begin + index * sizeof v), SEEK_SET) == 0 &&
           fwrite(&v, sizeof v, 1, f) == 1);
     fclose(f);
     st_close(&st);
-    refused(at("bad.mat"), why);
+    refused(in_tmp("bad.mat"), why);
 }
 
 /* The sample with some text of its header replaced by another of the same length. */
@@ -199,17 +185,17 @@ static void refused_header(const char *from, const char *to, const char *why)
     size_t n, i;
 
     sample(&m, 1, categories, 2, false);
-    write_to(&m, at("bad.mat"));
+    write_to(&m, in_tmp("bad.mat"));
     matrices_free(&m);
-    CHECK(file_read(at("bad.mat"), UINT64_MAX, &text, &n, &e) == 0 && strlen(from) == strlen(to));
+    CHECK(file_read(in_tmp("bad.mat"), UINT64_MAX, &text, &n, &e) == 0 && strlen(from) == strlen(to));
     for (p = NULL, i = 8; !p && i + strlen(from) < n; i++)
         p = memcmp(text + i, from, strlen(from)) == 0 ? text + i : NULL;
     CHECK_MSG(p != NULL, "'%s' is not in the header", from);
     if (p)
         memcpy(p, to, strlen(to));
-    CHECK(file_write(at("bad.mat"), text, n, true, &e) == 0);
+    CHECK(file_write(in_tmp("bad.mat"), text, n, true, &e) == 0);
     free(text);
-    refused(at("bad.mat"), why);
+    refused(in_tmp("bad.mat"), why);
 }
 
 static void test_refused(void)
@@ -220,12 +206,12 @@ static void test_refused(void)
     char *text;
 
     sample(&m, 1, categories, 2, false);
-    write_to(&m, at("a.mat"));
-    CHECK(file_read(at("a.mat"), UINT64_MAX, &text, &n, &e) == 0);
-    CHECK(file_write(at("bad.mat"), text, n - 8, true, &e) == 0);
+    write_to(&m, in_tmp("a.mat"));
+    CHECK(file_read(in_tmp("a.mat"), UINT64_MAX, &text, &n, &e) == 0);
+    CHECK(file_write(in_tmp("bad.mat"), text, n - 8, true, &e) == 0);
     free(text);
-    refused(at("bad.mat"), "truncated");
-    refused(at("absent.mat"), "absent.mat");
+    refused(in_tmp("bad.mat"), "truncated");
+    refused(in_tmp("absent.mat"), "absent.mat");
     refused_value("layers.10.gram", 1, NAN, "not finite");
     refused_value("layers.10.output_sum", 1, INFINITY, "not finite");
     refused_value("layers.2.coactivation", 0, 0.5, "no count");
@@ -242,21 +228,16 @@ static void test_refused(void)
     refused_header("shard=1/2", "shard=3/2", "part 1");
     refused_header("c\\\\tc", "c\\\\xc", "category");
     m.vector[V_OUTPUT][0] = NAN;
-    CHECK(matrices_write(&m, at("nan.mat"), true, &e) == -1 && strstr(e.msg, "output_sum"));
-    CHECK(access(at("nan.mat"), F_OK) == -1);
+    CHECK(matrices_write(&m, in_tmp("nan.mat"), true, &e) == -1 && strstr(e.msg, "output_sum"));
+    CHECK(access(in_tmp("nan.mat"), F_OK) == -1);
     matrices_free(&m);
 }
 
 int main(void)
 {
-    char command[400];
-
-    if (!mkdtemp(dir))
-        return 1;
+    tmp_open();
     test_sums();
     test_merge();
     test_refused();
-    snprintf(command, sizeof command, "rm -r '%s'", dir);
-    CHECK(system(command) == 0);
     CHECK_END();
 }

@@ -2,9 +2,7 @@
  * Repair: least squares against a solution known beforehand, its file, and fits on the models in examples/:
  * the error that is reported is the error that is there.
  */
-#include "check.h"
-
-#include <string.h>
+#include "tmp.h"
 
 #include "judge/least_squares.h"
 #include "judge/repair.h"
@@ -73,7 +71,7 @@ static void test_file(void)
     static const struct model_id id = {"gpt_oss", 4, 3,    2, 5, "00112233445566778899aabbccddeeff",
                                        0,         0, false};
     static const int layer[] = {1, 3};
-    static const char path[] = "build/test.repair";
+    const char *path = in_tmp("x.repair");
     struct repair a, b;
     struct err e = {0};
     int bias, i;
@@ -97,7 +95,6 @@ static void test_file(void)
         err_clear(&e);
         repair_free(&a);
     }
-    remove(path);
 }
 
 /* Every token of two documents of one category. */
@@ -198,6 +195,7 @@ static void check_model(const char *dir, bool bias)
 
 int main(void)
 {
+    tmp_open();
     test_least_squares();
     test_twins();
     test_file();

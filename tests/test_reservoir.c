@@ -2,11 +2,8 @@
  * The reservoir: how its tokens are chosen (so many of each category, the same whatever else there is), what
  * becomes of rows, and the file.
  */
-#include "check.h"
+#include "tmp.h"
 
-#include <unistd.h>
-
-#include "base/file.h"
 #include "model/safetensors.h"
 #include "observe/reservoir.h"
 #include "quant/bf16.h"
@@ -197,8 +194,7 @@ static void check_file(bool bf16, bool gated)
                                 .topk = TOPK,
                                 .hidden = HIDDEN,
                                 .digest = "0123456789abcdef0123456789abcdef"};
-    char path[] = "/tmp/moe-test-reservoir-XXXXXX";
-    int fd = mkstemp(path);
+    const char *path = in_tmp("reservoir");
     struct st_file st;
     struct stats head;
     struct corpus c;
@@ -211,8 +207,7 @@ static void check_file(bool bf16, bool gated)
     corpus_make(&c, 0, DOCS);
     sample(&r, &c, bf16, 60);
     put_rows(&r, gated);
-    CHECK(fd >= 0 && stats_head_new(&head, &id, "run=1", layer, 2, categories, 3, &err) == 0);
-    close(fd);
+    CHECK(stats_head_new(&head, &id, "run=1", layer, 2, categories, 3, &err) == 0);
     CHECK_MSG(reservoir_write(&r, &head, &c, path, true, &err) == 0 && st_open(&st, path, &err) == 0, "%s",
               err.msg);
     CHECK(st.n == 5 + 2 * 4 && st.n_meta == 5);
@@ -246,11 +241,11 @@ static void check_file(bool bf16, bool gated)
     stats_free(&head);
     reservoir_free(&r);
     corpus_drop(&c);
-    unlink(path);
 }
 
 int main(void)
 {
+    tmp_open();
     test_choice();
     test_parts();
     check_file(false, false);

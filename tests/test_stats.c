@@ -2,18 +2,15 @@
  * Statistics and plan files: exact numbers, the same bytes, merging, what is refused. With "--big FILE" it
  * writes a file of 12 categories, 64 layers and 256 experts instead (score.bats times its reading).
  */
-#include "check.h"
+#include "tmp.h"
 
 #include <float.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "stats/decimal.h"
 #include "stats/plan.h"
 #include "stats/stats.h"
 
-static char dir[] = "/tmp/moe-test-stats-XXXXXX";
 static uint64_t seed = 88172645463325252ULL;
 
 static uint64_t draw(void)
@@ -22,16 +19,6 @@ static uint64_t draw(void)
     seed ^= seed >> 7;
     seed ^= seed << 17;
     return seed * 2685821657736338717ULL;
-}
-
-static const char *at(const char *name)
-{
-    static char path[2][300];
-    static int turn;
-
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name);
-    return path[turn];
 }
 
 static char *slurp(const char *path)
@@ -187,19 +174,19 @@ static void test_round_trip(void)
     struct err e = {0};
 
     make(&s, names, 3, DIGEST_A, 1);
-    CHECK_MSG(stats_write(&s, at("x.stats"), false, &e) == 0, "%s", e.msg);
-    CHECK(stats_write(&s, at("x.stats"), false, &e) == -1 && strstr(e.msg, "exists already"));
+    CHECK_MSG(stats_write(&s, in_tmp("x.stats"), false, &e) == 0, "%s", e.msg);
+    CHECK(stats_write(&s, in_tmp("x.stats"), false, &e) == -1 && strstr(e.msg, "exists already"));
     err_clear(&e);
-    CHECK_MSG(stats_read(&back, at("x.stats"), &e) == 0, "%s", e.msg);
+    CHECK_MSG(stats_read(&back, in_tmp("x.stats"), &e) == 0, "%s", e.msg);
     CHECK(same_cells(&s, &back));
     CHECK_STR(back.category[0], names[0]);
     CHECK_STR(back.run, s.run);
     CHECK(memcmp(&back.model, &s.model, sizeof s.model) == 0);
     CHECK(back.layer[0] == 1 && back.layer[1] == 3);
     CHECK(back.parts == 1 && back.part[0].tokens == 100 && back.part[0].shards == 2);
-    CHECK(stats_write(&back, at("y.stats"), false, &e) == 0);
-    text = slurp(at("x.stats"));
-    again = slurp(at("y.stats"));
+    CHECK(stats_write(&back, in_tmp("y.stats"), false, &e) == 0);
+    text = slurp(in_tmp("x.stats"));
+    again = slurp(in_tmp("y.stats"));
     CHECK_STR(text, again);
     CHECK(strncmp(text, "#moe-stats 1\n#model\tfamily=test_moe\tlayers=4\t", 45) == 0);
     CHECK(strstr(text, "\n1\ta\\tb\\\\c\\nd\\r\t0\t0\t2\t0.40000000000000002\t") != NULL);
@@ -255,9 +242,9 @@ static void test_overflow_refused(void)
 
     make(&s, names, 1, DIGEST_A, 1);
     stats_cell(&s, 1, 0, 1)[2].m[M_F2] = NAN;
-    CHECK(stats_write(&s, at("nan.stats"), false, &e) == -1);
+    CHECK(stats_write(&s, in_tmp("nan.stats"), false, &e) == -1);
     CHECK_MSG(strstr(e.msg, "layer 3, expert 2") && strstr(e.msg, "f2"), "%s", e.msg);
-    CHECK(!path_exists(at("nan.stats")));
+    CHECK(!path_exists(in_tmp("nan.stats")));
     stats_free(&s);
 }
 
@@ -277,8 +264,8 @@ static void test_plan(void)
         p.row[i].score = 0.1 * i;
         p.row[i].rank = i % 3 + 1;
     }
-    CHECK_MSG(plan_write(&p, at("plan.tsv"), false, &e) == 0, "%s", e.msg);
-    CHECK_MSG(plan_read(&q, at("plan.tsv"), &e) == 0, "%s", e.msg);
+    CHECK_MSG(plan_write(&p, in_tmp("plan.tsv"), false, &e) == 0, "%s", e.msg);
+    CHECK_MSG(plan_read(&q, in_tmp("plan.tsv"), &e) == 0, "%s", e.msg);
     for (i = 0; i < 6; i++)
         CHECK(p.row[i].layer == q.row[i].layer && p.row[i].expert == q.row[i].expert &&
               p.row[i].keep == q.row[i].keep && p.row[i].score == q.row[i].score &&
@@ -286,7 +273,7 @@ static void test_plan(void)
     CHECK_STR(q.criterion, "reap\tratio=0.25");
     CHECK(plan_kept(&q, 1) == 2 && plan_rows(&q, 1)[1].layer == 2);
     CHECK(q.n_layers == 2 && q.layer[1] == 2);
-    text = slurp(at("plan.tsv"));
+    text = slurp(in_tmp("plan.tsv"));
     CHECK(strstr(text, "#columns\tlayer\texpert\tkeep\tscore\trank\n0\t0\t1\t0\t1\n") != NULL);
     CHECK(strstr(text, "\n#end\trows=6\n") != NULL);
     free(text);
@@ -304,8 +291,8 @@ static void test_edited_plan(void)
     struct err e = {0};
     struct plan p;
 
-    CHECK(file_write(at("edited.tsv"), edited, strlen(edited), true, &e) == 0);
-    CHECK_MSG(plan_read(&p, at("edited.tsv"), &e) == 0, "%s", e.msg);
+    CHECK(file_write(in_tmp("edited.tsv"), edited, strlen(edited), true, &e) == 0);
+    CHECK_MSG(plan_read(&p, in_tmp("edited.tsv"), &e) == 0, "%s", e.msg);
     CHECK(p.n_layers == 1 && p.layer[0] == 2 && plan_kept(&p, 0) == 1);
     CHECK(p.row[1].score == -0.035);
     CHECK_STR(p.criterion, "");
@@ -343,18 +330,12 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--big") == 0)
         return write_big(argv[2]);
-    if (!mkdtemp(dir))
-        return 1;
+    tmp_open();
     test_numbers();
     test_round_trip();
     test_merge();
     test_overflow_refused();
     test_plan();
     test_edited_plan();
-    unlink(at("x.stats"));
-    unlink(at("y.stats"));
-    unlink(at("plan.tsv"));
-    unlink(at("edited.tsv"));
-    rmdir(dir);
     CHECK_END();
 }

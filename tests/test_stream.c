@@ -4,14 +4,13 @@
  * and stops cleanly when a file is damaged or a signal comes.
  */
 #include "forward.h"
+#include "tmp.h"
 
 #include <pthread.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "engine/engine_private.h"
 #include "engine/groups.h"
 
@@ -388,15 +387,12 @@ static void check_groups(const struct model *m)
 
 /* ---- damage ---- */
 
-static char dir[] = "/tmp/moe-stream-XXXXXX";
-
 static int copy_model(const char *from)
 {
     char line[4096];
 
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(line, sizeof line, "cp -rL '%s/.' '%s' && chmod -R u+w '%s'", from, dir, dir);
+    tmp_open();
+    snprintf(line, sizeof line, "cp -rL '%s/.' '%s' && chmod -R u+w '%s'", from, tmp_dir, tmp_dir);
     return system(line);
 }
 
@@ -461,7 +457,7 @@ static void check_damage(const char *from)
     int32_t *ids;
     int way, fd;
 
-    if (copy_model(from) || model_open(&m, dir, NULL, &err)) {
+    if (copy_model(from) || model_open(&m, tmp_dir, NULL, &err)) {
         CHECK_MSG(0, "%s", err.msg);
         return;
     }
@@ -483,14 +479,6 @@ static void check_damage(const char *from)
     close(fd);
     free(ids);
     model_close(&m);
-}
-
-static void remove_copy(void)
-{
-    char line[4096];
-
-    snprintf(line, sizeof line, "rm -rf '%s'", dir);
-    CHECK(system(line) == 0);
 }
 
 static void check_model(const char *name)
@@ -520,6 +508,5 @@ int main(void)
     check_model("examples/tiny-qwen3");
     check_model("examples/tiny-gptoss");
     check_damage("examples/tiny-qwen3");
-    remove_copy();
     CHECK_END();
 }

@@ -2,13 +2,10 @@
  * Surgery against the source model, tensor by tensor and through the expert map only; sizes foretold against
  * sizes written; config.json; the record of which experts are left.
  */
-#define _XOPEN_SOURCE 700 /* mkdtemp */
-#include "check.h"
+#include "tmp.h"
 
 #include "surgery/config_edit.h"
 #include "surgery/prune.h"
-
-static char tmp[] = "/tmp/moe-test-XXXXXX";
 
 static uint32_t rng_state = 12345;
 static uint32_t rng(void)
@@ -135,12 +132,11 @@ static void test_prune(const char *dir, int keep)
     struct plan p;
     struct err e = {0};
     uint64_t bytes = 0, plan_bytes = 0, verified;
-    char out[80];
+    const char *out = in_tmp("cut");
 
     if (open_model(&m, dir))
         return;
     make_plan(&p, &m, keep);
-    snprintf(out, sizeof out, "%s/cut", tmp);
     if (prune_model(&m, &p, out, &o, &r, &e))
         CHECK_MSG(false, "%s", e.msg);
     CHECK(r.experts_after == keep && r.experts_before == m.arch.experts);
@@ -177,13 +173,13 @@ static void test_record(void)
     struct plan p, q;
     struct err e = {0};
     struct cut c;
-    char out[80], want[64] = "16;0:", *record;
+    const char *out = in_tmp("once");
+    char want[64] = "16;0:", *record;
     int j, k, n = 0;
 
     if (open_model(&m, "examples/tiny-gptoss"))
         return;
     make_plan(&p, &m, 12);
-    snprintf(out, sizeof out, "%s/once", tmp);
     CHECK(prune_model(&m, &p, out, &o, &r, &e) == 0);
     if (open_model(&once, out) == 0) {
         make_plan(&q, &once, 5);
@@ -308,10 +304,9 @@ static void test_config_keys(void)
 int main(void)
 {
     const char *shared = shared_dir();
-    char dir[300], cmd[100];
+    char dir[300];
 
-    if (!mkdtemp(tmp))
-        return 1;
+    tmp_open();
     test_prune("examples/tiny-gptoss", 12);
     test_prune("examples/tiny-gptoss", 1);
     test_prune("examples/tiny-gptoss", 16);
@@ -329,7 +324,5 @@ int main(void)
     test_record();
     test_config();
     test_config_keys();
-    snprintf(cmd, sizeof cmd, "rm -r %s", tmp);
-    CHECK(system(cmd) == 0);
     CHECK_END();
 }

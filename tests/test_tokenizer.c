@@ -2,43 +2,22 @@
  * The tokenizer: rules on small tokenizers made here, refusals, threads, and the ids that the reference
  * tokenizers give (skipped where the reference data is absent).
  */
-#include "check.h"
+#include "tmp.h"
 
 #include <pthread.h>
 #include <stdint.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "text/split.h"
 #include "text/tokenizer.h"
-
-static char dir[200]; /* a directory of ours for tokenizer.json and tokenizer_config.json */
-
-static void write_text(const char *name, const char *text, size_t n)
-{
-    struct err e = {0};
-    char *path = path_join(dir, name, &e);
-
-    CHECK_MSG(file_write(path, text, n, true, &e) == 0, "%s", e.msg);
-    free(path);
-}
-
-static void remove_text(const char *name)
-{
-    char path[300];
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    unlink(path);
-}
 
 static struct tokenizer *open_text(const char *json)
 {
     struct tokenizer *t = NULL;
     struct err e = {0};
 
-    write_text("tokenizer.json", json, strlen(json));
-    CHECK_MSG(tokenizer_open(&t, dir, &e) == 0, "%s", e.msg);
+    put_tmp("tokenizer.json", json);
+    CHECK_MSG(tokenizer_open(&t, tmp_dir, &e) == 0, "%s", e.msg);
     return t;
 }
 
@@ -181,20 +160,20 @@ static void test_around(void)
     CHECK_STR(encode(t, "a", true), "1 0 2");
     CHECK_STR(encode(t, "a", false), "0");
     tokenizer_close(t);
-    write_text("tokenizer_config.json", config, sizeof config - 1);
+    put_tmp("tokenizer_config.json", config);
     t = open_text(with_template); /* a BOS that both ask for is added once */
     CHECK_STR(encode(t, "a", true), "1 0 2");
     tokenizer_close(t);
     t = open_text(without);
     CHECK_STR(encode(t, "a", true), "1 0");
     tokenizer_close(t);
-    write_text("tokenizer_config.json", "{\"added_tokens_decoder\":{\"9\":{\"content\":\"<x>\"}}}", 48);
+    put_tmp("tokenizer_config.json", "{\"added_tokens_decoder\":{\"9\":{\"content\":\"<x>\"}}}");
     t = open_text(without); /* a token that only the configuration has */
     CHECK_STR(encode(t, "a<x>", true), "0 9");
     tokenizer_close(t);
-    write_text("tokenizer_config.json", "{\"added_tokens_decoder\":[1]}", 28);
-    CHECK(tokenizer_open(&t, dir, &e) == -1 && strstr(e.msg, "added_tokens_decoder"));
-    remove_text("tokenizer_config.json");
+    put_tmp("tokenizer_config.json", "{\"added_tokens_decoder\":[1]}");
+    CHECK(tokenizer_open(&t, tmp_dir, &e) == -1 && strstr(e.msg, "added_tokens_decoder"));
+    unlink(in_tmp("tokenizer_config.json"));
 }
 
 /* examples/tiny-qwen3's tokenizer with a member replaced. */
@@ -340,8 +319,8 @@ static void test_refused(void)
     for (i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = {0};
 
-        write_text("tokenizer.json", cases[i].json, strlen(cases[i].json));
-        CHECK_MSG(tokenizer_open(&t, dir, &e) == -1 && !t, "case %zu was accepted", i);
+        put_tmp("tokenizer.json", cases[i].json);
+        CHECK_MSG(tokenizer_open(&t, tmp_dir, &e) == -1 && !t, "case %zu was accepted", i);
         CHECK_MSG(strstr(e.msg, cases[i].why), "case %zu: '%s' does not say '%s'", i, e.msg, cases[i].why);
     }
 }
@@ -471,12 +450,12 @@ static void test_reference(const char *name, const cJSON *eval)
     snprintf(command, sizeof command,
              "xz -dc '%s/tokenizer.json.xz' >'%s/tokenizer.json' && cat '%s/tokenizer_config.json' "
              ">'%s/tokenizer_config.json'",
-             folder, dir, folder, dir);
+             folder, tmp_dir, folder, tmp_dir);
     if (system(command) != 0) {
         printf("cannot unpack %s (is xz there?)\n", folder);
         return;
     }
-    CHECK_MSG(tokenizer_open(&t, dir, &e) == 0, "%s", e.msg);
+    CHECK_MSG(tokenizer_open(&t, tmp_dir, &e) == 0, "%s", e.msg);
     if (!t)
         return;
     /* the golden rows have only the special tokens of tokenizer.json itself */
@@ -485,7 +464,7 @@ static void test_reference(const char *name, const cJSON *eval)
     golden_rows(t, golden, eval, skip);
     golden_chktxt(t, folder);
     tokenizer_close(t);
-    remove_text("tokenizer_config.json");
+    unlink(in_tmp("tokenizer_config.json"));
 }
 
 static void test_models(const cJSON *eval)
@@ -551,14 +530,12 @@ static void test_threads(void)
 int main(void)
 {
     static const char *const reference[] = {"qwen3", "gptoss", "deepseek_v3", "llama3_1", "llama2"};
-    char template[] = "/tmp/moe-tokenizer-XXXXXX", eval_path[400];
+    char eval_path[400];
     cJSON *eval;
     size_t i;
     int n;
 
-    if (!mkdtemp(template))
-        return 1;
-    snprintf(dir, sizeof dir, "%s", template);
+    tmp_open();
     test_bpe();
     test_steps();
     test_metaspace();
@@ -578,7 +555,5 @@ int main(void)
     } else {
         printf("skip: tests/test_tokenizer.c: the reference's ids: no reference data in %s\n", shared_dir());
     }
-    remove_text("tokenizer.json");
-    rmdir(dir);
     CHECK_END();
 }

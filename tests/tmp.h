@@ -1,0 +1,62 @@
+/*
+ * tmp.h -- for tests that write files: a folder of the program's own, which goes when it ends.
+ *
+ *     tmp_open()              first
+ *     in_tmp("a.stats")       a path in it
+ *     put_tmp("a", "text")    a file in it
+ */
+#ifndef MOE_TESTS_TMP_H
+#define MOE_TESTS_TMP_H
+
+#include "check.h"
+
+#include <unistd.h>
+
+#include "base/file.h"
+
+static char tmp_dir[] = "/tmp/moe-test-XXXXXX";
+static char tmp_path[64][128]; /* every path that was asked for, once */
+static int tmp_paths;
+
+static inline void tmp_close(void)
+{
+    char command[64];
+
+    snprintf(command, sizeof command, "rm -rf '%s'", tmp_dir);
+    if (system(command))
+        printf("cannot remove %s\n", tmp_dir);
+}
+
+static inline void tmp_open(void)
+{
+    if (!mkdtemp(tmp_dir) || atexit(tmp_close)) {
+        printf("cannot make %s\n", tmp_dir);
+        exit(1);
+    }
+}
+
+/* Valid until the end of the program. */
+static inline const char *in_tmp(const char *name)
+{
+    char path[128];
+    int i;
+
+    snprintf(path, sizeof path, "%s/%s", tmp_dir, name);
+    for (i = 0; i < tmp_paths; i++)
+        if (strcmp(tmp_path[i], path) == 0)
+            return tmp_path[i];
+    if (tmp_paths == 64)
+        abort();
+    return memcpy(tmp_path[tmp_paths++], path, sizeof path);
+}
+
+/* Writes a file, or writes it anew; its path. */
+static inline const char *put_tmp(const char *name, const char *text)
+{
+    struct err e = {0};
+
+    CHECK_MSG(file_write(in_tmp(name), text, strlen(text), true, &e) == 0, "%s", e.msg);
+    return in_tmp(name);
+}
+
+#endif
