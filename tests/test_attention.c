@@ -92,45 +92,70 @@ static float *noises(size_t n)
     return p;
 }
 
-static void check_attention(struct device *dev, int head_dim, enum mask_kind mask, int window, bool sinks)
+/* Noise that bf16 holds exactly, so that only probabilities and results are rounded. */
+static float *coarse_noises(size_t n)
 {
-    float sink[] = {-1, .5f, 2, 0};
-    size_t hd = (size_t)head_dim, row = (HEADS + 2 * KV_HEADS) * hd;
-    float *qkv = noises(264 * row);
-    struct attention_args a = {.q = {qkv, row, hd},
-                               .k = {qkv + HEADS * hd, row, hd},
-                               .v = {qkv + (HEADS + KV_HEADS) * hd, row, hd},
-                               .heads = HEADS,
-                               .kv_heads = KV_HEADS,
-                               .head_dim = head_dim,
-                               .v_dim = head_dim,
-                               .scale = .3f,
-                               .mask = mask,
-                               .window = window,
-                               .sinks = sinks ? sink : NULL};
+    float *p = noises(n);
+    size_t i;
 
-    attention_is_right(dev, &a, mask == MASK_CHUNKED ? "chunks of" : "window");
-    free(qkv);
+    for (i = 0; i < n; i++)
+        p[i] = roundf(p[i] * 32) / 32;
+    return p;
 }
 
-/* Keys in two parts, the second one for all heads; values of another length. */
-static void check_latent_attention(struct device *dev, int nope, int rope, int v)
+/* Arguments for so many tokens, whose numbers fill() makes; a.q.of is to be freed. */
+static struct attention_args plain(float *(*fill)(size_t n), size_t tokens, int head_dim, enum mask_kind mask,
+                                   int window, bool sinks)
+{
+    static const float sink[] = {-1, .5f, 2, 0};
+    size_t hd = (size_t)head_dim, row = (HEADS + 2 * KV_HEADS) * hd;
+    float *qkv = fill(tokens * row);
+
+    return (struct attention_args){.q = {qkv, row, hd},
+                                   .k = {qkv + HEADS * hd, row, hd},
+                                   .v = {qkv + (HEADS + KV_HEADS) * hd, row, hd},
+                                   .heads = HEADS,
+                                   .kv_heads = KV_HEADS,
+                                   .head_dim = head_dim,
+                                   .v_dim = head_dim,
+                                   .scale = .3f,
+                                   .mask = mask,
+                                   .window = window,
+                                   .sinks = sinks ? sink : NULL};
+}
+
+/* The same for keys in two parts, the second one for all heads; values of another length. */
+static struct attention_args latent(float *(*fill)(size_t n), size_t tokens, int nope, int rope, int v)
 {
     size_t hd = (size_t)(nope + rope), q = HEADS * hd, kv = HEADS * (size_t)(nope + v), row = q + kv + 5;
-    float *mem = noises(264 * (row + (size_t)rope));
-    struct attention_args a = {.q = {mem, row, hd},
-                               .k_nope = {mem + q, row, (size_t)(nope + v)},
-                               .v = {mem + q + (size_t)nope, row, (size_t)(nope + v)},
-                               .k = {mem + q + kv, row, 0},
-                               .heads = HEADS,
-                               .kv_heads = HEADS,
-                               .head_dim = (int)hd,
-                               .v_dim = v,
-                               .nope = nope,
-                               .scale = .3f};
+    float *mem = fill(tokens * (row + (size_t)rope));
+
+    return (struct attention_args){.q = {mem, row, hd},
+                                   .k_nope = {mem + q, row, (size_t)(nope + v)},
+                                   .v = {mem + q + (size_t)nope, row, (size_t)(nope + v)},
+                                   .k = {mem + q + kv, row, 0},
+                                   .heads = HEADS,
+                                   .kv_heads = HEADS,
+                                   .head_dim = (int)hd,
+                                   .v_dim = v,
+                                   .nope = nope,
+                                   .scale = .3f};
+}
+
+static void check_attention(struct device *dev, int head_dim, enum mask_kind mask, int window, bool sinks)
+{
+    struct attention_args a = plain(noises, 264, head_dim, mask, window, sinks);
+
+    attention_is_right(dev, &a, mask == MASK_CHUNKED ? "chunks of" : "window");
+    free(a.q.of);
+}
+
+static void check_latent_attention(struct device *dev, int nope, int rope, int v)
+{
+    struct attention_args a = latent(noises, 264, nope, rope, v);
 
     attention_is_right(dev, &a, "latent");
-    free(mem);
+    free(a.q.of);
 }
 
 /* Attention of the only document, one head of DIM, against what `ready`, q and k by their definitions, gives.
@@ -302,75 +327,40 @@ static void packed_is_right(struct device *two, struct device *one, struct atten
     free(want);
 }
 
-/* Noise that bf16 holds exactly, so that only probabilities and results are rounded. */
-static float *coarse_noises(size_t n)
-{
-    float *p = noises(n);
-    size_t i;
-
-    for (i = 0; i < n; i++)
-        p[i] = roundf(p[i] * 32) / 32;
-    return p;
-}
-
 static void check_packed(struct device *two, struct device *one, int head_dim, enum mask_kind mask,
-                         int window, float *sinks)
+                         int window, bool sinks)
 {
-    size_t hd = (size_t)head_dim, row = (HEADS + 2 * KV_HEADS) * hd;
-    float *qkv = coarse_noises(1820 * row);
-    struct attention_args a = {.q = {qkv, row, hd},
-                               .k = {qkv + HEADS * hd, row, hd},
-                               .v = {qkv + (HEADS + KV_HEADS) * hd, row, hd},
-                               .heads = HEADS,
-                               .kv_heads = KV_HEADS,
-                               .head_dim = head_dim,
-                               .v_dim = head_dim,
-                               .scale = .3f,
-                               .mask = mask,
-                               .window = window,
-                               .sinks = sinks};
+    struct attention_args a = plain(coarse_noises, 1820, head_dim, mask, window, sinks);
 
     packed_is_right(two, one, &a, mask == MASK_CHUNKED ? "chunks of" : "window");
-    free(qkv);
+    free(a.q.of);
 }
 
 static void check_packed_latent(struct device *two, struct device *one, int nope, int rope, int v)
 {
-    size_t hd = (size_t)(nope + rope), q = HEADS * hd, kv = HEADS * (size_t)(nope + v), row = q + kv + 5;
-    float *mem = coarse_noises(1820 * (row + (size_t)rope));
-    struct attention_args a = {.q = {mem, row, hd},
-                               .k_nope = {mem + q, row, (size_t)(nope + v)},
-                               .v = {mem + q + (size_t)nope, row, (size_t)(nope + v)},
-                               .k = {mem + q + kv, row, 0},
-                               .heads = HEADS,
-                               .kv_heads = HEADS,
-                               .head_dim = (int)hd,
-                               .v_dim = v,
-                               .nope = nope,
-                               .scale = .3f};
+    struct attention_args a = latent(coarse_noises, 1820, nope, rope, v);
 
     packed_is_right(two, one, &a, "latent");
-    free(mem);
+    free(a.q.of);
 }
 
 /* Where the library has no bf16 products there is nothing to check. */
 static void check_bf16(void)
 {
     struct engine_options o = {.precision = PREC_BF16, .threads = 2};
-    float sinks[] = {-1, .5f, 2, 0};
     struct device *one, *two;
 
     if (cpu_open(&two, &o, &err))
         return;
     o.threads = 1;
     CHECK(cpu_open(&one, &o, &err) == 0);
-    check_packed(two, one, 32, MASK_FULL, 0, NULL);
-    check_packed(two, one, 64, MASK_FULL, 0, sinks);
-    check_packed(two, one, 20, MASK_SLIDING, 70, sinks);
-    check_packed(two, one, 16, MASK_SLIDING, 1, NULL);
-    check_packed(two, one, 16, MASK_SLIDING, 200, NULL);
-    check_packed(two, one, 24, MASK_CHUNKED, 6, NULL);
-    check_packed(two, one, 16, MASK_CHUNKED, 130, sinks);
+    check_packed(two, one, 32, MASK_FULL, 0, false);
+    check_packed(two, one, 64, MASK_FULL, 0, true);
+    check_packed(two, one, 20, MASK_SLIDING, 70, true);
+    check_packed(two, one, 16, MASK_SLIDING, 1, false);
+    check_packed(two, one, 16, MASK_SLIDING, 200, false);
+    check_packed(two, one, 24, MASK_CHUNKED, 6, false);
+    check_packed(two, one, 16, MASK_CHUNKED, 130, true);
     check_packed_latent(two, one, 32, 12, 24);
     check_packed_latent(two, one, 7, 6, 5);
     one->ops->close(one);
