@@ -141,7 +141,7 @@ static int half_plan(struct plan *p, const struct model *m, struct err *e)
 static void check_model(const char *dir, bool bias)
 {
     const struct engine_options o = {.device = DEVICE_CPU, .precision = PREC_F32};
-    const struct pass_options passes = {.mem_max = 200000}; /* a document each */
+    const struct pass_options once = {0}, passes = {.mem_max = 200000}; /* a document each */
     struct repair one, many, held;
     struct repair_report r, again;
     struct engine *en;
@@ -154,7 +154,7 @@ static void check_model(const char *dir, bool bias)
 
     small_corpus(&c);
     if (model_open(&m, dir, NULL, &e) || engine_open(&en, &o, &e) || half_plan(&p, &m, &e) ||
-        judge_repair(&one, &r, en, &m, &p, &c, 0.01, NULL, &e)) {
+        judge_repair(&one, &r, en, &m, &p, &c, 0.01, &once, &e)) {
         CHECK_MSG(0, "%s: %s", dir, e.msg);
         return;
     }
@@ -174,7 +174,7 @@ static void check_model(const char *dir, bool bias)
     CHECK_MSG(judge_repair(&many, &again, en, &m, &p, &c, 0.01, &passes, &e) == 0, "%s", e.msg);
     CHECK(memcmp(one.value, many.value, n) == 0);
     repair_report_free(&again);
-    CHECK(judge_repair(&held, &again, en, &m, &p, &c, 1e12, NULL, &e) == 0);
+    CHECK(judge_repair(&held, &again, en, &m, &p, &c, 1e12, &once, &e) == 0);
     for (i = 0; i < one.n_layers * m.arch.experts * one.width; i++)
         if (fabs((double)held.value[i] - !bias) > 1e-6)
             break;
@@ -183,7 +183,7 @@ static void check_model(const char *dir, bool bias)
     c.tokens = 48;
     repair_report_free(&again);
     repair_free(&many);
-    CHECK(judge_repair(&many, &again, en, &m, &p, &c, 0.01, NULL, &e) == -1 &&
+    CHECK(judge_repair(&many, &again, en, &m, &p, &c, 0.01, &once, &e) == -1 &&
           strstr(e.msg, "one for each half"));
     repair_free(&one);
     repair_free(&held);

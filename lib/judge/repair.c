@@ -192,10 +192,10 @@ static int run_passes(struct work *w, const struct pass_options *po, struct engi
     int64_t i;
     int rc = 0;
 
-    if (passes_split(&ps, w->c, bytes, po ? po->mem_max : 0, e))
+    if (passes_split(&ps, w->c, bytes, po->mem_max, e))
         return -1;
     for (i = 0; i < ps.n && !rc; i++) {
-        if (po && po->begin)
+        if (po->begin)
             po->begin(po->ctx, i, ps.n);
         rc = run_pass(w, ps.doc[i], ps.doc[i + 1], cost, e);
     }
