@@ -1,7 +1,6 @@
 /* moe-bench compare -- how far models, or plans for one, are from the original. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/num.h"
 #include "bench.h"

@@ -1,5 +1,4 @@
 /* moe-prune -- cuts the experts that a plan does not keep out of a model. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"

@@ -1,9 +1,7 @@
 /* moe-quant -- changes the number format of a model's weights. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/num.h"
 #include "common.h"
 #include "surgery/quantize.h"

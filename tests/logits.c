@@ -7,7 +7,6 @@
  * "logits" [N, vocabulary] f32.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "engine/engine.h"

@@ -4,7 +4,6 @@
  */
 #include "tmp.h"
 
-#include "base/mem.h"
 #include "model/safetensors.h"
 #include "observe/observe.h"
 #include "surgery/quantize.h"

@@ -7,7 +7,6 @@
 
 #include <stdint.h>
 
-#include "base/json.h"
 #include "engine/engine.h"
 #include "quant/bf16.h"
 #include "surgery/quantize.h"

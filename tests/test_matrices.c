@@ -3,7 +3,6 @@
  */
 #include "tmp.h"
 
-#include "base/mem.h"
 #include "model/safetensors.h"
 #include "stats/matrices.h"
 

@@ -5,9 +5,7 @@
 #include "check.h"
 
 #include "base/file.h"
-#include "base/mem.h"
 #include "model/safetensors.h"
-#include "score/budget.h"
 #include "score/costs.h"
 #include "score/score.h"
 #include "score/select.h"

@@ -5,7 +5,6 @@
 #include "tmp.h"
 
 #include <float.h>
-#include <time.h>
 
 #include "stats/decimal.h"
 #include "stats/plan.h"

@@ -5,7 +5,6 @@
 #include "tmp.h"
 
 #include <pthread.h>
-#include <stdint.h>
 
 #include "base/json.h"
 #include "text/split.h"

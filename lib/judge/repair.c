@@ -1,6 +1,5 @@
 #include "judge/repair.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,6 @@
 #include "score/score.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "score/budget.h"

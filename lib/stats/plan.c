@@ -2,7 +2,6 @@
 
 #include <float.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "stats/decimal.h"

@@ -4,14 +4,12 @@
  * begin with the same layer and category.
  */
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/num.h"
 #include "stats/decimal.h"
 #include "stats/fields.h"
 #include "stats/format.h"

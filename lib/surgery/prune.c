@@ -1,6 +1,5 @@
 #include "surgery/prune.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
 
 #include <pcre2.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
