@@ -44,7 +44,7 @@ uint8_t *plan_mask(const struct plan *p, const struct model *m, struct err *e)
 }
 
 /* 1: digest filled; 0: there is no tokenizer.json. */
-static int tokenizer_bytes(const struct model *m, char digest[HASH_HEX], struct err *e)
+static int digest_of_tokenizer(const struct model *m, char digest[HASH_HEX], struct err *e)
 {
     char *path = path_join(m->dir, "tokenizer.json", e), *text = NULL;
     size_t n;
@@ -73,8 +73,8 @@ static int same_vocabulary(const struct model *ref, const struct model *other, s
                        "%s has a vocabulary of %d tokens and %s one of %d; their distributions cannot be "
                        "compared",
                        other->dir, other->arch.vocab, ref->dir, ref->arch.vocab);
-    has_a = tokenizer_bytes(ref, a, e);
-    has_b = has_a < 0 ? -1 : tokenizer_bytes(other, b, e);
+    has_a = digest_of_tokenizer(ref, a, e);
+    has_b = has_a < 0 ? -1 : digest_of_tokenizer(other, b, e);
     if (has_b < 0)
         return -1;
     if (has_a && has_b && strcmp(a, b) != 0)

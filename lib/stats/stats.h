@@ -106,7 +106,8 @@ int model_id_check(const struct model_id *a, const char *what_a, const struct mo
 /* Of a model; reads its routers for the digest. */
 struct model;
 int model_id_of(struct model_id *id, const struct model *m, struct err *e);
-/* "family=gpt_oss layers=24 ..." <-> struct; shared with plans. Tab-separated key=value fields. */
+/* "family=gpt_oss layers=24 ..." <-> struct; shared with plans. Tab-separated key=value fields. Printing
+ * returns the length, or -1 if the line does not fit into n bytes. */
 int model_id_parse(struct model_id *id, const char *line, const char *where, struct err *e);
 int model_id_print(const struct model_id *id, char *buf, size_t n);
 

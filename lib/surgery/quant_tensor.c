@@ -48,10 +48,12 @@ static void load(const struct slab *s, size_t i, size_t n, float *dst)
         f16_to_f32_n((const uint16_t *)s->flt + i, dst, n);
 }
 
-/* Where element (row, k) lies within the slab's float side. */
-static size_t place(const struct slab *s, size_t row, size_t k)
+/* Element (row, k) is not finite; the one that comes first on the float side is named. */
+static void note_bad(struct slab *s, long task, size_t row, size_t k)
 {
-    return s->io ? k * s->rows + row : row * s->in + k;
+    size_t at = s->io ? k * s->rows + row : row * s->in + k;
+
+    s->bad[task] = at < s->bad[task] ? at : s->bad[task];
 }
 
 static void encode_task(void *ctx, long task, int worker)
@@ -69,11 +71,8 @@ static void encode_task(void *ctx, long task, int worker)
                 tile[i * s->in + k] = element(s, k * s->rows + from + i);
     s->bad[task] = UINT64_MAX;
     for (i = 0; i < n * s->in; i++)
-        if (!isfinite(tile[i])) {
-            size_t at = place(s, from + i / s->in, i % s->in);
-
-            s->bad[task] = at < s->bad[task] ? at : s->bad[task];
-        }
+        if (!isfinite(tile[i]))
+            note_bad(s, task, from + i / s->in, i % s->in);
     s->err2[task] = s->sum2[task] = 0;
     if (s->bad[task] == UINT64_MAX)
         mxfp4_from_f32(tile, n * per_row, s->blocks + from * per_row * MXFP4_BYTES,
@@ -92,11 +91,8 @@ static void decode_task(void *ctx, long task, int worker)
     mxfp4_to_bf16(s->blocks + from * per_row * MXFP4_BYTES, s->scales + from * per_row, n * per_row, tile);
     s->bad[task] = UINT64_MAX;
     for (i = 0; i < n * s->in; i++)
-        if ((tile[i] & 0x7f80) == 0x7f80) {
-            size_t at = place(s, from + i / s->in, i % s->in);
-
-            s->bad[task] = at < s->bad[task] ? at : s->bad[task];
-        }
+        if ((tile[i] & 0x7f80) == 0x7f80)
+            note_bad(s, task, from + i / s->in, i % s->in);
     for (k = 0; s->io && k < s->in; k++)
         for (i = 0; i < n; i++)
             out[k * s->rows + from + i] = tile[i * s->in + k];

@@ -54,6 +54,7 @@ struct out_tensor *rewrite_add(struct rewrite *rw, size_t index, struct err *e);
 const char *rewrite_name(struct rewrite *rw, char *text, struct err *e);
 /* Indices into m->ckpt.tensor of one shard's tensors, in the order of their data; the caller frees. */
 int rewrite_order(const struct model *m, int shard, size_t **index, size_t *n, struct err *e);
+/* Sets bytes of all shards, and bytes, tensor_bytes, files and total of rw. */
 int rewrite_sizes(struct rewrite *rw, struct err *e);
 
 /* Streams the bytes of one tensor with rewrite_copy, or with st_put and rewrite_step. */
