@@ -25,8 +25,15 @@ void result_close(FILE *f);
 void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, const void *row),
                       const void *total, const void *category, size_t size);
 
-/* The TEXT options and DATA operands as a corpus of m's tokens; dies when there is nothing to score. Says
- * what was cut or left out. */
-void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data);
+/* What the subcommands on text run. */
+struct bench {
+    struct model m; /* open_model() first */
+    struct engine *en;
+    struct corpus c;
+};
+/* Opens the engine, and reads the TEXT options and DATA operands as a corpus of m's tokens; dies when there
+ * is nothing to score. Says what was cut or left out. */
+void bench_open(struct bench *b, char **data, int n_data);
+void bench_close(struct bench *b);
 
 #endif

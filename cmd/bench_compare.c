@@ -296,9 +296,7 @@ void bench_compare(int argc, char **argv)
     bool listed = plans.n + models.n > 0;
     struct compare_options o = {cache, common.force};
     struct compare_report r;
-    struct corpus c;
-    struct engine *en;
-    struct model ref;
+    struct bench b; /* of REF */
     struct err e = {0};
     FILE *f;
 
@@ -309,12 +307,10 @@ void bench_compare(int argc, char **argv)
     read_limit(max_category_text, "--max-kl-category", &max_category);
     f = result_open();
     r0 = listed ? 0 : 1; /* index of REF */
-    open_model(&ref, argv[r0]);
-    read_candidates(&ref, listed ? NULL : argv[0]);
-    en = open_engine();
-    detail_engine(en);
-    read_corpus(&c, &ref, argv + r0 + 1, n - r0 - 1);
-    if (judge_compare(&r, en, &ref, set.of, set.n, &c, &o, pass_display("comparing"), &e))
+    open_model(&b.m, argv[r0]);
+    read_candidates(&b.m, listed ? NULL : argv[0]);
+    bench_open(&b, argv + r0 + 1, n - r0 - 1);
+    if (judge_compare(&r, b.en, &b.m, set.of, set.n, &b.c, &o, pass_display("comparing"), &e))
         die(&e);
     detail("forward passes: %.1f s, %.1f s of it waiting for weights, %.3g operations", r.cost.seconds,
            r.cost.wait_seconds, r.cost.flops);
@@ -322,17 +318,15 @@ void bench_compare(int argc, char **argv)
         note("divergences are estimates: of %.2f%% of the probability, %s has only samples", 100 * r.rest,
              cache);
     if (common.json)
-        print_json(f, argv[r0], &r, &c);
+        print_json(f, argv[r0], &r, &b.c);
     else if (r.n == 1)
-        print_one(f, &r.of[0], &c);
+        print_one(f, &r.of[0], &b.c);
     else
-        print_many(f, &r, &c);
+        print_many(f, &r, &b.c);
     result_close(f);
-    status = verdict(&r, &c);
+    status = verdict(&r, &b.c);
     compare_report_free(&r);
-    corpus_free(&c);
-    engine_close(en);
+    bench_close(&b);
     free_candidates();
-    model_close(&ref);
     cmd_exit(status);
 }

@@ -55,32 +55,26 @@ void bench_perplexity(int argc, char **argv)
 {
     int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv);
     struct ppl_report r;
-    struct corpus c;
-    struct engine *en;
-    struct model m;
+    struct bench b;
     struct err e = {0};
     FILE *f;
 
     if (n < 2)
         usage_error(n ? "no DATA after MODEL" : "MODEL and DATA are missing");
     f = result_open();
-    open_model(&m, argv[0]);
-    en = open_engine();
-    detail_engine(en);
-    read_corpus(&c, &m, argv + 1, n - 1);
-    if (judge_perplexity(&r, en, &m, &c, pass_display("scoring"), &e))
+    open_model(&b.m, argv[0]);
+    bench_open(&b, argv + 1, n - 1);
+    if (judge_perplexity(&r, b.en, &b.m, &b.c, pass_display("scoring"), &e))
         die(&e);
     if (common.json) {
         fputc('{', f);
-        json_by_category(f, &c, print_json_row, &r.total, r.category, sizeof *r.category);
+        json_by_category(f, &b.c, print_json_row, &r.total, r.category, sizeof *r.category);
         fputs("}\n", f);
     } else
-        print_table(f, &r, &c);
+        print_table(f, &r, &b.c);
     result_close(f);
-    detail("%lld tokens in %.1f s", (long long)c.tokens, r.cost.seconds);
+    detail("%lld tokens in %.1f s", (long long)b.c.tokens, r.cost.seconds);
     ppl_report_free(&r);
-    corpus_free(&c);
-    engine_close(en);
-    model_close(&m);
+    bench_close(&b);
     cmd_exit(EXIT_DONE);
 }

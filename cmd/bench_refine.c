@@ -32,9 +32,7 @@ _Noreturn void bench_refine(int argc, char **argv)
     struct refine_options o = {0};
     struct refine_report r;
     struct plan p = {0};
-    struct corpus c;
-    struct engine *en;
-    struct model m;
+    struct bench b;
     struct err e = {0};
 
     if (!plan_path)
@@ -45,13 +43,11 @@ _Noreturn void bench_refine(int argc, char **argv)
     o.rounds = (int)rounds;
     o.candidates = (int)candidates;
     check_output(common.out);
-    open_model(&m, argv[0]);
+    open_model(&b.m, argv[0]);
     if (plan_read(&p, plan_path, &e))
         die(&e);
-    en = open_engine();
-    detail_engine(en);
-    read_corpus(&c, &m, argv + 1, n - 1);
-    if (judge_refine(&r, &p, en, &m, &c, &o, pass_display("refining"), &e) ||
+    bench_open(&b, argv + 1, n - 1);
+    if (judge_refine(&r, &p, b.en, &b.m, &b.c, &o, pass_display("refining"), &e) ||
         plan_write(&p, common.out ? common.out : "-", common.force, &e))
         die(&e);
     if (keep)
@@ -59,8 +55,6 @@ _Noreturn void bench_refine(int argc, char **argv)
     note("KL %.5f -> %.5f over %lld tokens: %d exchanges in %d rounds; judge it on other text",
          keep ? r.cut : r.before, r.after, (long long)r.tokens, r.exchanges, r.rounds);
     plan_free(&p);
-    corpus_free(&c);
-    engine_close(en);
-    model_close(&m);
+    bench_close(&b);
     cmd_exit(EXIT_DONE);
 }

@@ -45,9 +45,7 @@ _Noreturn void bench_repair(int argc, char **argv)
     struct repair_report r;
     struct repair repair;
     struct plan p = {0};
-    struct corpus c;
-    struct engine *en;
-    struct model m;
+    struct bench b;
     struct err e = {0};
 
     if (!plan_path)
@@ -57,24 +55,20 @@ _Noreturn void bench_repair(int argc, char **argv)
     if (ridge_text && num_double(ridge_text, "--ridge", 0, 1e6, &ridge, &e))
         usage_error("%s", e.msg);
     check_output(common.out);
-    open_model(&m, argv[0]);
+    open_model(&b.m, argv[0]);
     if (plan_read(&p, plan_path, &e))
         die(&e);
-    if (m.layout == EXPERTS_SPLIT_MXFP4)
+    if (b.m.layout == EXPERTS_SPLIT_MXFP4)
         warn("no factor can multiply MXFP4 weights: moe-prune --repair will need the model in BF16 "
              "(moe-quant -t bf16)");
-    en = open_engine();
-    detail_engine(en);
-    read_corpus(&c, &m, argv + 1, n - 1);
-    if (judge_repair(&repair, &r, en, &m, &p, &c, ridge, pass_display("fitting"), &e) ||
+    bench_open(&b, argv + 1, n - 1);
+    if (judge_repair(&repair, &r, b.en, &b.m, &p, &b.c, ridge, pass_display("fitting"), &e) ||
         repair_write(&repair, common.out ? common.out : "-", common.force, &e))
         die(&e);
     say(&r, repair.bias);
     repair_report_free(&r);
     repair_free(&repair);
     plan_free(&p);
-    corpus_free(&c);
-    engine_close(en);
-    model_close(&m);
+    bench_close(&b);
     cmd_exit(EXIT_DONE);
 }

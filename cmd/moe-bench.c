@@ -77,19 +77,29 @@ void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, cons
     fputc('}', f);
 }
 
-void read_corpus(struct corpus *c, const struct model *m, char **data, int n_data)
+void bench_open(struct bench *b, char **data, int n_data)
 {
+    struct corpus *c = &b->c;
     struct corpus_options o;
     struct err e = {0};
 
+    b->en = open_engine();
+    detail_engine(b->en);
     text_options(&o);
-    o.vocab = m->arch.vocab;
-    if (corpus_read(c, m->dir, (const char *const *)data, n_data, &o, &e))
+    o.vocab = b->m.arch.vocab;
+    if (corpus_read(c, b->m.dir, (const char *const *)data, n_data, &o, &e))
         die(&e);
     if (c->tokens == c->docs)
         err_set(&e, ERR_INPUT, "DATA has no document of two tokens or more, so there is nothing to score"),
             die(&e);
     note_cut(c);
+}
+
+void bench_close(struct bench *b)
+{
+    corpus_free(&b->c);
+    engine_close(b->en);
+    model_close(&b->m);
 }
 
 /* Index of a subcommand, or -1. */
