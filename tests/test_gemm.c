@@ -9,6 +9,7 @@
 #include "quant/bf16.h"
 
 #define EMULATED_TILES    "emulated_tiles.h"
+#define bf16_unit         emulated_unit
 #define bf16_packed_bytes emulated_packed_bytes
 #define bf16_pack         emulated_pack
 #define bf16_run          emulated_run
