@@ -280,9 +280,9 @@ static int verdict(const struct compare_report *r, const struct corpus *c)
         double worst = x->category[x->worst].kl_mean;
 
         if (x->total.kl_mean > max_kl)
-            warn("%s: mean divergence %.5f is above --max-kl %s", set.name[i], x->total.kl_mean, max_kl_text);
+            note("%s: mean divergence %.5f is above --max-kl %s", set.name[i], x->total.kl_mean, max_kl_text);
         if (worst > max_category)
-            warn("%s: mean divergence %.5f on %s is above --max-kl-category %s", set.name[i], worst,
+            note("%s: mean divergence %.5f on %s is above --max-kl-category %s", set.name[i], worst,
                  c->category[x->worst], max_category_text);
         if (!within(x))
             status = EXIT_NO;

@@ -59,7 +59,7 @@ _Noreturn void bench_repair(int argc, char **argv)
     if (plan_read(&p, plan_path, &e))
         die(&e);
     if (b.m.layout == EXPERTS_SPLIT_MXFP4)
-        warn("no factor can multiply MXFP4 weights: moe-prune --repair will need the model in BF16 "
+        note("no factor can multiply MXFP4 weights: moe-prune --repair will need the model in BF16 "
              "(moe-quant -t bf16)");
     bench_open(&b, argv + 1, n - 1);
     if (judge_repair(&repair, &r, b.en, &b.m, &p, &b.c, ridge, pass_display("fitting"), &e) ||

@@ -410,11 +410,6 @@ void check_output(const char *path)
         fputc('\n', stderr);                                                                                 \
     } while (0)
 
-void warn(const char *fmt, ...)
-{
-    SAY(0);
-}
-
 void note(const char *fmt, ...)
 {
     SAY(0);

@@ -75,8 +75,7 @@ _Noreturn void cmd_exit(int status);
 /* "moe-score: MESSAGE" on stderr; die exits 1 (or by the signal for ERR_CANCELLED; 2 for ERR_USAGE). */
 _Noreturn void die(const struct err *e);
 _Noreturn void usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* not with -q */
-void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* not with -q: one summary line */
+void note(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* not with -q: warnings, summaries */
 void detail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only with -v */
 
 /* Refuses an existing output file before the work, not after it. Not with --dry-run; path may be NULL or "-".

@@ -113,7 +113,7 @@ struct engine *open_engine(void)
     if (engine_open(&en, &o, &e))
         die(&e);
     if (engine_note(en))
-        warn("%s", engine_note(en));
+        note("%s", engine_note(en));
     return en;
 }
 

@@ -343,7 +343,7 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
         if (m->arch.groups > 1 && f.keep < m->arch.experts)
             note("only such numbers are considered as the %d groups of the router allow", m->arch.groups);
         if (f.keep < m->arch.topk)
-            warn("fewer than the %d experts that a token uses: every token would run through all of them",
+            note("fewer than the %d experts that a token uses: every token would run through all of them",
                  m->arch.topk);
         if (f.keep < m->arch.experts)
             note("a runtime needs 1 to 2 GB more for itself; moe-score -k %d makes the plan", f.keep);

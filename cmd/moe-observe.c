@@ -79,7 +79,7 @@ static void warn_about(const struct corpus *c, const struct category_count *n, c
             least = k;
     }
     if (few && c->shards == 1)
-        warn("%d of %d categories have fewer than %s tokens, %d routed tokens an expert (fewest: '%s', "
+        note("%d of %d categories have fewer than %s tokens, %d routed tokens an expert (fewest: '%s', "
              "%lld); their scores will be noisy",
              few, c->categories, num_thousands(wanted, buf), FEW, c->category[least],
              (long long)n[least].tokens);

@@ -99,12 +99,12 @@ static void prune(const char *model, const char *plan_path, const char *out)
         die(&e);
     progress_done();
     if (r.crossed)
-        warn("'%s' was made from another model than '%s'; used all the same (--force)", plan_path, model);
+        note("'%s' was made from another model than '%s'; used all the same (--force)", plan_path, model);
     if (repair_path && strcmp(repair.plan, p.criterion) != 0)
-        warn("'%s' was made for a plan by '%s', not for '%s'; moe-bench repair makes one for it", repair_path,
+        note("'%s' was made for a plan by '%s', not for '%s'; moe-bench repair makes one for it", repair_path,
              repair.plan, plan_path);
     if (r.topk_after < r.topk_before)
-        warn("only %d experts are left: experts per token goes from %d to %d", r.experts_after, r.topk_before,
+        note("only %d experts are left: experts per token goes from %d to %d", r.experts_after, r.topk_before,
              r.topk_after);
     if (r.mtp_tensors)
         note("the layers that predict further tokens (MTP) are dropped: %d tensors", r.mtp_tensors);

@@ -261,7 +261,7 @@ static void open_sources(struct sources *in, struct score_options *o, char **pat
     if (n == 0 && (o->protect_super || o->protect_top))
         usage_error("--protect super and --protect N need STATS");
     if (n && o->matrices && !same_data(&in->stats, &in->matrices.head))
-        warn("the statistics and the matrices were made of different data");
+        note("the statistics and the matrices were made of different data");
 }
 
 static void close_sources(struct sources *in)
@@ -311,7 +311,7 @@ static void say_limits(const struct plan *p, const struct score_options *o, cons
              "8",
              r->better_keep);
     if (o->keep < p->model.topk)
-        warn("KEEP is %d, less than the model's top-k: the pruned model will use %d per token, not %d",
+        note("KEEP is %d, less than the model's top-k: the pruned model will use %d per token, not %d",
              o->keep, o->keep, p->model.topk);
 }
 
@@ -326,7 +326,7 @@ static void say(const struct plan *p, const struct score_options *o, const struc
         note("%s: %d of %d experts stay on average, %d to %d in each of %d layers", o->criterion->name,
              o->keep, experts, r->keep_min, r->keep_max, p->n_layers);
         if (r->keep_min != r->keep_max)
-            warn(
+            note(
                 "no runtime loads this family with different numbers of experts in its layers, and moe-prune "
                 "refuses to cut it so: the plan is for moe-bench compare --plan");
     }
@@ -338,7 +338,7 @@ static void say(const struct plan *p, const struct score_options *o, const struc
         note("exchanges after greedy removal: %d; they took %.2g%% off the cost", r->swaps, 100 * r->gained);
     say_limits(p, o, r);
     if (r->disagree)
-        warn("%s and %s agree on only %.0f%% of the experts that stay (chance: %.0f%%): judge a plan of each "
+        note("%s and %s agree on only %.0f%% of the experts that stay (chance: %.0f%%): judge a plan of each "
              "with "
              "moe-bench compare --plan",
              o->criterion->name, r->twin, 100 * r->overlap, 100.0 * o->keep / experts);
