@@ -74,6 +74,13 @@ fails_with() {
     [[ $stderr =~ $pattern ]] || { echo "does not match /$pattern/: $stderr"; return 1; }
 }
 
+# seal STATS: gives edited statistics the digest of what they now say.
+seal() {
+    local digest
+    digest=$(moe-score -n "$1" 2>&1 | sed -n 's/.*: the digest of the contents is \([0-9a-f]*\),.*/\1/p')
+    sed -i "\$s/xxh3=.*/xxh3=$digest/" "$1"
+}
+
 # count_parameters DIR: adds total_parameters to the index of a BF16 model, as newer writers do.
 count_parameters() {
     local index=$1/model.safetensors.index.json

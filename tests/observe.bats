@@ -251,4 +251,33 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     cmp run.matrices whole.matrices
     [ ! -e run.stats.partial ] && [ ! -e run.matrices.partial ]
     fails_with 'other options than those' moe-score -q -o x whole.stats kept
+    # As if all documents were in it, which no run leaves.
+    sed "4s|.*|$(sed -n 4p whole.stats)|" kept >run.stats.partial
+    seal run.stats.partial
+    fails_with 'of another run: remove it' moe-observe --precision f32 -f -q --resume -o run.stats "$TINY_QWEN3" docs.jsonl
+}
+
+@test "resume: a run that was killed between statistics and matrices" {
+    run=(moe-observe -q --precision f32 --mem-max 300kB "$TINY_QWEN3" docs.jsonl -o run.stats --matrices run.matrices)
+    "${run[@]}" && mv run.stats whole.stats && mv run.matrices whole.matrices
+    "${run[@]}" --threads 1 --resume &
+    pid=$!
+    while [ ! -e run.matrices.partial ] && kill -0 $pid; do sleep 0.01; done
+    kill -TERM $pid
+    wait $pid || true
+    [ -e run.matrices.partial ] || skip "the run was over too soon"
+    mkdir kept && mv run.*.partial kept
+    # After the statistics: the matrices have not taken the place of those before yet.
+    cp kept/run.stats.partial .
+    cp kept/run.matrices.partial run.matrices.partial.next
+    cp whole.matrices run.matrices.partial
+    "${run[@]}" --resume
+    cmp run.stats whole.stats && cmp run.matrices whole.matrices
+    # Before them: matrices of a pass that the statistics do not have.
+    cp kept/* .
+    cp whole.matrices run.matrices.partial.next
+    "${run[@]}" --resume -f
+    cmp run.stats whole.stats && cmp run.matrices whole.matrices
+    run ls
+    [[ $output != *partial* ]]
 }

@@ -1,5 +1,6 @@
 #include "observe/resume.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,13 +8,13 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-/* What s->part becomes after the first docs documents. */
+/* What s->part becomes after the first docs documents, which are not all. */
 static struct stats_part part_of(const struct stats *s, const struct corpus *c, int64_t docs)
 {
     struct stats_part part = s->part[0];
 
     part.documents = docs;
-    part.tokens = docs < c->docs ? c->doc[docs].first : c->tokens;
+    part.tokens = c->doc[docs].first;
     return part;
 }
 
@@ -30,23 +31,43 @@ static int partial_head(struct stats *head, struct stats_part *part, char **run,
     return *run ? 0 : -1;
 }
 
+/*
+ * The statistics' rename is what finishes a pass: until then its matrices stand beside those of the pass
+ * before, under this name, so that a run that is killed between the two leaves a pair that belongs together.
+ * The caller frees.
+ */
+static char *next_name(const char *matrices, struct err *e)
+{
+    return mem_printf(e, "%s.next", matrices);
+}
+
+/* The matrices of the pass that was finished last take the place of those before. */
+static int take_next(const char *next, const char *matrices, struct err *e)
+{
+    return rename(next, matrices) ? err_sys(e, "cannot rename to '%s'", matrices) : 0;
+}
+
 int resume_save(const struct observe_partial *p, const struct stats *s, struct matrices *mat,
                 const struct corpus *c, int64_t docs, struct err *e)
 {
     struct stats head;
     struct stats_part part;
     struct matrices m;
-    char *run;
+    char *run, *next = NULL;
     int status = partial_head(&head, &part, &run, s, c, docs, e);
 
     if (!status && mat) {
         matrices_mirror(mat);
         m = *mat;
         m.head = head;
-        status = matrices_write(&m, p->matrices, true, e);
+        next = next_name(p->matrices, e);
+        status = next ? matrices_write(&m, next, true, e) : -1;
     }
     if (!status)
         status = stats_write(&head, p->stats, true, e);
+    if (!status && mat)
+        status = take_next(next, p->matrices, e);
+    free(next);
     free(run);
     return status;
 }
@@ -61,7 +82,7 @@ static int check_head(const char *path, const struct stats *got, const struct st
     int64_t n = got->parts == 1 ? got->part[0].documents : 0;
     bool same;
 
-    if (n < 1 || n > c->docs || got->n_layers != s->n_layers || got->categories != s->categories)
+    if (n < 1 || n >= c->docs || got->n_layers != s->n_layers || got->categories != s->categories)
         return err_set(e, ERR_INPUT, "'%s' is of another run: remove it, or resume that one", path);
     if (partial_head(&head, &part, &run, s, c, n, e))
         return -1;
@@ -102,6 +123,22 @@ static int load_matrices(const char *path, const struct stats *s, struct matrice
     return status;
 }
 
+/* Those that belong to the statistics, of the two that there may be. */
+static int load_either(const char *path, const struct stats *s, struct matrices *mat, const struct corpus *c,
+                       int64_t docs, struct err *e)
+{
+    char *next = next_name(path, e);
+    struct err ignored = {0};
+    int status = next ? 0 : -1;
+
+    if (next && path_exists(next) && load_matrices(next, s, mat, c, docs, &ignored) == 0)
+        status = take_next(next, path, e);
+    else if (next)
+        status = load_matrices(path, s, mat, c, docs, e);
+    free(next);
+    return status;
+}
+
 int resume_load(const struct observe_partial *p, struct stats *s, struct matrices *mat,
                 const struct corpus *c, int64_t *docs, struct err *e)
 {
@@ -116,7 +153,7 @@ int resume_load(const struct observe_partial *p, struct stats *s, struct matrice
         return -1;
     status = check_head(p->stats, &got, s, c, docs, e);
     if (!status && mat)
-        status = load_matrices(p->matrices, s, mat, c, *docs, e);
+        status = load_either(p->matrices, s, mat, c, *docs, e);
     if (!status) {
         s->cell = got.cell;
         got.cell = cell;
@@ -127,7 +164,12 @@ int resume_load(const struct observe_partial *p, struct stats *s, struct matrice
 
 void observe_done(const struct observe_partial *p)
 {
+    char *next = p->matrices ? next_name(p->matrices, NULL) : NULL;
+
     unlink(p->stats);
     if (p->matrices)
         unlink(p->matrices);
+    if (next)
+        unlink(next); /* of a pass that was not finished, and then was */
+    free(next);
 }
