@@ -88,7 +88,7 @@ static void test_choice(void)
     CHECK(n[0] == 31 && n[1] == 31 && n[2] == 13); /* all there are of the last */
     reservoir_free(&again);
     sample(&again, &c, false, 1 << 30);
-    CHECK(again.tokens <= c.tokens && again.tokens >= c.tokens / 3);
+    CHECK(again.tokens == c.tokens); /* asking for more takes nothing from the larger categories */
     reservoir_free(&again);
     {
         const struct arch a = arch();

@@ -105,18 +105,37 @@ static void draw_all(const struct corpus *c, struct draw *draw, int64_t each, in
     }
 }
 
+/* Tokens of the largest category. */
+static int64_t most_tokens(const struct corpus *c, int64_t *count)
+{
+    int64_t d, most = 0;
+
+    for (d = 0; d < c->docs; d++) {
+        int64_t n = count[c->doc[d].category] += c->doc[d].n;
+
+        most = n > most ? n : most;
+    }
+    memset(count, 0, (size_t)c->categories * sizeof *count);
+    return most;
+}
+
 /* Fills token and hash. */
 static int choose(struct reservoir *r, const struct corpus *c, int64_t tokens, struct err *e)
 {
-    int64_t each = tokens / c->categories, k, *have = mem_new((size_t)c->categories, sizeof *have, e);
+    int64_t each = tokens / c->categories, most, k, *have = mem_new((size_t)c->categories, sizeof *have, e);
     struct draw *draw = NULL;
     int status = -1;
 
-    if (have && each)
+    if (!have)
+        return -1;
+    if (each) {
+        most = most_tokens(c, have);
+        each = each < most ? each : most;
         draw = mem_new((size_t)each * (size_t)c->categories, sizeof *draw, e);
-    else if (have)
+    } else {
         err_set(e, ERR_USAGE, "a reservoir of %lld tokens is too small for %d categories", (long long)tokens,
                 c->categories);
+    }
     if (!draw)
         goto out;
     draw_all(c, draw, each, have);
@@ -159,9 +178,7 @@ int reservoir_new(struct reservoir *r, const struct corpus *c, const struct arch
     size_t rows;
 
     *r = (struct reservoir){.n_layers = a->moe_layers, .topk = a->topk, .hidden = a->hidden, .bf16 = bf16};
-    if (tokens > c->tokens)
-        tokens = c->tokens;
-    if (reservoir_bytes(a, bf16, tokens) > SIZE_MAX / 2)
+    if (reservoir_bytes(a, bf16, tokens < c->tokens ? tokens : c->tokens) > SIZE_MAX / 2)
         err_set(e, ERR_NOMEM, "a reservoir of %lld tokens is too large", (long long)tokens);
     else if (choose(r, c, tokens, e) == 0) {
         rows = (size_t)r->n_layers * (size_t)r->tokens;
