@@ -136,7 +136,7 @@ void print_stability(const struct stability *t, double wanted)
     }
     diff_table(&t->halves);
     for (i = 0; i < 2; i++)
-        num_thousands((int64_t)t->tokens[i], half[i]);
+        num_thousands(t->tokens[i] < 0x1p63 ? (int64_t)t->tokens[i] : INT64_MAX, half[i]);
     printf("halves: %s and %s tokens; correlation of their scores about %.3f\n", half[0], half[1],
            t->correlation);
     printf("two plans from as much data as both halves would agree to about %.3f\n", t->whole);

@@ -379,6 +379,18 @@ END
     usage 'layer 1: 2 experts are protected, but only 1 stay' -k 1 --protect 1 "$GOOD"
     usage 'takes two plans' --diff "$GOOD"
     usage 'add -o PLAN or --dry-run' --json "$GOOD"
+    usage 'more than a number can hold' --weights 'code=1e308,*=1e308' "$GOOD"
+}
+
+@test "numbers that overflow" {
+    sed 's/^1\tcode\t\([01]\)\t0\t.*/1\tcode\t\1\t0\t9\t1e308\t1\t1\t1e308\t1\t1\t1\t1\t1/' "$GOOD" >large.stats
+    seal large.stats
+    fails_with 'layer 1, expert 0: the sums are too large' moe-score -q -c reap_sum -o plan.tsv large.stats
+    [ ! -e plan.tsv ]
+    sed 's/^1\tcode\t0\t\([01]\)\t[0-9]*/1\tcode\t0\t\1\t18446744073709551615/' "$GOOD" >many.stats
+    seal many.stats
+    run -0 --separate-stderr moe-score --stability many.stats
+    [[ $output == *"halves: 9,223,372,036,854,775,807 and "* ]]
 }
 
 @test "a full disk is an error" {

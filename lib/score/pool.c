@@ -48,9 +48,10 @@ int mix_init(struct mix *m, const struct stats *s, const struct score_options *o
         }
         sum += m->w[c];
     }
-    if (sum > 0 || !m->weighted)
+    if ((sum > 0 && isfinite(sum)) || !m->weighted)
         return 0;
-    err_set(e, ERR_USAGE, "no category weighs more than 0");
+    err_set(e, ERR_USAGE,
+            sum > 0 ? "the weights add up to more than a number can hold" : "no category weighs more than 0");
 fail:
     mix_free(m);
     return -1;

@@ -1,5 +1,6 @@
 #include "score/score.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -199,6 +200,9 @@ static int score_layer(struct work *w, struct plan *p, int l, struct score_repor
         struct plan_row *to = &row[w->order[i]];
 
         to->score = w->step[experts - 1 - i];
+        if (!isfinite(to->score)) /* no plan has such a score, and a choice by it means nothing */
+            return err_set(e, ERR_INPUT, "layer %d, expert %d: the sums are too large for a score",
+                           w->s->layer[l], w->order[i]);
         to->rank = i + 1;
         to->keep = i < keep;
         r->zero += w->costs.tokens[i] == 0;
