@@ -83,6 +83,12 @@ changed() {
     [[ ${stderr_lines[0]} == *'will need the model in BF16 (moe-quant -t bf16)' ]]
     moe-quant -q -t bf16 mxfp4 bf16
     moe-prune -q --verify --repair mxfp4.repair bf16 qwen3.tsv bf16-out
+    # a few bytes that ask for all memory
+    local header='{"__metadata__":{"format":"moe-repair 1","layers":"0","model":"family=qwen3_moe\tlayers=4\texperts=65536\ttopk=2\thidden=2147483647\tdigest=00112233445566778899aabbccddeeff","plan":"x"},"layers.0.bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    {
+        printf "\\x$(printf %02x $((${#header} % 256)))\\x$(printf %02x $((${#header} / 256)))\0\0\0\0\0\0%s\0\0\0\0" "$header"
+    } >large.repair
+    fails_with 'its tensors are not those of its model line' moe-prune -q --repair large.repair "$TINY_QWEN3" qwen3.tsv out
     run -2 moe-bench repair "$TINY_QWEN3" docs.jsonl
     [[ $output == *"--plan is missing"* ]]
     run -2 moe-bench repair --plan qwen3.tsv --ridge -1 "$TINY_QWEN3" docs.jsonl

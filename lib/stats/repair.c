@@ -161,6 +161,8 @@ static int read_all(struct repair *r, const struct st_file *st, struct err *e)
     char where[300];
     struct model_id id;
     int *layer, n, l, status;
+    uint64_t values;
+    bool bias;
 
     snprintf(where, sizeof where, "'%.250s': model", path);
     if (fields_metadata(st, MAGIC, "no repair", meta_name, meta, METAS, e) ||
@@ -170,10 +172,16 @@ static int read_all(struct repair *r, const struct st_file *st, struct err *e)
     if (!layer)
         return -1;
     dot = st->n ? strrchr(st->tensor[0].name, '.') : NULL;
-    status = repair_new(r, &id, meta[META_PLAN], layer, n, dot && strcmp(dot, ".bias") == 0, e);
-    free(layer);
-    if (!status && st->n != (size_t)n)
+    bias = dot && strcmp(dot, ".bias") == 0;
+    values = (uint64_t)id.experts * (bias ? (uint64_t)id.hidden : 1) * (uint64_t)n;
+    /* before room is made for them: a few bytes can ask for all memory */
+    if (st->n != (size_t)n)
         status = err_set(e, ERR_INPUT, "'%s' has %zu tensors for %d layers", path, st->n, n);
+    else if (values != (st->file.size - st->header_bytes) / sizeof(float))
+        status = err_set(e, ERR_INPUT, "'%s': its tensors are not those of its model line and layers", path);
+    else
+        status = repair_new(r, &id, meta[META_PLAN], layer, n, bias, e);
+    free(layer);
     for (l = 0; l < n && !status; l++)
         status = read_layer(r, st, l, e);
     return status;
