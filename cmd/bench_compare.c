@@ -153,8 +153,9 @@ static void print_one(FILE *f, const struct compare_result *r, const struct corp
     for (k = 0; k < c->categories; k++)
         print_row(f, width, c->category[k], &r->category[k]);
     print_row(f, width, "total", &r->total);
-    fprintf(f, "mean over categories %.5f, worst category %s (%.5f)\n", r->category_mean,
-            c->category[r->worst], r->category[r->worst].kl_mean);
+    fprintf(f, "mean over categories %.5f, worst category ", r->category_mean);
+    put_name(f, 0, c->category[r->worst]);
+    fprintf(f, " (%.5f)\n", r->category[r->worst].kl_mean);
 }
 
 /* Several: a row each, then mean divergences by category, a column each. */
@@ -177,7 +178,9 @@ static void print_many(FILE *f, const struct compare_report *r, const struct cor
         fprintf(f, "  %8.5f %8.4f %8.4f %8.5f  %7.2f%% %8.4f", t->kl_median, t->kl_p99, t->kl_p999,
                 r->of[i].category_mean, 100 * t->same_top, t->rms_dp);
         print_with_error(f, 9, t->ppl_ratio, t->ppl_ratio_se);
-        fprintf(f, "  %s (%.5f)\n", c->category[r->of[i].worst], r->of[i].category[r->of[i].worst].kl_mean);
+        fputs("  ", f);
+        put_name(f, 0, c->category[r->of[i].worst]);
+        fprintf(f, " (%.5f)\n", r->of[i].category[r->of[i].worst].kl_mean);
     }
     fprintf(f, "\n%-*s", width, "mean KL");
     for (i = 0; i < r->n; i++)

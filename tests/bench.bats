@@ -279,6 +279,15 @@ make_plans() {
     [ ! -e new.lp ]
 }
 
+@test "compare: a category's name does not steer the terminal" {
+    make_plan "$TINY_QWEN3" 0.25
+    printf '{"ids":[5,6,7],"category":"a\\u001b[2Jb"}\n' >odd.jsonl
+    moe-bench compare -q --plan plan.tsv "$TINY_QWEN3" odd.jsonl >table
+    moe-bench compare -q --plan plan.tsv --plan plan.tsv "$TINY_QWEN3" odd.jsonl >>table
+    [ "$(grep -c 'a?\[2Jb' table)" -eq 5 ]
+    run ! grep -q $'\033' table
+}
+
 @test "compare: enough operands, numbers that are numbers" {
     ln -s "$TINY_QWEN3" model # a name without spaces, whatever the checkout is called
     for args in "--plan a model" "--model a model" "model docs.jsonl" "--max-kl much a b docs.jsonl" \
