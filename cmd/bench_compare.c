@@ -1,7 +1,9 @@
 /* moe-bench compare -- how far models, or plans for one, are from the original. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/file.h"
 #include "base/num.h"
 #include "bench.h"
 
@@ -265,6 +267,21 @@ static void free_candidates(void)
 
 /* ---- */
 
+/* What would only fail, or destroy something, after all the work. */
+static void check_cache(void)
+{
+    size_t i;
+
+    if (cache && strcmp(cache, "-") == 0)
+        usage_error("--cache - is not possible: give it a file of its own");
+    if (cache && common.out && path_same(cache, common.out))
+        usage_error("-o and --cache name the same file, %s", cache);
+    for (i = 0; i < plans.n; i++) {
+        check_input("-o", common.out, plans.v[i]);
+        check_input("--cache", cache, plans.v[i]);
+    }
+}
+
 static void read_limit(const char *text, const char *what, double *limit)
 {
     struct err e = {0};
@@ -295,7 +312,7 @@ static int verdict(const struct compare_report *r, const struct corpus *c)
 
 void bench_compare(int argc, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv), status, r0;
+    int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv), status, r0, i;
     bool listed = plans.n + models.n > 0;
     struct compare_options o = {cache, common.force};
     struct compare_report r;
@@ -308,8 +325,11 @@ void bench_compare(int argc, char **argv)
                            : "the operands are MODEL REF DATA...");
     read_limit(max_kl_text, "--max-kl", &max_kl);
     read_limit(max_category_text, "--max-kl-category", &max_category);
-    f = result_open();
+    check_cache();
     r0 = listed ? 0 : 1; /* index of REF */
+    for (i = r0 + 1; i < n; i++)
+        check_input("--cache", cache, argv[i]);
+    f = result_open();
     open_model(&b.m, argv[r0]);
     read_candidates(&b.m, listed ? NULL : argv[0]);
     bench_open(&b, argv + r0 + 1, n - r0 - 1);

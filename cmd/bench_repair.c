@@ -54,6 +54,7 @@ _Noreturn void bench_repair(int argc, char **argv)
         usage_error(n ? "no DATA after REF" : "REF and DATA are missing");
     if (ridge_text && num_double(ridge_text, "--ridge", 0, 1e6, &ridge, &e))
         usage_error("%s", e.msg);
+    check_input("-o", common.out, plan_path);
     check_output(common.out);
     open_model(&b.m, argv[0]);
     if (plan_read(&p, plan_path, &e))

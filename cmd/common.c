@@ -386,6 +386,12 @@ void die(const struct err *e)
     exit(e->kind == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED);
 }
 
+void check_input(const char *option, const char *output, const char *input)
+{
+    if (output && input && strcmp(output, "-") != 0 && strcmp(input, "-") != 0 && path_same(output, input))
+        usage_error("%s %s is one of the inputs: choose another name", option, output);
+}
+
 void check_output(const char *path)
 {
     struct wfile w = {0};

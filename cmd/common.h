@@ -81,6 +81,9 @@ void detail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only
 /* Refuses an existing output file before the work, not after it. Not with --dry-run; path may be NULL or "-".
  */
 void check_output(const char *path);
+/* Refuses an output that would take the place of an input, which --force does not mean. Either may be NULL or
+ * "-". */
+void check_input(const char *option, const char *output, const char *input);
 
 /* One line on stderr, rewritten at most 5 times a second, first after 1 s, only on a terminal (or with
  * --progress). fraction in 0..1; the rest of time is estimated. */

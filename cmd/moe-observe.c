@@ -199,13 +199,15 @@ static void check_more(const struct more *x)
 {
     if (x->path && strcmp(x->path, "-") == 0)
         usage_error("%s - is not possible: give it a file of its own", x->option);
-    if (x->path && common.out && strcmp(x->path, common.out) == 0)
+    if (x->path && common.out && path_same(x->path, common.out))
         usage_error("-o and %s name the same file, %s", x->option, common.out);
 }
 
 /* What would only fail after hours of work fails now. */
 static void check_operands(int n, char **argv)
 {
+    int i;
+
     if (n < 2)
         usage_error(n ? "no DATA after MODEL" : "MODEL and DATA are missing");
     if (!common.out && !common.dry_run)
@@ -227,8 +229,13 @@ static void check_operands(int n, char **argv)
     parse_shard();
     check_more(&matrices);
     check_more(&reservoir);
-    if (matrices.path && reservoir.path && strcmp(matrices.path, reservoir.path) == 0)
+    if (matrices.path && reservoir.path && path_same(matrices.path, reservoir.path))
         usage_error("--matrices and --reservoir name the same file, %s", matrices.path);
+    for (i = 1; i < n; i++) {
+        check_input("-o", common.out, argv[i]);
+        check_input(matrices.option, matrices.path, argv[i]);
+        check_input(reservoir.option, reservoir.path, argv[i]);
+    }
 }
 
 static void check_room(const struct more *x, const struct corpus *c, const struct engine *en,

@@ -394,7 +394,14 @@ static int score(char **path, int n)
     struct sources in;
     struct err e = {0};
     int status = EXIT_DONE;
+    size_t i;
 
+    for (i = 0; i < (size_t)n; i++)
+        check_input("-o", common.out, path[i]);
+    for (i = 0; i < opt.matrices.n; i++)
+        check_input("-o", common.out, opt.matrices.v[i]);
+    if (strncmp(opt.criterion, "file:", 5) == 0)
+        check_input("-o", common.out, opt.criterion + 5);
     if ((opt.weights && !(weights = mem_strdup(opt.weights, &e))) ||
         (opt.protect && !(protect = mem_strdup(opt.protect, &e))))
         die(&e);
@@ -468,6 +475,8 @@ int main(int argc, char **argv)
         usage_error("--min-tokens goes with --coverage");
     if (opt.ratio && opt.keep)
         usage_error("--ratio and --keep exclude each other");
+    if (common.out && (opt.list || opt.diff || opt.stability || opt.coverage))
+        usage_error("-o is for a plan: --list, --diff, --stability and --coverage print on standard output");
     if (opt.list) {
         if (n)
             usage_error("--list takes no operand");

@@ -279,6 +279,19 @@ make_plans() {
     [ ! -e new.lp ]
 }
 
+@test "compare --cache: not in the place of a plan, the text or the result" {
+    make_plan "$TINY_QWEN3" 0.25
+    cp docs.jsonl text.jsonl
+    cp plan.tsv mine.tsv
+    for args in "--cache -" "--cache new -o ./new" "--cache mine.tsv" "--cache ./text.jsonl" "-o mine.tsv" "-o text.jsonl"; do
+        # shellcheck disable=SC2086 # words on purpose
+        run -2 moe-bench compare -f $args --plan mine.tsv "$TINY_QWEN3" text.jsonl
+    done
+    cmp mine.tsv plan.tsv
+    cmp text.jsonl docs.jsonl
+    [ ! -e new ]
+}
+
 @test "compare: a category's name does not steer the terminal" {
     make_plan "$TINY_QWEN3" 0.25
     printf '{"ids":[5,6,7],"category":"a\\u001b[2Jb"}\n' >odd.jsonl

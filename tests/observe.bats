@@ -202,6 +202,9 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     wrong 'no effect without --matrices' --pool-pairs
     wrong 'no effect without --reservoir' --reservoir-tokens 5
     wrong 'the same file' --matrices run.stats
+    wrong 'the same file' --matrices ./run.stats
+    wrong 'one of the inputs' -f -o ./docs.jsonl
+    wrong 'one of the inputs' -f --matrices docs.jsonl
     wrong 'the same file' --matrices x --reservoir x
     wrong 'a file of its own' --matrices -
     wrong 'too small for 2 categories' --reservoir x --reservoir-tokens 1

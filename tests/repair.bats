@@ -89,6 +89,9 @@ changed() {
         printf "\\x$(printf %02x $((${#header} % 256)))\\x$(printf %02x $((${#header} / 256)))\0\0\0\0\0\0%s\0\0\0\0" "$header"
     } >large.repair
     fails_with 'its tensors are not those of its model line' moe-prune -q --repair large.repair "$TINY_QWEN3" qwen3.tsv out
+    cp qwen3.tsv mine.tsv
+    run -2 moe-bench repair -f -o mine.tsv --plan mine.tsv "$TINY_QWEN3" docs.jsonl
+    cmp mine.tsv qwen3.tsv
     run -2 moe-bench repair "$TINY_QWEN3" docs.jsonl
     [[ $output == *"--plan is missing"* ]]
     run -2 moe-bench repair --plan qwen3.tsv --ridge -1 "$TINY_QWEN3" docs.jsonl

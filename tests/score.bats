@@ -379,7 +379,11 @@ END
     usage 'layer 1: 2 experts are protected, but only 1 stay' -k 1 --protect 1 "$GOOD"
     usage 'takes two plans' --diff "$GOOD"
     usage 'add -o PLAN or --dry-run' --json "$GOOD"
+    usage '-o is for a plan' --coverage -o x "$GOOD"
     usage 'more than a number can hold' --weights 'code=1e308,*=1e308' "$GOOD"
+    cp "$GOOD" mine.stats
+    usage '-o ./mine.stats is one of the inputs' -f -o ./mine.stats mine.stats
+    cmp mine.stats "$GOOD"
 }
 
 @test "numbers that overflow" {

@@ -230,6 +230,30 @@ int disk_free(const char *path, uint64_t *bytes, struct err *e)
     return 0;
 }
 
+static bool same_inode(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+bool path_same(const char *a, const char *b)
+{
+    char *dir_a, *dir_b;
+    bool same;
+
+    if (strcmp(a, b) == 0 || same_inode(a, b))
+        return true;
+    if (strcmp(path_base(a), path_base(b)) != 0)
+        return false;
+    dir_a = path_dir(a, NULL);
+    dir_b = path_dir(b, NULL);
+    same = dir_a && dir_b && same_inode(dir_a, dir_b);
+    free(dir_a);
+    free(dir_b);
+    return same;
+}
+
 static int sync_dir(const char *dir, struct err *e)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;

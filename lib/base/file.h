@@ -23,6 +23,8 @@ int check_cancelled(struct err *e);
 
 bool path_exists(const char *path);
 bool path_is_dir(const char *path);
+/* Two names of one file, or of one that is not there yet. */
+bool path_same(const char *a, const char *b);
 /* dir + "/" + name; the caller frees. */
 char *path_join(const char *dir, const char *name, struct err *e);
 /* The part after the last '/' (a pointer into path; trailing slashes are not handled). */
