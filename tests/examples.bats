@@ -136,3 +136,33 @@ written() {
     [ "$status" -eq 1 ]
     [[ $output == 'moe-report: calib.jsonl is neither '* ]]
 }
+
+@test "moe-report: odd names, and files that do not belong together" {
+    jq -c '.category |= "a \"b\" <" + . + ">&\\d"' calib.jsonl >odd.jsonl
+    moe-observe -q --max-len 64 -o run.stats examples/tiny-qwen3 odd.jsonl
+    moe-score -q -r 0.5 -o keep=8.tsv run.stats
+    moe-bench compare -q --json --max-len 64 --plan keep=8.tsv examples/tiny-qwen3 odd.jsonl >compare.json
+    examples/report/moe-report -t 'a\nb' run.stats keep=8.tsv compare.json >report.html
+    grep -qF '<title>a\nb</title>' report.html
+    grep -qF 'nats in the worst: a &quot;b&quot; &lt;' report.html
+    grep -q '<section id="kept">' report.html # the plan was read
+    run ! grep -qE 'a "b"|a \\"|<[ch]>' report.html
+    [ "$(grep -oF '&gt;&amp;\d<' report.html | wc -l)" -ge 2 ]
+    [ "$(grep -oE '<b>[^<]*</b><span>nats in the worst' report.html)" != '<b>–</b><span>nats in the worst' ]
+    refused() { # PATTERN FILE...
+        run examples/report/moe-report "${@:2}"
+        [ "$status" -eq 1 ] && [[ $output == "moe-report: "$1 ]]
+    }
+    head -n 20 run.stats >cut.stats
+    head -n 1 compare.json >cut.json
+    : >empty
+    moe-observe -q --max-len 64 -o other.stats examples/tiny-gptoss odd.jsonl
+    moe-score -q -o other.tsv other.stats
+    refused 'cut.stats was cut off' cut.stats keep=8.tsv
+    refused 'cut.json was cut off' run.stats cut.json
+    refused 'one of the files is empty' run.stats empty
+    refused "cannot read 'examples'" run.stats examples
+    refused 'other.tsv is of another model *' run.stats other.tsv
+    sed '2s/experts=16/experts=<script>/' keep=8.tsv >script.tsv
+    run ! grep -q '<script' <(examples/report/moe-report script.tsv)
+}
