@@ -41,6 +41,8 @@ MATRICES  := $(if $(filter $(PAIRS) $(PAIRS:%=%+%),$(PLANS)),--matrices $(WORK)/
 OPT_worst := --select worst
 OPT_super := --protect super
 OPT_turns := --protect turns=2
+ODD       := $(filter-out worst super turns,$(foreach p,$(PLANS),$(wordlist 2,9,$(subst +, ,$(p)))))
+$(if $(ODD),$(error PLANS: $(firstword $(ODD)) is none of worst, super, turns))
 TSV       := $(PLANS:%=$(WORK)/%.tsv)
 
 best: $(WORK)/best.tsv

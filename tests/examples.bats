@@ -166,3 +166,9 @@ written() {
     sed '2s/experts=16/experts=<script>/' keep=8.tsv >script.tsv
     run ! grep -q '<script' <(examples/report/moe-report script.tsv)
 }
+
+@test "portfolio.mk: a way to select that there is not is named" {
+    run make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl PLANS="reap reap+wrost"
+    [ "$status" -ne 0 ]
+    [[ $output == *"PLANS: wrost is none of worst, super, turns"* ]]
+}
