@@ -9,6 +9,7 @@
 #include "score/costs.h"
 #include "score/score.h"
 #include "score/select.h"
+#include "tmp.h"
 
 enum { MAX = 16 };
 
@@ -517,8 +518,8 @@ static void test_scores(void)
     CHECK(scores_new(&in, &four, "aimer\twhat=ever", layers, 2, &e) == 0);
     for (i = 0; i < 8; i++)
         in.score[i] = i == 2 ? -1.0 / 3 : 4 - i;
-    CHECK_MSG(scores_write(&in, "build/scores.tsv", true, &e) == 0 &&
-                  scores_read(&out, "build/scores.tsv", &e) == 0,
+    CHECK_MSG(scores_write(&in, in_tmp("scores.tsv"), true, &e) == 0 &&
+                  scores_read(&out, in_tmp("scores.tsv"), &e) == 0,
               "%s", e.msg);
     CHECK(out.n_layers == 2 && out.layer[1] == 3 && memcmp(in.score, out.score, sizeof(double[8])) == 0);
     CHECK_STR(out.criterion, in.criterion);
@@ -534,8 +535,7 @@ static void test_scores(void)
     CHECK(score_plan(&p, &s, &o, &r, &e) == -1 && strstr(e.msg, "does not tell categories apart"));
     in.score[5] = NAN;
     err_clear(&e);
-    CHECK(scores_write(&in, "build/scores.tsv", true, &e) == -1 && strstr(e.msg, "layer 3, expert 1"));
-    remove("build/scores.tsv");
+    CHECK(scores_write(&in, in_tmp("scores.tsv"), true, &e) == -1 && strstr(e.msg, "layer 3, expert 1"));
     scores_free(&in);
     scores_free(&out);
     stats_free(&s);
@@ -726,6 +726,7 @@ int main(int argc, char **argv)
         matrices_free(&m);
         return e.kind != ERR_NONE;
     }
+    tmp_open();
     test_all_subsets();
     test_pair_costs();
     test_pair_plan();
