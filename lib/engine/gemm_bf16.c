@@ -49,6 +49,7 @@ size_t bf16_packed_bytes(int k, int n)
     return (size_t)tiles(k, DEPTH) * (size_t)tiles(n, SIDE) * TILE_BYTES;
 }
 
+#ifndef EMULATED_TILES
 static bool may_use_tiles(void)
 {
     enum { TILE_PRODUCTS = 1 << 22, TILES = 1 << 24, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
@@ -64,6 +65,7 @@ enum bf16_unit bf16_unit(void)
         return BF16_NONE;
     return may_use_tiles() ? BF16_TILES : BF16_PAIRS;
 }
+#endif
 
 /* ---- packing ---- */
 
