@@ -270,8 +270,10 @@ make_plans() {
 @test "compare --cache: a damaged or cut file is refused, and a failed run leaves none" {
     make_plan "$TINY_QWEN3" 0.25
     moe-bench compare -q --cache ref.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
-    head -c -1 ref.lp >cut.lp
-    fails_with 'cut.lp. is truncated' moe-bench compare -q --cache cut.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    for cut in -1 150; do
+        head -c $cut ref.lp >cut.lp
+        fails_with 'cut.lp. is truncated' moe-bench compare -q --cache cut.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl
+    done
     cp ref.lp bad.lp
     printf '\1' | dd of=bad.lp bs=1 seek=5000 conv=notrunc status=none
     fails_with 'bad.lp. is damaged' moe-bench compare -q --cache bad.lp --plan plan.tsv "$TINY_QWEN3" docs.jsonl

@@ -81,7 +81,7 @@ static int refuse(const char *path, const char *have, const char *want, struct e
     }
     i = i < sizeof line / sizeof *line ? i : sizeof line / sizeof *line - 1;
     return err_set(e, ERR_INPUT, "'%s' %s: name another file, or use --force to make it anew", path,
-                   line[i].why);
+                   i > 0 && !*have ? "is truncated" : line[i].why);
 }
 
 /* 1: it is the right file, read up to the records; 0: it is another, and e says why; -1. */
