@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "base/thread.h"
 #include "check.h"
+#include "tmp.h"
 
 static void bad_json(const char *text, size_t n, const char *expect)
 {
@@ -195,14 +196,15 @@ static void test_odd_targets(const char *to, const char *path)
 
 static void test_files(void)
 {
-    char dir[] = "/tmp/moe-test-XXXXXX", path[64], *text;
+    const char *path;
+    char *text;
     struct err e = {0};
     struct wfile w;
     struct outdir d;
     size_t n;
 
-    CHECK(mkdtemp(dir) != NULL);
-    snprintf(path, sizeof path, "%s/f", dir);
+    tmp_open();
+    path = in_tmp("f");
     CHECK(wfile_open(&w, path, false, &e) == 0);
     CHECK(wfile_write(&w, "half", 4, &e) == 0);
     wfile_close(&w); /* not committed: nothing is left */
@@ -218,7 +220,7 @@ static void test_files(void)
     CHECK(outdir_open(&d, path, true, &e) == -1 && strstr(e.msg, "is not a directory"));
     err_clear(&e);
     unlink(path);
-    test_odd_targets(dir, path);
+    test_odd_targets(tmp_dir, path);
     CHECK(outdir_open(&d, path, false, &e) == 0);
     CHECK(!path_exists(path) && path_is_dir(d.tmp));
     outdir_close(&d);
@@ -230,7 +232,7 @@ static void test_files(void)
     CHECK(outdir_open(&d, path, true, &e) == 0 && outdir_commit(&d, &e) == 0);
     outdir_close(&d);
     CHECK(rmdir(path) == 0);
-    CHECK_MSG(rmdir(dir) == 0, "something was left in %s", dir);
+    CHECK_MSG(rmdir(tmp_dir) == 0, "something was left in %s", tmp_dir);
 }
 
 static void square(void *ctx, long task, int worker)

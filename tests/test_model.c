@@ -1,10 +1,9 @@
 /* config.json to struct arch: spellings, defaults, absent against null, refusals by name; rope against the
  * check values of the formulae; safetensors written and read back. */
-#include <unistd.h>
-
 #include "base/json.h"
 #include "check.h"
 #include "model/model.h"
+#include "tmp.h"
 
 #define QWEN(more)                                                                                           \
     "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 4, "         \
@@ -146,15 +145,13 @@ static void test_safetensors(void)
     struct tensor t[2] = {{.name = "b\"q", .dtype = DT_F32, .rank = 2, .shape = {2, 3}},
                           {.name = "a", .dtype = DT_U8, .rank = 1, .shape = {5}}};
     static const char *const key[] = {"format"}, *const value[] = {"pt"};
-    char path[] = "/tmp/moe-st-XXXXXX", data[29] = "abcdefghijklmnopqrstuvwxyz12", back[5];
+    char data[29] = "abcdefghijklmnopqrstuvwxyz12", back[5];
+    const char *path = in_tmp("st");
     const struct tensor *found;
     struct err e = {0};
     struct st_writer w;
     struct st_file f;
-    int fd = mkstemp(path);
 
-    CHECK(fd >= 0);
-    close(fd);
     CHECK(st_create(&w, path, true, t, 2, key, value, 1, &e) == 0);
     CHECK(st_put(&w, data, 28, &e) == 0);
     CHECK(st_finish(&w, &e) == -1); /* one byte is missing */
@@ -171,11 +168,11 @@ static void test_safetensors(void)
           memcmp(back, data + 24, 5) == 0);
     CHECK(st_find(&f, "b\"q") && st_find(&f, "b\"q")->shape[1] == 3 && !st_find(&f, "c"));
     st_close(&f);
-    unlink(path);
 }
 
 int main(void)
 {
+    tmp_open();
     test_qwen3();
     test_gpt_oss();
     test_rope();

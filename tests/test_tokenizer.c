@@ -440,7 +440,7 @@ static void golden_chktxt(const struct tokenizer *t, const char *folder)
 
 static void test_reference(const char *name, const cJSON *eval)
 {
-    char folder[400], command[1500], golden[500];
+    char folder[400], command[2000], golden[500];
     struct tokenizer *t;
     struct err e = {0};
     int skip;

@@ -1,5 +1,5 @@
 /*
- * tmp.h -- for tests that write files: a folder of the program's own, which goes when it ends.
+ * tmp.h -- for tests that write files: a folder of the program's own in TMPDIR, which goes when it ends.
  *
  *     tmp_open()              first
  *     in_tmp("a.stats")       a path in it
@@ -14,13 +14,14 @@
 
 #include "base/file.h"
 
-static char tmp_dir[] = "/tmp/moe-test-XXXXXX";
-static char tmp_path[64][128]; /* every path that was asked for, once */
+enum { TMP_PATH = 512 };
+static char tmp_dir[TMP_PATH - 128];
+static char tmp_path[64][TMP_PATH]; /* every path that was asked for, once */
 static int tmp_paths;
 
 static inline void tmp_close(void)
 {
-    char command[64];
+    char command[TMP_PATH];
 
     snprintf(command, sizeof command, "rm -rf '%s'", tmp_dir);
     if (system(command))
@@ -29,6 +30,9 @@ static inline void tmp_close(void)
 
 static inline void tmp_open(void)
 {
+    const char *in = getenv("TMPDIR");
+
+    snprintf(tmp_dir, sizeof tmp_dir, "%s/moe-test-XXXXXX", in && *in ? in : "/tmp");
     if (!mkdtemp(tmp_dir) || atexit(tmp_close)) {
         printf("cannot make %s\n", tmp_dir);
         exit(1);
@@ -38,7 +42,7 @@ static inline void tmp_open(void)
 /* Valid until the end of the program. */
 static inline const char *in_tmp(const char *name)
 {
-    char path[128];
+    char path[TMP_PATH];
     int i;
 
     snprintf(path, sizeof path, "%s/%s", tmp_dir, name);
