@@ -35,7 +35,7 @@ LDFLAGS  += $(SAN) -pthread
 PROGRAMS = moe-inspect moe-observe moe-score moe-prune moe-quant moe-bench
 # The cheap programs do not link the engine: they start in milliseconds.
 LIGHT_DIRS = base model quant text stats score surgery
-HEAVY_DIRS = engine observe judge
+HEAVY_DIRS = device cpu load engine observe judge
 LIGHT_SRC := $(sort $(foreach d,$(LIGHT_DIRS),$(wildcard lib/$(d)/*.c)))
 HEAVY_SRC := $(sort $(foreach d,$(HEAVY_DIRS),$(wildcard lib/$(d)/*.c)))
 LIGHT_OBJ := $(LIGHT_SRC:%.c=$(BUILD)/%.o)
@@ -62,12 +62,12 @@ $(BUILD)/version.h: VERSION FORCE
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
 # What programs and backend were built from: neither opens the other when the contract between them differs.
-CONTRACT = lib/engine/ops.h lib/engine/engine.h lib/engine/source.h
+CONTRACT = lib/device/device.h lib/engine/engine.h lib/device/source.h
 $(BUILD)/contract.h: $(CONTRACT)
 	@mkdir -p $(BUILD)
 	@set -- $$(cat $(CONTRACT) | cksum) && printf '#define MOE_CONTRACT %su\n' "$$1" > $@
 
-$(BUILD)/lib/engine/cuda_load.o $(BUILD)/kernels/backend.o: $(BUILD)/contract.h
+$(BUILD)/lib/device/registry.o $(BUILD)/kernels/cuda/backend.o: $(BUILD)/contract.h
 
 $(BUILD)/%.o: %.c $(BUILD)/version.h
 	@mkdir -p $(@D)
@@ -105,7 +105,7 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
 # to make code for; the newest also as PTX, for GPUs that come later.
 NVCC      ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
 CUDA_ARCH ?= 80 89 90 100 120 121
-CUDA_SRC  := $(sort $(wildcard kernels/*.cu))
+CUDA_SRC  := $(sort $(wildcard kernels/cuda/*.cu))
 CUDA_OBJ  := $(CUDA_SRC:%.cu=$(BUILD)/%.o)
 CUDA_BASE := $(patsubst %,$(BUILD)/kernels/%.o,err mem thread)
 # 9.0 in its own variant, whose matrix instructions no later one has.
@@ -122,7 +122,7 @@ $(BUILD)/kernels/options: FORCE
 	@echo '$(NVCC) $(NVCCFLAGS) $(CUDA_CODE)' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
-$(BUILD)/kernels/%.o: kernels/%.cu $(wildcard kernels/*.h) $(BUILD)/kernels/options
+$(BUILD)/kernels/cuda/%.o: kernels/cuda/%.cu $(wildcard kernels/cuda/*.h) $(BUILD)/kernels/options
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(CUDA_CODE) -Ilib -I$(BUILD) -Xcompiler -fPIC,-fvisibility=hidden,-Wall -MMD -MP -c -o $@ $<
 
@@ -223,4 +223,4 @@ PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: all help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench quality install uninstall clean FORCE
 .SECONDARY:
--include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d)
+-include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d $(BUILD)/kernels/cuda/*.d)

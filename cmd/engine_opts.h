@@ -14,7 +14,7 @@
 #include "common.h"
 #include "engine/engine.h"
 #include "model/model.h"
-#include "observe/pass.h"
+#include "observe/passes.h"
 
 struct engine_opts {
     const char *device, *precision;

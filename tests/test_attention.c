@@ -1,8 +1,8 @@
 /* Attention, rope and norms of q and k against their definitions. */
 #include "check.h"
 
-#include "engine/ops.h"
-#include "engine/rope.h"
+#include "device/device.h"
+#include "engine/rope_tables.h"
 
 static struct err err;
 

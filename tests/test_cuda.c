@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/mem.h"
-#include "engine/cuda_load.h"
+#include "device/registry.h"
 #include "quant/bf16.h"
 
 static struct err err;

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "engine/ops.h"
+#include "device/device.h"
 #include "quant/bf16.h"
 #include "quant/fp8.h"
 

@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "base/mem.h"
-#include "engine/gemm.h"
+#include "cpu/gemm.h"
 #include "quant/bf16.h"
 
 #define EMULATED_TILES    "emulated_tiles.h"
@@ -13,7 +13,7 @@
 #define bf16_packed_bytes emulated_packed_bytes
 #define bf16_pack         emulated_pack
 #define bf16_run          emulated_run
-#include "../lib/engine/gemm_bf16.c"
+#include "../lib/cpu/gemm_bf16.c"
 
 static struct err err;
 

@@ -2,7 +2,7 @@
 #include "check.h"
 
 #include "judge/judge.h"
-#include "observe/pass.h"
+#include "observe/passes.h"
 
 static struct doc doc5[] = {{.first = 0, .n = 10},
                             {.first = 10, .n = 20},

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "engine/ops.h"
+#include "device/device.h"
 #include "quant/bf16.h"
 
 enum { TOKENS = 150, EXPERTS = 5, K = 3, H = 70, I = 44, PAIRS = K * (K - 1) / 2 };

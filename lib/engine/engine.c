@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 #include "base/thread.h"
-#include "engine/cuda_load.h"
+#include "device/registry.h"
 #include "quant/bf16.h"
 
 double engine_now(void)

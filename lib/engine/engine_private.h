@@ -4,8 +4,8 @@
 #ifndef MOE_ENGINE_PRIVATE_H
 #define MOE_ENGINE_PRIVATE_H
 
-#include "engine/ops.h"
-#include "engine/weights.h"
+#include "device/device.h"
+#include "load/weights.h"
 
 struct kept_head {
     const struct model *m;

@@ -5,7 +5,7 @@
 #define MOE_ENGINE_HEAD_H
 
 #include "engine/engine_private.h"
-#include "engine/weights.h"
+#include "load/weights.h"
 
 /* ops->head() over all tokens of a batch, with the heads of n models (masks of one share it), in pieces; put
  * gets each: rows are [n][a->n], and the piece begins with token `first`. pick: [tokens][picks] as in

@@ -1,14 +1,14 @@
 /*
- * pass.h -- private to the layer loop: one pass over a batch (forward.c), how it is cut (plan.c), the halves
- * of its layers (attention.c, ffn.c), and what an observer is told (watch.c).
+ * pass.h -- private to the layer loop: one pass over a batch (forward.c), how it is cut (cutting.c), the
+ * halves of its layers (attention.c, ffn.c), and what an observer is told (watch.c).
  */
 #ifndef MOE_ENGINE_PASS_H
 #define MOE_ENGINE_PASS_H
 
 #include "engine/engine_private.h"
-#include "engine/rope.h"
+#include "engine/rope_tables.h"
 #include "engine/states.h"
-#include "engine/weights.h"
+#include "load/weights.h"
 
 /* One mask of several that run together. Variants share the hidden states of the first of them whose masks
  * are the same in all layers so far. */

@@ -8,7 +8,7 @@
 #define MOE_JUDGE_JUDGE_H
 
 #include "engine/engine.h"
-#include "observe/pass.h"
+#include "observe/passes.h"
 #include "stats/plan.h"
 #include "text/corpus.h"
 

@@ -20,7 +20,7 @@
 #define MOE_JUDGE_REPAIR_H
 
 #include "judge/judge.h"
-#include "stats/repair.h"
+#include "stats/repair_file.h"
 
 struct repair_layer {
     int layer;

@@ -29,7 +29,7 @@ bool config_list_has(struct config *c, const char *key, int value);
  * transformers does. rotated: dimensions of a head that rope could turn. */
 int rope_read(struct rope *r, struct config *c, const struct family *f, int rotated, int max_position);
 
-/* layers.c: which layers have experts, which mask and whether rope each has. Sets a->layer, moe_layers,
+/* layer_kinds.c: which layers have experts, which mask and whether rope each has. Sets a->layer, moe_layers,
  * dense_inter. */
 void layers_read(struct arch *a, struct config *c);
 

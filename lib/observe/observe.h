@@ -4,7 +4,7 @@
 #ifndef MOE_OBSERVE_OBSERVE_H
 #define MOE_OBSERVE_OBSERVE_H
 
-#include "observe/pass.h"
+#include "observe/passes.h"
 #include "observe/reservoir.h"
 #include "stats/matrices.h"
 #include "stats/stats.h"

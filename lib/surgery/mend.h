@@ -1,5 +1,5 @@
 /*
- * mend.h -- private to surgery: a repair (stats/repair.h) applied to the bytes of an expert.
+ * mend.h -- private to surgery: a repair (stats/repair_file.h) applied to the bytes of an expert.
  *
  * A factor multiplies the down projection: its weight (BF16, F32), or instead the block scales of an FP8
  * weight, and its bias if there is one. A vector is added to that bias. Each element is computed in f64 and
@@ -10,7 +10,7 @@
 
 #include "model/model.h"
 #include "stats/plan.h"
-#include "stats/repair.h"
+#include "stats/repair_file.h"
 
 /* Refused: a repair of another model than the plan's, of other layers, or for tensors that it cannot change.
  * r NULL: none. */

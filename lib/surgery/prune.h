@@ -6,7 +6,7 @@
 
 #include "model/model.h"
 #include "stats/groups.h"
-#include "stats/repair.h"
+#include "stats/repair_file.h"
 
 struct prune_options {
     bool force;            /* replace an existing OUT */

@@ -5,7 +5,7 @@
 #define MOE_SURGERY_VERIFY_H
 
 #include "surgery/cut.h"
-#include "stats/repair.h"
+#include "stats/repair_file.h"
 #include "surgery/rewrite.h"
 
 /* rw, if not NULL, is told of the bytes compared. */

@@ -1,0 +1,211 @@
+/* The CUDA backend: opening, memory, failures, and the table of operations. */
+#include "backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "contract.h"
+
+bool cuda_ok(struct cuda *c, cudaError_t e, const char *where)
+{
+    if (e == cudaSuccess)
+        return true;
+    pthread_mutex_lock(&c->lock);
+    if (c->failed == cudaSuccess) {
+        c->failed = e;
+        c->failed_in = where;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return false;
+}
+
+int cuda_report(struct cuda *c, struct err *e)
+{
+    if (c->failed == cudaSuccess)
+        return 0;
+    return err_set(e, c->failed == cudaErrorMemoryAllocation ? ERR_NOMEM : ERR_DEVICE, "%s: %s: %s", c->name,
+                   c->failed_in, cudaGetErrorString(c->failed));
+}
+
+static int check(struct device *d, struct err *e)
+{
+    struct cuda *c = cuda_of(d);
+
+    /* not the device: packing goes on */
+    cuda_ok(c, cudaStreamSynchronize(cudaStreamLegacy), "a kernel");
+    return cuda_report(c, e);
+}
+
+static void enter(struct device *d)
+{
+    cuda_ok(cuda_of(d), cudaSetDevice(cuda_of(d)->index), "choosing the device");
+}
+
+static int64_t bad_token(struct device *d)
+{
+    struct cuda *c = cuda_of(d);
+    unsigned long long bad = ~0ull;
+
+    cuda_ok(c, cudaMemcpy(&bad, &c->flags->token, sizeof bad, cudaMemcpyDeviceToHost), "a kernel");
+    if (bad != ~0ull)
+        cuda_ok(c, cudaMemset(&c->flags->token, 0xff, sizeof bad), "a kernel");
+    return bad == ~0ull ? -1 : (int64_t)bad;
+}
+
+static void trim(struct device *d)
+{
+    struct cuda *c = cuda_of(d);
+    struct room *const rooms[] = {&c->act, &c->part, &c->lists, &c->heads, &c->logits, &c->rows, &c->scaled};
+
+    for (struct room *r : rooms) {
+        cuda_free(c, r->p);
+        *r = {};
+    }
+}
+
+static void cuda_close(struct device *d)
+{
+    struct cuda *c = cuda_of(d);
+    struct mirror *const mirrors[] = {&c->weights[0], &c->weights[1], &c->mask,
+                                      &c->docs,       &c->rope,       &c->blocks};
+
+    trim(d);
+    for (struct mirror *m : mirrors)
+        cuda_mirror_free(c, m);
+    cuda_pack_close(c);
+    cuda_lanes_close(c);
+    cuda_small_close(c);
+    cuda_free(c, c->flags);
+    free(c->held);
+    free(c->pinned);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+static const struct ops cuda_ops = {.close = cuda_close,
+                                    .enter = enter,
+                                    .buf_new = cuda_buf_new,
+                                    .buf_free = cuda_buf_free,
+                                    .to_device = cuda_to_device,
+                                    .to_host = cuda_to_host,
+                                    .copy = cuda_copy,
+                                    .host_new = cuda_host_new,
+                                    .host_free = cuda_host_free,
+                                    .copy_up = cuda_copy_up,
+                                    .copy_down = cuda_copy_down,
+                                    .await_copy = cuda_await_copy,
+                                    .finish_copy = cuda_finish_copy,
+                                    .pack = cuda_pack,
+                                    .matrix_free = cuda_matrix_free,
+                                    .norm = cuda_norm,
+                                    .norm_rows = cuda_norm_rows,
+                                    .linear = cuda_linear,
+                                    .linear_add = cuda_linear_add,
+                                    .attention = cuda_attention,
+                                    .route = cuda_route,
+                                    .experts = cuda_experts,
+                                    .pairs = cuda_pairs,
+                                    .view = cuda_view,
+                                    .combine = cuda_combine,
+                                    .bad_token = bad_token,
+                                    .head = cuda_head,
+                                    .check = check,
+                                    .memory = cuda_memory,
+                                    .trim = trim};
+
+__global__ void hello(struct flags *f)
+{
+    f->matrix = f->token = ~0ull;
+}
+
+/* Says which of driver, device and code for its architecture is missing. */
+static int find_device(int index, struct cudaDeviceProp *p, struct err *e)
+{
+    cudaFuncAttributes fa;
+    cudaError_t rc;
+    int n = 0;
+
+    rc = cudaGetDeviceCount(&n);
+    if (rc == cudaErrorInsufficientDriver)
+        return err_set(e, ERR_DEVICE, "no CUDA driver, or one too old for this build (CUDA %d.%d)",
+                       CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    if (rc == cudaErrorNoDevice || (rc == cudaSuccess && n == 0))
+        return err_set(e, ERR_DEVICE, "the CUDA driver sees no GPU");
+    if (rc != cudaSuccess)
+        return err_set(e, ERR_DEVICE, "CUDA: %s", cudaGetErrorString(rc));
+    if (index >= n)
+        return err_set(e, ERR_DEVICE, "there is no cuda:%d: the driver sees %d", index, n);
+    rc = cudaSetDevice(index);
+    if (rc == cudaSuccess)
+        rc = cudaGetDeviceProperties(p, index);
+    if (rc != cudaSuccess)
+        return err_set(e, ERR_DEVICE, "cuda:%d: %s", index, cudaGetErrorString(rc));
+    rc = cudaFuncGetAttributes(&fa, hello);
+    if (rc != cudaSuccess || p->major < 8)
+        return err_set(e, ERR_DEVICE, "%s has compute capability %d.%d, for which this build has no code",
+                       p->name, p->major, p->minor);
+    return 0;
+}
+
+/* Whether the device's memory is the host's. MOE_CUDA_UNIFIED=1 or 0 says so whatever it is, for tests. */
+static bool unified(const struct cudaDeviceProp *p)
+{
+    const char *said = getenv("MOE_CUDA_UNIFIED");
+
+    return said && *said ? strcmp(said, "0") != 0 : p->integrated != 0;
+}
+
+/* The one symbol of the shared object: see device/registry.h. */
+extern "C" __attribute__((visibility("default"))) int
+moe_cuda_open_v3(uint32_t contract, struct device **out, const struct engine_options *o, struct err *e)
+{
+    struct cuda *c = (struct cuda *)mem_new(1, sizeof *c, e);
+    struct cudaDeviceProp p;
+
+    *out = NULL;
+    if (!c)
+        return -1;
+    if (contract != MOE_CONTRACT) {
+        free(c);
+        return err_set(e, ERR_DEVICE,
+                       "the CUDA backend belongs to another build of moe-tools: run make cuda");
+    }
+    if (find_device(o->device_index, &p, e)) {
+        free(c);
+        return -1;
+    }
+    snprintf(c->name, sizeof c->name, "%s (CUDA %d.%d)", p.name, CUDART_VERSION / 1000,
+             CUDART_VERSION % 1000 / 10);
+    pthread_mutex_init(&c->lock, NULL);
+    c->index = o->device_index;
+    c->dev.ops = &cuda_ops;
+    c->dev.kind = "cuda";
+    c->dev.library = c->name;
+    c->dev.bf16 = o->precision != PREC_F32;
+    c->dev.elem_bytes = c->dev.bf16 ? 2 : 4;
+    c->processors = p.multiProcessorCount;
+    c->wgmma = cuda_gemm_wgmma();
+    c->shared_max = p.sharedMemPerBlockOptin;
+    c->dev.threads = o->threads > 0 ? o->threads : cpu_count();
+    c->dev.packs_beside = true;
+    cuda_ok(c, cudaGetDeviceCount(&c->dev.siblings), "devices");
+    c->dev.group_bytes = GROUP_BYTES;
+    c->memory.unified = unified(&p);
+    if (cuda_lanes_open(c) || cuda_small_open(c) || cuda_pack_open(c)) {
+        cuda_report(c, e);
+        goto fail;
+    }
+    c->flags = (struct flags *)cuda_new(c, sizeof *c->flags, e);
+    if (!c->flags)
+        goto fail;
+    hello<<<1, 1>>>(c->flags);
+    cuda_launched(c, "the first kernel");
+    if (check(&c->dev, e))
+        goto fail;
+    *out = &c->dev;
+    return 0;
+fail:
+    cuda_close(&c->dev);
+    return -1;
+}

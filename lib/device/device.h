@@ -1,0 +1,268 @@
+/*
+ * device.h -- what a backend does: one table of operations on its own memory.
+ *
+ * The layer loop (forward.c) and the head (head.c) are written against this table only. Pointers marked
+ * "device" come from buf_new; others are host memory. "Elements" are bf16 or f32 according to elem_bytes;
+ * everything else is f32. Operations run in order, but may still be under way when they return:
+ * what they were given in host memory can be changed at once, what they leave in device memory is for later
+ * operations. An operation that returns nothing cannot fail but may remember a failure of the library below
+ * it, which check() reports. One thread computes. Another one may at the same time use what is marked "any
+ * thread".
+ *
+ * Products run in whole tiles of rows: buffers of rows that go into one are TILE_ROWS rows longer than
+ * their content (what stands there does not matter).
+ *
+ * Every result must depend on its own token, document and the weights only: not on n, neighbours or threads.
+ */
+#ifndef MOE_ENGINE_OPS_H
+#define MOE_ENGINE_OPS_H
+
+#include "engine/engine.h"
+#include "device/source.h"
+
+enum { TILE_ROWS = 64, MAX_TOPK = 64 };
+
+struct device;
+struct matrix; /* one linear map, packed for the device's products */
+
+/*
+ * Packs part[0..parts-1], stacked along out, into *m (made when NULL, else reused if the shape is the
+ * same). paired: two parts of equal shape, gate and up, laid side by side so that an activation finds
+ * both in one tile; such a matrix goes to experts() only. for_head: for head(), which needs the same cut
+ * of the vocabulary whatever the width of the model. f32: products of this matrix are f32 products whatever
+ * the elements are; such a matrix goes to linear() only.
+ */
+struct matrix_job {
+    struct matrix **m;
+    struct source part[3];
+    int parts;
+    bool paired, for_head, f32;
+};
+
+/* The documents of a chunk: document d is tokens first[d] .. first[d+1]-1 of it. rope[d]: device,
+ * [length][rot], a row being rot/2 cosines and rot/2 sines, times the model's scaling. */
+struct docs {
+    const int64_t *first; /* [n + 1] */
+    const float *const *rope;
+    int n;
+};
+
+/* Heads of all tokens: head h of token t begins at of + t * row + h * step. Device f32. */
+struct heads {
+    float *of;
+    size_t row, step;
+};
+
+/*
+ * The key of a head is nope elements of k_nope, then head_dim - nope of k. Latent attention has one k for
+ * all heads (step 0), which is its rotated part; otherwise nope is 0. Queries are whole, nope elements
+ * first. Before they meet, q and k are normed, clipped (v too), rotated (the rot elements after the first
+ * nope) and given their temperature; whether that changes the arrays is the backend's affair.
+ */
+struct attention_args {
+    struct heads q, k, v, k_nope;
+    struct docs docs;
+    int heads, kv_heads, head_dim, v_dim, nope, rot;
+    enum qk_norm norm;
+    const float *q_norm, *k_norm; /* device [head_dim], QKN_FULL_PRE: of all heads; or NULL */
+    bool rope;                    /* this layer rotates */
+    enum rope_layout layout;
+    float eps, scale;
+    float clip;                   /* 0: none */
+    float temp_floor, temp_scale; /* as in struct arch, for a layer without rope; floor 0: off */
+    enum mask_kind mask;
+    int window;         /* of the mask, as in struct layer_arch */
+    const float *sinks; /* device [heads], or NULL */
+    void *out;          /* device elements [n][heads * v_dim] */
+};
+
+/*
+ * How experts are chosen and weighed (the kinds: family.h). Scores of the allowed experts, plus the
+ * correction bias; all but the best groups put aside; the topk largest, lowest index first on ties; their
+ * gates, divided by max(sum, renorm_min) + renorm_eps if renorm, times scale.
+ */
+struct router {
+    enum score_kind score;
+    enum gate_kind gate;
+    enum group_kind group;
+    int experts, topk, groups, topk_group;
+    bool renorm;
+    float renorm_eps, renorm_min, scale;
+};
+
+struct route_args {
+    const float *logits; /* device [n][experts], bias included */
+    const float *corr;   /* device [experts], correction bias; NULL: none */
+    const uint8_t *mask; /* host [experts], 0 = not allowed; NULL: all are */
+    int64_t n;
+    struct router router;
+    int32_t *chosen; /* device [n][topk], ascending */
+    float *gate;     /* device [n][topk] */
+};
+
+/*
+ * Sums of squares and the like over the slots (token * topk + rank) of each expert; see stats/matrices.h.
+ * Every element is added to in f64, in the order of the slots, so that what stands there after many calls
+ * depends on the order of all tokens only.
+ */
+struct expert_sums {
+    const float *gate;    /* device [n][topk], what the results count with; in_gate if there is one */
+    double *sum[V_COUNT]; /* device [experts][hidden], or [experts][inter] for V_INNER_SQUARE */
+};
+
+/* f_j(x) = down_j(act(gate_up_j(x))) of every chosen expert. A dense or shared MLP is one expert that all
+ * choose. With in_gate, f_j(g x): then norm and max are divided by g (0 if g is 0). */
+struct experts_args {
+    const void *x;         /* device elements [n][hidden] */
+    const int32_t *chosen; /* device [n][topk]; NULL: expert 0, topk 1 */
+    const float *in_gate;  /* device [n][topk], multiplies x; NULL: none */
+    int64_t n;
+    int topk, experts, hidden, inter;
+    struct matrix *const *gate_up, *const *down; /* [experts] */
+    const float *b_gate_up;                      /* device [experts][2 * inter], gate first; or NULL */
+    const float *b_down;                         /* device [experts][hidden], or NULL */
+    enum act_kind act;
+    float limit;
+    void *y;                        /* device elements [n * topk][hidden], ungated */
+    float *norm, *max;              /* device [n * topk] of y before it was rounded; NULL: not wanted */
+    const struct expert_sums *sums; /* NULL: not wanted; of routed experts (chosen) only */
+};
+
+struct view_args {
+    const float *logits;   /* device [n][experts], as for route; experts >= 2 */
+    const int32_t *chosen; /* device [n][topk], ascending */
+    int64_t n;
+    int experts, topk;
+    struct router_view *out; /* device [n] */
+};
+
+/* out = gate_i gate_j <y_i, y_j> of the pairs of a token's results: (0,1), (0,2) .. (topk-2, topk-1). */
+struct pairs_args {
+    const void *y;     /* device elements [n * topk][width] */
+    const float *gate; /* device [n][topk]; NULL: 1 */
+    int64_t n;
+    int topk, width;
+    float *out; /* device [n][topk * (topk - 1) / 2] */
+};
+
+/* h += sum over k of gate * y, + sigmoid(shared_gate) * shared. Remembers tokens whose h is not finite, see
+ * bad_token. */
+struct combine_args {
+    const void *y;            /* device elements [n * topk][width] */
+    const float *gate;        /* device [n][topk]; NULL: 1 */
+    const void *shared;       /* device elements [n][width]; NULL: none */
+    const float *shared_gate; /* device [n]; NULL: shared as it is */
+    int64_t first, n;         /* first: what the first of the n tokens is called */
+    int topk, width;
+    void *h; /* device elements [n][width] */
+};
+
+/* The last step of one model, or of one of its masks; see head_row. */
+struct head_side {
+    const void *x; /* device elements [n][hidden], after the final norm */
+    const struct matrix *w;
+    const float *bias; /* device [vocab], or NULL */
+    int hidden;
+};
+struct head_row {
+    double lse;    /* ln sum exp of the logits */
+    double cross;  /* sides but the first: sum of p0 * (logit0 - logit), p0 and logit0 of the first */
+    float at;      /* logit of the target */
+    float top;     /* largest logit */
+    int32_t which; /* its token, the lowest on a tie */
+};
+struct head_args {
+    const struct head_side *side; /* [sides]; the first is what the others are compared with */
+    int sides;
+    int64_t n;
+    int vocab;
+    const int32_t *target; /* host [n]; -1: none */
+    struct head_row *row;  /* host [sides][n] */
+    const int32_t *pick;   /* host [n][picks], ascending: tokens whose logits are wanted too; picks 0: none */
+    int picks;
+    float *picked; /* host [sides][n][picks] */
+};
+
+/* Bytes. On a CPU nothing is held, and there is no end of what is free. */
+struct device_memory {
+    uint64_t held,
+        most; /* by buf_new and pack and the operations themselves: now, and the most since opening */
+    uint64_t free;
+    bool unified; /* the device's memory is the host's */
+};
+
+struct ops {
+    void (*close)(struct device *d);
+    /* To be called by every thread but the one that opened the device, before anything else. */
+    void (*enter)(struct device *d);
+    /* Zeroed. */
+    void *(*buf_new)(struct device *d, size_t bytes, struct err *e);
+    void (*buf_free)(struct device *d, void *p);
+    /* In order with what is computed, and done when they return. */
+    void (*to_device)(struct device *d, void *dst, const void *src, size_t n);
+    void (*to_host)(struct device *d, void *dst, const void *src, size_t n);
+    void (*copy)(struct device *d, void *dst, const void *src, size_t n); /* both device, not overlapping */
+
+    /* Host memory that the device reaches fast; not zeroed. Any thread. */
+    void *(*host_new)(struct device *d, size_t bytes, struct err *e);
+    void (*host_free)(struct device *d, void *p);
+    /*
+     * Copies beside computing; host memory must be of host_new. Each returns a ticket, larger than those
+     * before it; 0 is one that is done. Copies up are made in the order in which they were asked for, and so
+     * are copies down; up and down run side by side. A copy up begins when the copy with ticket `after` is
+     * done; a copy down, when what was to be computed so far is done. Any thread.
+     */
+    uint64_t (*copy_up)(struct device *d, void *dst, const void *src, size_t n, uint64_t after);
+    uint64_t (*copy_down)(struct device *d, void *dst, const void *src, size_t n);
+    /* What is to be computed from now on waits for the copy. */
+    void (*await_copy)(struct device *d, uint64_t ticket);
+    /* Returns when the copy is done. Any thread. */
+    void (*finish_copy)(struct device *d, uint64_t ticket);
+
+    /* Returns when it is done. -1 names the tensor with a value that is not finite. Where the device packs
+     * beside computing, any one thread may pack; sources must then be in memory of host_new. */
+    int (*pack)(struct device *d, const struct matrix_job *job, int jobs, struct err *e);
+    void (*matrix_free)(struct device *d, struct matrix *m);
+
+    /* x = h / rms(h) * w, [n][width] */
+    void (*norm)(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x);
+    /* The same from f32 rows that begin `row` floats apart. */
+    void (*norm_rows)(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
+                      float eps, void *x);
+    /* y = x W^T + bias, f32 [n][out]; bias may be NULL */
+    void (*linear)(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                   float *y);
+    /* h += x W^T + bias */
+    void (*linear_add)(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                       void *h);
+    int (*attention)(struct device *d, const struct attention_args *a, struct err *e);
+    void (*route)(struct device *d, const struct route_args *a);
+    int (*experts)(struct device *d, const struct experts_args *a, struct err *e);
+    void (*pairs)(struct device *d, const struct pairs_args *a);
+    void (*view)(struct device *d, const struct view_args *a);
+    void (*combine)(struct device *d, const struct combine_args *a);
+    /* Waits for what is computed. The lowest token that combine found not finite since the last question, or
+     * -1. */
+    int64_t (*bad_token)(struct device *d);
+    int (*head)(struct device *d, const struct head_args *a, struct err *e);
+    /* Waits for what is computed. */
+    int (*check)(struct device *d, struct err *e);
+    void (*memory)(struct device *d, struct device_memory *out);
+    /* Frees what operations keep for themselves from one to the next; nothing must be under way. */
+    void (*trim)(struct device *d);
+};
+
+struct device {
+    const struct ops *ops;
+    const char *kind, *library; /* "cpu", "oneDNN ..." */
+    bool bf16;
+    size_t elem_bytes;
+    int threads;
+    int siblings;       /* devices like this one of this host, itself included */
+    bool packs_beside;  /* pack() runs beside computing */
+    size_t group_bytes; /* what pack() had best be given at once; 0: a layer */
+};
+
+int cpu_open(struct device **out, const struct engine_options *o, struct err *e);
+
+#endif

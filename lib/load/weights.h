@@ -1,0 +1,82 @@
+/*
+ * weights.h -- one layer's weights at a time, read ahead and packed for a device.
+ *
+ * Where the device packs beside computing, a thread packs the next layer, group of experts by group, into a
+ * second set of matrices. Elsewhere there is one set, which is packed between the layers.
+ *
+ *     weights_plan(&groups, device, model, e)
+ *     reader_open(&reader, &groups, ...)
+ *     weights_open(&w, device, model, reader, &groups, e)
+ *     weights_layer(w, 0, &lw, e)      lw is good until the next call, before which computing must be over
+ *     weights_layer(w, 1, &lw, e) ...  layers in order
+ *     weights_close(w)                 then the reader
+ */
+#ifndef MOE_ENGINE_WEIGHTS_H
+#define MOE_ENGINE_WEIGHTS_H
+
+#include "device/device.h"
+#include "load/reader.h"
+
+/* Experts of a layer, or the one MLP of a dense layer or shared expert. Device memory. */
+struct ffn_weights {
+    struct matrix **gate_up, **down; /* [n] */
+    int n, inter;
+    float *b_gate_up, *b_down; /* [n][2 * inter] gate first, [n][hidden]; NULL: none */
+};
+
+struct layer_weights {
+    float *in_norm, *post_norm; /* device [hidden] */
+    float *q_norm, *k_norm;     /* device [head_dim], QKN_FULL_PRE: of all heads; or NULL */
+    float *sinks;               /* device [heads], or NULL */
+    /* q, k and v of a token below each other; latent attention: q, or the latent of q, then the latent
+     * of k and v with the rotated part of k */
+    struct matrix *qkv, *o;
+    float *b_qkv, *b_o;                    /* device; NULL: none */
+    struct matrix *q_b, *kv_b;             /* from the latents; or NULL */
+    float *q_latent_norm, *kv_latent_norm; /* device, or NULL */
+    enum ffn_kind kind;
+    const struct ffn_weights *ffn;
+    /* FFN_MOE */
+    struct matrix *router;
+    float *b_router, *corr;           /* device [experts], corr: for the ranking; NULL: none */
+    const struct ffn_weights *shared; /* NULL: none */
+    struct matrix *shared_gate;       /* one row; NULL: the shared expert is not gated */
+};
+
+/* The groups that suit a device, and how many of them are in memory at once. */
+int weights_plan(struct groups *g, const struct device *d, const struct model *m, struct err *e);
+int weights_slots(const struct device *d);
+/* Device memory that the sets of matrices take, at most. */
+uint64_t weights_bytes(const struct device *d, const struct model *m);
+
+struct weights;
+/* m, reader and groups must outlive it; each group is done with once it is packed. */
+int weights_open(struct weights **out, struct device *d, const struct model *m, struct reader *reader,
+                 const struct groups *g, struct err *e);
+int weights_layer(struct weights *w, int layer, const struct layer_weights **out, struct err *e);
+/* Adds the time that weights_layer waited for reading, and for packing where that goes on beside. */
+void weights_cost(const struct weights *w, struct engine_cost *cost);
+void weights_close(struct weights *w);
+
+/* What is not in a layer. */
+/* The embedding table, in host memory until all users are done with it. */
+struct embedding;
+int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, int users,
+                   struct err *e);
+/* Rows of n ids to dst [n][hidden], host elements. Any thread. */
+int embedding_rows(struct embedding *t, const int32_t *ids, int64_t n, void *dst, struct err *e);
+/* Once by each user. Any thread. */
+void embedding_done(struct embedding *t);
+uint64_t embedding_bytes(const struct embedding *t); /* read */
+void embedding_close(struct embedding *t);
+/* The final norm: device [hidden], to be freed with buf_free. */
+int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e);
+/* The map to the vocabulary: lm_head, or the embedding if there is none. */
+struct head_weights {
+    struct matrix *w;
+    float *bias; /* device [vocab]; NULL: none */
+};
+int weights_head(struct device *d, const struct model *m, struct head_weights *out, struct err *e);
+void head_weights_free(struct device *d, struct head_weights *h);
+
+#endif

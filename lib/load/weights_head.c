@@ -1,0 +1,181 @@
+/* The weights that are in no layer: embedding, final norm, and the map to the vocabulary. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/thread.h"
+#include "load/weights.h"
+
+enum { TASK_ROWS = 256 };
+
+/* Reads a linear that is in no layer into memory of its own. */
+static int read_linear(struct blob *b, const char *name, struct err *e)
+{
+    if (blob_add_linear(b, -1, name, e))
+        return -1;
+    blob_sort(b);
+    b->bytes = mem_new_aligned((size_t)b->size, 1, e);
+    return b->bytes ? reader_read(b, e) : -1;
+}
+
+/* ---- embedding ---- */
+
+struct embedding {
+    struct blob blob;
+    uint8_t *bytes;
+    struct source s;
+    struct pool *pool;
+    pthread_mutex_t lock; /* of the pool, which does one thing at a time */
+    bool bf16;
+    int users; /* still to come */
+};
+
+struct rows {
+    const struct embedding *t;
+    const int32_t *ids;
+    int64_t n;
+    uint8_t *dst;
+    _Atomic(int64_t) bad; /* the first of the n with a value that is not finite; n: none */
+};
+
+int embedding_open(struct embedding **out, const struct model *m, bool bf16, int threads, int users,
+                   struct err *e)
+{
+    struct embedding *t = mem_new(1, sizeof *t, e);
+    int rc;
+
+    *out = t;
+    if (!t)
+        return -1;
+    t->blob.m = m;
+    t->bf16 = bf16;
+    t->users = users;
+    pthread_mutex_init(&t->lock, NULL);
+    rc = read_linear(&t->blob, "model.embed_tokens", e);
+    t->bytes = t->blob.bytes;
+    if (rc || blob_linear(&t->blob, -1, "model.embed_tokens", m->arch.vocab, m->arch.hidden, &t->s, e) ||
+        pool_open(&t->pool, threads, NULL, e)) {
+        embedding_close(t);
+        *out = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+static void rows_task(void *ctx, long task, int worker)
+{
+    struct rows *r = ctx;
+    int64_t i = (int64_t)task * TASK_ROWS, end = i + TASK_ROWS < r->n ? i + TASK_ROWS : r->n, seen;
+    size_t width = (size_t)r->t->s.in;
+
+    (void)worker;
+    for (; i < end; i++)
+        if (!source_rows(&r->t->s, r->ids[i], 1, r->dst + (size_t)i * width * (r->t->bf16 ? 2 : 4), width,
+                         r->t->bf16)) {
+            for (seen = atomic_load(&r->bad); i < seen && !atomic_compare_exchange_weak(&r->bad, &seen, i);)
+                ;
+            return;
+        }
+}
+
+int embedding_rows(struct embedding *t, const int32_t *ids, int64_t n, void *dst, struct err *e)
+{
+    struct rows r = {t, ids, n, dst, n};
+
+    pthread_mutex_lock(&t->lock);
+    pool_run(t->pool, (long)((n + TASK_ROWS - 1) / TASK_ROWS), rows_task, &r);
+    pthread_mutex_unlock(&t->lock);
+    if (r.bad < n)
+        return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number (row %d)",
+                       t->s.name, (int)ids[r.bad]);
+    return 0;
+}
+
+void embedding_done(struct embedding *t)
+{
+    pthread_mutex_lock(&t->lock);
+    if (--t->users == 0) {
+        free(t->bytes);
+        t->bytes = NULL;
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+uint64_t embedding_bytes(const struct embedding *t)
+{
+    return t->blob.size;
+}
+
+void embedding_close(struct embedding *t)
+{
+    if (!t)
+        return;
+    pool_close(t->pool);
+    pthread_mutex_destroy(&t->lock);
+    blob_free(&t->blob);
+    free(t->bytes);
+    free(t);
+}
+
+/* ---- final norm and head ---- */
+
+/* A vector that is in no layer: n elements, device. */
+static int vector(struct device *d, const struct model *m, const char *name, size_t n, float **out,
+                  struct err *e)
+{
+    const struct tensor *t = model_tensor(m, -1, name);
+    float *host = mem_new(n, sizeof *host, e);
+    int rc = -1;
+
+    *out = NULL;
+    if (!host)
+        return -1;
+    if (!t) {
+        err_set(e, ERR_INPUT, "'%s': tensor '%s' is missing", m->dir, name);
+    } else if (model_read_f32(m, t, host, e) == 0 &&
+               (*out = d->ops->buf_new(d, n * sizeof *host, e)) != NULL) {
+        d->ops->to_device(d, *out, host, n * sizeof *host);
+        rc = 0;
+    }
+    free(host);
+    return rc;
+}
+
+int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e)
+{
+    return vector(d, m, "model.norm.weight", (size_t)m->arch.hidden, out, e);
+}
+
+void head_weights_free(struct device *d, struct head_weights *h)
+{
+    d->ops->matrix_free(d, h->w);
+    d->ops->buf_free(d, h->bias);
+    *h = (struct head_weights){0};
+}
+
+int weights_head(struct device *d, const struct model *m, struct head_weights *out, struct err *e)
+{
+    const char *name = "lm_head";
+    struct matrix_job job = {.m = &out->w, .parts = 1, .for_head = true};
+    struct blob b = {.m = m};
+    uint8_t *bytes;
+    int rc;
+
+    *out = (struct head_weights){0};
+    if (!model_tensor(m, -1, "lm_head.weight") && !model_tensor(m, -1, "lm_head.weight_packed"))
+        name = "model.embed_tokens";
+    rc = read_linear(&b, name, e);
+    bytes = b.bytes;
+    if (rc == 0)
+        rc = blob_linear(&b, -1, name, m->arch.vocab, m->arch.hidden, &job.part[0], e);
+    if (rc == 0)
+        rc = d->ops->pack(d, &job, 1, e);
+    if (rc == 0 && m->arch.bias_head)
+        rc = vector(d, m, "lm_head.bias", (size_t)m->arch.vocab, &out->bias, e);
+    if (rc)
+        head_weights_free(d, out);
+    blob_free(&b);
+    free(bytes);
+    return rc;
+}
