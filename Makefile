@@ -48,7 +48,12 @@ TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%) $(BUILD)/tests/mkmodel $(BUILD)/tests/mkrandom
 
 ## all: build the six programs (default)
-all: $(PROGRAMS:%=$(BUILD)/%)
+all: $(PROGRAMS:%=$(BUILD)/%) $(if $(wildcard $(BUILD)/libmoe-cuda.so),stale)
+
+# A backend that was built before and is of another contract now: building it takes minutes and nvcc, so only a word.
+stale: $(BUILD)/contract.h
+	@cmp -s $< $(BUILD)/kernels/contract.h || \
+	    echo "  libmoe-cuda.so is of another build than the programs, which will not open it: make cuda" >&2
 
 ## help: list these targets
 help:
@@ -61,13 +66,15 @@ $(BUILD)/version.h: VERSION FORCE
 	    '$(CC)' '$(ALL_CFLAGS)' '$(VERSION)' "$$($(CC) --version | sed 1q)" '$(BLAS)' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
-# What programs and backend were built from: neither opens the other when the contract between them differs.
-CONTRACT = lib/device/device.h lib/engine/engine.h lib/device/source.h
-$(BUILD)/contract.h: $(CONTRACT)
+# What programs and backends were built from: neither opens the other when the contract between them, device.h and
+# all that it includes, differs. Written anew only when that changes.
+$(BUILD)/contract.h: FORCE
 	@mkdir -p $(BUILD)
-	@set -- $$(cat $(CONTRACT) | cksum) && printf '#define MOE_CONTRACT %su\n' "$$1" > $@
+	@set -- $$($(CC) -MM -Ilib lib/device/device.h | sed 's/.*://; s/\\$$//') && cat "$$@" | cksum | \
+	    sed 's/\([0-9]*\).*/#define MOE_CONTRACT \1u/' > $@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
-$(BUILD)/lib/device/registry.o $(BUILD)/kernels/cuda/backend.o: $(BUILD)/contract.h
+$(BUILD)/lib/device/registry.o $(BUILD)/lib/cpu/cpu.o $(BUILD)/kernels/cuda/backend.o: $(BUILD)/contract.h
 
 $(BUILD)/%.o: %.c $(BUILD)/version.h
 	@mkdir -p $(@D)
@@ -132,6 +139,7 @@ $(BUILD)/kernels/%.o: lib/base/%.c
 
 $(BUILD)/libmoe-cuda.so: $(CUDA_OBJ) $(CUDA_BASE)
 	$(NVCC) -shared -cudart static -Xlinker -Bsymbolic -o $@ $^
+	@cp $(BUILD)/contract.h $(BUILD)/kernels/contract.h
 
 ## demo: install what is missing, build, run the whole pipeline on the models in examples/
 demo:
@@ -221,6 +229,6 @@ BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
 # All cores, unless the user gave -j.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench quality install uninstall clean FORCE
+.PHONY: all stale help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench quality install uninstall clean FORCE
 .SECONDARY:
 -include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d $(BUILD)/kernels/cuda/*.d)

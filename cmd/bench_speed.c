@@ -99,7 +99,7 @@ static void print_table(FILE *f, const struct speed_report *r, const struct engi
     char buf[32], each[32];
 
     fprintf(f, "engine       %s, %s, %s, %d threads\n", engine_device(en), engine_library(en),
-            engine_precision(en), engine_threads(en));
+            engine_precision(en)->name, engine_threads(en));
     fprintf(f, "input        %lld documents of %lld made-up tokens\n", (long long)docs, (long long)tokens);
     print_run(f, "prefill", r, &r->plain, NULL);
     print_run(f, "observing", r, &r->observe, &r->plain);

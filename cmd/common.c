@@ -202,6 +202,9 @@ static void set(const struct opt *o, const char *value, bool negated)
     case OPT_FLAG:
         *(bool *)o->dst = true;
         break;
+    case OPT_CALL:
+        (*(void (**)(void))o->dst)();
+        break;
     case OPT_BOOL:
         *(int *)o->dst = !negated;
         break;
@@ -232,7 +235,7 @@ static void set(const struct opt *o, const char *value, bool negated)
 
 static bool takes_value(const struct opt *o)
 {
-    return o->kind != OPT_FLAG && o->kind != OPT_BOOL;
+    return o->kind != OPT_FLAG && o->kind != OPT_BOOL && o->kind != OPT_CALL;
 }
 
 /* argv[i] is "--something": consumes it and perhaps the next; returns the index of the last one used. */

@@ -22,6 +22,7 @@ enum opt_kind {
     OPT_SIZE, /* uint64_t *: 16GB */
     OPT_TEXT, /* const char ** */
     OPT_LIST, /* struct opt_list *: may be given several times */
+    OPT_CALL, /* void (**)(void): called at once */
 };
 struct opt_list {
     const char **v; /* [n], NULL-terminated */

@@ -1,10 +1,13 @@
+/* engine_opts.c -- what the ENGINE options mean, and the progress display of passes. */
 #include "engine_opts.h"
 
 #include <string.h>
 
 #include "base/num.h"
+#include "device/registry.h"
 
-struct engine_opts engine_opts = {.device = "auto", .precision = "auto"};
+static void list_devices(void);
+struct engine_opts engine_opts = {.device = "auto", .precision = "auto", .list_devices = list_devices};
 
 /* What the progress line says: pass `pass` of `passes` of `what`. */
 static struct {
@@ -49,7 +52,7 @@ static void set_list(struct engine_options *o, const char *list)
 
         memcpy(one, list, n < sizeof one ? n : sizeof one - 1);
         one[n < sizeof one ? n : sizeof one - 1] = '\0';
-        if (num_i64(one, "--device cuda:N", 0, 1023, &index, &e))
+        if (num_i64(one, "--device KIND:N", 0, 1023, &index, &e))
             usage_error("%s", e.msg);
         if (o->devices == ENGINE_DEVICES)
             usage_error("--device: more than %d devices are not provided for", ENGINE_DEVICES);
@@ -60,34 +63,57 @@ static void set_list(struct engine_options *o, const char *list)
     }
 }
 
+/* KIND, KIND:N,N,... or KIND:all. */
 static void set_device(struct engine_options *o, const char *name)
 {
-    if (strcmp(name, "auto") == 0) {
-        o->device = DEVICE_AUTO;
-    } else if (strcmp(name, "cpu") == 0) {
-        o->device = DEVICE_CPU;
-    } else if (strcmp(name, "cuda") == 0) {
-        o->device = DEVICE_CUDA;
-    } else if (strcmp(name, "cuda:all") == 0) {
-        o->device = DEVICE_CUDA;
+    static char kind[32];
+    size_t n = strcspn(name, ":");
+
+    if (n == 0 || n >= sizeof kind || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789") < n)
+        usage_error(
+            "--device: '%s' is not auto or a kind of device (cpu, cuda, ...), KIND:N, KIND:N,N,... or "
+            "KIND:all",
+            name);
+    memcpy(kind, name, n);
+    kind[n] = '\0';
+    o->device = kind;
+    if (name[n] && strcmp(kind, "auto") == 0)
+        usage_error("--device: auto chooses the device itself: '%s'", name);
+    if (strcmp(name + n, ":all") == 0)
         o->devices = -1;
-    } else if (strncmp(name, "cuda:", 5) == 0) {
-        o->device = DEVICE_CUDA;
-        set_list(o, name + 5);
-    } else {
-        usage_error("--device: '%s' is not auto, cpu, cuda, cuda:N, cuda:N,N,... or cuda:all", name);
-    }
+    else if (name[n])
+        set_list(o, name + n + 1);
 }
 
 static enum precision precision_of(const char *name)
 {
-    if (strcmp(name, "auto") == 0)
-        return PREC_AUTO;
-    if (strcmp(name, "bf16") == 0)
-        return PREC_BF16;
-    if (strcmp(name, "f32") == 0)
-        return PREC_F32;
+    int p;
+
+    for (p = 0; p < PRECISIONS; p++)
+        if (strcmp(name, precision_row(p)->name) == 0)
+            return p;
     usage_error("--precision: '%s' is not auto, bf16 or f32", name);
+}
+
+/* --list-devices, for completion and tests: KIND, how many there are, and, if none (0) or if the backend is
+ * broken (-1), why; separated by tabs. */
+static void list_devices(void)
+{
+    struct err e = {0};
+    int n, i;
+    char **kind = backend_kinds(&n, &e);
+
+    if (!kind)
+        die(&e);
+    for (i = 0; i < n; i++) {
+        struct err why = {0};
+        const struct backend *b = backend_find(kind[i], NULL, &why);
+        int there = b ? b->count(&why) : -1;
+
+        printf("%s\t%d%s%s\n", kind[i], there, there > 0 ? "" : "\t", there > 0 ? "" : why.msg);
+    }
+    backend_kinds_free(kind);
+    cmd_exit(EXIT_DONE);
 }
 
 static void engine_options(struct engine_options *o)
@@ -128,7 +154,7 @@ void open_model(struct model *m, const char *arg)
 
 void detail_engine(const struct engine *en)
 {
-    detail("%s, %s, %s, %d threads", engine_device(en), engine_library(en), engine_precision(en),
+    detail("%s, %s, %s, %d threads", engine_device(en), engine_library(en), engine_precision(en)->name,
            engine_threads(en));
 }
 
@@ -136,6 +162,6 @@ void json_engine_members(FILE *f, const struct engine *en)
 {
     json_string_member(f, "device", engine_device(en));
     json_string_member(f, "library", engine_library(en));
-    json_string_member(f, "precision", engine_precision(en));
+    json_string_member(f, "precision", engine_precision(en)->name);
     fprintf(f, ",\"threads\":%d", engine_threads(en));
 }

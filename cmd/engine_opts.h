@@ -21,6 +21,7 @@ struct engine_opts {
     int64_t threads, chunk_tokens;
     uint64_t mem_max, gpu_mem;
     bool states_on_host;
+    void (*list_devices)(void);
     struct opt_list ignore_keys;
 };
 extern struct engine_opts engine_opts;
@@ -31,8 +32,8 @@ extern struct engine_opts engine_opts;
     }
 #define ENGINE_OPTS                                                                                          \
     OPT_HEADING("Engine options"),                                                                           \
-        ENGINE_OPT_("device", OPT_TEXT, device, "auto|cpu|cuda[:N,...|:all]", "where to compute (auto)", 0,  \
-                    0),                                                                                      \
+        ENGINE_OPT_("device", OPT_TEXT, device, "auto|KIND[:N,...|:all]",                                    \
+                    "where to compute: cpu, cuda (auto)", 0, 0),                                             \
         ENGINE_OPT_("precision", OPT_TEXT, precision, "auto|bf16|f32",                                       \
                     "of products (auto: bf16 where the hardware has it)", 0, 0),                             \
         ENGINE_OPT_("threads", OPT_INT, threads, "N", "worker threads (all processors)", 1, 4096),           \
@@ -40,6 +41,7 @@ extern struct engine_opts engine_opts;
                     "memory for hidden states; more documents take more passes", 0, 0),                      \
         ENGINE_OPT_("gpu-mem", OPT_SIZE, gpu_mem, "SIZE", "device memory to use at most (what is free)", 0,  \
                     0),                                                                                      \
+        ENGINE_OPT_("list-devices", OPT_CALL, list_devices, NULL, NULL, 0, 0),                               \
         ENGINE_OPT_("states-on-host", OPT_FLAG, states_on_host, NULL, NULL, 0, 0),                           \
         ENGINE_OPT_("chunk-tokens", OPT_INT, chunk_tokens, "N", NULL, 1, INT32_MAX),                         \
         ENGINE_OPT_("ignore-key", OPT_LIST, ignore_keys, "KEY",                                              \

@@ -111,7 +111,7 @@ static uint64_t size_of(const struct more *x, const struct corpus *c, const stru
     if (x == &matrices)
         return matrices_bytes(m->arch.experts, m->arch.hidden, m->arch.inter, m->arch.moe_layers,
                               c->categories, pool_pairs);
-    return reservoir_bytes(&m->arch, strcmp(engine_precision(en), "bf16") == 0, tokens);
+    return reservoir_bytes(&m->arch, engine_precision(en)->bf16, tokens);
 }
 
 static void print_plan(const struct corpus *c, const struct category_count *n, const struct engine *en,

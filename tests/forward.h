@@ -49,7 +49,7 @@ static struct {
 static inline int run_open(struct run *r, const struct model *m, const struct batch *b, const uint8_t *mask,
                            enum precision p, int threads, int chunk)
 {
-    struct engine_options o = {.device = on_gpu() ? DEVICE_CUDA : DEVICE_CPU,
+    struct engine_options o = {.device = on_gpu() ? "cuda" : "cpu",
                                .precision = p,
                                .threads = threads,
                                .chunk_tokens = chunk,

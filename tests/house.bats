@@ -119,6 +119,16 @@ HIDDEN=--states-on-host
     done
 }
 
+@test "CONTRIBUTING: makers of devices include device/, quant/ and base/ only" {
+    local f
+    for f in "$ROOT"/lib/device/*.[ch] "$ROOT"/lib/cpu/*.[ch] "$ROOT"/kernels/cuda/*.{h,cu}; do
+        sed -n 's|^#include "\(.*\)".*|\1|p' "$f"
+    done | sort -u >included
+    [ "$(wc -l <included)" -gt 10 ]
+    # Their own, without a folder in kernels/cuda, and what the Makefile writes.
+    run ! grep -vxE "(device|quant|base|cpu)/[a-z0-9_]+\.h|[a-z_]+\.h" included
+}
+
 @test "install puts everything under DESTDIR and PREFIX, uninstall takes it away" {
     make_here install DESTDIR="$PWD/a dir" PREFIX=/opt/moe
     local root="$PWD/a dir/opt/moe" p

@@ -47,7 +47,7 @@ static int write_out(const char *path, const int32_t *tokens, int64_t n, const i
 
 static int run(char **argv)
 {
-    const struct engine_options o = {.device = DEVICE_CPU, .precision = PREC_F32};
+    const struct engine_options o = {.device = "cpu", .precision = PREC_F32};
     int64_t n = 0, docs = 0, first[64] = {0}, d;
     struct hidden *h = NULL;
     struct st_file ids;

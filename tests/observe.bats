@@ -134,14 +134,16 @@ again() { # OPTION...: observes once more; the file must be the same
     echo '{"ids": [1, 99999999]}' >big.jsonl
     fails_with '99999999' moe-observe -q -o x.stats "$TINY_QWEN3" big.jsonl
     fails_with 'no/such' moe-observe -q -o no/such/x.stats "$TINY_QWEN3" docs.jsonl
-    MOE_CUDA_LIB=no/such.so fails_with 'CUDA backend.*no/such' moe-observe -q --device cuda -o x.stats "$TINY_QWEN3" docs.jsonl
+    MOE_BACKENDS=no/such fails_with 'no backend libmoe-cuda.so in .no/such' moe-observe -q --device cuda -o x.stats "$TINY_QWEN3" docs.jsonl
     [ ! -e x.stats ]
 }
 
 @test "where the GPU cannot be used, the CPU computes and one line says why" {
-    MOE_CUDA_LIB=no/such.so run --separate-stderr moe-observe --device auto -o cpu.stats "$TINY_QWEN3" docs.jsonl
+    mkdir backends
+    echo 'no object' >backends/libmoe-cuda.so
+    MOE_BACKENDS=backends run --separate-stderr moe-observe --device auto -o cpu.stats "$TINY_QWEN3" docs.jsonl
     [ "$status" -eq 0 ]
-    [ "$(grep -c 'computing on the CPU: .*no/such' <<<"$stderr")" -eq 1 ]
+    [ "$(grep -c 'computing on the CPU: the backend cannot be loaded: .*libmoe-cuda.so' <<<"$stderr")" -eq 1 ]
     moe-observe -q --device cpu -o same.stats "$TINY_QWEN3" docs.jsonl
     cmp cpu.stats same.stats
 }
@@ -149,7 +151,7 @@ again() { # OPTION...: observes once more; the file must be the same
 @test "usage errors exit 2" {
     ln -s "$TINY_QWEN3" model # a name without spaces, whatever the checkout is called
     for args in "" "-o x" "-o x model" "model docs.jsonl" "-o - --json model docs.jsonl" \
-        "-o x --precision f64 model docs.jsonl" "-o x --device gpu model docs.jsonl" \
+        "-o x --precision f64 model docs.jsonl" "-o x --device GPU model docs.jsonl" \
         "-o x --device cuda:x model docs.jsonl" "-o x --threads 0 model docs.jsonl"; do
         # shellcheck disable=SC2086 # words on purpose
         run moe-observe $args

@@ -1,7 +1,7 @@
 /* Attention, rope and norms of q and k against their definitions. */
 #include "check.h"
 
-#include "device/device.h"
+#include "device/registry.h"
 #include "engine/rope_tables.h"
 
 static struct err err;
@@ -347,13 +347,13 @@ static void check_packed_latent(struct device *two, struct device *one, int nope
 /* Where the library has no bf16 products there is nothing to check. */
 static void check_bf16(void)
 {
-    struct engine_options o = {.precision = PREC_BF16, .threads = 2};
+    struct device_options o = {.precision = PREC_BF16, .threads = 2};
     struct device *one, *two;
 
-    if (cpu_open(&two, &o, &err))
+    if (cpu_backend.open(&two, &o, &err))
         return;
     o.threads = 1;
-    CHECK(cpu_open(&one, &o, &err) == 0);
+    CHECK(cpu_backend.open(&one, &o, &err) == 0);
     check_packed(two, one, 32, MASK_FULL, 0, false);
     check_packed(two, one, 64, MASK_FULL, 0, true);
     check_packed(two, one, 20, MASK_SLIDING, 70, true);
@@ -369,10 +369,10 @@ static void check_bf16(void)
 
 int main(void)
 {
-    struct engine_options o = {.precision = PREC_F32, .threads = 2};
+    struct device_options o = {.precision = PREC_F32, .threads = 2};
     struct device *dev;
 
-    if (cpu_open(&dev, &o, &err)) {
+    if (cpu_backend.open(&dev, &o, &err)) {
         CHECK_MSG(0, "%s", err.msg);
         CHECK_END();
     }

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "device/device.h"
+#include "device/registry.h"
 #include "quant/bf16.h"
 #include "quant/fp8.h"
 
@@ -233,13 +233,13 @@ static void check_f32_router(void)
     enum { IN = 200, OUT = 24, N = 70 };
     static float w[OUT * IN], y[N * OUT];
     static uint16_t x[(N + TILE_ROWS) * IN];
-    struct engine_options o = {.precision = PREC_BF16, .threads = 2};
+    struct device_options o = {.precision = PREC_BF16, .threads = 2};
     struct matrix *m = NULL;
     struct device *d;
     double worst = 0;
     int i, k;
 
-    if (cpu_open(&d, &o, &err)) {
+    if (cpu_backend.open(&d, &o, &err)) {
         printf("skip: %s\n", err.msg);
         err_clear(&err);
         return;
@@ -355,10 +355,10 @@ static void check_fp8_rows(void)
 
 int main(void)
 {
-    struct engine_options o = {.precision = PREC_F32, .threads = 2};
+    struct device_options o = {.precision = PREC_F32, .threads = 2};
     struct device *d;
 
-    if (cpu_open(&d, &o, &err)) {
+    if (cpu_backend.open(&d, &o, &err)) {
         CHECK_MSG(0, "%s", err.msg);
         CHECK_END();
     }

@@ -18,7 +18,7 @@ static const struct pass_options one_pass;
 
 static struct engine *f32_engine(void)
 {
-    const struct engine_options o = {.device = on_gpu() ? DEVICE_CUDA : DEVICE_CPU, .precision = PREC_F32};
+    const struct engine_options o = {.device = on_gpu() ? "cuda" : "cpu", .precision = PREC_F32};
     struct engine *en = NULL;
     struct err e = {0};
 
@@ -124,7 +124,7 @@ static void check_alone(const char *name, const struct stats *s, const struct ma
     for (l = 0; l < s->n_layers; l++)
         for (x = 0; x < experts; x++) {
             const struct pair_sums *p = &matrices_pairs(m, l, 0)[x * experts + x];
-            const double *square = matrices_vector(m, V_OUTPUT_SQUARE, l) + (size_t)x * (size_t)hidden;
+            const double *square = matrices_vector(m, SUM_OUTPUT_SQUARE, l) + (size_t)x * (size_t)hidden;
             const struct expert_stats *h0 = &stats_cell(s, l, 0, 0)[x], *h1 = &stats_cell(s, l, 0, 1)[x];
             double sum = 0;
 

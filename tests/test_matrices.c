@@ -42,7 +42,7 @@ static void sample(struct matrices *m, int shard, char *const *category, int n, 
             for (i = 0; i <= c + l; i++)
                 matrices_add(m, l, c, TOPK, expert, gate, norm, inner),
                     matrices_add_view(m, l, c, 1.0, 0.3, 2), matrices_add_view(m, l, c, 0, -1, -1);
-        for (v = 0; v < V_COUNT; v++)
+        for (v = 0; v < EXPERT_SUMS; v++)
             for (i = 0; i < EXPERTS * matrices_width(m, v); i++)
                 matrices_vector(m, v, l)[i] = shard + v + 0.125 * i;
     }
@@ -99,7 +99,8 @@ static void test_sums(void)
     CHECK_STR(back.head.run, m.head.run);
     CHECK(memcmp(matrices_pairs(&back, 0, 0), matrices_pairs(&m, 0, 0),
                  2 * 2 * EXPERTS * EXPERTS * sizeof *p) == 0);
-    CHECK(matrices_vector(&back, V_INNER_SQUARE, 1)[EXPERTS * INTER - 1] == 1 + V_INNER_SQUARE + 0.125 * 7);
+    CHECK(matrices_vector(&back, SUM_INNER_SQUARE, 1)[EXPERTS * INTER - 1] ==
+          1 + SUM_INNER_SQUARE + 0.125 * 7);
     write_to(&back, in_tmp("b.mat"));
     CHECK(same_file(in_tmp("a.mat"), in_tmp("b.mat")));
     matrices_free(&m);
@@ -129,7 +130,7 @@ static void test_merge(void)
           matrices_pairs(&a, 0, 0)[2 * EXPERTS + 3].n == 0);
     CHECK(matrices_pairs(&a, 0, 1)[1 * EXPERTS + 3].n == 0 &&
           matrices_pairs(&a, 0, 1)[2 * EXPERTS + 3].n == 1);
-    CHECK(matrices_vector(&a, V_OUTPUT, 0)[0] == 3);
+    CHECK(matrices_vector(&a, SUM_OUTPUT, 0)[0] == 3);
     CHECK(matrices_router(&a, R_NEAR, 1, 0)[2] == 2 && matrices_router(&a, R_NEAR, 1, 1)[2] == 2);
     matrices_free(&b);
     sample(&b, 1, categories, 2, true);
@@ -226,7 +227,7 @@ static void test_refused(void)
     refused_header("layers.2.gram", "layers.2.gran", "gram is missing");
     refused_header("shard=1/2", "shard=3/2", "part 1");
     refused_header("c\\\\tc", "c\\\\xc", "category");
-    m.vector[V_OUTPUT][0] = NAN;
+    m.vector[SUM_OUTPUT][0] = NAN;
     CHECK(matrices_write(&m, in_tmp("nan.mat"), true, &e) == -1 && strstr(e.msg, "output_sum"));
     CHECK(access(in_tmp("nan.mat"), F_OK) == -1);
     matrices_free(&m);

@@ -140,7 +140,7 @@ static int half_plan(struct plan *p, const struct model *m, struct err *e)
 
 static void check_model(const char *dir, bool bias)
 {
-    const struct engine_options o = {.device = DEVICE_CPU, .precision = PREC_F32};
+    const struct engine_options o = {.device = "cpu", .precision = PREC_F32};
     const struct pass_options once = {0}, passes = {.mem_max = 200000}; /* a document each */
     struct repair one, many, held;
     struct repair_report r, again;

@@ -89,7 +89,6 @@ static void *lazy_host_new(struct device *d, size_t bytes, struct err *e)
 static void lazy_memory(struct device *d, struct device_memory *out)
 {
     plain.memory(d, out);
-    out->unified = false;
     if (device_bytes)
         out->free = device_bytes;
 }
@@ -150,7 +149,8 @@ static void pose(struct engine *en)
     lazy.combine = lazy_combine;
     for (i = 0; i < en->devices; i++) {
         en->device[i]->ops = &lazy;
-        en->device[i]->packs_beside = true;
+        en->device[i]->can.beside = true;
+        en->device[i]->can.unified = false;
         en->device[i]->group_bytes = 30000;
     }
 }
@@ -245,8 +245,7 @@ static void check_masks(const struct model *m, const struct batch *b)
     const uint8_t *given[MASKS] = {NULL, mask, mask + n, mask};
     struct hidden *h[MASKS] = {NULL}, *alone[MASKS] = {NULL};
     struct engine *en[2] = {NULL};
-    struct engine_options o = {
-        .device = DEVICE_CPU, .precision = PREC_F32, .threads = 2, .chunk_tokens = 140};
+    struct engine_options o = {.device = "cpu", .precision = PREC_F32, .threads = 2, .chunk_tokens = 140};
     size_t bytes = (size_t)b->first[b->docs] * (size_t)m->arch.hidden * sizeof(float);
     int v;
 
@@ -310,7 +309,7 @@ static void check_order(const struct model *m, const struct batch *b)
 
     for (devices = 1; devices < 4; devices++)
         for (chunk = 1; chunk < 200; chunk += 69) {
-            struct engine_options o = {.device = on_gpu() ? DEVICE_CUDA : DEVICE_CPU,
+            struct engine_options o = {.device = on_gpu() ? "cuda" : "cpu",
                                        .precision = PREC_F32,
                                        .threads = 2,
                                        .devices = devices,
@@ -341,7 +340,7 @@ static void check_budget(const struct model *m, const struct batch *b)
     run_way.device_mem = 1 << 20;
     {
         struct engine_options o = {
-            .device = DEVICE_CPU, .precision = PREC_F32, .threads = 2, .device_mem = 1 << 20};
+            .device = "cpu", .precision = PREC_F32, .threads = 2, .device_mem = 1 << 20};
         struct engine *en;
 
         CHECK(engine_open(&en, &o, &err) == 0);
@@ -414,11 +413,8 @@ enum { WAYS = 4 };
 static void check_fails(const struct model *m, const struct batch *b, int way, const char *with,
                         const char *with_too, const struct observer *ob)
 {
-    struct engine_options o = {.device = DEVICE_CPU,
-                               .precision = PREC_F32,
-                               .threads = 2,
-                               .devices = way & 2 ? 2 : 0,
-                               .chunk_tokens = 70};
+    struct engine_options o = {
+        .device = "cpu", .precision = PREC_F32, .threads = 2, .devices = way & 2 ? 2 : 0, .chunk_tokens = 70};
     struct engine *en;
 
     CHECK(engine_open(&en, &o, &err) == 0);

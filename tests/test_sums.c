@@ -7,8 +7,9 @@
 
 #include <stdint.h>
 
-#include "device/device.h"
+#include "device/registry.h"
 #include "quant/bf16.h"
+#include "stats/matrices.h"
 
 enum { TOKENS = 150, EXPERTS = 5, K = 3, H = 70, I = 44, PAIRS = K * (K - 1) / 2 };
 
@@ -61,12 +62,12 @@ struct run {
     struct matrix *up[EXPERTS], *down[EXPERTS];
     uint8_t *x, *y; /* elements [TOKENS][H], [TOKENS * K][H] */
     float norm[TOKENS * K], max[TOKENS * K], pairs[TOKENS * PAIRS];
-    double *sum[V_COUNT];
+    double *sum[EXPERT_SUMS];
 };
 
 static size_t width(int v)
 {
-    return v == V_INNER_SQUARE ? I : H;
+    return v == SUM_INNER_SQUARE ? I : H;
 }
 
 static void put_input(struct run *r)
@@ -123,11 +124,11 @@ static void run_tokens(struct run *r, bool in_gate, int first, int end)
 
 static bool run_open(struct run *r, enum precision p, int threads)
 {
-    struct engine_options o = {.precision = p, .threads = threads};
+    struct device_options o = {.precision = p, .threads = threads};
     int j, v;
 
     *r = (struct run){0};
-    if (cpu_open(&r->d, &o, &err)) {
+    if (cpu_backend.open(&r->d, &o, &err)) {
         printf("not checked: %s\n", err.msg);
         err_clear(&err);
         return false;
@@ -145,7 +146,7 @@ static bool run_open(struct run *r, enum precision p, int threads)
     }
     r->x = calloc(TOKENS + TILE_ROWS, H * 4);
     r->y = calloc(TOKENS * K + TILE_ROWS, H * 4);
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         r->sum[v] = calloc(EXPERTS * width(v), sizeof(double));
     put_input(r);
     return true;
@@ -162,7 +163,7 @@ static void run_close(struct run *r)
     r->d->ops->close(r->d);
     free(r->x);
     free(r->y);
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         free(r->sum[v]);
 }
 
@@ -194,22 +195,22 @@ static void plain_sums(const struct run *r, bool in_gate, double *const *sum)
             int slot = t * K + k, at = chosen[slot] * H;
             double g = (double)gate[slot];
 
-            add_inner(sum[V_INNER_SQUARE], chosen[slot], t, in_gate ? g : 1);
+            add_inner(sum[SUM_INNER_SQUARE], chosen[slot], t, in_gate ? g : 1);
             for (i = 0; i < H; i++) {
                 double y = (double)element(r, r->y, (size_t)(slot * H + i)), x = (double)input[t * H + i];
                 double f = !in_gate ? y : g != 0 ? y / g : 0;
 
-                sum[V_OUTPUT][at + i] += f;
-                sum[V_OUTPUT_GATED][at + i] += in_gate ? y : g * y;
-                sum[V_OUTPUT_SQUARE][at + i] += f * f;
-                sum[V_INPUT_SQUARE][at + i] += in_gate ? g * x * g * x : x * x;
+                sum[SUM_OUTPUT][at + i] += f;
+                sum[SUM_OUTPUT_GATED][at + i] += in_gate ? y : g * y;
+                sum[SUM_OUTPUT_SQUARE][at + i] += f * f;
+                sum[SUM_INPUT_SQUARE][at + i] += in_gate ? g * x * g * x : x * x;
             }
         }
 }
 
 static void check_plain(enum precision p, bool in_gate)
 {
-    double *want[V_COUNT];
+    double *want[EXPERT_SUMS];
     struct run r;
     int v, t, i, j, k;
     size_t n;
@@ -217,18 +218,18 @@ static void check_plain(enum precision p, bool in_gate)
     if (!run_open(&r, p, 2))
         return;
     run_tokens(&r, in_gate, 0, TOKENS);
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         want[v] = calloc(EXPERTS * width(v), sizeof(double));
     plain_sums(&r, in_gate, want);
-    for (v = 0; v < V_COUNT; v++) {
+    for (v = 0; v < EXPERT_SUMS; v++) {
         double worst = 0, most = 0;
 
         for (n = 0; n < EXPERTS * width(v); n++) {
             worst = fmax(worst, fabs(r.sum[v][n] - want[v][n]));
             most = fmax(most, fabs(want[v][n]));
         }
-        CHECK_MSG(worst <= most * (v == V_INNER_SQUARE && r.d->bf16 ? 1e-2 : 1e-6),
-                  "%s, gate on the %s: differs by %.3g of %.3g", vector_sum_name[v],
+        CHECK_MSG(worst <= most * (v == SUM_INNER_SQUARE && r.d->bf16 ? 1e-2 : 1e-6),
+                  "%s, gate on the %s: differs by %.3g of %.3g", expert_sum_name[v],
                   in_gate ? "input" : "output", worst, most);
         CHECK(r.sum[v][4 * width(v)] == 0);
         free(want[v]);
@@ -268,9 +269,9 @@ static void check_divided(enum precision p, bool in_gate)
         run_open(&r, p, 1 + (int)i);
         for (k = 0; k < 3; k++)
             run_tokens(&r, in_gate, pieces[i][k], pieces[i][k + 1]);
-        for (v = 0; v < V_COUNT; v++)
+        for (v = 0; v < EXPERT_SUMS; v++)
             CHECK_MSG(memcmp(r.sum[v], all.sum[v], EXPERTS * width(v) * sizeof(double)) == 0,
-                      "%s depends on how tokens are divided", vector_sum_name[v]);
+                      "%s depends on how tokens are divided", expert_sum_name[v]);
         CHECK(memcmp(r.pairs, all.pairs, sizeof r.pairs) == 0);
         run_close(&r);
     }
@@ -286,11 +287,11 @@ static void check_view(int experts, int topk)
     static float z[N * MOST];
     static int32_t of[N * MOST];
     struct router_view view[N];
-    struct engine_options o = {.precision = PREC_F32, .threads = 2};
+    struct device_options o = {.precision = PREC_F32, .threads = 2};
     struct device *d;
     int t, i, k;
 
-    CHECK(cpu_open(&d, &o, &err) == 0);
+    CHECK(cpu_backend.open(&d, &o, &err) == 0);
     for (i = 0; i < N * experts; i++)
         z[i] = 6 * noise();
     for (t = 0; t < N; t++)

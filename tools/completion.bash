@@ -5,7 +5,7 @@ _moe_tools() {
     [[ $program == *moe-bench && $COMP_CWORD -gt 1 ]] && subcommand=("${COMP_WORDS[1]}")
     COMPREPLY=()
     case $program:$prev in
-    *:--device) words='auto cpu cuda' ;;
+    *:--device) words="auto $("$program" "${subcommand[@]}" --list-devices 2>/dev/null | awk '$2 > 0 { print $1 }')" ;;
     *:--precision) words='auto bf16 f32' ;;
     *moe-score:-c | *moe-score:--criterion) words=$("$program" --list 2>/dev/null | sed '1d; s/ .*//') ;;
     *moe-score:--select) words='all worst' ;;

@@ -1,4 +1,4 @@
-/* The CUDA backend: opening, memory, failures, and the table of operations. */
+/* backend.cu -- the CUDA backend: opening, memory, failures, and the table of operations. */
 #include "backend.h"
 
 #include <stdio.h>
@@ -114,26 +114,40 @@ static const struct ops cuda_ops = {.close = cuda_close,
                                     .memory = cuda_memory,
                                     .trim = trim};
 
+extern "C" __attribute__((visibility("default"))) const struct backend moe_backend;
+
 __global__ void hello(struct flags *f)
 {
     f->matrix = f->token = ~0ull;
 }
 
-/* Says which of driver, device and code for its architecture is missing. */
+/* 0: no driver or no GPU, and which it is. */
+static int count(struct err *e)
+{
+    int n = 0;
+    cudaError_t rc = cudaGetDeviceCount(&n);
+
+    if (rc == cudaSuccess && n > 0)
+        return n;
+    if (rc == cudaErrorInsufficientDriver)
+        err_set(e, ERR_DEVICE, "no CUDA driver, or one too old for this build (CUDA %d.%d)",
+                CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    else if (rc == cudaErrorNoDevice || rc == cudaSuccess)
+        err_set(e, ERR_DEVICE, "the CUDA driver sees no GPU");
+    else
+        return err_set(e, ERR_DEVICE, "CUDA: %s", cudaGetErrorString(rc));
+    return 0;
+}
+
+/* Says which of device and code for its architecture is missing. */
 static int find_device(int index, struct cudaDeviceProp *p, struct err *e)
 {
     cudaFuncAttributes fa;
     cudaError_t rc;
-    int n = 0;
+    int n = count(e);
 
-    rc = cudaGetDeviceCount(&n);
-    if (rc == cudaErrorInsufficientDriver)
-        return err_set(e, ERR_DEVICE, "no CUDA driver, or one too old for this build (CUDA %d.%d)",
-                       CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
-    if (rc == cudaErrorNoDevice || (rc == cudaSuccess && n == 0))
-        return err_set(e, ERR_DEVICE, "the CUDA driver sees no GPU");
-    if (rc != cudaSuccess)
-        return err_set(e, ERR_DEVICE, "CUDA: %s", cudaGetErrorString(rc));
+    if (n <= 0)
+        return -1;
     if (index >= n)
         return err_set(e, ERR_DEVICE, "there is no cuda:%d: the driver sees %d", index, n);
     rc = cudaSetDevice(index);
@@ -148,50 +162,49 @@ static int find_device(int index, struct cudaDeviceProp *p, struct err *e)
     return 0;
 }
 
-/* Whether the device's memory is the host's. MOE_CUDA_UNIFIED=1 or 0 says so whatever it is, for tests. */
-static bool unified(const struct cudaDeviceProp *p)
+static int choose_products(struct cuda *c, const char *name, struct err *e)
 {
-    const char *said = getenv("MOE_CUDA_UNIFIED");
-
-    return said && *said ? strcmp(said, "0") != 0 : p->integrated != 0;
+    c->products = -1;
+    for (int i = 0; name && cuda_products[i]; i++)
+        if (strcmp(cuda_products[i], name) == 0)
+            c->products = i;
+    if (name && c->products < 0)
+        return err_set(e, ERR_USAGE, "CUDA has no products '%s': it has wgmma, mma and plain", name);
+    return 0;
 }
 
-/* The one symbol of the shared object: see device/registry.h. */
-extern "C" __attribute__((visibility("default"))) int
-moe_cuda_open_v3(uint32_t contract, struct device **out, const struct engine_options *o, struct err *e)
+static int cuda_open(struct device **out, const struct device_options *o, struct err *e)
 {
     struct cuda *c = (struct cuda *)mem_new(1, sizeof *c, e);
+    const struct precision_row *row;
     struct cudaDeviceProp p;
 
     *out = NULL;
     if (!c)
         return -1;
-    if (contract != MOE_CONTRACT) {
-        free(c);
-        return err_set(e, ERR_DEVICE,
-                       "the CUDA backend belongs to another build of moe-tools: run make cuda");
-    }
-    if (find_device(o->device_index, &p, e)) {
+    if (find_device(o->index, &p, e)) {
         free(c);
         return -1;
     }
     snprintf(c->name, sizeof c->name, "%s (CUDA %d.%d)", p.name, CUDART_VERSION / 1000,
              CUDART_VERSION % 1000 / 10);
     pthread_mutex_init(&c->lock, NULL);
-    c->index = o->device_index;
+    c->index = o->index;
     c->dev.ops = &cuda_ops;
-    c->dev.kind = "cuda";
+    c->dev.kind = moe_backend.kind;
     c->dev.library = c->name;
-    c->dev.bf16 = o->precision != PREC_F32;
-    c->dev.elem_bytes = c->dev.bf16 ? 2 : 4;
+    c->dev.precision = o->precision == PREC_AUTO ? PREC_BF16 : o->precision;
+    row = precision_row(c->dev.precision);
+    c->dev.bf16 = row->bf16;
+    c->dev.elem_bytes = row->elem_bytes;
+    c->dev.can = {(1ull << SOURCES) - 1, cuda_products, true, true, p.integrated != 0};
     c->processors = p.multiProcessorCount;
     c->wgmma = cuda_gemm_wgmma();
     c->shared_max = p.sharedMemPerBlockOptin;
+    if (choose_products(c, o->products, e))
+        goto fail;
     c->dev.threads = o->threads > 0 ? o->threads : cpu_count();
-    c->dev.packs_beside = true;
-    cuda_ok(c, cudaGetDeviceCount(&c->dev.siblings), "devices");
     c->dev.group_bytes = GROUP_BYTES;
-    c->memory.unified = unified(&p);
     if (cuda_lanes_open(c) || cuda_small_open(c) || cuda_pack_open(c)) {
         cuda_report(c, e);
         goto fail;
@@ -209,3 +222,7 @@ fail:
     cuda_close(&c->dev);
     return -1;
 }
+
+/* The one symbol of the shared object. */
+extern "C" const struct backend moe_backend = {MOE_CONTRACT, "cuda", count,
+                                               1u << PREC_AUTO | 1u << PREC_BF16 | 1u << PREC_F32, cuda_open};

@@ -75,7 +75,8 @@ struct cuda {
     const char *failed_in;
     size_t shared_max; /* shared memory a block may have */
     int processors;
-    bool wgmma; /* products by gemm_hopper */
+    bool wgmma;   /* there is code for 9.0 itself */
+    int products; /* the maker that is asked first; -1: in their order */
     char name[320];
     struct allocation *held; /* [held_n] */
     size_t held_n, held_cap;
@@ -103,9 +104,16 @@ struct cuda {
 struct matrix {
     int out, in, ld, rows;
     bool paired, f32; /* f32: whatever the elements are */
+    const struct maker *maker;
     void *w;
     struct slab *slab; /* the memory that w is in */
 };
+
+/* Columns of a product's result as it is computed. */
+static inline int columns_of(const struct matrix *m)
+{
+    return m->paired ? m->rows : m->out;
+}
 
 static __host__ __device__ __forceinline__ size_t weight_at(int rows, int ld, int row, int k, bool bf16)
 {
@@ -189,9 +197,15 @@ struct gemm {
     bool w_f32;
 };
 
-void cuda_gemm(struct cuda *c, const struct gemm *g);
+/* Names of the makers, best first, NULL-terminated; the last one takes any matrix. All of them read weights
+ * as struct matrix has them; one that wants another layout says so there. */
+extern const char *const cuda_products[];
+/* The maker of a matrix, chosen when its shape is known. */
+const struct maker *cuda_maker(const struct cuda *c, const struct matrix *m);
+/* by: of the matrices whose weights g has. */
+void cuda_gemm(struct cuda *c, const struct maker *by, const struct gemm *g);
 /* Column tiles of a product. */
-int cuda_gemm_columns(const struct cuda *c, const struct gemm *g);
+int cuda_gemm_columns(const struct maker *by, const struct gemm *g);
 bool cuda_gemm_wgmma(void);
 
 /* ---- operations ---- */

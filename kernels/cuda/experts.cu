@@ -188,7 +188,7 @@ static struct gemm product(struct cuda *c, const struct experts_args *a, const s
     g.n = a->n * a->topk;
     g.topk = 1;
     g.in = m->in;
-    g.out = m->paired ? m->rows : m->out;
+    g.out = columns_of(m);
     g.ld = m->ld;
     g.w_rows = m->rows;
     g.inter = a->inter;
@@ -224,7 +224,7 @@ static int gate_up(struct cuda *c, const struct experts_args *a, const struct ti
     g.bias_step = 2 * a->inter;
     g.mode = GEMM_ACT;
     g.y = c->act.p;
-    cuda_gemm(c, &g);
+    cuda_gemm(c, a->gate_up[0]->maker, &g);
     return 0;
 }
 
@@ -234,7 +234,7 @@ static int down(struct cuda *c, const struct experts_args *a, const struct tiles
     int columns;
 
     g.mode = GEMM_SCATTER;
-    columns = cuda_gemm_columns(c, &g);
+    columns = cuda_gemm_columns(a->down[0]->maker, &g);
     if (a->norm && cuda_room(c, &c->part, (size_t)g.n * (size_t)columns * sizeof *g.part, e))
         return -1;
     g.each = weights(c, 1, a->down, a->experts, e);
@@ -245,7 +245,7 @@ static int down(struct cuda *c, const struct experts_args *a, const struct tiles
     g.bias_step = a->hidden;
     g.y = a->y;
     g.part = a->norm ? (float2 *)c->part.p : NULL;
-    cuda_gemm(c, &g);
+    cuda_gemm(c, a->down[0]->maker, &g);
     if (a->norm)
         finish_norms<<<(unsigned)ceil_div(g.n, NORM_THREADS), NORM_THREADS>>>(
             g.part, t->slot, (int)g.n, columns, a->in_gate, a->norm, a->max);

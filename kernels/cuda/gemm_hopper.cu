@@ -336,16 +336,19 @@ bool cuda_gemm_wgmma(void)
            a.ptxVersion == 90;
 }
 
+bool cuda_hopper_takes(const struct cuda *c, const struct matrix *m)
+{
+    return c->wgmma && !m->f32 && m->in % CHUNK == 0 && columns_of(m) % BAND == 0 &&
+           (!m->paired || m->out / 2 % BAND == 0);
+}
+
 /* The width that wastes least; wider ones read x less often. */
-int cuda_gemm_hopper_tile(const struct cuda *c, const struct gemm *g)
+int cuda_hopper_tile(const struct gemm *g)
 {
     static const int widths[] = {256, 240, 128};
     int64_t least = INT64_MAX;
     int best = 0;
 
-    if (!c->wgmma || !g->bf16 || g->w_f32 || g->in % CHUNK || g->out % BAND ||
-        (g->mode == GEMM_ACT && g->inter % BAND))
-        return 0;
     for (int n : widths) {
         int64_t cost = ceil_div(g->out, n) * (n + 16);
 
@@ -395,9 +398,9 @@ template <int N> static void launch(struct cuda *c, const struct gemm *g)
         <<<(unsigned)(tiles < c->processors ? tiles : c->processors), THREADS, shared_bytes(N)>>>(*g, map);
 }
 
-void cuda_gemm_hopper(struct cuda *c, const struct gemm *g)
+void cuda_hopper_run(struct cuda *c, const struct gemm *g)
 {
-    int n = cuda_gemm_hopper_tile(c, g);
+    int n = cuda_hopper_tile(g);
 
     if (n == 256)
         launch<256>(c, g);
@@ -405,5 +408,4 @@ void cuda_gemm_hopper(struct cuda *c, const struct gemm *g)
         launch<240>(c, g);
     else
         launch<128>(c, g);
-    cuda_launched(c, "gemm");
 }

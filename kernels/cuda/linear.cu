@@ -1,4 +1,4 @@
-/* Products of a whole matrix. */
+/* linear.cu -- products of a whole matrix. */
 #include "backend.h"
 
 static void run(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
@@ -19,7 +19,7 @@ static void run(struct device *d, const struct matrix *m, const void *x, int64_t
     g.y = y;
     g.bf16 = d->bf16;
     g.w_f32 = m->f32;
-    cuda_gemm(cuda_of(d), &g);
+    cuda_gemm(cuda_of(d), m->maker, &g);
 }
 
 void cuda_linear(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,

@@ -249,7 +249,7 @@ static bool reaches(struct cuda *c, const void *p)
 {
     struct cudaPointerAttributes a;
 
-    return c->memory.unified && cuda_ok(c, cudaPointerGetAttributes(&a, p), "weights") &&
+    return c->dev.can.unified && cuda_ok(c, cudaPointerGetAttributes(&a, p), "weights") &&
            a.type == cudaMemoryTypeHost && a.devicePointer == p;
 }
 
@@ -373,7 +373,7 @@ void cuda_matrix_free(struct device *d, struct matrix *m)
 }
 
 /* The shape that a job gives its matrix. */
-static struct matrix shape_of(const struct device *d, const struct matrix_job *j)
+static struct matrix shape_of(struct device *d, const struct matrix_job *j)
 {
     struct matrix m = {};
 
@@ -384,6 +384,7 @@ static struct matrix shape_of(const struct device *d, const struct matrix_job *j
     m.paired = j->paired;
     m.f32 = j->f32 || !d->bf16;
     m.rows = j->paired ? (m.out / 2 + PAIR - 1) / PAIR * 2 * PAIR : m.out;
+    m.maker = cuda_maker(cuda_of(d), &m);
     return m;
 }
 

@@ -1,8 +1,8 @@
 /*
- * Matrix products: row tiles of x times W^T, one launch for all groups (experts). A block computes 128 rows
- * by 128 columns: bf16 on tensor cores, everything else on the plain units with true f32; then the tile goes
- * through shared memory to what the operation wants of it (bias, activation, residual, norms), so that no
- * result makes a trip of its own through device memory.
+ * products.cu -- matrix products: row tiles of x times W^T, one launch for all groups (experts). A block
+ * computes 128 rows by 128 columns: bf16 on tensor cores, everything else on the plain units with true f32;
+ * then the tile goes through shared memory to what the operation wants of it (bias, activation, residual,
+ * norms), so that no result makes a trip of its own through device memory.
  */
 #include "products.h"
 #include "mma.h"
@@ -321,33 +321,75 @@ __global__ void __launch_bounds__(THREADS) gemm_plain(const struct gemm g)
     finish(g, b, tile);
 }
 
-int cuda_gemm_columns(const struct cuda *c, const struct gemm *g)
-{
-    int n = cuda_gemm_hopper_tile(c, g);
+/* ---- makers ---- */
 
-    return (int)ceil_div(g->out, n ? n : TILE_N);
+static dim3 grid_of(const struct gemm *g)
+{
+    return dim3((unsigned)ceil_div(g->out, TILE_N),
+                (unsigned)(g->tiles.count ? g->tiles.most : ceil_div(g->n, TILE_M)));
 }
 
-void cuda_gemm(struct cuda *c, const struct gemm *g)
+static int plain_tile(const struct gemm *g)
 {
-    dim3 grid((unsigned)ceil_div(g->out, TILE_N),
-              (unsigned)(g->tiles.count ? g->tiles.most : ceil_div(g->n, TILE_M)));
+    (void)g;
+    return TILE_N;
+}
 
-    /* rows must begin at 16 bytes for copies of 16 */
-    bool fast = g->bf16 && !g->w_f32 && g->in % 8 == 0;
+/* Rows must begin at 16 bytes for copies of 16. */
+static bool mma_takes(const struct cuda *c, const struct matrix *m)
+{
+    (void)c;
+    return !m->f32 && m->in % 8 == 0;
+}
+
+static void mma_run(struct cuda *c, const struct gemm *g)
+{
+    cuda_ok(c, cudaFuncSetAttribute(gemm_mma, cudaFuncAttributeMaxDynamicSharedMemorySize, MMA_BYTES),
+            "gemm");
+    gemm_mma<<<grid_of(g), THREADS, MMA_BYTES>>>(*g);
+}
+
+static bool plain_takes(const struct cuda *c, const struct matrix *m)
+{
+    (void)c;
+    (void)m;
+    return true;
+}
+
+static void plain_run(struct cuda *c, const struct gemm *g)
+{
+    cuda_ok(c, cudaFuncSetAttribute(gemm_plain, cudaFuncAttributeMaxDynamicSharedMemorySize, OUT_BYTES),
+            "gemm");
+    gemm_plain<<<grid_of(g), THREADS, OUT_BYTES>>>(*g);
+}
+
+const char *const cuda_products[] = {"wgmma", "mma", "plain", NULL};
+static const struct maker makers[] = {{cuda_hopper_takes, cuda_hopper_tile, cuda_hopper_run},
+                                      {mma_takes, plain_tile, mma_run},
+                                      {plain_takes, plain_tile, plain_run}};
+
+const struct maker *cuda_maker(const struct cuda *c, const struct matrix *m)
+{
+    const struct maker *by = makers;
+
+    if (c->products >= 0 && makers[c->products].takes(c, m))
+        return &makers[c->products];
+    while (!by->takes(c, m))
+        by++;
+    return by;
+}
+
+int cuda_gemm_columns(const struct maker *by, const struct gemm *g)
+{
+    return (int)ceil_div(g->out, by->tile(g));
+}
+
+void cuda_gemm(struct cuda *c, const struct maker *by, const struct gemm *g)
+{
+    dim3 grid = grid_of(g);
 
     if (grid.x == 0 || grid.y == 0)
         return;
-    if (cuda_gemm_hopper_tile(c, g)) {
-        cuda_gemm_hopper(c, g);
-    } else if (fast) {
-        cuda_ok(c, cudaFuncSetAttribute(gemm_mma, cudaFuncAttributeMaxDynamicSharedMemorySize, MMA_BYTES),
-                "gemm");
-        gemm_mma<<<grid, THREADS, MMA_BYTES>>>(*g);
-    } else {
-        cuda_ok(c, cudaFuncSetAttribute(gemm_plain, cudaFuncAttributeMaxDynamicSharedMemorySize, OUT_BYTES),
-                "gemm");
-        gemm_plain<<<grid, THREADS, OUT_BYTES>>>(*g);
-    }
+    by->run(c, g);
     cuda_launched(c, "gemm");
 }

@@ -1,8 +1,8 @@
 /*
  * products.h -- private to the products: which tile a block works on, and where weights stand.
  */
-#ifndef MOE_KERNELS_GEMM_H
-#define MOE_KERNELS_GEMM_H
+#ifndef MOE_KERNELS_PRODUCTS_H
+#define MOE_KERNELS_PRODUCTS_H
 
 #include "backend.h"
 
@@ -37,8 +37,15 @@ static __device__ __forceinline__ float activate(float g, float u, enum act_kind
     return (u + 1.0f) * (g / (1.0f + expf(g * -1.702f)));
 }
 
-/* The products by wgmma, and how many columns one of its tiles has; 0: not for it. */
-int cuda_gemm_hopper_tile(const struct cuda *c, const struct gemm *g);
-void cuda_gemm_hopper(struct cuda *c, const struct gemm *g);
+/* A way to multiply: whether it takes a matrix, columns of a tile of a product, and the product. */
+struct maker {
+    bool (*takes)(const struct cuda *c, const struct matrix *m);
+    int (*tile)(const struct gemm *g);
+    void (*run)(struct cuda *c, const struct gemm *g);
+};
+
+bool cuda_hopper_takes(const struct cuda *c, const struct matrix *m);
+int cuda_hopper_tile(const struct gemm *g);
+void cuda_hopper_run(struct cuda *c, const struct gemm *g);
 
 #endif

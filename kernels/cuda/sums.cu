@@ -17,10 +17,10 @@ __global__ void __launch_bounds__(THREADS)
 
     if (col >= a.hidden)
         return;
-    output = s.sum[V_OUTPUT][at];
-    gated = s.sum[V_OUTPUT_GATED][at];
-    square = s.sum[V_OUTPUT_SQUARE][at];
-    input = s.sum[V_INPUT_SQUARE][at];
+    output = s.sum[SUM_OUTPUT][at];
+    gated = s.sum[SUM_OUTPUT_GATED][at];
+    square = s.sum[SUM_OUTPUT_SQUARE][at];
+    input = s.sum[SUM_INPUT_SQUARE][at];
 #pragma unroll 4
     for (int r = from[expert]; r < end; r++) {
         int slot = slots[r], token = slot / a.topk;
@@ -38,10 +38,10 @@ __global__ void __launch_bounds__(THREADS)
         square += (double)y * (double)y;
         input += (double)x * (double)x;
     }
-    s.sum[V_OUTPUT][at] = output;
-    s.sum[V_OUTPUT_GATED][at] = gated;
-    s.sum[V_OUTPUT_SQUARE][at] = square;
-    s.sum[V_INPUT_SQUARE][at] = input;
+    s.sum[SUM_OUTPUT][at] = output;
+    s.sum[SUM_OUTPUT_GATED][at] = gated;
+    s.sum[SUM_OUTPUT_SQUARE][at] = square;
+    s.sum[SUM_INPUT_SQUARE][at] = input;
 }
 
 __global__ void __launch_bounds__(THREADS)
@@ -70,7 +70,7 @@ void cuda_sums(struct cuda *c, const struct experts_args *a, const struct tiles 
     dim3 inner((unsigned)a->experts, (unsigned)ceil_div(a->inter, THREADS));
 
     sum_outputs<<<outputs, THREADS>>>(*a, s, t->slot, t->from, c->dev.bf16);
-    sum_inner<<<inner, THREADS>>>(act, a->inter, t->from, s.sum[V_INNER_SQUARE], c->dev.bf16);
+    sum_inner<<<inner, THREADS>>>(act, a->inter, t->from, s.sum[SUM_INNER_SQUARE], c->dev.bf16);
     cuda_launched(c, "sums");
 }
 

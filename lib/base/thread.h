@@ -21,5 +21,7 @@ void pool_run(struct pool *p, long tasks, void (*fn)(void *ctx, long task, int w
 void pool_close(struct pool *p);
 /* Processors this process may run on. */
 int cpu_count(void);
+/* Since some fixed moment. */
+double seconds_now(void);
 
 #endif

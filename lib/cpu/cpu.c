@@ -1,10 +1,20 @@
-/* The CPU backend: opening, memory, and the table of operations. */
+/* cpu.c -- the CPU backend: opening, memory, and the table of operations. */
+#include "device/registry.h"
 #include "cpu/cpu.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "contract.h"
+
 enum { MAX_THREADS = 1024 };
+
+/* One maker of linear maps, whichever was built. */
+#ifdef MOE_ONEDNN
+static const char *const cpu_products[] = {"onednn", NULL};
+#else
+static const char *const cpu_products[] = {"builtin", NULL};
+#endif
 
 int cpu_room(void *buf_ptr, size_t *have, size_t bytes, struct err *e)
 {
@@ -72,7 +82,7 @@ static void nothing(struct device *d)
 static void memory(struct device *d, struct device_memory *out)
 {
     (void)d;
-    *out = (struct device_memory){.free = UINT64_MAX, .unified = true};
+    *out = (struct device_memory){.free = UINT64_MAX};
 }
 
 static void *host_new(struct device *d, size_t bytes, struct err *e)
@@ -157,32 +167,58 @@ static const struct ops cpu_ops = {.close = cpu_close,
                                    .memory = memory,
                                    .trim = nothing};
 
-int cpu_open(struct device **out, const struct engine_options *o, struct err *e)
+static int count(struct err *e)
 {
-    struct cpu *c = mem_new(1, sizeof *c, e);
+    (void)e;
+    return 1;
+}
 
-    *out = NULL;
-    if (!c)
-        return -1;
-    if (o->threads < 0 || o->threads > MAX_THREADS) {
-        free(c);
+static int refuse(const struct device_options *o, struct err *e)
+{
+    if (o->threads < 0 || o->threads > MAX_THREADS)
         return err_set(e, ERR_USAGE, "%d threads: between 0 (all) and %d are possible", o->threads,
                        MAX_THREADS);
-    }
+    if (o->index > 0)
+        return err_set(e, ERR_USAGE, "there is no cpu:%d: the CPU is one device", o->index);
+    if (o->products && strcmp(o->products, cpu_products[0]) != 0)
+        return err_set(e, ERR_USAGE, "the CPU has no products '%s': it has %s", o->products, cpu_products[0]);
+    return 0;
+}
+
+static int open_gemm(struct cpu *c, enum precision p, struct err *e)
+{
+    struct device *d = &c->dev;
+
+    if (gemm_open(&c->gemm, p, d->threads, e))
+        return -1;
+    d->library = gemm_library(c->gemm);
+    d->precision = gemm_is_bf16(c->gemm) ? PREC_BF16 : PREC_F32;
+    d->bf16 = precision_row(d->precision)->bf16;
+    d->elem_bytes = precision_row(d->precision)->elem_bytes;
+    c->gemm_f32 = c->gemm;
+    return d->bf16 ? gemm_open(&c->gemm_f32, PREC_F32, d->threads, e) : 0;
+}
+
+static int cpu_open(struct device **out, const struct device_options *o, struct err *e)
+{
+    struct cpu *c;
+
+    *out = NULL;
+    if (refuse(o, e))
+        return -1;
+    c = mem_new(1, sizeof *c, e);
+    if (!c)
+        return -1;
     c->dev.ops = &cpu_ops;
+    c->dev.kind = cpu_backend.kind;
+    c->dev.can = (struct device_can){
+        .formats = (UINT64_C(1) << SOURCES) - 1, .products = cpu_products, .f64 = true, .unified = true};
     atomic_store(&c->bad, INT64_MAX);
-    c->dev.kind = "cpu";
     if (pool_open(&c->pool, o->threads, gemm_thread_start, e))
         goto fail;
     c->dev.threads = pool_threads(c->pool);
     c->scratch = mem_new((size_t)c->dev.threads, sizeof *c->scratch, e);
-    if (!c->scratch || gemm_open(&c->gemm, o->precision, c->dev.threads, e))
-        goto fail;
-    c->dev.library = gemm_library(c->gemm);
-    c->dev.bf16 = gemm_is_bf16(c->gemm);
-    c->dev.elem_bytes = c->dev.bf16 ? 2 : 4;
-    c->gemm_f32 = c->gemm;
-    if (c->dev.bf16 && gemm_open(&c->gemm_f32, PREC_F32, c->dev.threads, e))
+    if (!c->scratch || open_gemm(c, o->precision, e))
         goto fail;
     *out = &c->dev;
     return 0;
@@ -190,3 +226,9 @@ fail:
     cpu_close(&c->dev);
     return -1;
 }
+
+const struct backend cpu_backend = {.contract = MOE_CONTRACT,
+                                    .kind = "cpu",
+                                    .count = count,
+                                    .precisions = 1u << PREC_AUTO | 1u << PREC_BF16 | 1u << PREC_F32,
+                                    .open = cpu_open};

@@ -52,6 +52,8 @@ static void stored_f32(const struct source *s, int64_t at, int n, float *dst)
         fp8_to_f32(s->data + at, (const float *)(const void *)s->scales, (size_t)(at / s->stride), 1,
                    (size_t)n, dst);
         break;
+    case SOURCES:
+        break;
     }
 }
 

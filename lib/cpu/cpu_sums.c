@@ -96,22 +96,22 @@ INLINE void add_row(struct strip *sum, int at, const struct experts_args *a, con
     float g = b->gate[r];
 
     if (a->in_gate) { /* y is gated already */
-        add_product(&sum[V_OUTPUT_GATED], at, y, one);
+        add_product(&sum[SUM_OUTPUT_GATED], at, y, one);
         y *= v16_all(g != 0 ? 1 / g : 0);
         x *= v16_all(g);
     } else {
-        add_product(&sum[V_OUTPUT_GATED], at, y, v16_all(g));
+        add_product(&sum[SUM_OUTPUT_GATED], at, y, v16_all(g));
     }
-    add_product(&sum[V_OUTPUT], at, y, one);
-    add_product(&sum[V_OUTPUT_SQUARE], at, y, y);
-    add_product(&sum[V_INPUT_SQUARE], at, x, x);
+    add_product(&sum[SUM_OUTPUT], at, y, one);
+    add_product(&sum[SUM_OUTPUT_SQUARE], at, y, y);
+    add_product(&sum[SUM_INPUT_SQUARE], at, x, x);
 }
 
 /* Columns from .. to-1 of the outputs and inputs of a block. */
 INLINE void add_outputs(const struct sums *s, int expert, const struct block *b, int from, int to, bool bf16)
 {
     const struct experts_args *a = s->a;
-    struct strip sum[V_INPUT_SQUARE + 1];
+    struct strip sum[SUM_INPUT_SQUARE + 1];
     size_t elem = bf16 ? 2 : 4;
     int r, i, v;
 
@@ -119,7 +119,7 @@ INLINE void add_outputs(const struct sums *s, int expert, const struct block *b,
         size_t at = (size_t)expert * (size_t)a->hidden + (size_t)i;
         int n = to - i < STRIP ? to - i : STRIP;
 
-        for (v = 0; v <= V_INPUT_SQUARE; v++)
+        for (v = 0; v <= SUM_INPUT_SQUARE; v++)
             sum[v] = strip_load(a->sums->sum[v] + at, n);
         for (r = 0; r < b->n; r++) { /* rows are far from each other: the block after this one is fetched */
             __builtin_prefetch((const uint8_t *)a->y + (b->next_y[r] + (size_t)i) * elem);
@@ -128,7 +128,7 @@ INLINE void add_outputs(const struct sums *s, int expert, const struct block *b,
             if (n > LANES)
                 add_row(sum, PARTS / 2, a, b, r, i + LANES, lanes_at(LANES, n), bf16);
         }
-        for (v = 0; v <= V_INPUT_SQUARE; v++)
+        for (v = 0; v <= SUM_INPUT_SQUARE; v++)
             strip_store(a->sums->sum[v] + at, &sum[v], n);
     }
 }
@@ -139,7 +139,7 @@ INLINE void add_inner(const struct sums *s, int expert, int r0, int end, int fro
     int r, i, half;
 
     for (i = from; i < to; i += STRIP) {
-        double *at = s->a->sums->sum[V_INNER_SQUARE] + (size_t)expert * width + (size_t)i;
+        double *at = s->a->sums->sum[SUM_INNER_SQUARE] + (size_t)expert * width + (size_t)i;
         int n = to - i < STRIP ? to - i : STRIP;
         struct strip sum = strip_load(at, n);
 

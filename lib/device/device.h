@@ -1,26 +1,40 @@
 /*
- * device.h -- what a backend does: one table of operations on its own memory.
+ * device.h -- the contract between programs and backends, complete in this header and what it includes: what
+ * a backend is, what its devices can, and one table of operations on a device's own memory.
  *
- * The layer loop (forward.c) and the head (head.c) are written against this table only. Pointers marked
- * "device" come from buf_new; others are host memory. "Elements" are bf16 or f32 according to elem_bytes;
- * everything else is f32. Operations run in order, but may still be under way when they return:
- * what they were given in host memory can be changed at once, what they leave in device memory is for later
- * operations. An operation that returns nothing cannot fail but may remember a failure of the library below
- * it, which check() reports. One thread computes. Another one may at the same time use what is marked "any
- * thread".
+ * MOE_CONTRACT (contract.h, made by the Makefile) is the checksum of all of these headers; programs and
+ * backends of different ones refuse each other. Makers (cpu/, kernels/cuda/) see device/, quant/ and base/,
+ * nothing else; the layer loop and the head (engine/) see makers through this table only. Another maker is an
+ * object libmoe-KIND.so with one symbol, moe_backend: registry.h says where it is looked for.
+ *
+ * Pointers marked "device" come from buf_new; others are host memory. "Elements" are bf16 or f32 according to
+ * the precision's row; everything else is f32. Operations run in order, but may still be under way when they
+ * return: what they were given in host memory can be changed at once, what they leave in device memory is for
+ * later operations. An operation that returns nothing cannot fail but may remember a failure of the library
+ * below it, which check() reports. One thread computes. Another one may at the same time use what is marked
+ * "any thread".
  *
  * Products run in whole tiles of rows: buffers of rows that go into one are TILE_ROWS rows longer than
- * their content (what stands there does not matter).
+ * their content (what stands there does not matter). Every float vector of a layer begins at a multiple of
+ * VECTOR_ALIGN bytes; rows within an array follow each other without a gap.
  *
  * Every result must depend on its own token, document and the weights only: not on n, neighbours or threads.
+ *
+ * Several makers of a linear map. A device may have more than one way to multiply (its own kernels in
+ * variants, a vendor's library). They are its own affair: pack() chooses one for each matrix by its shape,
+ * lays the weights out as that one wants them, and struct matrix carries the choice; linear, linear_add,
+ * experts and head follow it. A maker promises what every operation does (a row's bits do not depend on n),
+ * so a library that picks its algorithm by n is asked for one fixed algorithm. device_options.products names
+ * the one that is to be preferred; device_can.products lists them.
  */
-#ifndef MOE_ENGINE_OPS_H
-#define MOE_ENGINE_OPS_H
+#ifndef MOE_DEVICE_DEVICE_H
+#define MOE_DEVICE_DEVICE_H
 
-#include "engine/engine.h"
+#include "base/err.h"
+#include "device/kinds.h"
 #include "device/source.h"
 
-enum { TILE_ROWS = 64, MAX_TOPK = 64 };
+enum { TILE_ROWS = 64, MAX_TOPK = 64, VECTOR_ALIGN = 16 };
 
 struct device;
 struct matrix; /* one linear map, packed for the device's products */
@@ -77,7 +91,7 @@ struct attention_args {
 };
 
 /*
- * How experts are chosen and weighed (the kinds: family.h). Scores of the allowed experts, plus the
+ * How experts are chosen and weighed. Scores of the allowed experts, plus the
  * correction bias; all but the best groups put aside; the topk largest, lowest index first on ties; their
  * gates, divided by max(sum, renorm_min) + renorm_eps if renorm, times scale.
  */
@@ -101,13 +115,12 @@ struct route_args {
 };
 
 /*
- * Sums of squares and the like over the slots (token * topk + rank) of each expert; see stats/matrices.h.
- * Every element is added to in f64, in the order of the slots, so that what stands there after many calls
- * depends on the order of all tokens only.
+ * Sums by element over the slots (token * topk + rank) of each expert. Every element is added to in f64, in
+ * the order of the slots, so that what stands there after many calls depends on the order of all tokens only.
  */
 struct expert_sums {
-    const float *gate;    /* device [n][topk], what the results count with; in_gate if there is one */
-    double *sum[V_COUNT]; /* device [experts][hidden], or [experts][inter] for V_INNER_SQUARE */
+    const float *gate;        /* device [n][topk], what the results count with; in_gate if there is one */
+    double *sum[EXPERT_SUMS]; /* device [experts][expert_sum_width]; NULL: not wanted */
 };
 
 /* f_j(x) = down_j(act(gate_up_j(x))) of every chosen expert. A dense or shared MLP is one expert that all
@@ -126,6 +139,13 @@ struct experts_args {
     void *y;                        /* device elements [n * topk][hidden], ungated */
     float *norm, *max;              /* device [n * topk] of y before it was rounded; NULL: not wanted */
     const struct expert_sums *sums; /* NULL: not wanted; of routed experts (chosen) only */
+};
+
+/* What the router's logits said of a token, before groups and correction biases. */
+struct router_view {
+    float entropy;   /* nats, of the softmax of the token's router logits */
+    float margin;    /* the lowest logit of a chosen expert minus the highest of one that is not */
+    int32_t nearest; /* that one; -1: all are chosen */
 };
 
 struct view_args {
@@ -185,12 +205,15 @@ struct head_args {
 
 /* Bytes. On a CPU nothing is held, and there is no end of what is free. */
 struct device_memory {
-    uint64_t held,
-        most; /* by buf_new and pack and the operations themselves: now, and the most since opening */
+    uint64_t held, most; /* by buf_new and pack and the operations themselves: now, most since opening */
     uint64_t free;
-    bool unified; /* the device's memory is the host's */
 };
 
+/*
+ * Memory, copies, pack, check and the like are there always. An operation that computes (those of enum
+ * device_op) may be NULL: a model with a layer that needs it is then refused before anything is computed
+ * (device_lacks), so that a backend can be brought up operation by operation.
+ */
 struct ops {
     void (*close)(struct device *d);
     /* To be called by every thread but the one that opened the device, before anything else. */
@@ -252,17 +275,66 @@ struct ops {
     void (*trim)(struct device *d);
 };
 
-struct device {
-    const struct ops *ops;
-    const char *kind, *library; /* "cpu", "oneDNN ..." */
-    bool bf16;
-    size_t elem_bytes;
-    int threads;
-    int siblings;       /* devices like this one of this host, itself included */
-    bool packs_beside;  /* pack() runs beside computing */
-    size_t group_bytes; /* what pack() had best be given at once; 0: a layer */
+/* Operations that may be NULL, as bits of what a layer needs: 1u << OP_... */
+enum device_op {
+    OP_NORM,
+    OP_NORM_ROWS,
+    OP_LINEAR,
+    OP_LINEAR_ADD,
+    OP_ATTENTION,
+    OP_ROUTE,
+    OP_EXPERTS,
+    OP_PAIRS,
+    OP_VIEW,
+    OP_COMBINE,
+    OP_HEAD,
+    DEVICE_OPS
 };
 
-int cpu_open(struct device **out, const struct engine_options *o, struct err *e);
+struct device_can {
+    uint64_t formats; /* bits of enum source_type that pack() decodes; others are decoded to elements on
+                         the host first (load/): slower, and as right */
+    const char *const *products; /* names of its makers of linear maps, best first, NULL-terminated */
+    bool f64; /* adds in f64. False: it is never given expert_sums, and an observer that wants sums by element
+                 is refused with the device's name; nothing else needs f64 of a device */
+    bool beside;  /* pack() and copies run beside computing: two sets of weights, large chunks */
+    bool unified; /* its memory is the host's: states need not be moved there to make room */
+};
+
+struct device {
+    const struct ops *ops;
+    const char *kind, *library; /* of the backend; "oneDNN ..." */
+    enum precision precision;   /* resolved */
+    bool bf16;                  /* of its row: elements are bf16, else f32 */
+    size_t elem_bytes;          /* of its row */
+    int threads;                /* of the host that work for it */
+    size_t group_bytes;         /* what pack() had best be given at once; 0: a layer */
+    struct device_can can;
+};
+
+/* The name of the first operation among the bits that the device does not have; NULL: it has them all. */
+const char *device_lacks(const struct device *d, uint32_t ops);
+
+struct device_options {
+    int index; /* which device of the backend's */
+    enum precision precision;
+    int threads; /* 0: all */
+    const char
+        *products; /* maker of linear maps to be used for every matrix that it can take; NULL: the
+                      device chooses. For tests and comparisons; refused when it has none of that name */
+};
+
+/* What a backend's object exports as `moe_backend`. Nothing but `contract` is looked at when that differs. */
+struct backend {
+    uint32_t contract; /* MOE_CONTRACT */
+    const char *kind;  /* "cuda": as in libmoe-cuda.so and --device */
+    /* Devices that can be opened. 0: there is none here, or no driver, and e says so (the one answer that
+     * lets a test be skipped); -1: something is broken. */
+    int (*count)(struct err *e);
+    uint32_t precisions; /* bits of enum precision, PREC_AUTO's too: what open() knows of; it may still refuse
+                            one that the device at hand lacks */
+    int (*open)(struct device **out, const struct device_options *o, struct err *e);
+};
+#define BACKEND_SYMBOL "moe_backend"
 
 #endif

@@ -1,24 +1,34 @@
 /*
- * registry.h -- finds and opens the CUDA backend, which is a shared object of its own (kernels/cuda/), so
- * that the programs start where there is no CUDA.
+ * registry.h -- the backends there are: the CPU, which is built in, and objects libmoe-KIND.so, so that the
+ * programs start where there is no GPU's runtime.
+ *
+ * An object is looked for in the folder of the program and, if that is a folder bin, in ../lib/moe-tools,
+ * where make install puts it: nowhere else, and it must belong to root or to whoever the program belongs to.
+ * MOE_BACKENDS=DIR names the one folder to look in instead, for tests and packagers. What was loaded stays
+ * loaded until the program ends: GPU runtimes do not like to be unloaded.
  */
-#ifndef MOE_ENGINE_CUDA_LOAD_H
-#define MOE_ENGINE_CUDA_LOAD_H
+#ifndef MOE_DEVICE_REGISTRY_H
+#define MOE_DEVICE_REGISTRY_H
 
 #include "device/device.h"
 
-/* The shared object's one symbol. Its first argument is MOE_CONTRACT (contract.h, made by the Makefile), a
- * checksum of the headers that describe struct ops and what it works on: it keeps an object of another build
- * out. The name changes with the arguments. */
-#define CUDA_OPEN_SYMBOL "moe_cuda_open_v3"
-typedef int cuda_open_fn(uint32_t contract, struct device **out, const struct engine_options *o,
-                         struct err *e);
+/* Built in: cpu/. */
+extern const struct backend cpu_backend;
 
 /*
- * Looks for libmoe-cuda.so at $MOE_CUDA_LIB, else beside the program, one folder up, and in ../lib/moe-tools.
- * The message says whether the object, a library that it needs, the driver, the GPU or code for it is
- * missing. found, if not NULL: there is such a file, so somebody meant to use it.
+ * The backend of a kind. NULL: e says whether there is no such object, or it cannot be loaded (a library that
+ * it needs is missing, say), or is of another build. found, if not NULL: there is such a file, so somebody
+ * meant to use it.
  */
-int cuda_load(struct device **out, const struct engine_options *o, bool *found, struct err *e);
+const struct backend *backend_find(const char *kind, bool *found, struct err *e);
+
+/* Kinds that there are files for, best first, "cpu" last: what is tried when nobody says which. Freed with
+ * backend_kinds_free.
+ */
+char **backend_kinds(int *n, struct err *e);
+void backend_kinds_free(char **kinds);
+
+/* A device, if the backend has one. */
+int backend_open(const struct backend *b, struct device **out, const struct device_options *o, struct err *e);
 
 #endif

@@ -5,14 +5,14 @@
  * elements; row n of the matrix is stored row first + n * step. With in_out the storage is transposed:
  * element (n, k) is element first + n * step of stored row k. This covers all expert layouts (family.h).
  */
-#ifndef MOE_ENGINE_SOURCE_H
-#define MOE_ENGINE_SOURCE_H
+#ifndef MOE_DEVICE_SOURCE_H
+#define MOE_DEVICE_SOURCE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum source_type { SOURCE_BF16, SOURCE_F16, SOURCE_F32, SOURCE_MXFP4, SOURCE_FP8 };
+enum source_type { SOURCE_BF16, SOURCE_F16, SOURCE_F32, SOURCE_MXFP4, SOURCE_FP8, SOURCES };
 
 struct source {
     enum source_type type;

@@ -42,7 +42,7 @@ static int64_t wanted(const struct pass *p)
 
     if (o->chunk_tokens) /* results are numbered with 31 bits */
         return o->chunk_tokens < INT32_MAX / a->topk ? o->chunk_tokens : INT32_MAX / a->topk;
-    if (p->d->packs_beside) {
+    if (p->d->can.beside) {
         cache = 0;
         tile = DEVICE_TILE * (int64_t)a->experts / a->topk;
         most = DEVICE_BUFFER_BYTES;
@@ -133,7 +133,7 @@ static int budget(struct pass *p, const struct need *need, struct err *e)
         p->on_host = must;
         if (!must && (p->piece = fit(p, need, good, most, false, room)) > 0)
             return 0;
-        p->on_host = !m.unified || must;
+        p->on_host = !p->d->can.unified || must;
         if ((p->piece = fit(p, need, least, most, p->on_host, room)) > 0)
             return 0;
     }
@@ -145,8 +145,8 @@ static uint64_t fixed_bytes(const struct pass *p, const struct model *m)
     uint64_t n = weights_bytes(p->d, m) + DEVICE_FIXED;
     int v;
 
-    for (v = 0; p->observer && p->observer->sums && v < V_COUNT; v++)
-        n += (uint64_t)p->a->experts * (uint64_t)(v == V_INNER_SQUARE ? p->a->inter : p->a->hidden) *
+    for (v = 0; p->observer && p->observer->sums && v < EXPERT_SUMS; v++)
+        n += (uint64_t)p->a->experts * (uint64_t)expert_sum_width(v, p->a->hidden, p->a->inter) *
              sizeof(double);
     return n;
 }

@@ -1,53 +1,80 @@
+/* engine.c -- opening and closing, what there is to ask of an engine, and the peak of its products. */
 #include "engine/engine_private.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "base/thread.h"
-#include "device/registry.h"
 #include "quant/bf16.h"
 
-double engine_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* DEVICE_AUTO: the GPU if one can be used. Where a backend is installed and cannot be used, the note says
- * why; what cannot be had with these options is left to the CPU to refuse. */
-static int open_device(struct engine *en, struct err *e)
+static int open_one(struct engine *en, int index, struct device **out, struct err *e)
 {
     const struct engine_options *o = &en->o;
-    struct err why = {0};
-    bool found;
+    const struct device_options to = {index, o->precision, o->threads, o->products};
 
-    if (o->device == DEVICE_CUDA)
-        return cuda_load(&en->d, o, NULL, e) ? (err_prefix(e, "--device cuda"), -1) : 0;
-    if (o->device == DEVICE_AUTO) {
-        if (cuda_load(&en->d, o, &found, &why) == 0)
-            return 0;
-        if (found)
-            snprintf(en->note, sizeof en->note, "computing on the CPU: %s", why.msg);
-    }
-    return cpu_open(&en->d, o, e);
+    return backend_open(en->backend, out, &to, e);
 }
 
-/* Device i of the list; a CPU's threads are shared out. */
+/* The best backend that can be used. Where one is installed and cannot be used, the note says why; what
+ * cannot be had with these options is left to the CPU to refuse. */
+static int open_best(struct engine *en, struct err *e)
+{
+    int n, i, rc = -1;
+    char **kind = backend_kinds(&n, e);
+
+    for (i = 0; kind && i < n && rc; i++) {
+        struct err why = {0};
+
+        en->backend = backend_find(kind[i], NULL, &why);
+        if (en->backend)
+            rc = open_one(en, en->o.device_index, &en->d, &why);
+        if (rc && i == n - 1)
+            err_set(e, why.kind, "%s", why.msg);
+        else if (rc && !*en->note)
+            snprintf(en->note, sizeof en->note, "computing on the CPU: %s", why.msg);
+    }
+    if (rc == 0 && en->backend != &cpu_backend)
+        en->note[0] = '\0';
+    backend_kinds_free(kind);
+    return rc;
+}
+
+static int open_device(struct engine *en, struct err *e)
+{
+    const char *kind = en->o.device;
+
+    if (!kind || strcmp(kind, "auto") == 0)
+        return open_best(en, e);
+    en->backend = backend_find(kind, NULL, e);
+    if (en->backend && open_one(en, en->o.device_index, &en->d, e) == 0)
+        return 0;
+    if (en->backend != &cpu_backend)
+        err_prefix(e, "--device %s", kind);
+    return -1;
+}
+
+/* Device i of the list. */
 static int open_another(struct engine *en, int i, struct err *e)
 {
-    struct engine_options o = en->o;
-    struct device **d = &en->device[i];
+    int index = en->o.devices > 0 ? en->o.device_list[i] : i;
 
-    o.device_index = o.devices > 0 ? o.device_list[i] : i;
-    if (o.device == DEVICE_CPU)
-        return cpu_open(d, &o, e);
-    return cuda_load(d, &o, NULL, e) ? (err_prefix(e, "--device cuda:%d", o.device_index), -1) : 0;
+    return open_one(en, index, &en->device[i], e)
+               ? (err_prefix(e, "--device %s:%d", en->backend->kind, index), -1)
+               : 0;
+}
+
+/* All that the backend has, if that was asked for. */
+static int count_all(struct engine *en, int *n, struct err *e)
+{
+    if (*n >= 0)
+        return 0;
+    *n = en->backend->count(e);
+    if (*n > ENGINE_DEVICES)
+        *n = ENGINE_DEVICES;
+    return *n > 0 ? 0 : -1;
 }
 
 static int open_all(struct engine *en, struct err *e)
@@ -59,14 +86,14 @@ static int open_all(struct engine *en, struct err *e)
         return err_set(e, ERR_USAGE, "%d devices: more than %d are not provided for", n, ENGINE_DEVICES);
     if (n > 0)
         o->device_index = o->device_list[0];
-    if (n > 1 && o->device == DEVICE_CPU)
+    if (n > 1 && o->device && strcmp(o->device, cpu_backend.kind) == 0) /* they share out its threads */
         o->threads = ((o->threads ? o->threads : cpu_count()) + n - 1) / n;
     if (open_device(en, e))
         return -1;
     en->device[0] = en->d;
     en->devices = 1;
-    if (n < 0 && o->device == DEVICE_CUDA)
-        n = en->d->siblings < ENGINE_DEVICES ? en->d->siblings : ENGINE_DEVICES;
+    if (count_all(en, &n, e))
+        return -1;
     for (; en->devices < n; en->devices++)
         if (open_another(en, en->devices, e))
             return -1;
@@ -140,9 +167,9 @@ const char *engine_library(const struct engine *en)
     return *en->library ? en->library : en->d->library;
 }
 
-const char *engine_precision(const struct engine *en)
+const struct precision_row *engine_precision(const struct engine *en)
 {
-    return en->d->bf16 ? "bf16" : "f32";
+    return precision_row(en->d->precision);
 }
 
 int engine_threads(const struct engine *en)
@@ -152,7 +179,7 @@ int engine_threads(const struct engine *en)
 
 /* ---- peak ---- */
 
-enum { PEAK_RUNS = 5, PEAK_AT_ONCE = 4 };
+enum { PEAK_RUNS = 5, PEAK_AT_ONCE = 4, PEAK_HOST = 2048, PEAK_DEVICE = 8192 };
 
 /* Noise in [-1, 1): zeros and small integers take less power, and a chip may then run faster. */
 static void fill(struct device *d, void *host, size_t n)
@@ -178,7 +205,7 @@ static int measure(struct device *d, const struct matrix *w, const void *x, int 
     *best = 0;
 
     for (run = 0; run < PEAK_RUNS; run++) {
-        double t0 = engine_now(), t;
+        double t0 = seconds_now(), t;
         int times = 0;
 
         do {
@@ -187,35 +214,36 @@ static int measure(struct device *d, const struct matrix *w, const void *x, int 
             if (d->ops->check(d, e)) /* a GPU has only taken notice so far */
                 return -1;
             times += PEAK_AT_ONCE;
-            t = engine_now() - t0;
+            t = seconds_now() - t0;
         } while (t < 0.1);
         *best = fmax(*best, work * times / t);
     }
     return 0;
 }
 
-int engine_peak(struct engine *en, int rows, int n, int k, double *flops, struct err *e)
+int engine_peak(struct engine *en, int size, double *flops, struct err *e)
 {
     struct device *d = en->d;
-    struct source s = {.out = n, .in = k, .step = 1, .stride = k, .name = "peak"};
+    int n = size ? size : d->can.beside ? PEAK_DEVICE : PEAK_HOST;
+    struct source s = {.out = n, .in = n, .step = 1, .stride = n, .name = "peak"};
     struct matrix *w = NULL;
     struct matrix_job job = {.m = &w, .parts = 1};
-    size_t xn = ((size_t)rows + TILE_ROWS) * (size_t)k, wn = (size_t)n * (size_t)k;
-    void *host = mem_new_aligned(xn > wn ? xn : wn, d->elem_bytes, e), *x = NULL;
+    size_t xn = ((size_t)n + TILE_ROWS) * (size_t)n;
+    void *host = mem_new_aligned(xn, d->elem_bytes, e), *x = NULL;
     float *y = NULL;
     int rc = -1;
 
     if (!host)
         return -1;
-    fill(d, host, xn > wn ? xn : wn);
+    fill(d, host, xn);
     s.type = d->bf16 ? SOURCE_BF16 : SOURCE_F32;
     s.data = host;
     job.part[0] = s;
     x = d->ops->buf_new(d, xn * d->elem_bytes, e);
-    y = x ? d->ops->buf_new(d, (size_t)rows * (size_t)n * sizeof *y, e) : NULL;
+    y = x ? d->ops->buf_new(d, (size_t)n * (size_t)n * sizeof *y, e) : NULL;
     if (y && d->ops->pack(d, &job, 1, e) == 0) {
         d->ops->to_device(d, x, host, xn * d->elem_bytes);
-        rc = measure(d, w, x, rows, y, 2.0 * rows * n * k, flops, e);
+        rc = measure(d, w, x, n, y, 2.0 * n * n * n, flops, e);
     }
     d->ops->matrix_free(d, w);
     d->ops->buf_free(d, x);

@@ -15,28 +15,27 @@
 #ifndef MOE_ENGINE_ENGINE_H
 #define MOE_ENGINE_ENGINE_H
 
+#include "device/device.h"
 #include "model/model.h"
-#include "stats/matrices.h"
-
-enum device_kind { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
-enum precision { PREC_AUTO, PREC_BF16, PREC_F32 }; /* auto: bf16 where the hardware has products for it */
 
 enum { ENGINE_DEVICES = 16 };
 
 struct engine_options {
-    enum device_kind device;
+    /* Kind of backend, as in device/registry.h; NULL, "auto": the best that can be used. */
+    const char *device;
     int device_index; /* if there is only one */
-    /* Several GPUs of one host: those listed; -1: all. Does not change any result. 0: one. A CPU poses as so
-     * many devices that share its threads, for tests. */
+    /* Several devices of one host: those listed; -1: all. Does not change any result. 0: one. A CPU poses as
+     * so many devices that share its threads, for tests. */
     int devices, device_list[ENGINE_DEVICES];
     enum precision precision;
-    int threads;         /* 0: all */
-    uint64_t mem_max;    /* bytes for hidden states and chunks; 0: no limit of our own */
-    int chunk_tokens;    /* internal knob: tokens that go through an operation at once; 0: default. Whole
-                            documents are kept together. Does not change any result. */
-    uint64_t device_mem; /* bytes of device memory that may be used; 0: what is free. If hidden states do not
-                            fit beside weights and buffers, they stay in host memory. */
-    bool states_on_host; /* internal knob: they stay there in any case. Does not change any result. */
+    const char *products; /* maker of linear maps to be preferred, as in struct device_options; NULL: none */
+    int threads;          /* 0: all */
+    uint64_t mem_max;     /* bytes for hidden states and chunks; 0: no limit of our own */
+    int chunk_tokens;     /* internal knob: tokens that go through an operation at once; 0: default. Whole
+                             documents are kept together. Does not change any result. */
+    uint64_t device_mem;  /* bytes of device memory that may be used; 0: what is free. If hidden states do not
+                             fit beside weights and buffers, they stay in host memory. */
+    bool states_on_host;  /* internal knob: they stay there in any case. Does not change any result. */
     void (*progress)(void *ctx, int layer, int layers, double fraction); /* of the whole pass; may be NULL */
     void *progress_ctx;
 };
@@ -44,11 +43,11 @@ struct engine_options {
 struct engine;
 int engine_open(struct engine **out, const struct engine_options *o, struct err *e);
 void engine_close(struct engine *en);
-const char *engine_device(const struct engine *en); /* "cpu" or "cuda" */
-/* One line about the choice that DEVICE_AUTO made, worth telling the user; NULL: none. */
+const char *engine_device(const struct engine *en); /* kind of backend: "cpu", "cuda" */
+/* One line about the choice that "auto" made, worth telling the user; NULL: none. */
 const char *engine_note(const struct engine *en);
-const char *engine_library(const struct engine *en);   /* "oneDNN 2.6.3 (avx512_core_bf16)", "builtin" */
-const char *engine_precision(const struct engine *en); /* "bf16" or "f32", resolved */
+const char *engine_library(const struct engine *en); /* "oneDNN 2.6.3 (avx512_core_bf16)", "builtin" */
+const struct precision_row *engine_precision(const struct engine *en); /* resolved */
 int engine_threads(const struct engine *en);
 
 /* Documents end to end; document d is ids[first[d]] .. ids[first[d+1]-1], positions from 0. */
@@ -69,7 +68,7 @@ struct batch {
  * What costs more is asked for by the others; NULL: not wanted, and not computed.
  * pairs is called after routed, for the same tokens. inner: [n][k(k-1)/2], gate_i gate_j <f_i, f_j> of a
  * token's pairs of experts, (0,1), (0,2) .. (k-2,k-1), f being the ungated outputs. sums is called before a
- * MoE layer and says where its sums by element are kept (stats/matrices.h): sum[v] is host memory,
+ * MoE layer and says where its sums by element are kept: sum[v], v of enum expert_sum, is host memory,
  * [experts][width], that the engine goes on adding to, token after token in document order. It must stay
  * until engine_forward returns, and holds the sums only then.
  *
@@ -78,18 +77,13 @@ struct batch {
  * input: what they add), both in the engine's precision, bf16 or f32. viewed is called after routed for the
  * same tokens, view [n]; a correction bias and groups, which come after the logits, do not matter there.
  */
-struct router_view {
-    float entropy;   /* nats, of the softmax of the token's router logits */
-    float margin;    /* the lowest logit of a chosen expert minus the highest of one that is not */
-    int32_t nearest; /* that one; -1: all are chosen */
-};
 struct observer {
     int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                   const float *norm, const float *max, struct err *e);
     void *ctx;
     int (*pairs)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                  const float *norm, const float *inner, struct err *e);
-    void (*sums)(void *ctx, int layer, double *sum[V_COUNT]);
+    void (*sums)(void *ctx, int layer, double *sum[EXPERT_SUMS]);
     void (*sampled)(void *ctx, int layer, int64_t i, const void *x, const void *y, const int32_t *expert,
                     const float *gate);
     void (*viewed)(void *ctx, int layer, int64_t first_token, int n, const struct router_view *view);
@@ -175,7 +169,9 @@ int engine_top(struct engine *en, const struct model *m, const struct hidden *h,
 int engine_kl_top(struct engine *en, const struct top_probs *ref, const struct judged *of, int n,
                   const struct batch *b, struct kl_row *const *out, struct err *e);
 
-/* Matrix-product peak of this machine through the same library, packed weights, all threads: flop/s. */
-int engine_peak(struct engine *en, int rows, int n, int k, double *flops, struct err *e);
+/* Matrix-product peak of this machine through the same library, packed weights, all threads: flop/s. Products
+ * of size x size x size; 0: large enough for the device to be at its best, small enough for a fraction of a
+ * second. */
+int engine_peak(struct engine *en, int size, double *flops, struct err *e);
 
 #endif

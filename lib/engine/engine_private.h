@@ -4,7 +4,8 @@
 #ifndef MOE_ENGINE_PRIVATE_H
 #define MOE_ENGINE_PRIVATE_H
 
-#include "device/device.h"
+#include "device/registry.h"
+#include "engine/engine.h"
 #include "load/weights.h"
 
 struct kept_head {
@@ -15,11 +16,12 @@ struct kept_head {
 
 struct engine {
     struct engine_options o;
+    const struct backend *backend;
     struct device *d; /* the first of the devices; hidden states and heads are its */
     struct device *device[ENGINE_DEVICES];
     int devices;
     char library[400];
-    char note[1100]; /* why DEVICE_AUTO did not get a GPU that is there; empty: nothing to say */
+    char note[1100]; /* why "auto" did not get a device that is there; empty: nothing to say */
     struct kept_head *head;
     int heads;
     size_t heads_cap;
@@ -34,8 +36,6 @@ struct hidden {
     int64_t tokens;
     int hidden;
 };
-
-double engine_now(void);
 
 /* The head of a model, which stays the engine's: read and packed when it is first asked for. */
 int engine_head(struct engine *en, const struct model *m, struct head_weights *out, struct err *e);

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 /* ---- what the caller gave ---- */
 
@@ -98,10 +99,10 @@ static int loading_open(struct loading *l, struct engine *en, const struct model
     ring = engine_ring(en, (size_t)bytes, e);
     if (!ring || reader_open(&l->reader, &l->groups, ring, slots, users, e))
         return -1;
-    t0 = engine_now();
+    t0 = seconds_now();
     if (embedding_open(&l->table, m, en->d->bf16, en->d->threads, users, e))
         return -1;
-    cost->wait_seconds += engine_now() - t0;
+    cost->wait_seconds += seconds_now() - t0;
     cost->bytes_read += embedding_bytes(l->table);
     return 0;
 }
@@ -191,7 +192,7 @@ static void add_cost(struct engine_cost *c, const struct engine *en, const struc
     int i;
 
     if (l->reader)
-        reader_cost(l->reader, c);
+        reader_cost(l->reader, &c->read_seconds, &c->bytes_read);
     c->peak_bytes = peak_bytes();
     for (i = 0; i < en->devices; i++) {
         en->device[i]->ops->memory(en->device[i], &memory);
@@ -216,7 +217,7 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
     struct loading loading = {0};
     struct engine_cost c = {0};
     int64_t doc[ENGINE_DEVICES + 1];
-    double t0 = engine_now();
+    double t0 = seconds_now();
     int v, n = 1, rc = check_arch(&m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
 
     for (v = 0; rc == 0 && v < variants; v++)
@@ -234,11 +235,11 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
             states_take(&p.states, hidden);
     }
     if (p.weights)
-        weights_cost(p.weights, &c);
+        c.wait_seconds += weights_waited(p.weights);
     pass_free(&p);
     add_cost(&c, en, &loading);
     loading_close(&loading);
-    c.seconds = engine_now() - t0;
+    c.seconds = seconds_now() - t0;
     c.flops += p.flops;
     if (cost)
         *cost = c;

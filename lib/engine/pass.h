@@ -80,7 +80,7 @@ struct pass {
     int turn; /* the set of the piece at hand */
     /* for an observer that wants sums by element: device, and where the layer's are on the host */
     struct expert_sums sums;
-    double *host_sum[V_COUNT];
+    double *host_sum[EXPERT_SUMS];
     struct sample sample;
     double flops;
 };

@@ -4,7 +4,7 @@
 #ifndef MOE_ENGINE_ROPE_H
 #define MOE_ENGINE_ROPE_H
 
-#include "device/device.h"
+#include "engine/engine.h"
 
 struct rope_tables {
     struct device *d;

@@ -238,7 +238,7 @@ static void *share_run(void *arg)
     if (s->rc)
         reader_stop(s->p.loading->reader, &s->err); /* and with it the others */
     if (s->p.weights)
-        weights_cost(s->p.weights, &s->cost);
+        s->cost.wait_seconds += weights_waited(s->p.weights);
     pass_free(&s->p);
     return NULL;
 }

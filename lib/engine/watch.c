@@ -15,7 +15,7 @@ static int pairs_of(const struct arch *a)
 
 static size_t sum_bytes(const struct arch *a, int v)
 {
-    return (size_t)a->experts * (size_t)(v == V_INNER_SQUARE ? a->inter : a->hidden) * sizeof(double);
+    return (size_t)a->experts * (size_t)expert_sum_width(v, a->hidden, a->inter) * sizeof(double);
 }
 
 static size_t of_pairs(const struct arch *a, int64_t n)
@@ -93,7 +93,7 @@ int watch_buffers(struct pass *p, struct err *e)
             return -1;
     if (o && o->sampled && sample_new(p, e))
         return -1;
-    for (v = 0; o && o->sums && v < V_COUNT; v++) {
+    for (v = 0; o && o->sums && v < EXPERT_SUMS; v++) {
         p->sums.sum[v] = p->op->buf_new(p->d, sum_bytes(p->a, v), e);
         if (!p->sums.sum[v])
             return -1;
@@ -120,7 +120,7 @@ void watch_free(struct pass *p)
         set_free(p, &p->watch[i].device, p->op->buf_free);
         set_free(p, &p->watch[i].host, p->op->host_free);
     }
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         p->op->buf_free(p->d, p->sums.sum[v]);
     free(p->sample.x);
     free(p->sample.y);
@@ -142,7 +142,7 @@ void watch_begin(struct pass *p, const struct layer_weights *w, int layer)
     if (!sums_wanted(p, w))
         return;
     p->observer->sums(p->observer->ctx, layer, p->host_sum);
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         p->op->to_device(p->d, p->sums.sum[v], p->host_sum[v], sum_bytes(p->a, v));
 }
 
@@ -152,7 +152,7 @@ int watch_end(struct pass *p, const struct layer_weights *w, struct err *e)
 
     if (!sums_wanted(p, w))
         return 0;
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         p->op->to_host(p->d, p->host_sum[v], p->sums.sum[v], sum_bytes(p->a, v));
     return watch_finish(p, e);
 }

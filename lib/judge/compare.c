@@ -224,7 +224,7 @@ static int summarize(struct compare_result *r, const struct compare *x, const st
 
 static int run(struct compare_report *r, struct compare *x, const struct pass_options *po, struct err *e)
 {
-    const char *precision = engine_precision(x->en);
+    const struct precision_row *precision = engine_precision(x->en);
     uint64_t held = pass_state_bytes(x->ref, precision);
     struct passes ps = {0};
     int64_t i, each = 1;
@@ -287,7 +287,7 @@ int judge_compare(struct compare_report *r, struct engine *en, const struct mode
     memset(r, 0, sizeof *r);
     rc = prepare(r, &x, e);
     if (rc == 0 && o->cache) {
-        rc = cache_open(&cache, o->cache, o->force, ref, engine_precision(en), c, e);
+        rc = cache_open(&cache, o->cache, o->force, ref, engine_precision(en)->name, c, e);
         x.cache = &cache;
     }
     if (rc == 0)

@@ -316,7 +316,7 @@ static int open_work(struct work *w, const struct plan *p, struct err *e)
         return err_set(e, ERR_INPUT, "two documents of a category are needed at least, one for each half");
     if (candidate_check(&(struct candidate){.plan = p}, w->m, &w->mask, e))
         return -1;
-    w->bf16 = strcmp(engine_precision(w->en), "bf16") == 0;
+    w->bf16 = engine_precision(w->en)->bf16;
     w->gated = a->family->gate_site == GATE_INPUT;
     w->index = mem_new((size_t)a->layers, sizeof *w->index, e);
     w->u = mem_new((size_t)a->topk * (size_t)a->hidden, sizeof *w->u, e);

@@ -65,7 +65,7 @@ static int measure(struct speed_report *r, struct engine *en, const struct model
                    const struct observer *ob, const struct speed_options *o, struct err *e)
 {
     struct engine_cost cost;
-    int i, size;
+    int i;
 
     /* plain and observing runs take turns, so that a machine that slows down slows both */
     for (i = 0; i < o->repeat; i++) {
@@ -80,9 +80,7 @@ static int measure(struct speed_report *r, struct engine *en, const struct model
         if (timed(en, m, b, ob, &r->observe, &cost, e))
             return -1;
     }
-    /* large enough that a product runs at its best, small enough for a fraction of a second */
-    size = strcmp(engine_device(en), "cpu") == 0 ? 2048 : 8192;
-    return engine_peak(en, size, size, size, &r->peak_flops, e);
+    return engine_peak(en, 0, &r->peak_flops, e);
 }
 
 int judge_speed(struct speed_report *r, struct engine *en, const struct model *m,

@@ -6,7 +6,6 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/thread.h"
-#include "engine/engine_private.h"
 
 enum { PIECE_BYTES = 8 << 20, MAX_THREADS = 8, MAX_SLOTS = 8 };
 
@@ -97,7 +96,7 @@ static bool take(struct reader *r, struct part_read *p)
             next_group(r);
     }
     if (r->busy++ == 0)
-        r->since = engine_now();
+        r->since = seconds_now();
     return true;
 }
 
@@ -105,7 +104,7 @@ static void give_back(struct reader *r, const struct part_read *p)
 {
     r->bytes += p->n;
     if (--r->busy == 0)
-        r->seconds += engine_now() - r->since;
+        r->seconds += seconds_now() - r->since;
     if (--r->left[slot_of(r, p->group)] == 0 && is_there(r, p->group))
         pthread_cond_broadcast(&r->changed);
 }
@@ -215,11 +214,11 @@ void reader_stop(struct reader *r, const struct err *e)
     pthread_mutex_unlock(&r->lock);
 }
 
-void reader_cost(struct reader *r, struct engine_cost *cost)
+void reader_cost(struct reader *r, double *seconds, uint64_t *bytes)
 {
     pthread_mutex_lock(&r->lock);
-    cost->read_seconds += r->seconds;
-    cost->bytes_read += r->bytes;
+    *seconds += r->seconds;
+    *bytes += r->bytes;
     pthread_mutex_unlock(&r->lock);
 }
 

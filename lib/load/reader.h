@@ -13,7 +13,6 @@
 #ifndef MOE_ENGINE_READER_H
 #define MOE_ENGINE_READER_H
 
-#include "engine/engine.h"
 #include "load/batches.h"
 
 struct reader;
@@ -25,7 +24,7 @@ void reader_done(struct reader *r, size_t group);
 /* Makes everybody who waits, now or later, fail with e's message. */
 void reader_stop(struct reader *r, const struct err *e);
 /* Adds the bytes read, and the time in which something was being read. */
-void reader_cost(struct reader *r, struct engine_cost *cost);
+void reader_cost(struct reader *r, double *seconds, uint64_t *bytes);
 void reader_close(struct reader *r);
 
 /* Reads one blob into its bytes with several threads. */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "engine/engine_private.h"
+#include "base/thread.h"
 
 enum { GROUP_SLOTS = 4 };
 
@@ -85,12 +85,12 @@ static int pack_group(struct weights *w, const struct group *g, struct err *e)
 /* Waits for the next group and packs it. */
 static int next_group(struct weights *w, struct err *e)
 {
-    double t0 = engine_now();
+    double t0 = seconds_now();
 
     if (reader_wait(w->reader, w->next, e))
         return -1;
-    if (!w->d->packs_beside)
-        w->wait_seconds += engine_now() - t0;
+    if (!w->d->can.beside)
+        w->wait_seconds += seconds_now() - t0;
     if (pack_group(w, &w->groups->group[w->next], e))
         return -1;
     reader_done(w->reader, w->next++);
@@ -135,7 +135,7 @@ static void *packer_main(void *arg)
 
 static int wait_packed(struct weights *w, int layer, struct err *e)
 {
-    double t0 = engine_now();
+    double t0 = seconds_now();
     int rc = 0;
 
     pthread_mutex_lock(&w->lock);
@@ -146,7 +146,7 @@ static int wait_packed(struct weights *w, int layer, struct err *e)
     if (w->packed <= layer)
         rc = err_set(e, w->err.kind, "%s", w->err.msg);
     pthread_mutex_unlock(&w->lock);
-    w->wait_seconds += engine_now() - t0;
+    w->wait_seconds += seconds_now() - t0;
     return rc;
 }
 
@@ -198,7 +198,7 @@ uint64_t weights_bytes(const struct device *d, const struct model *m)
                  mlp_bytes(d, a->hidden, a->dense_inter) + mlp_bytes(d, a->hidden, a->shared_inter) +
                  (weights_attention_size(a) + weights_ffn_size(a)) * sizeof(float);
 
-    return n * (d->packs_beside ? 2 : 1);
+    return n * (d->can.beside ? 2 : 1);
 }
 
 static int set_open(struct weights *w, struct weights_set *s, struct err *e)
@@ -231,7 +231,7 @@ int weights_open(struct weights **out, struct device *d, const struct model *m, 
     w->m = m;
     w->reader = reader;
     w->groups = g;
-    w->sets = d->packs_beside ? 2 : 1;
+    w->sets = d->can.beside ? 2 : 1;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     w->vectors_cap = weights_attention_size(&m->arch) + weights_ffn_size(&m->arch);
@@ -242,7 +242,7 @@ int weights_open(struct weights **out, struct device *d, const struct model *m, 
     for (i = 0; i < w->sets; i++)
         if (set_open(w, &w->set[i], e))
             goto fail;
-    if (d->packs_beside) {
+    if (d->can.beside) {
         w->packing = pthread_create(&w->packer, NULL, packer_main, w) == 0;
         if (!w->packing) {
             err_set(e, ERR_IO, "cannot start the thread that packs weights");
@@ -256,9 +256,9 @@ fail:
     return -1;
 }
 
-void weights_cost(const struct weights *w, struct engine_cost *cost)
+double weights_waited(const struct weights *w)
 {
-    cost->wait_seconds += w->wait_seconds;
+    return w->wait_seconds;
 }
 
 void weights_close(struct weights *w)

@@ -54,8 +54,8 @@ struct weights;
 int weights_open(struct weights **out, struct device *d, const struct model *m, struct reader *reader,
                  const struct groups *g, struct err *e);
 int weights_layer(struct weights *w, int layer, const struct layer_weights **out, struct err *e);
-/* Adds the time that weights_layer waited for reading, and for packing where that goes on beside. */
-void weights_cost(const struct weights *w, struct engine_cost *cost);
+/* Seconds that weights_layer waited for reading, and for packing where that goes on beside. */
+double weights_waited(const struct weights *w);
 void weights_close(struct weights *w);
 
 /* What is not in a layer. */

@@ -13,32 +13,16 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "device/kinds.h"
 
-/* ---- variants of operations ---- */
+/* ---- variants of operations; those that a device knows by name: device/kinds.h ---- */
 
 /* Where rounding happens in RMS norm, y = x * rsqrt(mean(x^2) + eps): w * R(y), or R(w * y) in f32. */
 enum norm_kind { NORM_ROUND_MUL, NORM_MUL_ROUND };
 /* Grouped-query attention; or multi-head latent attention (DeepSeek): q and kv through low ranks. */
 enum attn_kind { ATTN_GQA, ATTN_MLA };
-/* q and k: not normalised; RMS norm per head before rope; over the whole projection before rope; or per
- * head without a weight, after rope, on rope layers only. */
-enum qk_norm { QKN_NONE, QKN_HEAD_PRE, QKN_FULL_PRE, QKN_HEAD_POST };
 enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
-/* Pairs (p, p + rot/2), or (2p, 2p+1). */
-enum rope_layout { ROPE_HALF, ROPE_PAIR };
-/* Chunked: only keys of the query's own chunk of positions. */
-enum mask_kind { MASK_FULL, MASK_SLIDING, MASK_CHUNKED };
 enum ffn_kind { FFN_DENSE, FFN_MOE };
-/* silu(g) * u; or GPT-OSS: g = min(g, limit), u = clamp(u, -limit, limit), (u + 1) * g * sigmoid(1.702 g) */
-enum act_kind { ACT_SILU_GLU, ACT_OSS_GLU };
-/* What is ranked (a correction bias is added to it, for the ranking only). */
-enum score_kind { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_LOGIT };
-/* The gate weight of the selected: their score without the bias; softmax over their logits; sigmoid of
- * their logit. */
-enum gate_kind { GATE_SCORE, GATE_SOFTMAX_SELECTED, GATE_SIGMOID_SELECTED };
-/* Group-limited routing: a group's score is its largest score (others then count 0), or the sum of its two
- * largest (others then count -infinity). */
-enum group_kind { GROUP_NONE, GROUP_MAX, GROUP_TOP2 };
 /* The gate multiplies the expert's output, or its input (Llama4). */
 enum gate_site { GATE_OUTPUT, GATE_INPUT };
 

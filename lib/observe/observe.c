@@ -86,12 +86,12 @@ static void viewed(void *ctx, int layer, int64_t first_token, int n, const struc
                           (double)view[t].entropy, (double)view[t].margin, view[t].nearest);
 }
 
-static void sums(void *ctx, int layer, double *sum[V_COUNT])
+static void sums(void *ctx, int layer, double *sum[EXPERT_SUMS])
 {
     struct watch *w = ctx;
     int v;
 
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         sum[v] = matrices_vector(w->mat, v, w->index[layer]);
 }
 
@@ -115,7 +115,7 @@ static int new_stats(struct stats *s, struct engine *en, const struct model *m, 
     int *layer = NULL;
     int i, n = 0, rc = -1;
 
-    str_addf(&run, "precision=%s\tmaxlen=%d\tchat=%s", engine_precision(en), max_len, c->chat);
+    str_addf(&run, "precision=%s\tmaxlen=%d\tchat=%s", engine_precision(en)->name, max_len, c->chat);
     layer = mem_new((size_t)a->layers, sizeof *layer, e);
     if (!layer || str_ok(&run, e) || model_id_of(&id, m, e))
         goto out;
@@ -197,7 +197,7 @@ static int new_matrices(struct matrices *mat, const struct stats *s, const struc
 static int new_outputs(struct watch *w, const struct observe_more *more, struct engine *en,
                        const struct model *m, int max_len, int *index, struct err *e)
 {
-    bool bf16 = strcmp(engine_precision(en), "bf16") == 0;
+    bool bf16 = engine_precision(en)->bf16;
 
     if (new_stats(w->s, en, m, w->c, max_len, index, e) ||
         (w->mat && new_matrices(w->mat, w->s, m, more->pool_pairs, e)))
@@ -310,7 +310,7 @@ static uint64_t layer_weights(const struct arch *a)
            (uint64_t)a->experts * h * (1 + 3 * (uint64_t)a->inter) + 3 * h * (uint64_t)a->shared_inter;
 }
 
-int observe_estimate(struct observe_estimate *x, const char *precision, const struct model *m,
+int observe_estimate(struct observe_estimate *x, const struct precision_row *precision, const struct model *m,
                      const struct corpus *c, uint64_t mem_max, struct err *e)
 {
     uint64_t state = pass_state_bytes(m, precision), largest, all;

@@ -51,7 +51,7 @@ struct observe_estimate {
      * buffers, which do not grow with model or text. */
     uint64_t memory_bytes;
 };
-int observe_estimate(struct observe_estimate *x, const char *precision, const struct model *m,
+int observe_estimate(struct observe_estimate *x, const struct precision_row *precision, const struct model *m,
                      const struct corpus *c, uint64_t mem_max, struct err *e);
 
 #endif

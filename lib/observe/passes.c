@@ -48,9 +48,9 @@ int64_t passes_largest(const struct passes *p, const struct corpus *c)
     return most;
 }
 
-uint64_t pass_state_bytes(const struct model *m, const char *precision)
+uint64_t pass_state_bytes(const struct model *m, const struct precision_row *precision)
 {
-    return (uint64_t)m->arch.hidden * (strcmp(precision, "bf16") == 0 ? 2 : 4);
+    return (uint64_t)m->arch.hidden * precision->elem_bytes;
 }
 
 int pass_open(struct pass *p, const struct corpus *c, int64_t first_doc, int64_t end_doc, struct err *e)

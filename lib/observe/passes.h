@@ -31,8 +31,8 @@ int passes_split(struct passes *p, const struct corpus *c, uint64_t bytes_per_to
 void passes_free(struct passes *p);
 /* Tokens of the largest pass. */
 int64_t passes_largest(const struct passes *p, const struct corpus *c);
-/* Bytes of one token's hidden state in this precision ("bf16", "f32"). */
-uint64_t pass_state_bytes(const struct model *m, const char *precision);
+/* Bytes of one token's hidden state. */
+uint64_t pass_state_bytes(const struct model *m, const struct precision_row *precision);
 
 /* One pass as the engine wants it. */
 struct pass {

@@ -6,8 +6,8 @@
 
 #include "base/mem.h"
 
-const char *const vector_sum_name[V_COUNT] = {"output_sum", "output_gated_sum", "output_square_sum",
-                                              "input_square_sum", "inner_square_sum"};
+const char *const expert_sum_name[EXPERT_SUMS] = {"output_sum", "output_gated_sum", "output_square_sum",
+                                                  "input_square_sum", "inner_square_sum"};
 
 const char *const router_count_name[R_COUNT] = {"router_entropy", "router_margin", "near_misses"};
 
@@ -29,9 +29,9 @@ uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int cate
     return pairs;
 }
 
-int matrices_width(const struct matrices *m, enum vector_sum v)
+int matrices_width(const struct matrices *m, enum expert_sum v)
 {
-    return v == V_INNER_SQUARE ? m->inter : m->head.model.hidden;
+    return expert_sum_width(v, m->head.model.hidden, m->inter);
 }
 
 int matrices_router_width(const struct matrices *m, enum router_count r)
@@ -51,7 +51,7 @@ static int new_sums(struct matrices *m, struct err *e)
         return err_set(e, ERR_NOMEM, "too many layers, categories and experts");
     pairs = rows * (size_t)blocks(m) * (size_t)s->model.experts;
     m->pair = mem_new(pairs, sizeof *m->pair, e);
-    for (v = 0; v < V_COUNT && m->pair; v++) {
+    for (v = 0; v < EXPERT_SUMS && m->pair; v++) {
         m->vector[v] = mem_new(rows * (size_t)matrices_width(m, v), sizeof(double), e);
         if (!m->vector[v])
             return -1;
@@ -82,7 +82,7 @@ void matrices_free(struct matrices *m)
 
     stats_free(&m->head);
     free(m->pair);
-    for (v = 0; v < V_COUNT; v++)
+    for (v = 0; v < EXPERT_SUMS; v++)
         free(m->vector[v]);
     for (v = 0; v < R_COUNT; v++)
         free(m->router[v]);
@@ -96,7 +96,7 @@ struct pair_sums *matrices_pairs(const struct matrices *m, int layer_index, int 
     return m->pair + block * (size_t)m->head.model.experts * (size_t)m->head.model.experts;
 }
 
-double *matrices_vector(const struct matrices *m, enum vector_sum v, int layer_index)
+double *matrices_vector(const struct matrices *m, enum expert_sum v, int layer_index)
 {
     return m->vector[v] + (size_t)layer_index * (size_t)m->head.model.experts * (size_t)matrices_width(m, v);
 }
@@ -202,7 +202,7 @@ static void add_all(struct matrices *to, const struct matrices *from)
         if (!to->pooled || c == 0)
             add_pairs(to, at, from, c);
     }
-    for (v = 0; v < V_COUNT; v++) {
+    for (v = 0; v < EXPERT_SUMS; v++) {
         n = (size_t)to->head.n_layers * (size_t)to->head.model.experts * (size_t)matrices_width(to, v);
         for (i = 0; i < n; i++)
             to->vector[v][i] += from->vector[v][i];

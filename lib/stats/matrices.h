@@ -14,6 +14,7 @@
 #ifndef MOE_STATS_MATRICES_H
 #define MOE_STATS_MATRICES_H
 
+#include "device/kinds.h"
 #include "stats/stats.h"
 
 /* Sums over the tokens that two experts i and j worked on together. g is the gate weight, f(x) the ungated
@@ -24,18 +25,8 @@ struct pair_sums {
     double gram;     /* sum of g_i g_j <f_i(x), f_j(x)>: signed */
 };
 
-/* Element by element, over the tokens that an expert worked on; [experts][width]. A gate on the input
- * (Llama 4): x is the gated input, and an output is what the expert adds, divided by the gate (0 if g is 0).
- */
-enum vector_sum {
-    V_OUTPUT,        /* f(x), width hidden */
-    V_OUTPUT_GATED,  /* g f(x), width hidden: what the expert adds */
-    V_OUTPUT_SQUARE, /* f(x)^2, width hidden */
-    V_INPUT_SQUARE,  /* x^2, width hidden: the input of gate and up */
-    V_INNER_SQUARE,  /* h^2, width inter: the input of down */
-    V_COUNT
-};
-extern const char *const vector_sum_name[V_COUNT]; /* of the file's tensors: "output_sum", ... */
+/* Sums by element: enum expert_sum, [experts][width]. */
+extern const char *const expert_sum_name[EXPERT_SUMS]; /* of the file's tensors: "output_sum", ... */
 
 /* Counts of tokens by what the router's logits said, before groups and correction biases; see
  * moe-matrices(5). */
@@ -49,12 +40,12 @@ enum { ROUTER_BINS = 64 };
 extern const char *const router_count_name[R_COUNT];
 
 struct matrices {
-    struct stats head;       /* model, run, parts, layers, categories; no cells */
-    int inter;               /* width of an expert's intermediate activations */
-    bool pooled;             /* pairs are not told apart by category */
-    struct pair_sums *pair;  /* [layers][categories; pooled: 1][experts][experts] */
-    double *router[R_COUNT]; /* [layers][categories][width] */
-    double *vector[V_COUNT]; /* [layers][experts][width]: of all categories */
+    struct stats head;           /* model, run, parts, layers, categories; no cells */
+    int inter;                   /* width of an expert's intermediate activations */
+    bool pooled;                 /* pairs are not told apart by category */
+    struct pair_sums *pair;      /* [layers][categories; pooled: 1][experts][experts] */
+    double *router[R_COUNT];     /* [layers][categories][width] */
+    double *vector[EXPERT_SUMS]; /* [layers][experts][width]: of all categories */
 };
 
 /* Zeroed sums; the rest as for stats_new. */
@@ -66,8 +57,8 @@ uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int cate
 
 /* [experts][experts], symmetric; one that is pooled has the same for every category. */
 struct pair_sums *matrices_pairs(const struct matrices *m, int layer_index, int category);
-int matrices_width(const struct matrices *m, enum vector_sum v);
-double *matrices_vector(const struct matrices *m, enum vector_sum v, int layer_index); /* [experts][width] */
+int matrices_width(const struct matrices *m, enum expert_sum v);
+double *matrices_vector(const struct matrices *m, enum expert_sum v, int layer_index); /* [experts][width] */
 
 int matrices_router_width(const struct matrices *m, enum router_count r);
 double *matrices_router(const struct matrices *m, enum router_count r, int layer_index,

@@ -18,7 +18,7 @@ static const char *const by_category = "by category", *const pooled = "pooled";
 
 /* The tensors of a layer: three of pairs, then the sums by element, then counts of what routers said. */
 enum { COACTIVATION, WEIGHTED, GRAM, PAIRS };
-enum { VECTORS = PAIRS + V_COUNT, TENSORS = VECTORS + R_COUNT, NAME_MAX_BYTES = 64 };
+enum { VECTORS = PAIRS + EXPERT_SUMS, TENSORS = VECTORS + R_COUNT, NAME_MAX_BYTES = 64 };
 static const char *const pair_name[PAIRS] = {"coactivation", "coactivation_weighted", "gram"};
 
 static double *pair_value(struct pair_sums *p, int which)
@@ -29,7 +29,7 @@ static double *pair_value(struct pair_sums *p, int which)
 static const char *tensor_what(int which)
 {
     return which < PAIRS     ? pair_name[which]
-           : which < VECTORS ? vector_sum_name[which - PAIRS]
+           : which < VECTORS ? expert_sum_name[which - PAIRS]
                              : router_count_name[which - VECTORS];
 }
 
@@ -52,7 +52,7 @@ static int tensor_shape(const struct matrices *m, int which, uint64_t shape[3])
         return at;
     }
     shape[at++] = experts;
-    shape[at++] = which < PAIRS ? experts : (uint64_t)matrices_width(m, (enum vector_sum)(which - PAIRS));
+    shape[at++] = which < PAIRS ? experts : (uint64_t)matrices_width(m, (enum expert_sum)(which - PAIRS));
     return at;
 }
 
@@ -69,7 +69,7 @@ static size_t tensor_values(const struct matrices *m, int which)
 /* Where the values of a tensor that is not of pairs are. */
 static double *tensor_place(const struct matrices *m, int l, int which)
 {
-    return which < VECTORS ? matrices_vector(m, (enum vector_sum)(which - PAIRS), l)
+    return which < VECTORS ? matrices_vector(m, (enum expert_sum)(which - PAIRS), l)
                            : matrices_router(m, (enum router_count)(which - VECTORS), l, 0);
 }
 
@@ -230,7 +230,7 @@ static int read_inter(struct reader *r, int layer)
     char name[NAME_MAX_BYTES];
     const struct tensor *t;
 
-    tensor_name(name, layer, PAIRS + V_INNER_SQUARE);
+    tensor_name(name, layer, PAIRS + SUM_INNER_SQUARE);
     t = st_find(&r->st, name);
     return t && t->rank == 2 && t->shape[1] && t->shape[1] < 1u << 30 ? (int)t->shape[1] : 0;
 }
@@ -287,7 +287,7 @@ static const char *bad_value(int which, double v)
         return "not finite";
     if ((which == COACTIVATION || which >= VECTORS) && (v < 0 || v != floor(v) || v > 0x1p53))
         return "no count";
-    if ((which == WEIGHTED || which >= PAIRS + V_OUTPUT_SQUARE) && v < 0)
+    if ((which == WEIGHTED || which >= PAIRS + SUM_OUTPUT_SQUARE) && v < 0)
         return "negative";
     return NULL;
 }
