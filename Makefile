@@ -9,6 +9,7 @@
 PREFIX  ?= /usr/local
 BUILD   ?= build
 CC      ?= cc
+OBJCOPY ?= objcopy
 # Code for any machine of this architecture; hot loops are compiled for several instruction sets and
 # chosen at run time, so nothing is gained by -march=native except in them.
 CFLAGS  ?= -O2 -g
@@ -19,17 +20,15 @@ Q        = $(if $(V),,@)
 say      = @$(if $(V),:,echo) ' '
 VERSION  = $(shell cat VERSION)
 
-# Matrix products: onednn or builtin (our own, f32 only). Automatic: oneDNN where its header is installed.
+# Matrix products of f32: onednn or builtin (our own). Automatic: oneDNN where its header is installed.
 BLAS    ?= $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.h /usr/local/include/oneapi/dnnl/dnnl.h),onednn,builtin)
 ifeq ($(BLAS),onednn)
-BLAS_DEF  = -DMOE_ONEDNN
 BLAS_LIBS = -ldnnl -lgomp
 else
-BLAS_DEF  = -DMOE_BUILTIN
 BLAS_LIBS =
 endif
 
-ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L $(WARN) $(CFLAGS) $(SAN) -ffp-contract=off -pthread -Ilib -Icmd -I$(BUILD) $(BLAS_DEF) $(EXTRA_CFLAGS)
+ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L $(WARN) $(CFLAGS) $(SAN) -ffp-contract=off -pthread -Ilib -Icmd -I$(BUILD) $(EXTRA_CFLAGS)
 LDFLAGS  += $(SAN) -pthread
 
 PROGRAMS = moe-inspect moe-observe moe-score moe-prune moe-quant moe-bench
@@ -39,7 +38,26 @@ HEAVY_DIRS = device cpu load engine observe judge
 LIGHT_SRC := $(sort $(foreach d,$(LIGHT_DIRS),$(wildcard lib/$(d)/*.c)))
 HEAVY_SRC := $(sort $(foreach d,$(HEAVY_DIRS),$(wildcard lib/$(d)/*.c)))
 LIGHT_OBJ := $(LIGHT_SRC:%.c=$(BUILD)/%.o)
-HEAVY_OBJ := $(HEAVY_SRC:%.c=$(BUILD)/%.o)
+# The matrix products of f32 are those of one maker.
+HEAVY_SRC := $(filter-out $(if $(filter onednn,$(BLAS)),lib/cpu/gemm_builtin.c,lib/cpu/gemm_onednn.c),$(HEAVY_SRC))
+
+# Hot loops are compiled for several instruction sets, of which one is chosen at run time (lib/base/isa.h):
+# multiply-adds are fused, and gcc vectorises fully at -O3 only.
+SETS = plain
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+SETS += avx2 avx512 avx512_bf16
+endif
+SET_avx2 = -mavx2 -mfma
+SET_avx512 = $(SET_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl
+SET_avx512_bf16 = $(SET_avx512) -mavx512bf16
+HOT_FLAGS = $(if $(filter -O0,$(CFLAGS)),,-O3)
+# A set of them is one object, of which only this is visible, with the set's name at its end.
+SET_SYMBOLS = cpu_open cpu_f32 cpu_bf16
+SET_SRC := $(filter-out lib/cpu/cpu_head_join.c lib/cpu/cpu_source.c,$(wildcard lib/cpu/cpu*.c)) lib/cpu/product.c
+# Of x86 alone: it asks for its instructions whatever the set.
+X86_SRC := lib/cpu/product_bf16.c
+HEAVY_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SET_SRC) $(if $(filter avx2,$(SETS)),,$(X86_SRC)),$(HEAVY_SRC))) \
+             $(SETS:%=$(BUILD)/lib/cpu/%.o)
 CMD_SHARED := $(BUILD)/cmd/common.o
 LIGHT_LIBS = -lcjson -lxxhash -lpcre2-8 -lutf8proc -lm
 HEAVY_LIBS = $(BLAS_LIBS) -ldl
@@ -74,12 +92,28 @@ $(BUILD)/contract.h: FORCE
 	    sed 's/\([0-9]*\).*/#define MOE_CONTRACT \1u/' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
-$(BUILD)/lib/device/registry.o $(BUILD)/lib/cpu/cpu.o $(BUILD)/kernels/cuda/backend.o: $(BUILD)/contract.h
+$(BUILD)/lib/device/registry.o $(BUILD)/lib/cpu/sets.o $(BUILD)/kernels/cuda/backend.o: $(BUILD)/contract.h
 
 $(BUILD)/%.o: %.c $(BUILD)/version.h
 	@mkdir -p $(@D)
 	$(say) CC $@
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(FILE_FLAGS) -MMD -MP -c -o $@ $<
+
+# Loops that quant/hot.h compiles for several sets by itself, and products that are of one set only.
+$(patsubst %,$(BUILD)/lib/%.o,cpu/cpu_source quant/bf16 quant/mxfp4 stats/aimer): FILE_FLAGS = $(HOT_FLAGS)
+$(X86_SRC:%.c=$(BUILD)/%.o): FILE_FLAGS = $(HOT_FLAGS) -ffp-contract=fast $(SET_avx512_bf16) -mamx-tile -mamx-bf16
+
+define set_rules
+$(BUILD)/lib/cpu/$(1)/%.o: lib/cpu/%.c $(BUILD)/version.h
+	@mkdir -p $$(@D)
+	$$(say) CC $$@
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(HOT_FLAGS) -ffp-contract=fast $$(SET_$(1)) -MMD -MP -c -o $$@ $$<
+
+$(BUILD)/lib/cpu/$(1).o: $(SET_SRC:lib/cpu/%.c=$(BUILD)/lib/cpu/$(1)/%.o)
+	$$(Q)$$(LD) -r -o $$@ $$^
+	$$(Q)$$(OBJCOPY) $$(foreach s,$$(SET_SYMBOLS),--redefine-sym $$(s)=$$(s)_$(1) --keep-global-symbol=$$(s)_$(1)) $$@
+endef
+$(foreach s,$(SETS),$(eval $(call set_rules,$(s))))
 
 $(BUILD)/libmoe.a: $(LIGHT_OBJ)
 	@mkdir -p $(@D) && rm -f $@
@@ -231,4 +265,4 @@ PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: all stale help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench quality install uninstall clean FORCE
 .SECONDARY:
--include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d $(BUILD)/kernels/cuda/*.d)
+-include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/lib/cpu/*/*.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d $(BUILD)/kernels/cuda/*.d)

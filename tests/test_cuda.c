@@ -794,6 +794,41 @@ static void check_head(int sides, int vocab, int hidden)
     twin_free(&bias);
 }
 
+static void check_all(void)
+{
+    check_linear(SOURCE_BF16, false, 1, 64, 32, false);
+    check_linear(SOURCE_BF16, false, 130, 96, 200, false);
+    check_linear(SOURCE_F32, false, 300, 2048, 513, false);
+    check_linear(SOURCE_F16, false, 77, 40, 129, false);
+    check_linear(SOURCE_MXFP4, false, 128, 288, 256, false);
+    check_linear(SOURCE_BF16, true, 50, 72, 90, false);
+    check_linear(SOURCE_F32, true, 50, 30, 33, false);
+    check_linear(SOURCE_F32, false, 70, 200, 32, true);
+    check_linear(SOURCE_FP8, false, 70, 256, 400, false);
+    check_rows_alone();
+    check_bad_weights();
+    check_norm(7, 2048);
+    check_norm(100, 30);
+    check_attentions();
+    check_routes();
+    check_experts(SOURCE_BF16, ACT_SILU_GLU, 16, 4, 256, 96, false);
+    check_experts(SOURCE_MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
+    check_experts(SOURCE_F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
+    check_experts(SOURCE_F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
+    check_view(50, 128, 8);
+    check_view(9, 60, 6);
+    check_pairs(70, 8, 300, true);
+    check_pairs(9, 22, 64, true);
+    check_pairs(33, 2, 128, false);
+    check_combine(40, 8, 300, true);
+    check_combine(40, 2, 64, true);
+    check_combine(5, 1, 64, false);
+    check_head(1, 1000, 128);
+    check_head(2, 5003, 64);
+    check_head(3, 1030, 96);
+}
+
+#ifndef OTHER_DEVICE /* test_sets.c, which has a main of its own */
 /* Up, on the device, down, many times over, by more copies than there are events for. */
 static void check_copies(size_t bytes)
 {
@@ -840,42 +875,6 @@ static void check_copies(size_t bytes)
     no_failure("copies");
 }
 
-static void check_all(void)
-{
-    check_copies(1000);
-    check_copies((17 << 20) + 123);
-    check_linear(SOURCE_BF16, false, 1, 64, 32, false);
-    check_linear(SOURCE_BF16, false, 130, 96, 200, false);
-    check_linear(SOURCE_F32, false, 300, 2048, 513, false);
-    check_linear(SOURCE_F16, false, 77, 40, 129, false);
-    check_linear(SOURCE_MXFP4, false, 128, 288, 256, false);
-    check_linear(SOURCE_BF16, true, 50, 72, 90, false);
-    check_linear(SOURCE_F32, true, 50, 30, 33, false);
-    check_linear(SOURCE_F32, false, 70, 200, 32, true);
-    check_linear(SOURCE_FP8, false, 70, 256, 400, false);
-    check_rows_alone();
-    check_bad_weights();
-    check_norm(7, 2048);
-    check_norm(100, 30);
-    check_attentions();
-    check_routes();
-    check_experts(SOURCE_BF16, ACT_SILU_GLU, 16, 4, 256, 96, false);
-    check_experts(SOURCE_MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
-    check_experts(SOURCE_F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
-    check_experts(SOURCE_F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
-    check_view(50, 128, 8);
-    check_view(9, 60, 6);
-    check_pairs(70, 8, 300, true);
-    check_pairs(9, 22, 64, true);
-    check_pairs(33, 2, 128, false);
-    check_combine(40, 8, 300, true);
-    check_combine(40, 2, 64, true);
-    check_combine(5, 1, 64, false);
-    check_head(1, 1000, 128);
-    check_head(2, 5003, 64);
-    check_head(3, 1030, 96);
-}
-
 /* Every precision, and every maker of products where there are several: the best alone would hide the others.
  */
 static const struct {
@@ -896,6 +895,8 @@ static int check_run(const struct backend *cuda, size_t i)
         CHECK_MSG(0, "%s: %s", precision, err.msg);
         return -1;
     }
+    check_copies(1000);
+    check_copies((17 << 20) + 123);
     check_all();
     dev[GPU]->ops->close(dev[GPU]);
     dev[CPU]->ops->close(dev[CPU]);
@@ -918,3 +919,4 @@ int main(void)
         ;
     CHECK_END();
 }
+#endif

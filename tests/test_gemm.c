@@ -1,5 +1,7 @@
-/* The products of gemm.h against double precision: odd shapes, strips, parts, and rows that must not know
- * each other. */
+/*
+ * test_gemm.c -- the products of gemm.h, and our own (product.h) for each instruction set that there is,
+ * against double precision: odd shapes, strips, parts, and rows that must not know each other.
+ */
 #include "check.h"
 
 #include <math.h>
@@ -8,12 +10,9 @@
 #include "cpu/gemm.h"
 #include "quant/bf16.h"
 
-#define EMULATED_TILES    "emulated_tiles.h"
-#define bf16_unit         emulated_unit
-#define bf16_packed_bytes emulated_packed_bytes
-#define bf16_pack         emulated_pack
-#define bf16_run          emulated_run
-#include "../lib/cpu/gemm_bf16.c"
+#define EMULATED_TILES "emulated_tiles.h"
+#define product_tiles  emulated_tiles
+#include "../lib/cpu/product_bf16.c"
 
 static struct err err;
 
@@ -42,18 +41,19 @@ static void put(void *p, size_t i, float v, bool bf16)
         ((float *)p)[i] = v;
 }
 
-struct product {
-    struct gemm_shape *shape; /* NULL: emulated */
+struct one {
+    struct gemm_shape *shape; /* NULL: by `own` */
+    const struct product *own;
     int k, n;
     bool bf16;
     void *x, *w, *packed; /* x [GEMM_ROWS][k], w [n][gemm_ld(k)] */
     float *y, *one;       /* [GEMM_ROWS][n] */
 };
 
-static void pack(const struct product *p)
+static void pack(const struct one *p)
 {
     size_t row = gemm_ld(p->k) * (p->bf16 ? 2 : 4);
-    int strip = p->shape ? gemm_strip(p->shape) : BF16_STRIP, from;
+    int strip = p->shape ? gemm_strip(p->shape) : p->own->strip, from;
 
     for (from = 0; from < p->n; from += strip) {
         int n = strip < p->n - from ? strip : p->n - from;
@@ -62,20 +62,20 @@ static void pack(const struct product *p)
         if (p->shape)
             CHECK(gemm_pack(p->shape, 0, rows, from, n, p->packed) == 0);
         else
-            emulated_pack(p->k, n, (uint16_t *)(void *)rows, gemm_ld(p->k),
-                          (uint8_t *)p->packed + emulated_packed_bytes(p->k, from));
+            p->own->pack(p->k, n, rows, gemm_ld(p->k),
+                         (uint8_t *)p->packed + p->own->packed_bytes(p->k, from));
     }
 }
 
-static void run(const struct product *p, struct gemm_part part, float *y)
+static void run(const struct one *p, struct gemm_part part, float *y)
 {
     if (p->shape)
         CHECK(gemm_run(p->shape, 0, p->x, p->packed, part, y) == 0);
     else
-        emulated_run(BF16_TILES, p->k, p->n, p->x, p->packed, part, y);
+        p->own->run(p->k, p->n, p->x, p->packed, part, y);
 }
 
-static void right(const struct product *p, struct gemm_part part)
+static void right(const struct one *p, struct gemm_part part)
 {
     double off = 0, all = 0;
     int i, j, c;
@@ -100,7 +100,7 @@ static void right(const struct product *p, struct gemm_part part)
 }
 
 /* Rows after the first n hold what is no number. */
-static void spoil(const struct product *p, int n)
+static void spoil(const struct one *p, int n)
 {
     size_t i;
 
@@ -108,10 +108,10 @@ static void spoil(const struct product *p, int n)
         put(p->x, i, NAN, p->bf16);
 }
 
-/* g NULL: emulated */
-static void check_shape(struct gemm *g, int k, int n)
+/* g NULL: by `own` */
+static void check_shape(struct gemm *g, const struct product *own, bool bf16, int k, int n)
 {
-    struct product p = {.k = k, .n = n, .bf16 = g ? gemm_is_bf16(g) : true};
+    struct one p = {.own = own, .k = k, .n = n, .bf16 = bf16};
     size_t xn = (size_t)GEMM_ROWS * (size_t)k, wn = (size_t)n * gemm_ld(k),
            yn = (size_t)GEMM_ROWS * (size_t)n, i;
     int half = k / 2 / 32 * 32;
@@ -120,7 +120,7 @@ static void check_shape(struct gemm *g, int k, int n)
         CHECK(gemm_shape(g, k, n, &p.shape, &err) == 0);
     p.x = mem_new_aligned(xn, 4, &err);
     p.w = mem_new_aligned(wn, 4, &err);
-    p.packed = mem_new_aligned(g ? gemm_packed_bytes(p.shape) : emulated_packed_bytes(k, n), 1, &err);
+    p.packed = mem_new_aligned(g ? gemm_packed_bytes(p.shape) : own->packed_bytes(k, n), 1, &err);
     p.y = mem_new_aligned(yn, sizeof *p.y, &err);
     p.one = mem_new_aligned(yn, sizeof *p.one, &err);
     for (i = 0; i < xn; i++)
@@ -149,32 +149,39 @@ static void check_shape(struct gemm *g, int k, int n)
     free(p.one);
 }
 
-static void check_shapes(struct gemm *g)
+static void check_shapes(struct gemm *g, const struct product *own, bool bf16)
 {
     size_t i;
 
     for (i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        check_shape(g, shapes[i].k, shapes[i].n);
+        check_shape(g, own, bf16, shapes[i].k, shapes[i].n);
 }
 
 static void check_precision(enum precision precision)
 {
     struct gemm *g;
 
-    if (gemm_open(&g, precision, 1, &err))
-        return; /* no bf16 here */
-    check_shapes(g);
+    CHECK_MSG(gemm_open(&g, precision, 1, &err) == 0, "%s", err.msg);
+    if (!g)
+        return;
+    CHECK(gemm_is_bf16(g) == (precision == PREC_BF16));
+    check_shapes(g, NULL, gemm_is_bf16(g));
     gemm_close(g);
 }
 
 int main(void)
 {
+    int i;
+
     gemm_thread_start();
     check_precision(PREC_F32);
     check_precision(PREC_BF16);
-#ifdef HAVE_BF16
-    check_shapes(NULL);
+    for (i = ISA_PLAIN; i <= (int)isa_best(); i++) {
+        printf("%s\n", isa_name((enum isa)i));
+        check_shapes(NULL, product_of((enum isa)i, false), false);
+        check_shapes(NULL, product_of((enum isa)i, true), true);
+    }
+    check_shapes(NULL, &emulated_tiles, true);
     CHECK(tiles_configured == 0);
-#endif
     CHECK_END();
 }

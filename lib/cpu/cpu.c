@@ -1,20 +1,10 @@
 /* cpu.c -- the CPU backend: opening, memory, and the table of operations. */
-#include "device/registry.h"
 #include "cpu/cpu.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "contract.h"
-
 enum { MAX_THREADS = 1024 };
-
-/* One maker of linear maps, whichever was built. */
-#ifdef MOE_ONEDNN
-static const char *const cpu_products[] = {"onednn", NULL};
-#else
-static const char *const cpu_products[] = {"builtin", NULL};
-#endif
 
 int cpu_room(void *buf_ptr, size_t *have, size_t bytes, struct err *e)
 {
@@ -167,12 +157,6 @@ static const struct ops cpu_ops = {.close = cpu_close,
                                    .memory = memory,
                                    .trim = nothing};
 
-static int count(struct err *e)
-{
-    (void)e;
-    return 1;
-}
-
 static int refuse(const struct device_options *o, struct err *e)
 {
     if (o->threads < 0 || o->threads > MAX_THREADS)
@@ -180,8 +164,9 @@ static int refuse(const struct device_options *o, struct err *e)
                        MAX_THREADS);
     if (o->index > 0)
         return err_set(e, ERR_USAGE, "there is no cpu:%d: the CPU is one device", o->index);
-    if (o->products && strcmp(o->products, cpu_products[0]) != 0)
-        return err_set(e, ERR_USAGE, "the CPU has no products '%s': it has %s", o->products, cpu_products[0]);
+    if (o->products && strcmp(o->products, gemm_products[0]) != 0)
+        return err_set(e, ERR_USAGE, "the CPU has no products '%s': it has %s", o->products,
+                       gemm_products[0]);
     return 0;
 }
 
@@ -199,7 +184,7 @@ static int open_gemm(struct cpu *c, enum precision p, struct err *e)
     return d->bf16 ? gemm_open(&c->gemm_f32, PREC_F32, d->threads, e) : 0;
 }
 
-static int cpu_open(struct device **out, const struct device_options *o, struct err *e)
+int cpu_open(struct device **out, const struct device_options *o, struct err *e)
 {
     struct cpu *c;
 
@@ -210,9 +195,9 @@ static int cpu_open(struct device **out, const struct device_options *o, struct 
     if (!c)
         return -1;
     c->dev.ops = &cpu_ops;
-    c->dev.kind = cpu_backend.kind;
+    c->dev.kind = "cpu";
     c->dev.can = (struct device_can){
-        .formats = (UINT64_C(1) << SOURCES) - 1, .products = cpu_products, .f64 = true, .unified = true};
+        .formats = (UINT64_C(1) << SOURCES) - 1, .products = gemm_products, .f64 = true, .unified = true};
     atomic_store(&c->bad, INT64_MAX);
     if (pool_open(&c->pool, o->threads, gemm_thread_start, e))
         goto fail;
@@ -226,9 +211,3 @@ fail:
     cpu_close(&c->dev);
     return -1;
 }
-
-const struct backend cpu_backend = {.contract = MOE_CONTRACT,
-                                    .kind = "cpu",
-                                    .count = count,
-                                    .precisions = 1u << PREC_AUTO | 1u << PREC_BF16 | 1u << PREC_F32,
-                                    .open = cpu_open};

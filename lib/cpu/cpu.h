@@ -64,6 +64,8 @@ static inline void panel_run(struct cpu *c, const struct matrix *m, int p, int w
         atomic_store(&c->failed, 1);
 }
 
+/* What struct backend has, of this set of instructions (sets.c). */
+int cpu_open(struct device **out, const struct device_options *o, struct err *e);
 /* Every worker has `bytes` of scratch after this. */
 int cpu_scratch(struct cpu *c, size_t bytes, struct err *e);
 /* Grows a buffer that keeps nothing. */

@@ -121,7 +121,7 @@ INLINE void softmax(struct state *s, int rows, int v_dim)
 }
 
 /* Scaled queries, and what the sink contributes: one more key with this score and no value. */
-HOT static void start(const struct attention *t, struct state *s, const float *q, int n, const float *sink)
+static void start(const struct attention *t, struct state *s, const float *q, int n, const float *sink)
 {
     int i, d;
 
@@ -135,8 +135,8 @@ HOT static void start(const struct attention *t, struct state *s, const float *q
 }
 
 /* One block of queries from query `from` on, against all keys that it sees. */
-INLINE void queries(const struct attention *t, struct state *s, const float *keys, size_t step, int64_t from,
-                    int n, const bool wide)
+static void queries(const struct attention *t, struct state *s, const float *keys, size_t step, int64_t from,
+                    int n)
 {
     int rows = (n + QUAD - 1) / QUAD * QUAD, i, r;
     size_t dim = (size_t)t->dim, v_dim = (size_t)t->v_dim;
@@ -150,27 +150,15 @@ INLINE void queries(const struct attention *t, struct state *s, const float *key
             float *scores = s->scores + i * BLOCK;
             int seen = (int)round_up((size_t)keys_seen(at, from + i), LANES);
 
-            v16_outer_row(s->q + (size_t)i * dim, dim, kt, BLOCK, t->dim, scores, BLOCK, seen, false, wide);
+            v16_outer_row(s->q + (size_t)i * dim, dim, kt, BLOCK, t->dim, scores, BLOCK, seen, false);
             for (r = 0; r < QUAD; r++)
                 hide(scores + r * BLOCK, at, from + i + r, first_key(t->a, from + i + r));
         }
         softmax(s, rows, t->v_dim);
         for (i = 0; i < rows; i += QUAD)
             v16_outer_row(s->scores + i * BLOCK, BLOCK, v, v_dim, keys_seen(at, from + i),
-                          s->out + (size_t)i * v_dim, v_dim, t->v_dim, true, wide);
+                          s->out + (size_t)i * v_dim, v_dim, t->v_dim, true);
     }
-}
-
-WIDE_CPU static void queries_wide(const struct attention *t, struct state *s, const float *keys, size_t step,
-                                  int64_t from, int n)
-{
-    queries(t, s, keys, step, from, n, true);
-}
-
-HOT static void queries_narrow(const struct attention *t, struct state *s, const float *keys, size_t step,
-                               int64_t from, int n)
-{
-    queries(t, s, keys, step, from, n, false);
 }
 
 /* Rows of s->out over their sums, to the output's elements. */
@@ -189,12 +177,12 @@ INLINE void finish(const struct attention *t, const struct state *s, int head, i
     }
 }
 
-HOT static void finish_bf16(const struct attention *t, const struct state *s, int head, int64_t row, int n)
+static void finish_bf16(const struct attention *t, const struct state *s, int head, int64_t row, int n)
 {
     finish(t, s, head, row, n, true);
 }
 
-HOT static void finish_f32(const struct attention *t, const struct state *s, int head, int64_t row, int n)
+static void finish_f32(const struct attention *t, const struct state *s, int head, int64_t row, int n)
 {
     finish(t, s, head, row, n, false);
 }
@@ -216,9 +204,8 @@ static void queries_task(void *ctx, long task, int worker)
 
     memset(s.q, 0, step * sizeof *s.q);
     start(t, &s, q, n, a->sinks ? &a->sinks[head] : NULL);
-    (have_wide() ? queries_wide : queries_narrow)(
-        t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
-        step * (size_t)a->kv_heads, from, n);
+    queries(t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
+            step * (size_t)a->kv_heads, from, n);
     (t->c->dev.bf16 ? finish_bf16 : finish_f32)(t, &s, head, a->docs.first[doc] + from, n);
 }
 
@@ -238,7 +225,7 @@ static int streamed(struct cpu *c, const struct attention_args *a, struct err *e
         int64_t len = doc_length(a, i);
 
         s.block_at[i] = blocks;
-        blocks += cpu_attention_keys(c, len) ? 0 : (len + BLOCK - 1) / BLOCK;
+        blocks += cpu_attention_is_packed(c, len) ? 0 : (len + BLOCK - 1) / BLOCK;
     }
     s.block_at[i] = blocks;
     s.doc_of = mem_new((size_t)blocks, sizeof *s.doc_of, e);

@@ -27,9 +27,9 @@ static inline int64_t doc_length(const struct attention_args *a, int doc)
     return a->docs.first[doc + 1] - a->docs.first[doc];
 }
 
-/* How many keys a block has where a document of this many tokens goes through packed products of bf16; 0: it
- * does not. A question of its own length only, so that a result stays independent of its neighbours. */
-int cpu_attention_keys(const struct cpu *c, int64_t len);
+/* Whether a document of this many tokens goes through packed products of bf16. A question of its own length
+ * only, so that a result stays independent of its neighbours. */
+bool cpu_attention_is_packed(const struct cpu *c, int64_t len);
 /* Attention within those documents. */
 int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct err *e);
 

@@ -11,24 +11,14 @@
 
 #include "cpu/simd.h"
 
-/* Larger blocks make better products, smaller ones waste less where queries meet their own keys, unless the
- * product can leave out what is not seen. */
-enum {
-    SHORT_PARTS = 64,
-    SHORT = 256,
-    SHORT_KEYS = 128,
-    LONG = 1024,
-    LONG_KEYS = 256,
-    KEY_STEP = 32,
-    ROWS = GEMM_ROWS
-};
+/* LONG: tokens of a document from which on this pays. The products leave out keys that are not seen, in steps
+ * of KEY_STEP, so that large blocks waste nothing. */
+enum { LONG = 64, KEYS = 256, KEY_STEP = 32, ROWS = GEMM_ROWS };
 
 struct packed {
     struct cpu *c;
     const struct attention_args *a;
     int keys;       /* of a block */
-    bool fast;      /* have_fast() */
-    bool parts;     /* the product can leave out what is not seen */
     int dim, v_dim; /* head_dim and v_dim rounded up to LANES */
     struct gemm_shape *scores, *values;
     size_t keys_bytes, block_bytes; /* packed keys of one block and head; with the values */
@@ -36,11 +26,9 @@ struct packed {
     uint8_t *blocks;                /* [blocks][kv_heads] of packed K, then V */
 };
 
-int cpu_attention_keys(const struct cpu *c, int64_t len)
+bool cpu_attention_is_packed(const struct cpu *c, int64_t len)
 {
-    if (gemm_parts(c->gemm))
-        return len < SHORT_PARTS ? 0 : LONG_KEYS;
-    return !c->dev.bf16 || len < SHORT ? 0 : len < LONG ? SHORT_KEYS : LONG_KEYS;
+    return c->dev.bf16 && len >= LONG;
 }
 
 /* The document that a block or tile belongs to: the last one that begins at or before it. */
@@ -70,7 +58,7 @@ INLINE void to_bf16(const float *x, int n, uint16_t *out)
 }
 
 /* n keys of a head as rows [keys][ld]; what is not there is zero. */
-HOT static void key_rows(const struct packed *s, size_t first, int n, int head, uint16_t *rows, size_t ld)
+static void key_rows(const struct packed *s, size_t first, int n, int head, uint16_t *rows, size_t ld)
 {
     const struct attention_args *a = s->a;
     int i;
@@ -84,7 +72,7 @@ HOT static void key_rows(const struct packed *s, size_t first, int n, int head, 
 }
 
 /* n values of a head turned over, [v_dim][ld]. */
-HOT static void value_rows(const struct packed *s, size_t first, int n, int head, uint16_t *rows, size_t ld)
+static void value_rows(const struct packed *s, size_t first, int n, int head, uint16_t *rows, size_t ld)
 {
     const struct attention_args *a = s->a;
     uint16_t h[LANES][LANES];
@@ -154,8 +142,7 @@ static struct tile tile_layout(const struct packed *s, uint8_t *base)
 static const float log2_e = 1.44269504088896341f;
 
 /* Queries, and what the sink contributes: one more key with this score and no value. */
-INLINE void start(const struct packed *s, const struct tile *t, const float *q, const float *sink,
-                  const enum elem to)
+static void start(const struct packed *s, const struct tile *t, const float *q, const float *sink)
 {
     int dim = s->a->head_dim, i, d;
 
@@ -163,23 +150,12 @@ INLINE void start(const struct packed *s, const struct tile *t, const float *q, 
         uint16_t *row = t->q + (size_t)i * (size_t)s->dim;
 
         for (d = 0; d < dim; d += LANES) /* with zeros up to s->dim */
-            elem_store(row, (size_t)d, elem_load(q, (size_t)d, lanes_at(d, dim), F32), LANES, to);
+            elem_store(row, (size_t)d, elem_load(q, (size_t)d, lanes_at(d, dim), F32), LANES, HALF);
     }
     for (i = 0; i < ROWS; i++) {
         t->top[i] = sink ? *sink * log2_e : -INFINITY;
         t->sum[i] = sink ? 1 : 0;
     }
-}
-
-HOT static void start_bf16(const struct packed *s, const struct tile *t, const float *q, const float *sink)
-{
-    start(s, t, q, sink, BF16);
-}
-
-WIDE_CPU static void start_fast(const struct packed *s, const struct tile *t, const float *q,
-                                const float *sink)
-{
-    start(s, t, q, sink, FAST);
 }
 
 /* 2^x for x <= 0, to about 4e-5 of itself, a fiftieth of a bf16's rounding; 0 below -126; NaN stays. Taylor's
@@ -203,7 +179,7 @@ INLINE v16 exp2_below(v16 x)
 }
 
 /* The largest of n scores, a multiple of LANES. */
-HOT static float highest(const float *x, int n)
+static float highest(const float *x, int n)
 {
     v16 m = v16_all(-INFINITY);
     int j;
@@ -214,7 +190,7 @@ HOT static float highest(const float *x, int n)
 }
 
 /* Probabilities of n scores, a multiple of LANES, not yet divided by their sum, which is returned. */
-HOT static float exps(const float *x, int n, float scale, float top, uint16_t *p)
+static float exps(const float *x, int n, float scale, float top, uint16_t *p)
 {
     v16 sum = v16_all(0);
     int j;
@@ -230,7 +206,7 @@ HOT static float exps(const float *x, int n, float scale, float top, uint16_t *p
     return v16_sum(sum);
 }
 
-WIDE_CPU static float highest_fast(const float *x, int n)
+static float highest_fast(const float *x, int n)
 {
     v16 m = v16_all(-INFINITY);
     int j;
@@ -243,7 +219,7 @@ WIDE_CPU static float highest_fast(const float *x, int n)
     return m[0] > m[1] ? m[0] : m[1];
 }
 
-WIDE_CPU static float exps_fast(const float *x, int n, float scale, float top, uint16_t *p)
+static float exps_fast(const float *x, int n, float scale, float top, uint16_t *p)
 {
     v16 sum = v16_all(0);
     int j;
@@ -276,7 +252,7 @@ INLINE struct span seen(const struct attention_args *a, int keys, int64_t at, in
 
 /* Scores of LANES rows from row i on become probabilities, not yet divided by their sum, and tell how to
  * scale what was there before. `end`: what goes into the next product. */
-HOT static void softmax(const struct packed *s, const struct tile *t, int i, int64_t at, int end)
+static void softmax(const struct packed *s, const struct tile *t, int i, int64_t at, int end)
 {
     int rows = lanes_at(i, t->n), r, j;
     float scale = s->a->scale * log2_e, *shrink = t->shrink + i;
@@ -291,7 +267,7 @@ HOT static void softmax(const struct packed *s, const struct tile *t, int i, int
             x[j] = -INFINITY;
         for (j = k[r].to; j < k[r].high; j++)
             x[j] = -INFINITY;
-        m = (s->fast ? highest_fast : highest)(x + k[r].low, k[r].high - k[r].low) * scale;
+        m = (FAST_CPU ? highest_fast : highest)(x + k[r].low, k[r].high - k[r].low) * scale;
         t->top[i + r] = m > t->top[i + r] ? m : t->top[i + r];
     }
     top = v16_load(t->top + i);
@@ -303,8 +279,8 @@ HOT static void softmax(const struct packed *s, const struct tile *t, int i, int
 
         for (j = 0; j < k[r].low; j += LANES)
             elem_store(p, (size_t)j, v16_all(0), LANES, true);
-        sum = (s->fast ? exps_fast : exps)(t->scores + (i + r) * s->keys + j, k[r].high - j, scale,
-                                           t->top[i + r], p + j);
+        sum = (FAST_CPU ? exps_fast : exps)(t->scores + (i + r) * s->keys + j, k[r].high - j, scale,
+                                            t->top[i + r], p + j);
         for (j = k[r].high; j < end; j += LANES)
             elem_store(p, (size_t)j, v16_all(0), LANES, true);
         t->sum[i + r] = t->sum[i + r] * shrink[r] + sum;
@@ -312,7 +288,7 @@ HOT static void softmax(const struct packed *s, const struct tile *t, int i, int
 }
 
 /* out = out * shrink + y; at first there is nothing in out */
-HOT static void add_values(const struct packed *s, const struct tile *t, bool first)
+static void add_values(const struct packed *s, const struct tile *t, bool first)
 {
     int i, j;
 
@@ -327,7 +303,7 @@ HOT static void add_values(const struct packed *s, const struct tile *t, bool fi
     }
 }
 
-INLINE void finish(const struct packed *s, const struct tile *t, int head, size_t row, const enum elem to)
+static void finish(const struct packed *s, const struct tile *t, int head, size_t row)
 {
     const struct attention_args *a = s->a;
     int i, d;
@@ -338,18 +314,8 @@ INLINE void finish(const struct packed *s, const struct tile *t, int head, size_
         float inv = 1 / t->sum[i];
 
         for (d = 0; d < a->v_dim; d += LANES)
-            elem_store(a->out, at + (size_t)d, v16_load(out + d) * inv, lanes_at(d, a->v_dim), to);
+            elem_store(a->out, at + (size_t)d, v16_load(out + d) * inv, lanes_at(d, a->v_dim), HALF);
     }
-}
-
-HOT static void finish_bf16(const struct packed *s, const struct tile *t, int head, size_t row)
-{
-    finish(s, t, head, row, BF16);
-}
-
-WIDE_CPU static void finish_fast(const struct packed *s, const struct tile *t, int head, size_t row)
-{
-    finish(s, t, head, row, FAST);
 }
 
 static void tile_task(void *ctx, long task, int worker)
@@ -368,11 +334,11 @@ static void tile_task(void *ctx, long task, int worker)
     t.n = len - t.from < ROWS ? (int)(len - t.from) : ROWS;
     row = (size_t)(a->docs.first[doc] + t.from);
     first = first_key(a, t.from) / s->keys;
-    (s->fast ? start_fast : start_bf16)(s, &t, head_at(&a->q, row, head), a->sinks ? &a->sinks[head] : NULL);
+    start(s, &t, head_at(&a->q, row, head), a->sinks ? &a->sinks[head] : NULL);
     for (b = first, at = b * s->keys; at < t.from + t.n; b++, at += s->keys) {
         size_t place = (size_t)(s->block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
         const uint8_t *keys = s->blocks + place * s->block_bytes;
-        int end = s->parts && t.from + t.n - at < s->keys ? (int)(t.from + t.n - at) : s->keys;
+        int end = t.from + t.n - at < s->keys ? (int)(t.from + t.n - at) : s->keys;
 
         end = (int)round_up((size_t)end, KEY_STEP);
         if (gemm_run(s->scores, worker, t.q, keys, (struct gemm_part){t.n, s->dim, end}, t.scores))
@@ -384,7 +350,7 @@ static void tile_task(void *ctx, long task, int worker)
             atomic_store(&s->c->failed, 1);
         add_values(s, &t, b == first);
     }
-    (s->fast ? finish_fast : finish_bf16)(s, &t, head, row);
+    finish(s, &t, head, row);
 }
 
 /* ---- the chunk ---- */
@@ -416,14 +382,11 @@ static int run(struct packed *s, int64_t blocks, int64_t tiles, struct err *e)
     return 0;
 }
 
-/* The documents that are cut into blocks of so many keys. */
-static int attend(struct cpu *c, const struct attention_args *a, int keys, struct err *e)
+int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct err *e)
 {
     struct packed s = {.c = c,
                        .a = a,
-                       .keys = keys,
-                       .fast = have_fast(),
-                       .parts = gemm_parts(c->gemm),
+                       .keys = KEYS,
                        .dim = (int)round_up((size_t)a->head_dim, LANES),
                        .v_dim = (int)round_up((size_t)a->v_dim, LANES)};
     int64_t blocks = 0, tiles = 0;
@@ -434,11 +397,11 @@ static int attend(struct cpu *c, const struct attention_args *a, int keys, struc
     if (!s.block_at || !s.tile_at)
         goto out;
     for (i = 0; i < a->docs.n; i++) {
-        int64_t len = doc_length(a, i), n = cpu_attention_keys(c, len) == keys ? len : 0;
+        int64_t len = doc_length(a, i), n = cpu_attention_is_packed(c, len) ? len : 0;
 
         s.block_at[i] = blocks;
         s.tile_at[i] = tiles;
-        blocks += (n + keys - 1) / keys;
+        blocks += (n + KEYS - 1) / KEYS;
         tiles += (n + ROWS - 1) / ROWS;
     }
     s.block_at[i] = blocks;
@@ -448,9 +411,4 @@ out:
     free(s.block_at);
     free(s.tile_at);
     return rc;
-}
-
-int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct err *e)
-{
-    return attend(c, a, SHORT_KEYS, e) || attend(c, a, LONG_KEYS, e) ? -1 : 0;
 }

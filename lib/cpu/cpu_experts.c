@@ -54,20 +54,14 @@ INLINE void activate_tile(const float *y, int n, int half, int to, const float *
         }
 }
 
-HOT static void activate_bf16(const float *y, int n, int half, int to, const float *bias,
-                              const struct experts_args *a, void *act)
+static void activate_bf16(const float *y, int n, int half, int to, const float *bias,
+                          const struct experts_args *a, void *act)
 {
-    activate_tile(y, n, half, to, bias, a, act, true);
+    activate_tile(y, n, half, to, bias, a, act, HALF);
 }
 
-WIDE_CPU static void activate_fast(const float *y, int n, int half, int to, const float *bias,
-                                   const struct experts_args *a, void *act)
-{
-    activate_tile(y, n, half, to, bias, a, act, FAST);
-}
-
-HOT static void activate_f32(const float *y, int n, int half, int to, const float *bias,
-                             const struct experts_args *a, void *act)
+static void activate_f32(const float *y, int n, int half, int to, const float *bias,
+                         const struct experts_args *a, void *act)
 {
     activate_tile(y, n, half, to, bias, a, act, false);
 }
@@ -99,26 +93,20 @@ INLINE void scatter_tile(const float *y, int n, int w, int to, const float *bias
     }
 }
 
-HOT static void scatter_bf16(const float *y, int n, int w, int to, const float *bias,
-                             const struct experts_args *a, const int32_t *slot, float *sum, float *max)
+static void scatter_bf16(const float *y, int n, int w, int to, const float *bias,
+                         const struct experts_args *a, const int32_t *slot, float *sum, float *max)
 {
-    scatter_tile(y, n, w, to, bias, a, slot, sum, max, true);
+    scatter_tile(y, n, w, to, bias, a, slot, sum, max, HALF);
 }
 
-WIDE_CPU static void scatter_fast(const float *y, int n, int w, int to, const float *bias,
-                                  const struct experts_args *a, const int32_t *slot, float *sum, float *max)
-{
-    scatter_tile(y, n, w, to, bias, a, slot, sum, max, FAST);
-}
-
-HOT static void scatter_f32(const float *y, int n, int w, int to, const float *bias,
-                            const struct experts_args *a, const int32_t *slot, float *sum, float *max)
+static void scatter_f32(const float *y, int n, int w, int to, const float *bias, const struct experts_args *a,
+                        const int32_t *slot, float *sum, float *max)
 {
     scatter_tile(y, n, w, to, bias, a, slot, sum, max, false);
 }
 
-HOT static void finish(const struct experts_args *a, const int32_t *slot, int n, const float *sum,
-                       const float *max)
+static void finish(const struct experts_args *a, const int32_t *slot, int n, const float *sum,
+                   const float *max)
 {
     int r;
 
@@ -170,10 +158,9 @@ static void gate_up(const struct experts *s, const struct space *p, int expert, 
             int rows = n - r < GEMM_ROWS ? n - r : GEMM_ROWS;
 
             panel_run(s->c, m, panel, worker, p->x + (size_t)r * (size_t)a->hidden * elem, rows, p->tile);
-            (!s->c->dev.bf16 ? activate_f32
-             : have_fast()   ? activate_fast
-                           : activate_bf16)(p->tile, rows, panel_width(m, panel) / 2, panel * (m->width / 2),
-                                            bias, a, p->act + (size_t)r * (size_t)a->inter * elem);
+            (s->c->dev.bf16 ? activate_bf16 : activate_f32)(p->tile, rows, panel_width(m, panel) / 2,
+                                                            panel * (m->width / 2), bias, a,
+                                                            p->act + (size_t)r * (size_t)a->inter * elem);
         }
 }
 
@@ -193,9 +180,8 @@ static void down(const struct experts *s, const struct space *p, int expert, con
             int rows = n - r < GEMM_ROWS ? n - r : GEMM_ROWS;
 
             panel_run(s->c, m, panel, worker, p->act + (size_t)r * (size_t)a->inter * elem, rows, p->tile);
-            (!s->c->dev.bf16 ? scatter_f32
-             : have_fast()   ? scatter_fast
-                             : scatter_bf16)(p->tile, rows, panel_width(m, panel), panel * m->width, bias, a,
+            (s->c->dev.bf16 ? scatter_bf16
+                            : scatter_f32)(p->tile, rows, panel_width(m, panel), panel * m->width, bias, a,
                                            slot + r, p->sum + (size_t)r * LANES, p->max + (size_t)r * LANES);
         }
     finish(a, slot, n, p->sum, p->max);
@@ -214,7 +200,7 @@ INLINE void scale_row(const void *x, size_t at, int n, float gate, void *dst, si
 }
 
 /* The rows of x that the slots stand for. */
-HOT static void gather(const struct experts *s, const int32_t *slot, int n, uint8_t *x)
+static void gather(const struct experts *s, const int32_t *slot, int n, uint8_t *x)
 {
     const struct experts_args *a = s->a;
     size_t width = (size_t)a->hidden, row = width * s->c->dev.elem_bytes;

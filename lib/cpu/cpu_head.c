@@ -3,29 +3,14 @@
  * segment of the vocabulary; segments are fixed and their results are joined in order, so nothing depends on
  * threads, and no [tokens][vocabulary] exists.
  */
-#include "cpu/cpu.h"
+#include "cpu/cpu_head.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "cpu/simd.h"
 
-enum { SEGMENTS = 16, ROWS_MAX = 4 * GEMM_ROWS };
-
-/* What a segment gives for one row and side: sums of exp(logit - top). */
-struct sums {
-    double sum, cross; /* cross: of exp(logit0 - top0) * (logit0 - logit) */
-    float top, at;
-    int32_t which;
-};
-
-struct head {
-    struct cpu *c;
-    const struct head_args *a;
-    int panels; /* of HEAD_COLUMNS */
-    long blocks;
-    struct sums *part; /* [SEGMENTS][n][sides] */
-};
+enum { ROWS_MAX = 4 * GEMM_ROWS };
 
 /* A new largest logit: what was summed so far shrinks. */
 INLINE float new_top(struct sums *p, const float *y, int w, int from)
@@ -79,8 +64,8 @@ INLINE void add_cross(struct sums *p, const float *v, const float *y0, const flo
 }
 
 /* Logits of w columns from column `from` on, [sides][GEMM_ROWS][w], join the running sums of n rows. */
-HOT static void rows_add(const struct head *h, struct sums *part, const float *y, int n, int w, int from,
-                         const int32_t *target)
+static void rows_add(const struct head *h, struct sums *part, const float *y, int n, int w, int from,
+                     const int32_t *target)
 {
     float v0[HEAD_COLUMNS + LANES], v[HEAD_COLUMNS + LANES];
     int r, s, sides = h->a->sides;
@@ -129,7 +114,7 @@ static void pick(const struct head_args *a, int side, int64_t first, const float
     }
 }
 
-HOT static void add_bias(float *y, int n, int w, const float *bias)
+static void add_bias(float *y, int n, int w, const float *bias)
 {
     int r, i;
 
@@ -170,57 +155,6 @@ static void head_task(void *ctx, long task, int worker)
         }
 }
 
-static const struct sums *segment(const struct head *h, int g, int64_t r)
-{
-    return h->part + ((size_t)g * (size_t)h->a->n + (size_t)r) * (size_t)h->a->sides;
-}
-
-/* Segments of one row, in order. */
-static void join(const struct head *h, int64_t r)
-{
-    const struct head_args *a = h->a;
-    double sum0 = 1;
-    int s, g;
-
-    for (s = 0; s < a->sides; s++) {
-        struct head_row *out = &a->row[(size_t)s * (size_t)a->n + (size_t)r], *ref = &a->row[r];
-        double sum = 0;
-
-        *out = (struct head_row){.top = -INFINITY};
-        for (g = 0; g < SEGMENTS; g++) {
-            const struct sums *p = segment(h, g, r) + s;
-
-            if (p->top > out->top) {
-                out->top = p->top;
-                out->which = p->which;
-            }
-            out->at += p->at; /* only one segment has it */
-        }
-        for (g = 0; g < SEGMENTS; g++) {
-            const struct sums *first = segment(h, g, r), *p = first + s;
-
-            sum += p->top > -INFINITY ? p->sum * exp((double)p->top - (double)out->top) : 0;
-            if (s && first->top > -INFINITY)
-                out->cross += p->cross * exp((double)first->top - (double)ref->top);
-        }
-        out->lse = (double)out->top + log(sum);
-        if (s == 0)
-            sum0 = sum;
-        else
-            out->cross /= sum0;
-    }
-}
-
-static void join_task(void *ctx, long task, int worker)
-{
-    const struct head *h = ctx;
-    int64_t r = (int64_t)task * GEMM_ROWS, end = r + GEMM_ROWS < h->a->n ? r + GEMM_ROWS : h->a->n;
-
-    (void)worker;
-    for (; r < end; r++)
-        join(h, r);
-}
-
 int cpu_head(struct device *d, const struct head_args *a, struct err *e)
 {
     struct cpu *c = cpu_of(d);
@@ -233,7 +167,7 @@ int cpu_head(struct device *d, const struct head_args *a, struct err *e)
     if (!h.part)
         return -1;
     pool_run(c->pool, h.blocks * SEGMENTS, head_task, &h);
-    pool_run(c->pool, (long)((a->n + GEMM_ROWS - 1) / GEMM_ROWS), join_task, &h);
+    pool_run(c->pool, (long)((a->n + GEMM_ROWS - 1) / GEMM_ROWS), head_join, &h);
     free(h.part);
     return 0;
 }

@@ -72,22 +72,17 @@ INLINE void norm_rows(const struct norm_args *a, int64_t from, int64_t to, const
     }
 }
 
-HOT static void norm_bf16(const void *args, int64_t from, int64_t to)
+static void norm_bf16(const void *args, int64_t from, int64_t to)
 {
-    norm_rows(args, from, to, BF16, BF16);
+    norm_rows(args, from, to, HALF, HALF);
 }
 
-WIDE_CPU static void norm_fast(const void *args, int64_t from, int64_t to)
-{
-    norm_rows(args, from, to, FAST, FAST);
-}
-
-HOT static void norm_f32(const void *args, int64_t from, int64_t to)
+static void norm_f32(const void *args, int64_t from, int64_t to)
 {
     norm_rows(args, from, to, F32, F32);
 }
 
-HOT static void norm_f32_bf16(const void *args, int64_t from, int64_t to)
+static void norm_f32_bf16(const void *args, int64_t from, int64_t to)
 {
     norm_rows(args, from, to, F32, BF16);
 }
@@ -96,7 +91,7 @@ void cpu_norm(struct device *d, const void *h, int64_t n, int width, const float
 {
     struct norm_args a = {h, (size_t)width, width, w, eps, x};
 
-    for_rows(cpu_of(d), n, !d->bf16 ? norm_f32 : have_fast() ? norm_fast : norm_bf16, &a);
+    for_rows(cpu_of(d), n, d->bf16 ? norm_bf16 : norm_f32, &a);
 }
 
 void cpu_norm_rows(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
@@ -197,7 +192,7 @@ static int doc_at(const struct docs *d, int64_t t)
     return lo;
 }
 
-HOT static void qk_rows(const void *args, int64_t from, int64_t to)
+static void qk_rows(const void *args, int64_t from, int64_t to)
 {
     const struct attention_args *a = args;
     int doc = doc_at(&a->docs, from), kv = a->k.step ? a->kv_heads : 1, i;
@@ -273,17 +268,12 @@ INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, cons
     }
 }
 
-HOT static void combine_bf16(const void *args, int64_t from, int64_t to)
+static void combine_bf16(const void *args, int64_t from, int64_t to)
 {
-    combine_rows(args, from, to, BF16);
+    combine_rows(args, from, to, HALF);
 }
 
-WIDE_CPU static void combine_fast(const void *args, int64_t from, int64_t to)
-{
-    combine_rows(args, from, to, FAST);
-}
-
-HOT static void combine_f32(const void *args, int64_t from, int64_t to)
+static void combine_f32(const void *args, int64_t from, int64_t to)
 {
     combine_rows(args, from, to, F32);
 }
@@ -292,7 +282,7 @@ void cpu_combine(struct device *d, const struct combine_args *a)
 {
     struct combine c = {a, &cpu_of(d)->bad};
 
-    for_rows(cpu_of(d), a->n, !d->bf16 ? combine_f32 : have_fast() ? combine_fast : combine_bf16, &c);
+    for_rows(cpu_of(d), a->n, d->bf16 ? combine_bf16 : combine_f32, &c);
 }
 
 int64_t cpu_bad_token(struct device *d)

@@ -233,25 +233,19 @@ INLINE void store_tile(const float *y, int n, int w, const float *bias, void *ou
         }
 }
 
-HOT static void store_f32(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
+static void store_f32(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
 {
     store_tile(y, n, w, bias, out, at, width, false, false);
 }
 
-HOT static void add_f32(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
+static void add_f32(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
 {
     store_tile(y, n, w, bias, out, at, width, true, false);
 }
 
-WIDE_CPU static void add_fast(const float *y, int n, int w, const float *bias, void *out, size_t at,
-                              int width)
+static void add_bf16(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
 {
-    store_tile(y, n, w, bias, out, at, width, true, FAST);
-}
-
-HOT static void add_bf16(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
-{
-    store_tile(y, n, w, bias, out, at, width, true, true);
+    store_tile(y, n, w, bias, out, at, width, true, HALF);
 }
 
 static void linear_task(void *ctx, long task, int worker)
@@ -277,10 +271,7 @@ static void linear_task(void *ctx, long task, int worker)
             x = wide;
         }
         panel_run(l->c, m, panel, worker, x, n, y);
-        (!l->add           ? store_f32
-         : !l->c->dev.bf16 ? add_f32
-         : have_fast()     ? add_fast
-                           : add_bf16)(y, n, w, bias, l->out, at, m->out);
+        (!l->add ? store_f32 : l->c->dev.bf16 ? add_bf16 : add_f32)(y, n, w, bias, l->out, at, m->out);
     }
 }
 

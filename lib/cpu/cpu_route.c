@@ -195,7 +195,7 @@ INLINE void gates(const struct router *r, const struct space *p, const v16i *cho
 }
 
 /* Tokens from .. from+n-1, n <= LANES; lanes beyond are the last token again. */
-HOT static void route_tokens(const struct route_args *a, int64_t from, int n, const struct space *p)
+static void route_tokens(const struct route_args *a, int64_t from, int n, const struct space *p)
 {
     const struct router *r = &a->router;
     const float *z = a->logits + (size_t)from * (size_t)r->experts;

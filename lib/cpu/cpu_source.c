@@ -1,26 +1,28 @@
 #include "device/source.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "quant/bf16.h"
 #include "quant/fp8.h"
 #include "quant/mxfp4.h"
-#include "cpu/simd.h"
+#include "quant/hot.h"
 
 /* Elements that a conversion goes through at a time when the target type is not the stored one. */
 enum { RUN = 256, EDGE = 32 };
 
-HOT static bool finite_bf16(const uint16_t *restrict p, size_t n)
+/* *ok stays true if all are finite. */
+HOT(static void, finite_bf16, (const uint16_t *restrict p, size_t n, bool *restrict ok), (p, n, ok))
 {
     uint16_t bad = 0;
     size_t i;
 
     for (i = 0; i < n; i++)
         bad |= (uint16_t)((p[i] & 0x7f80) == 0x7f80);
-    return !bad;
+    *ok &= !bad;
 }
 
-HOT static bool finite_f32(const float *restrict p, size_t n)
+HOT(static void, finite_f32, (const float *restrict p, size_t n, bool *restrict ok), (p, n, ok))
 {
     uint32_t bad = 0, b;
     size_t i;
@@ -29,7 +31,7 @@ HOT static bool finite_f32(const float *restrict p, size_t n)
         memcpy(&b, &p[i], 4);
         bad |= (b & 0x7f800000) == 0x7f800000;
     }
-    return !bad;
+    *ok &= !bad;
 }
 
 /* n stored elements from element at on, as f32 or bf16. */
@@ -123,13 +125,13 @@ bool source_rows(const struct source *s, int from, int n, void *dst, size_t ld, 
 
             if (!s->in_out)
                 stored_bf16(s, at, s->in, row);
-            ok &= finite_bf16(row, (size_t)s->in);
+            finite_bf16(row, (size_t)s->in, &ok);
         } else {
             float *row = (float *)dst + (size_t)r * ld;
 
             if (!s->in_out)
                 stored_f32(s, at, s->in, row);
-            ok &= finite_f32(row, (size_t)s->in);
+            finite_f32(row, (size_t)s->in, &ok);
         }
     }
     return ok;

@@ -175,12 +175,12 @@ INLINE void add_columns(const struct sums *s, long task, bool bf16)
     }
 }
 
-HOT static void columns_bf16(const struct sums *s, long task)
+static void columns_bf16(const struct sums *s, long task)
 {
     add_columns(s, task, true);
 }
 
-HOT static void columns_f32(const struct sums *s, long task)
+static void columns_f32(const struct sums *s, long task)
 {
     add_columns(s, task, false);
 }
@@ -245,12 +245,12 @@ INLINE void pairs_of(const struct pairs_args *a, int64_t from, int64_t to, bool 
     }
 }
 
-HOT static void pairs_bf16(const struct pairs_args *a, int64_t from, int64_t to)
+static void pairs_bf16(const struct pairs_args *a, int64_t from, int64_t to)
 {
     pairs_of(a, from, to, true);
 }
 
-HOT static void pairs_f32(const struct pairs_args *a, int64_t from, int64_t to)
+static void pairs_f32(const struct pairs_args *a, int64_t from, int64_t to)
 {
     pairs_of(a, from, to, false);
 }

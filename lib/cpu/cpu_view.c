@@ -32,7 +32,7 @@ INLINE float entropy_of(const float *z, int n)
     return logf(sum) - v16_sum(weighted) / sum;
 }
 
-HOT static void view_rows(const struct view_args *a, int64_t from, int64_t to)
+static void view_rows(const struct view_args *a, int64_t from, int64_t to)
 {
     int64_t t;
     int i, k;

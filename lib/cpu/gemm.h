@@ -4,7 +4,7 @@
  * One tile height for everything: a row's result then does not depend on its neighbours, nor on how
  * many rows there are. A tile with fewer rows is padded (whatever stands in the padding changes nothing
  * but the padding). Every call is single-threaded; threads are the caller's, each with its own worker number.
- * Implemented by gemm_onednn.c or gemm_builtin.c, whichever was built.
+ * Implemented by gemm_onednn.c or gemm_builtin.c: the Makefile takes one.
  */
 #ifndef MOE_ENGINE_GEMM_H
 #define MOE_ENGINE_GEMM_H
@@ -13,11 +13,13 @@
 
 enum { GEMM_ROWS = TILE_ROWS };
 
+/* The maker of linear maps that was built, as struct device_can wants it. */
+extern const char *const gemm_products[];
+
 struct gemm;
 struct gemm_shape; /* [GEMM_ROWS][k] x [k][n] */
 
-/* PREC_AUTO: bf16 where the processor has bf16 products and the library uses them, else f32. PREC_BF16
- * is refused where the library has no such product. */
+/* PREC_AUTO: bf16 where the processor has bf16 products and the library uses them, else f32. */
 int gemm_open(struct gemm **out, enum precision p, int workers, struct err *e);
 void gemm_close(struct gemm *g);
 const char *gemm_library(const struct gemm *g);
@@ -28,8 +30,12 @@ void gemm_thread_start(void);
 /* Found or made; owned by g. Not thread-safe. */
 int gemm_shape(struct gemm *g, int k, int n, struct gemm_shape **out, struct err *e);
 size_t gemm_packed_bytes(const struct gemm_shape *s);
-/* Row length in elements that rows[] of gemm_pack must have: k and some, against cache conflicts. */
-size_t gemm_ld(int k);
+/* Row length in elements that rows[] of gemm_pack must have. Rows that are a power of two apart would fall
+ * into the same cache sets: reordering them takes six times as long. */
+static inline size_t gemm_ld(int k)
+{
+    return (size_t)k + 32;
+}
 
 /* How many rows of W should be packed at a time: a whole fraction of them, or all. */
 int gemm_strip(const struct gemm_shape *s);

@@ -1,9 +1,9 @@
-#ifdef MOE_ONEDNN
 /*
- * Matrix products by oneDNN: matmul with weights in the library's own layout. Compiles against 2.x (memory
+ * gemm_onednn.c -- matrix products by oneDNN
+ *
+ * Its matmul, with weights in the library's own layout. Compiles against 2.x (memory
  * descriptors are structs, an operation descriptor comes before the primitive descriptor) and 3.x
- * (opaque descriptors); the shim at the top hides the difference. Products of bf16 are our own
- * (gemm_bf16.h) where the processor has instructions for them.
+ * (opaque descriptors); the shim at the top hides the difference. Products of bf16 are our own (product.h).
  */
 #include "cpu/gemm.h"
 
@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "cpu/gemm_bf16.h"
+#include "cpu/product.h"
 
 /* Elsewhere the library does not say what the processor can do. */
 #ifdef __x86_64__
@@ -22,8 +22,6 @@
 #else
 #define X86 0
 #endif
-
-enum { PAD = 32 };
 
 #if DNNL_VERSION_MAJOR >= 3
 typedef dnnl_memory_desc_t desc;
@@ -108,14 +106,15 @@ struct gemm_shape {
 
 struct gemm {
     bool bf16;
-    enum bf16_unit own; /* products by gemm_bf16.h, not by the library */
-    dnnl_data_type_t type;
+    const struct product *own; /* of bf16; NULL: the library's, of f32 */
     int workers;
     char library[128];
     dnnl_engine_t engine;
     dnnl_stream_t *stream; /* [workers] */
     struct gemm_shape *shapes;
 };
+
+const char *const gemm_products[] = {"onednn", NULL};
 
 void gemm_thread_start(void)
 {
@@ -128,7 +127,7 @@ static bool includes(dnnl_cpu_isa_t isa, dnnl_cpu_isa_t older)
     return ((unsigned)isa & (unsigned)older) == (unsigned)older;
 }
 
-static const char *isa_name(dnnl_cpu_isa_t isa)
+static const char *library_isa(dnnl_cpu_isa_t isa)
 {
     static const struct {
         dnnl_cpu_isa_t isa;
@@ -146,12 +145,29 @@ static const char *isa_name(dnnl_cpu_isa_t isa)
     return "generic";
 }
 
-/* What gemm_bf16.h may use: no more than the library, which reads ONEDNN_MAX_CPU_ISA. */
-static enum bf16_unit own_unit(dnnl_cpu_isa_t isa)
-{
-    enum bf16_unit best = X86 && includes(isa, dnnl_cpu_isa_avx512_core_bf16) ? bf16_unit() : BF16_NONE;
+/* The library's sets, in the order of ours. */
+static const dnnl_cpu_isa_t isa_of[ISA_COUNT] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
+                                                 dnnl_cpu_isa_avx512_core, dnnl_cpu_isa_avx512_core_bf16,
+                                                 dnnl_cpu_isa_avx512_core_amx};
 
-    return best == BF16_TILES && !includes(isa, dnnl_cpu_isa_avx512_core_amx) ? BF16_PAIRS : best;
+/* What MOE_CPU says holds for the library too, which can be told once, before its first product. */
+static dnnl_cpu_isa_t narrow(void)
+{
+    const char *said = getenv("MOE_CPU");
+
+    if (X86 && said && *said)
+        dnnl_set_max_cpu_isa(isa_of[isa_best()]);
+    return dnnl_get_effective_cpu_isa();
+}
+
+/* The set for products of our own: no more than the library's, which reads ONEDNN_MAX_CPU_ISA. */
+static enum isa own_isa(dnnl_cpu_isa_t library)
+{
+    int i = (int)isa_best();
+
+    while (i > ISA_PLAIN && !includes(library, isa_of[i]))
+        i--;
+    return (enum isa)i;
 }
 
 static int failed(struct err *e, const char *what, int status)
@@ -162,7 +178,8 @@ static int failed(struct err *e, const char *what, int status)
 int gemm_open(struct gemm **out, enum precision p, int workers, struct err *e)
 {
     const dnnl_version_t *v = dnnl_version();
-    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    dnnl_cpu_isa_t isa = narrow();
+    enum isa own = own_isa(isa);
     struct gemm_shape *probe;
     struct gemm *g = mem_new(1, sizeof *g, e);
     int i, s;
@@ -170,12 +187,11 @@ int gemm_open(struct gemm **out, enum precision p, int workers, struct err *e)
     *out = NULL;
     if (!g)
         return -1;
-    g->bf16 = p == PREC_BF16 || (p == PREC_AUTO && (X86 && includes(isa, dnnl_cpu_isa_avx512_core_bf16)));
-    g->own = g->bf16 ? own_unit(isa) : BF16_NONE;
-    g->type = g->bf16 ? dnnl_bf16 : dnnl_f32;
+    g->bf16 = p == PREC_BF16 || (p == PREC_AUTO && own >= ISA_AVX512_BF16);
+    g->own = g->bf16 ? product_of(own, true) : NULL;
     g->workers = workers;
     snprintf(g->library, sizeof g->library, "oneDNN %d.%d.%d (%s)%s", v->major, v->minor, v->patch,
-             isa_name(isa), g->own ? ", own bf16 products" : "");
+             library_isa(isa), g->own ? ", own bf16 products" : "");
     g->stream = mem_new((size_t)workers, sizeof *g->stream, e);
     if (!g->stream)
         goto fail;
@@ -186,11 +202,8 @@ int gemm_open(struct gemm **out, enum precision p, int workers, struct err *e)
         failed(e, "starting", s);
         goto fail;
     }
-    if (gemm_shape(g, 64, 64, &probe, e)) {
-        if (g->bf16)
-            err_prefix(e, "this machine has no bf16 products (use --precision f32)");
+    if (gemm_shape(g, 64, 64, &probe, e))
         goto fail;
-    }
     *out = g;
     return 0;
 fail:
@@ -252,7 +265,7 @@ bool gemm_is_bf16(const struct gemm *g)
 
 bool gemm_parts(const struct gemm *g)
 {
-    return g->own != BF16_NONE;
+    return g->own != NULL;
 }
 
 static int slots_new(struct gemm_shape *s, desc x, desc_view w, desc y, desc rows, desc_view scratch,
@@ -285,7 +298,7 @@ static int shape_build(struct gemm_shape *s, struct err *e)
     dnnl_primitive_desc_t pd = NULL, rpd = NULL;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_engine_t en = s->g->engine;
-    dnnl_data_type_t type = s->g->type;
+    const dnnl_data_type_t type = dnnl_f32;
     desc x = {0}, w = {0}, y = {0}, rows = {0};
     desc_view packed;
     int st, rc = -1;
@@ -305,7 +318,7 @@ static int shape_build(struct gemm_shape *s, struct err *e)
         st = st ? st : (int)dnnl_primitive_create(&s->reorder, rpd);
     }
     if (st)
-        failed(e, s->g->bf16 ? "creating a bf16 product" : "creating an f32 product", st);
+        failed(e, "creating an f32 product", st);
     else
         rc = slots_new(s, x, packed, y, rows, dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0),
                        e);
@@ -337,7 +350,7 @@ int gemm_shape(struct gemm *g, int k, int n, struct gemm_shape **out, struct err
     s->g = g;
     s->k = k;
     s->n = n;
-    s->packed_bytes = bf16_packed_bytes(k, n);
+    s->packed_bytes = g->own ? g->own->packed_bytes(k, n) : 0;
     if (!g->own && shape_build(s, e)) {
         shape_free(s);
         return -1;
@@ -353,16 +366,9 @@ size_t gemm_packed_bytes(const struct gemm_shape *s)
     return s->packed_bytes;
 }
 
-/* Rows that are a power of two apart fall into the same cache sets: reordering them takes six times as long.
- */
-size_t gemm_ld(int k)
-{
-    return (size_t)k + PAD;
-}
-
 int gemm_strip(const struct gemm_shape *s)
 {
-    return s->g->own ? BF16_STRIP : s->n;
+    return s->g->own ? s->g->own->strip : s->n;
 }
 
 int gemm_pack(struct gemm_shape *s, int worker, const void *rows, int from, int n, void *packed)
@@ -371,7 +377,8 @@ int gemm_pack(struct gemm_shape *s, int worker, const void *rows, int from, int 
     struct slot *t;
 
     if (s->g->own) {
-        bf16_pack(s->k, n, rows, gemm_ld(s->k), (uint8_t *)packed + bf16_packed_bytes(s->k, from));
+        s->g->own->pack(s->k, n, rows, gemm_ld(s->k),
+                        (uint8_t *)packed + s->g->own->packed_bytes(s->k, from));
         return 0;
     }
     t = &s->slot[worker];
@@ -391,7 +398,7 @@ int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed
     struct slot *t;
 
     if (s->g->own) {
-        bf16_run(s->g->own, s->k, s->n, x, packed, part, y);
+        s->g->own->run(s->k, s->n, x, packed, part, y);
         return 0;
     }
     t = &s->slot[worker];
@@ -404,7 +411,3 @@ int gemm_run(struct gemm_shape *s, int worker, const void *x, const void *packed
         return -1;
     return dnnl_primitive_execute(s->product, s->g->stream[worker], 4, arg) ? -1 : 0;
 }
-
-#else
-typedef int moe_gemm_onednn_not_built;
-#endif

@@ -1,10 +1,11 @@
 /*
  * simd.h -- 16 floats at a time, for the hot loops of the CPU backend.
  *
- * v16 is the compilers' generic vector: one register with AVX-512, two with AVX2, four with SSE or NEON.
- * HOT compiles a function for several instruction sets and chooses when the program starts; the helpers
- * here are always inlined into such functions. The order of every sum is fixed by the code (16 lanes,
- * then v16_sum), so a result depends on the machine only through fused multiply-adds.
+ * v16 is the compilers' generic vector: one register with AVX-512, two with AVX2, four with SSE or NEON. The
+ * files that include this one are compiled for each instruction set (Makefile, SETS), with multiply-adds
+ * fused where the set has them; sets.c chooses among the results. The order of every sum is fixed by the code
+ * (16 lanes, then v16_sum), so a result depends on the set only through fused multiply-adds and the fast_
+ * helpers.
  */
 #ifndef MOE_ENGINE_SIMD_H
 #define MOE_ENGINE_SIMD_H
@@ -14,43 +15,17 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Include this last: from here on, multiply-adds may be fused (nothing else about the arithmetic is
- * loosened), and gcc vectorises fully. */
-#if defined(__clang__)
-#pragma clang fp contract(fast)
-#elif defined(__GNUC__) && defined(__OPTIMIZE__)
-#pragma GCC optimize("O3", "fp-contract=fast")
-#endif
-
-/* The clones are reached through a resolver that runs before a sanitizer is ready. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) &&             \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define HOT __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+/* With 32 wide registers a kernel keeps 4 x 4 v16 in them, else 4 x 1. */
+#ifdef __AVX512F__
+#define WIDE_CPU 1
 #else
-#define HOT
+#define WIDE_CPU 0
 #endif
-/*
- * A kernel that keeps 4 x 4 v16 in registers needs the 32 wide registers of AVX-512; others keep 4 x 1. Such
- * a function is written once, inline, with the width as a constant, and instantiated as NAME_wide (WIDE_CPU)
- * and NAME_narrow (HOT); have_wide() says which to call.
- */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE_CPU __attribute__((target("arch=x86-64-v4")))
-#define have_wide()                                                                                          \
-    (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&                              \
-     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+/* Whether the fast_ helpers below are instructions: AVX-512 with conversion to bf16. */
+#ifdef __AVX512BF16__
+#define FAST_CPU 1
 #else
-#define WIDE_CPU
-#define have_wide() 0
-#endif
-/* Such a function may also use the fast_ helpers below where have_fast() says so: AVX-512 with conversion to
- * bf16. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
-#define X86_FAST    1
-#define have_fast() (have_wide() && __builtin_cpu_supports("avx512bf16"))
-#else
-#define X86_FAST    0
-#define have_fast() 0
+#define FAST_CPU 0
 #endif
 #define INLINE static inline __attribute__((always_inline, unused))
 
@@ -163,7 +138,7 @@ INLINE v16 v16_exp(v16 x)
     return v16_select(tiny, v16_all(0), p);
 }
 
-#if X86_FAST
+#if FAST_CPU
 /* What the compiler does not make of the generic vectors. */
 INLINE v16 fast_max(v16 a, v16 b)
 {
@@ -217,8 +192,8 @@ INLINE void v16_store_part(float *p, v16 v, int n)
     memcpy(p, a, (size_t)n * sizeof *p);
 }
 
-/* FAST: BF16 in a function that uses the fast_ helpers. */
-enum elem { F32, BF16, FAST };
+/* FAST: BF16 in a function that uses the fast_ helpers; HALF: the better of the two that there is. */
+enum elem { F32, BF16, FAST, HALF = FAST_CPU ? FAST : BF16 };
 
 /* n <= LANES elements, f32 or bf16, from element i of p on. */
 INLINE v16 elem_load(const void *p, size_t i, int n, const enum elem bf16)
@@ -285,13 +260,13 @@ INLINE void v16_outer(const float *a, size_t lda, const float *b, size_t ldb, in
 
 /* The same for n columns, a multiple of LANES, as wide at a time as there are registers for. */
 INLINE void v16_outer_row(const float *a, size_t lda, const float *b, size_t ldb, int k, float *c, size_t ldc,
-                          int n, bool add, const bool wide)
+                          int n, bool add)
 {
     int j = 0;
 
-    for (; wide && j + 4 * LANES <= n; j += 4 * LANES)
+    for (; WIDE_CPU && j + 4 * LANES <= n; j += 4 * LANES)
         v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 4, add);
-    for (; wide && j + 2 * LANES <= n; j += 2 * LANES)
+    for (; WIDE_CPU && j + 2 * LANES <= n; j += 2 * LANES)
         v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 2, add);
     for (; j < n; j += LANES)
         v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 1, add);

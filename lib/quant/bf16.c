@@ -4,7 +4,7 @@
 
 enum { RUN = 64 };
 
-HOT void bf16_to_f32_n(const uint16_t *restrict src, float *restrict dst, size_t n)
+HOT(void, bf16_to_f32_n, (const uint16_t *restrict src, float *restrict dst, size_t n), (src, dst, n))
 {
     size_t i, k;
 
@@ -15,7 +15,7 @@ HOT void bf16_to_f32_n(const uint16_t *restrict src, float *restrict dst, size_t
         dst[i] = bf16_to_f32(src[i]);
 }
 
-HOT void f32_to_bf16_n(const float *restrict src, uint16_t *restrict dst, size_t n)
+HOT(void, f32_to_bf16_n, (const float *restrict src, uint16_t *restrict dst, size_t n), (src, dst, n))
 {
     size_t i, k;
 

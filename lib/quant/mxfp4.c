@@ -57,8 +57,9 @@ static void decode_any(const uint8_t *b, uint8_t scale, uint16_t *dst)
     }
 }
 
-HOT void mxfp4_to_bf16(const uint8_t *restrict blocks, const uint8_t *restrict scales, size_t n_blocks,
-                       uint16_t *restrict dst)
+HOT(void, mxfp4_to_bf16,
+    (const uint8_t *restrict blocks, const uint8_t *restrict scales, size_t n_blocks, uint16_t *restrict dst),
+    (blocks, scales, n_blocks, dst))
 {
     size_t i;
 
@@ -69,8 +70,9 @@ HOT void mxfp4_to_bf16(const uint8_t *restrict blocks, const uint8_t *restrict s
             decode_any(blocks, scales[i], dst);
 }
 
-HOT void mxfp4_to_f32(const uint8_t *restrict blocks, const uint8_t *restrict scales, size_t n_blocks,
-                      float *restrict dst)
+HOT(void, mxfp4_to_f32,
+    (const uint8_t *restrict blocks, const uint8_t *restrict scales, size_t n_blocks, float *restrict dst),
+    (blocks, scales, n_blocks, dst))
 {
     uint16_t half[MXFP4_BLOCK];
     size_t i;
@@ -162,8 +164,10 @@ static int clamp_exponent(int e)
     return e < -BIAS ? -BIAS : e > HIGH - BIAS ? HIGH - BIAS : e;
 }
 
-HOT void mxfp4_from_f32(const float *restrict src, size_t n_blocks, uint8_t *restrict blocks,
-                        uint8_t *restrict scales, double *err2, double *sum2)
+HOT(void, mxfp4_from_f32,
+    (const float *restrict src, size_t n_blocks, uint8_t *restrict blocks, uint8_t *restrict scales,
+     double *err2, double *sum2),
+    (src, n_blocks, blocks, scales, err2, sum2))
 {
     double err = 0, sum = 0;
     size_t i;

@@ -42,7 +42,7 @@ struct aimer {
 
 /* ---- adding up ---- */
 
-HOT static void add_values(struct sums *s, const float *v, size_t n)
+HOT(static void, add_values, (struct sums * s, const float *v, size_t n), (s, v, n))
 {
     double abs[LANES] = {0}, square[LANES] = {0};
     size_t i, k;

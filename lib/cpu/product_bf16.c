@@ -1,34 +1,24 @@
 /*
- * A tile register holds 16 rows of 64 bytes. Four of them collect 32 x 32 sums, two hold 32 rows of x and two
- * 32 columns of W, 32 inputs deep. Without tiles, a register collects the sums of a row and 16 columns, from
- * the same packed W. The order of a sum is that of the inputs, whatever the number of rows.
+ * product_bf16.c -- products of bf16 by x86's own instructions: W packed in tiles of 32 inputs by 16 outputs.
  *
- * tests/test_gemm.c includes this file with the tile instructions emulated, for machines that lack them.
+ * A tile register (AMX) holds 16 rows of 64 bytes. Four of them collect 32 x 32 sums, two hold 32 rows of x
+ * and two 32 columns of W, 32 inputs deep. Without tiles, a register (AVX-512) collects the sums of a row and
+ * 16 columns, from the same packed W. The order of a sum is that of the inputs, whatever the number of rows.
+ *
+ * The Makefile compiles it with those instructions, for x86 only. tests/test_gemm.c includes it with the tile
+ * instructions emulated, for machines that lack them.
  */
-#define _DEFAULT_SOURCE /* syscall */
-#include "cpu/gemm_bf16.h"
+#include "cpu/product.h"
 
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && __GNUC__ >= 11 && !defined(__clang__)
-#define HAVE_BF16
-#include <cpuid.h>
+#ifdef EMULATED_TILES
+#include EMULATED_TILES
+#else
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 #include "cpu/simd.h"
-
-#ifdef HAVE_BF16
-
-#define PAIRS_CPU __attribute__((target("arch=x86-64-v4,avx512bf16")))
-#ifdef EMULATED_TILES
-#include EMULATED_TILES
-#define TILES_CPU
-#else
-#define TILES_CPU __attribute__((target("arch=x86-64-v4,amx-tile,amx-bf16")))
-#endif
 
 enum {
     SIDE = 16,
@@ -44,28 +34,10 @@ static int tiles(int n, int of)
     return (n + of - 1) / of;
 }
 
-size_t bf16_packed_bytes(int k, int n)
+static size_t bytes_blocks(int k, int n)
 {
     return (size_t)tiles(k, DEPTH) * (size_t)tiles(n, SIDE) * TILE_BYTES;
 }
-
-#ifndef EMULATED_TILES
-static bool may_use_tiles(void)
-{
-    enum { TILE_PRODUCTS = 1 << 22, TILES = 1 << 24, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-    unsigned a, b, c, d;
-
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & TILE_PRODUCTS) && (d & TILES) &&
-           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-}
-
-enum bf16_unit bf16_unit(void)
-{
-    if (!have_wide() || !__builtin_cpu_supports("avx512bf16"))
-        return BF16_NONE;
-    return may_use_tiles() ? BF16_TILES : BF16_PAIRS;
-}
-#endif
 
 /* ---- packing ---- */
 
@@ -94,8 +66,10 @@ INLINE void turn(v16u v[SIDE])
 }
 
 /* Blocks of 32 columns (the last may have 16), in each the tiles of all inputs, side by side. */
-HOT void bf16_pack(int k, int n, const uint16_t *rows, size_t ld, uint8_t *packed)
+static void pack_blocks(int k, int n, const void *from, size_t ld, void *to)
 {
+    const uint16_t *rows = from;
+    uint8_t *packed = to;
     int j, p, c;
 
     for (j = 0; j < n; j += 2 * SIDE)
@@ -128,7 +102,7 @@ struct block {
     size_t ldy;
 };
 
-TILES_CPU INLINE void tile_block(const struct block *o, const bool tall, const bool wide)
+INLINE void tile_block(const struct block *o, const bool tall, const bool wide)
 {
     const uint16_t *x = o->x, *low = x + SIDE * o->ld;
     const uint8_t *w = o->w;
@@ -171,7 +145,7 @@ TILES_CPU INLINE void tile_block(const struct block *o, const bool tall, const b
         _tile_stored(3, o->y + SIDE * o->ldy + SIDE, ldy);
 }
 
-TILES_CPU static void by_tiles(const struct block *o, bool wide)
+static void by_tiles(const struct block *o, bool wide)
 {
     bool tall = o->rows > SIDE;
 
@@ -185,8 +159,9 @@ TILES_CPU static void by_tiles(const struct block *o, bool wide)
         tile_block(o, false, false);
 }
 
+#ifndef EMULATED_TILES
 /* Sums of OCT rows and 16 or 32 columns stay in registers. */
-PAIRS_CPU INLINE void pairs_block(const struct block *o, int row, const bool wide)
+INLINE void pairs_block(const struct block *o, int row, const bool wide)
 {
     const uint16_t *x = o->x + (size_t)row * o->ld;
     const uint8_t *w = o->w;
@@ -222,7 +197,7 @@ PAIRS_CPU INLINE void pairs_block(const struct block *o, int row, const bool wid
     }
 }
 
-PAIRS_CPU static void by_pairs(const struct block *o, bool wide)
+static void by_pairs(const struct block *o, bool wide)
 {
     int row;
 
@@ -232,6 +207,7 @@ PAIRS_CPU static void by_pairs(const struct block *o, bool wide)
         else
             pairs_block(o, row, false);
 }
+#endif
 
 /* The compiler does not know all that the tile instructions read. */
 static inline void publish(const void *p)
@@ -239,7 +215,7 @@ static inline void publish(const void *p)
     __asm__ volatile("" : : "r"(p) : "memory");
 }
 
-TILES_CPU static void configure(void)
+static void configure(void)
 {
     struct {
         uint8_t palette, start, none[14];
@@ -256,11 +232,6 @@ TILES_CPU static void configure(void)
     _tile_loadconfig(&c);
 }
 
-TILES_CPU static void release(void)
-{
-    _tile_release();
-}
-
 /* The last k % DEPTH inputs of each row, with zeros, to rest [rows][DEPTH]. */
 static void last_inputs(const uint16_t *x, int k, int rows, uint16_t *rest)
 {
@@ -273,8 +244,9 @@ static void last_inputs(const uint16_t *x, int k, int rows, uint16_t *rest)
     publish(rest);
 }
 
-void bf16_run(enum bf16_unit unit, int k, int n, const uint16_t *x, const uint8_t *packed,
-              struct gemm_part part, float *y)
+/* Products of blocks of 32 rows and columns. */
+INLINE void run_blocks(int k, int n, const uint16_t *x, const uint8_t *packed, struct gemm_part part,
+                       float *y, void (*block)(const struct block *o, bool wide))
 {
     uint16_t rest[GEMM_ROWS * DEPTH];
     float edge[BLOCK * BLOCK];
@@ -284,8 +256,6 @@ void bf16_run(enum bf16_unit unit, int k, int n, const uint16_t *x, const uint8_
 
     if (left)
         last_inputs(x, k, tiles(part.rows, SIDE) * SIDE, rest);
-    if (unit == BF16_TILES)
-        configure();
     for (j = 0; j < part.n; j += BLOCK) {
         int w = n - j < BLOCK ? n - j : BLOCK; /* columns that there are */
         bool whole = w % SIDE == 0;
@@ -301,37 +271,29 @@ void bf16_run(enum bf16_unit unit, int k, int n, const uint16_t *x, const uint8_
                                     .y = whole ? to : edge,
                                     .ldy = whole ? (size_t)n : BLOCK};
 
-            (unit == BF16_TILES ? by_tiles : by_pairs)(&o, w > SIDE);
+            block(&o, w > SIDE);
             for (r = 0; !whole && r < o.rows; r++)
                 memcpy(to + (size_t)r * (size_t)n, edge + r * BLOCK, (size_t)w * sizeof *y);
         }
     }
-    if (unit == BF16_TILES)
-        release();
 }
 
-#else
-
-enum bf16_unit bf16_unit(void)
+static void run_tiles(int k, int n, const void *x, const void *packed, struct gemm_part part, float *y)
 {
-    return BF16_NONE;
+    configure();
+    run_blocks(k, n, x, packed, part, y, by_tiles);
+    _tile_release();
 }
 
-size_t bf16_packed_bytes(int k, int n)
+extern const struct product product_tiles;
+const struct product product_tiles = {BLOCK, bytes_blocks, pack_blocks, run_tiles};
+
+#ifndef EMULATED_TILES
+static void run_pairs(int k, int n, const void *x, const void *packed, struct gemm_part part, float *y)
 {
-    (void)k, (void)n;
-    return 0;
+    run_blocks(k, n, x, packed, part, y, by_pairs);
 }
 
-void bf16_pack(int k, int n, const uint16_t *rows, size_t ld, uint8_t *packed)
-{
-    (void)k, (void)n, (void)rows, (void)ld, (void)packed;
-}
-
-void bf16_run(enum bf16_unit unit, int k, int n, const uint16_t *x, const uint8_t *packed,
-              struct gemm_part part, float *y)
-{
-    (void)unit, (void)k, (void)n, (void)x, (void)packed, (void)part, (void)y;
-}
-
+extern const struct product product_pairs;
+const struct product product_pairs = {BLOCK, bytes_blocks, pack_blocks, run_pairs};
 #endif
