@@ -112,7 +112,7 @@ HIDDEN=--states-on-host
     [ "$(tr ' ' '\n' <<<"$order" | sort)" = "$(cd "$ROOT/lib" && printf '%s\n' * | sort)" ]
     below=" $order "
     for room in $order; do
-        sed -n 's|^#include "\([a-z]*\)/.*|\1|p' "$ROOT/lib/$room"/*.[ch] | sort -u | while read -r f; do
+        sed -n 's|^#include "\([a-z]*\)/.*|\1|p' $(find "$ROOT/lib/$room" -name '*.[ch]') | sort -u | while read -r f; do
             [[ $below == *" $f "* ]] || { echo "lib/$room includes $f, which is above it"; exit 1; }
         done
         below=${below/" $room "/ }

@@ -153,7 +153,7 @@ static void write_fused(const char *from, const char *out)
         const struct tensor *t = c.layer[i] < 0 ? checkpoint_find(&m.ckpt, c.out[i].name) : NULL;
 
         if (t)
-            CHECK(st_copy(&w, &m.ckpt.shard[t->shard].file, t->begin, t->size, &err) == 0);
+            CHECK(st_copy(&w, m.ckpt.shard[t->shard].file, t->begin, t->size, &err) == 0);
         else
             put_fused(&w, &c, i, strstr(c.out[i].name, "down_proj") != NULL);
     }

@@ -465,13 +465,13 @@ static void check_damage(const char *from)
         check_fails(&m, &b, way, "signal", "", &interrupted);
         moe_signal = 0;
     }
-    fd = open(m.ckpt.shard[t->shard].file.path, O_WRONLY);
+    fd = open(m.ckpt.shard[t->shard].file->path, O_WRONLY);
     CHECK(fd >= 0 && pwrite(fd, nans, sizeof nans, (off_t)t->begin) == (ssize_t)sizeof nans);
     for (way = 0; way < WAYS; way++)
         check_fails(&m, &b, way, t->name, "not a finite number", NULL);
     CHECK(ftruncate(fd, (off_t)t->begin + 1) == 0);
     for (way = 0; way < WAYS; way++)
-        check_fails(&m, &b, way, "truncated", m.ckpt.shard[t->shard].file.path, NULL);
+        check_fails(&m, &b, way, "truncated", m.ckpt.shard[t->shard].file->path, NULL);
     close(fd);
     free(ids);
     model_close(&m);

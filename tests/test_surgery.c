@@ -115,8 +115,7 @@ static void compare(const struct model *a, const struct model *b, const struct p
 /* Overwrites one byte of the last tensor of a file. */
 static void damage(const struct model *b)
 {
-    const struct st_file *f = &b->ckpt.shard[0];
-    FILE *o = fopen(f->file.path, "r+b");
+    FILE *o = fopen(b->ckpt.shard[0].file->path, "r+b");
     int c;
 
     CHECK(o && fseek(o, -1, SEEK_END) == 0);
@@ -151,7 +150,7 @@ static void test_prune(const char *dir, int keep)
         int i;
 
         for (i = 0; i < cut.ckpt.shards; i++)
-            sum += cut.ckpt.shard[i].file.size;
+            sum += cut.ckpt.shard[i].file->size;
         CHECK(sum == r.bytes_after);
         compare(&m, &cut, &p);
         CHECK_MSG(prune_verify(&m, &p, out, &verified, &e) == 0, "%s", e.msg);

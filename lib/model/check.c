@@ -30,21 +30,6 @@ static void shape_text(char *buf, size_t n, const uint64_t *shape, int rank)
         snprintf(buf + at, n - at, "]");
 }
 
-static size_t tensor_index(const struct model *m, const struct tensor *t)
-{
-    size_t lo = 0, hi = m->ckpt.n;
-
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-
-        if (strcmp(m->ckpt.tensor[mid]->name, t->name) < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 /* The tensor must exist with this shape and kind; marks it as seen. */
 static int want(struct checker *c, const char *name, enum want_kind kind, int rank, const uint64_t *shape)
 {
@@ -55,7 +40,7 @@ static int want(struct checker *c, const char *name, enum want_kind kind, int ra
 
     if (!t)
         return err_set(c->e, ERR_INPUT, "'%s': tensor '%s' is missing", c->m->dir, name);
-    i = tensor_index(c->m, t);
+    i = (size_t)checkpoint_index(&c->m->ckpt, name);
     c->seen[i] = true;
     is_float = t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16;
     right = kind == WANT_FLOAT ? is_float : t->dtype == (kind == WANT_FP8 ? DT_F8_E4M3 : DT_U8);

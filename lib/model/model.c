@@ -1,3 +1,6 @@
+/*
+ * model.c -- opening a model, and what is asked of it as a whole.
+ */
 #include "model/model.h"
 
 #include <stdio.h>
@@ -5,11 +8,10 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/container.h"
 #include "model/locate.h"
 #include "model/parts.h"
 #include "quant/bf16.h"
-
-enum { MAX_CONFIG = 16 << 20 };
 
 /* ---- opening ---- */
 
@@ -51,26 +53,33 @@ static int detect_layout(struct model *m, struct err *e)
     return 0;
 }
 
+/* config.json, from wherever the container has it. */
+static int read_config(struct model *m, const struct model_options *o, struct err *e)
+{
+    cJSON *config = NULL;
+    int r = checkpoint_config(&m->ckpt, &m->config_text, &m->config_n, &m->config_name, e) ||
+                    json_parse(m->config_text, m->config_n, m->config_name, &config, e) ||
+                    arch_read(&m->arch, config, m->config_name, o ? &o->arch : NULL, e)
+                ? -1
+                : 0;
+
+    cJSON_Delete(config);
+    return r;
+}
+
 static int open_all(struct model *m, const char *arg, const struct model_options *o, struct err *e)
 {
-    char *path;
-    cJSON *config = NULL;
+    const struct container *c;
     size_t i;
-    int r;
 
-    if (model_locate(arg, "config.json", &m->dir, &m->revision, e))
+    m->containers = o ? o->containers : NULL;
+    c = container_of(arg, m->containers);
+    if (c && !c->folder)
+        m->dir = mem_strdup(arg, e);
+    else if (model_locate(arg, "config.json", &m->dir, &m->revision, e))
         return -1;
-    path = path_join(m->dir, "config.json", e);
-    if (!path)
-        return -1;
-    r = file_read(path, MAX_CONFIG, &m->config_text, &m->config_n, e) ||
-                json_parse(m->config_text, m->config_n, path, &config, e) ||
-                arch_read(&m->arch, config, path, o ? &o->arch : NULL, e)
-            ? -1
-            : 0;
-    cJSON_Delete(config);
-    free(path);
-    if (r || checkpoint_open(&m->ckpt, m->dir, e))
+    if (!m->dir || checkpoint_open(&m->ckpt, m->dir, m->containers, e) || read_config(m, o, e) ||
+        checkpoint_tensors(&m->ckpt, &m->arch, false, e))
         return -1;
     if (checkpoint_find(&m->ckpt, "language_model.model.embed_tokens.weight"))
         m->arch.prefix = "language_model.";
@@ -97,6 +106,7 @@ void model_close(struct model *m)
     arch_free(&m->arch);
     free(m->role);
     free(m->config_text);
+    free(m->config_name);
     free(m->dir);
     free(m->revision);
     *m = (struct model){0};

@@ -39,17 +39,21 @@ struct tensor_role {
 
 struct model {
     char *dir, *revision; /* revision: NULL when not from a hub cache */
-    char *config_text;    /* config.json as it is */
+    char *config_text;    /* config.json as it is, or what the container has for it */
     size_t config_n;
+    char *config_name; /* for messages */
     struct arch arch;
     struct checkpoint ckpt;
     struct tensor_role *role; /* [ckpt.n], parallel to ckpt.tensor */
     enum expert_layout layout;
-    const char *ffn_module; /* of the MoE layers, in this checkpoint's spelling */
+    const char *ffn_module;                    /* of the MoE layers, in this checkpoint's spelling */
+    const struct container *const *containers; /* as opened with: for what is made of it */
 };
 
 struct model_options {
     struct arch_options arch;
+    /* What a model may lie in, NULL-terminated; NULL: all that there are (model/container.h). */
+    const struct container *const *containers;
 };
 
 /*

@@ -28,7 +28,7 @@ void model_summarize(const struct model *m, struct model_summary *s)
 
     *s = (struct model_summary){0};
     for (k = 0; k < m->ckpt.shards; k++)
-        s->file_bytes += m->ckpt.shard[k].file.size;
+        s->file_bytes += m->ckpt.shard[k].file->size;
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
 

@@ -316,19 +316,17 @@ static int edit_all(struct edit *x, const struct model *m, const struct cut *c,
 int config_cut(const struct model *m, const struct cut *c, char **text, size_t *n,
                struct config_changes *changes, struct err *e)
 {
-    char *what = path_join(m->dir, "config.json", e);
-    struct edit x = {text, n, what, m->arch.nested, e};
+    struct edit x = {text, n, m->config_name, m->arch.nested, e};
     int r = -1;
 
     *changes = (struct config_changes){.topk = m->arch.topk < c->kept ? m->arch.topk : c->kept};
     *n = m->config_n;
-    *text = what ? mem_strndup(m->config_text, m->config_n, e) : NULL;
+    *text = mem_strndup(m->config_text, m->config_n, e);
     if (*text)
         r = edit_all(&x, m, c, changes);
     if (r) {
         free(*text);
         *text = NULL;
     }
-    free(what);
     return r;
 }

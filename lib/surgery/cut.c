@@ -127,17 +127,6 @@ void cut_free(struct cut *c)
 
 /* ---- the record ---- */
 
-static const char *find_record(const struct model *m)
-{
-    const struct st_file *f = &m->ckpt.shard[0]; /* every shard of a pruned model has it */
-    size_t i;
-
-    for (i = 0; i < f->n_meta; i++)
-        if (strcmp(f->meta_key[i], CUT_KEY) == 0)
-            return f->meta_value[i];
-    return NULL;
-}
-
 /* Digits, then the character stop (0: the end of the text). */
 static int take_int(const char **s, char stop, int max, int *out)
 {
@@ -180,7 +169,7 @@ char *cut_record(const struct cut *c, const struct model *m, struct err *e)
 {
     size_t n = (size_t)c->layers * (size_t)c->experts, i;
     int *base = mem_new(n, sizeof *base, e), of = c->experts, layer, j;
-    const char *record = find_record(m);
+    const char *record = checkpoint_meta(&m->ckpt, CUT_KEY);
     struct str s = {0};
     int width = 1;
 

@@ -59,13 +59,12 @@ static int add_tensors(struct rewrite *rw, const struct cut *c, struct err *e)
     return r;
 }
 
-/* digest, plan_hash: of the metadata; they have one length, so sizes can be asked for without them. */
-static int prepare(struct rewrite *rw, const struct model *m, const struct cut *c, const char *record,
-                   const char *digest, const char *plan_hash, struct err *e)
-{
-    const char *keys[] = {CUT_KEY, KEY_MODEL, KEY_PLAN}, *values[] = {record, digest, plan_hash};
+enum { METAS = 3 };
 
-    if (rewrite_open(rw, m, keys, values, 3, e) || add_tensors(rw, c, e) || rewrite_sizes(rw, e)) {
+static int prepare(struct rewrite *rw, const struct model *m, const struct cut *c,
+                   const struct container_meta meta[METAS], struct err *e)
+{
+    if (rewrite_open(rw, m, meta, METAS, e) || add_tensors(rw, c, e) || rewrite_sizes(rw, e)) {
         rewrite_free(rw);
         return -1;
     }
@@ -74,13 +73,14 @@ static int prepare(struct rewrite *rw, const struct model *m, const struct cut *
 
 static int cut_size(const struct model *m, const struct cut *c, uint64_t *bytes, struct err *e)
 {
-    static const char any[HASH_HEX] = "00000000000000000000000000000000";
+    static const char any[HASH_HEX] = "00000000000000000000000000000000"; /* as long as the real ones */
     char *record = cut_record(c, m, e);
+    const struct container_meta meta[METAS] = {{CUT_KEY, record}, {KEY_MODEL, any}, {KEY_PLAN, any}};
     struct rewrite rw;
-    int r = record ? prepare(&rw, m, c, record, any, any, e) : -1;
+    int r = record ? prepare(&rw, m, c, meta, e) : -1;
 
     if (!r) {
-        *bytes = rw.bytes;
+        *bytes = rw.w.bytes;
         rewrite_free(&rw);
     }
     free(record);
@@ -124,8 +124,8 @@ struct job {
 enum { CHUNK = 1 << 20 };
 
 /* All n bytes of an expert in a tensor, where they begin at byte from, repaired. */
-static int put_mended(const struct job *j, struct st_writer *w, const struct out_tensor *t, int expert,
-                      uint64_t from, uint64_t n, struct err *e)
+static int put_mended(const struct job *j, const struct out_tensor *t, int expert, uint64_t from, uint64_t n,
+                      struct err *e)
 {
     char *buf = mem_new_aligned(CHUNK, 1, e);
     uint64_t at = 0;
@@ -137,7 +137,7 @@ static int put_mended(const struct job *j, struct st_writer *w, const struct out
         ret = checkpoint_read(&j->rw->m->ckpt, t->from, from + at, buf, k, e);
         if (!ret) {
             mend_apply(j->o->repair, t->role, t->from, expert, at, buf, k);
-            ret = st_put(w, buf, k, e) || rewrite_step(j->rw, k, e) ? -1 : 0;
+            ret = rewrite_bytes(j->rw, buf, k, e);
         }
         at += k;
     }
@@ -151,7 +151,7 @@ static bool mended(const struct job *j, const struct out_tensor *t, int expert)
 }
 
 /* One row for each expert, those of consecutive ones together. */
-static int put_rows(const struct job *j, struct st_writer *w, const struct out_tensor *t, struct err *e)
+static int put_rows(const struct job *j, const struct out_tensor *t, struct err *e)
 {
     const int *old = j->cut->old + (t->role->layer < 0 ? 0 : t->role->layer * j->cut->kept);
     uint64_t row = t->from->size / (uint64_t)j->cut->experts;
@@ -160,27 +160,27 @@ static int put_rows(const struct job *j, struct st_writer *w, const struct out_t
     for (k = 0; k < j->cut->kept; k += run) {
         run = 1;
         if (mended(j, t, old[k])) {
-            if (put_mended(j, w, t, old[k], (uint64_t)old[k] * row, row, e))
+            if (put_mended(j, t, old[k], (uint64_t)old[k] * row, row, e))
                 return -1;
             continue;
         }
         while (k + run < j->cut->kept && old[k + run] == old[k] + run && !mended(j, t, old[k + run]))
             run++;
-        if (rewrite_copy(j->rw, w, t->from, (uint64_t)old[k] * row, (uint64_t)run * row, e))
+        if (rewrite_copy(j->rw, t->from, (uint64_t)old[k] * row, (uint64_t)run * row, e))
             return -1;
     }
     return 0;
 }
 
-static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t, struct err *e)
+static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
 {
     const struct job *j = ctx;
 
     if (t->role->role == ROLE_EXPERTS || t->role->role == ROLE_ROUTER)
-        return put_rows(j, w, t, e);
+        return put_rows(j, t, e);
     if (t->role->role == ROLE_EXPERT && mended(j, t, t->role->expert))
-        return put_mended(j, w, t, t->role->expert, 0, t->from->size, e);
-    return rewrite_copy(j->rw, w, t->from, 0, t->from->size, e);
+        return put_mended(j, t, t->role->expert, 0, t->from->size, e);
+    return rewrite_copy(j->rw, t->from, 0, t->from->size, e);
 }
 
 /* ---- what is said of it ---- */
@@ -288,9 +288,9 @@ static int run(struct job *j, const char *out, struct err *e)
     r->experts_after = j->cut->kept;
     r->topk_before = m->arch.topk;
     r->bytes_before = publish_source_bytes(m);
-    r->bytes_after = j->rw->bytes;
-    r->tensor_bytes_after = j->rw->tensor_bytes;
-    r->files = j->rw->files;
+    r->bytes_after = j->rw->w.bytes;
+    r->tensor_bytes_after = j->rw->w.tensor_bytes;
+    r->files = j->rw->w.files;
     j->rw->progress = o->progress;
     j->rw->progress_ctx = o->progress_ctx;
     j->rw->total *= o->verify ? 2 : 1;
@@ -319,12 +319,25 @@ static int check_mtp(const struct model *m, const struct cut *c, bool refuse, in
     return 0;
 }
 
+static int prune_to(const struct model *m, const struct cut *c, const struct plan *p,
+                    const struct container_meta meta[METAS], const char *out, const struct prune_options *o,
+                    struct prune_report *r, struct err *e)
+{
+    struct rewrite rw;
+    int ret;
+
+    if (prepare(&rw, m, c, meta, e))
+        return -1;
+    ret = run(&(struct job){&rw, c, p, o, r}, out, e);
+    rewrite_free(&rw);
+    return ret;
+}
+
 int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
                 struct prune_report *r, struct err *e)
 {
     char digest[HASH_HEX], hash[HASH_HEX], *record = NULL;
     struct str text = {0};
-    struct rewrite rw;
     struct cut c;
     int ret = -1;
 
@@ -335,10 +348,11 @@ int prune_model(const struct model *m, const struct plan *p, const char *out, co
         mend_check(o->repair, m, p, e) || !(record = cut_record(&c, m, e)))
         goto done;
     plan_digest(p, o->repair, record, hash, &text);
-    if (str_ok(&text, e) || prepare(&rw, m, &c, record, digest, hash, e))
-        goto done;
-    ret = run(&(struct job){&rw, &c, p, o, r}, out, e);
-    rewrite_free(&rw);
+    if (str_ok(&text, e) == 0)
+        ret = prune_to(
+            m, &c, p,
+            (const struct container_meta[METAS]){{CUT_KEY, record}, {KEY_MODEL, digest}, {KEY_PLAN, hash}},
+            out, o, r, e);
 done:
     str_free(&text);
     free(record);

@@ -135,8 +135,8 @@ int verify_cut(const struct model *m, const struct cut *c, const struct repair *
     *bytes = 0;
     v.a = mem_new(1, CHUNK, e);
     v.b = mem_new(1, CHUNK, e);
-    if (v.a && v.b && checkpoint_open(&v.out, out, e) == 0) {
-        r = check_all(&v, e);
+    if (v.a && v.b && checkpoint_open(&v.out, out, m->containers, e) == 0) {
+        r = checkpoint_tensors(&v.out, &m->arch, false, e) ? -1 : check_all(&v, e);
         *bytes = v.bytes;
         checkpoint_close(&v.out);
     }

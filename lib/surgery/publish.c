@@ -4,15 +4,6 @@
 
 #include "surgery/carry.h"
 
-static int write_config(const struct publish *p, const char *dir, struct err *e)
-{
-    char *path = path_join(dir, "config.json", e);
-    int r = path ? file_write(path, p->config, p->config_n, false, e) : -1;
-
-    free(path);
-    return r;
-}
-
 /* Names, shapes, index and config.json fit together: what a loader looks at. */
 static int open_result(const struct publish *p, const char *dir, struct err *e)
 {
@@ -41,8 +32,8 @@ static int write_card(const struct publish *p, const char *dir, struct err *e)
 
 static int fill(const struct publish *p, const char *dir, struct err *e)
 {
-    return rewrite_write(p->rw, dir, p->put, p->ctx, e) || carry_files(p->rw->m, dir, e) ||
-                   write_config(p, dir, e) || open_result(p, dir, e) ||
+    return rewrite_write(p->rw, dir, p->config, p->config_n, p->put, p->ctx, e) ||
+                   carry_files(p->rw->m, dir, e) || open_result(p, dir, e) ||
                    (p->check && p->check(p->ctx, dir, e)) || write_card(p, dir, e)
                ? -1
                : 0;
@@ -54,7 +45,7 @@ uint64_t publish_source_bytes(const struct model *m)
     int i;
 
     for (i = 0; i < m->ckpt.shards; i++)
-        n += m->ckpt.shard[i].file.size;
+        n += m->ckpt.shard[i].file->size;
     return n;
 }
 
@@ -66,7 +57,7 @@ int publish(struct publish *p, struct err *e)
 
     if (carry_check_target(m, p->out, e) || carry_bytes(m, &p->bytes_needed, e))
         return -1;
-    p->bytes_needed += p->rw->bytes + p->config_n;
+    p->bytes_needed += p->rw->w.bytes + p->config_n;
     if (p->dry_run)
         return disk_free(p->out, &p->bytes_free, e);
     if (carry_check_space(p->out, p->bytes_needed, &p->bytes_free, e) || outdir_open(&d, p->out, p->force, e))

@@ -167,8 +167,7 @@ static size_t slab_rows(const struct matrices *x, bool io)
     return rows > TILE ? (size_t)rows / TILE * TILE : TILE;
 }
 
-static int encode_slab(struct quant_work *q, struct slab *s, struct st_writer *w, const struct out_tensor *t,
-                       struct err *e)
+static int encode_slab(struct quant_work *q, struct slab *s, const struct out_tensor *t, struct err *e)
 {
     size_t width = float_bytes(s->dtype), n = s->rows * s->in;
 
@@ -176,11 +175,10 @@ static int encode_slab(struct quant_work *q, struct slab *s, struct st_writer *w
         run_slab(q, s, t->from, true, e))
         return -1;
     memcpy(q->scales + s->first / MXFP4_BLOCK, s->scales, n / MXFP4_BLOCK);
-    return st_put(w, s->blocks, n / 2, e) || rewrite_step(q->rw, n / 2, e) ? -1 : 0;
+    return rewrite_bytes(q->rw, s->blocks, n / 2, e);
 }
 
-static int decode_slab(struct quant_work *q, struct slab *s, struct st_writer *w, const struct out_tensor *t,
-                       struct err *e)
+static int decode_slab(struct quant_work *q, struct slab *s, const struct out_tensor *t, struct err *e)
 {
     const struct checkpoint *c = &q->rw->m->ckpt;
     size_t n = s->rows * s->in, bad;
@@ -194,10 +192,10 @@ static int decode_slab(struct quant_work *q, struct slab *s, struct st_writer *w
                        (unsigned long long)(s->first / MXFP4_BLOCK + bad));
     if (run_slab(q, s, &t->t, false, e))
         return -1;
-    return st_put(w, s->flt, n * 2, e) || rewrite_step(q->rw, n * 2, e) ? -1 : 0;
+    return rewrite_bytes(q->rw, s->flt, n * 2, e);
 }
 
-static int convert(struct quant_work *q, struct st_writer *w, const struct out_tensor *t, struct err *e)
+static int convert(struct quant_work *q, const struct out_tensor *t, struct err *e)
 {
     bool encode = t->op == QOP_ENCODE || t->op == QOP_ENCODE_IO;
     bool io = t->op == QOP_ENCODE_IO || t->op == QOP_DECODE_IO;
@@ -216,19 +214,19 @@ static int convert(struct quant_work *q, struct st_writer *w, const struct out_t
             if (x.out - row < s.rows)
                 s.rows = (size_t)(x.out - row);
             s.first = (i * x.out + row) * x.in;
-            r = encode ? encode_slab(q, &s, w, t, e) : decode_slab(q, &s, w, t, e);
+            r = encode ? encode_slab(q, &s, t, e) : decode_slab(q, &s, t, e);
         }
     slab_free(&s);
     return r;
 }
 
-int quant_put(struct quant_work *q, struct st_writer *w, const struct out_tensor *t, struct err *e)
+int quant_put(struct quant_work *q, const struct out_tensor *t, struct err *e)
 {
     switch ((enum quant_op)t->op) {
     case QOP_COPY:
-        return rewrite_copy(q->rw, w, t->from, 0, t->from->size, e);
+        return rewrite_copy(q->rw, t->from, 0, t->from->size, e);
     case QOP_SCALES:
-        return st_put(w, q->scales, q->scales_n, e) || rewrite_step(q->rw, q->scales_n, e) ? -1 : 0;
+        return rewrite_bytes(q->rw, q->scales, q->scales_n, e);
     case QOP_ENCODE:
     case QOP_ENCODE_IO:
         quant_work_free(q);
@@ -236,12 +234,12 @@ int quant_put(struct quant_work *q, struct st_writer *w, const struct out_tensor
         q->err2 = q->sum2 = 0;
         q->scales_n = (size_t)(q->count / MXFP4_BLOCK);
         q->scales = mem_new(q->scales_n, 1, e);
-        return q->scales ? convert(q, w, t, e) : -1;
+        return q->scales ? convert(q, t, e) : -1;
     case QOP_DECODE:
     case QOP_DECODE_IO:
         q->count = tensor_count(&t->t);
         q->err2 = q->sum2 = 0;
-        return convert(q, w, t, e);
+        return convert(q, t, e);
     }
     return -1;
 }

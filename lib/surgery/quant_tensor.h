@@ -29,7 +29,7 @@ struct quant_work {
 
 /* Writes tensor t as its op says. Refused, with tensor and index: NaN and infinity, in the weights or
  * decoded. Memory: one matrix of the tensor (or 32 MiB of rows of it) and its MXFP4 form. */
-int quant_put(struct quant_work *q, struct st_writer *w, const struct out_tensor *t, struct err *e);
+int quant_put(struct quant_work *q, const struct out_tensor *t, struct err *e);
 void quant_work_free(struct quant_work *q);
 
 #endif

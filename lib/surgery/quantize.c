@@ -14,12 +14,12 @@ struct job {
     enum quant_format to;
 };
 
-static int put_tensor(void *ctx, struct st_writer *w, const struct out_tensor *t, struct err *e)
+static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
 {
     struct job *j = ctx;
     struct quant_tensor_report rep = {.name = t->t.name};
 
-    if (quant_put(&j->work, w, t, e))
+    if (quant_put(&j->work, t, e))
         return -1;
     if (t->op == QOP_COPY || t->op == QOP_SCALES)
         return 0;
@@ -81,9 +81,8 @@ static int run(struct job *j, const char *out, const char *config, size_t n, str
     int r;
 
     j->r->bytes_before = publish_source_bytes(rw->m);
-    j->r->bytes_after = rw->bytes;
-    j->r->files = rw->files;
-    rw->same_weights = true;
+    j->r->bytes_after = rw->w.bytes;
+    j->r->files = rw->w.files;
     rw->progress = j->o->progress;
     rw->progress_ctx = j->o->ctx;
     if (pool_open(&j->work.pool, j->o->threads, NULL, e))
@@ -119,9 +118,11 @@ int quantize_model(const struct model *m, enum quant_format to, const char *out,
     *r = (struct quantize_report){0};
     if (!chosen)
         return -1;
-    if (quant_config(m, chosen, to, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, NULL, 0, e) == 0 &&
-        quant_plan(&rw, chosen, to, e) == 0 && rewrite_sizes(&rw, e) == 0)
-        ret = run(&j, out, config, n, e);
+    if (quant_config(m, chosen, to, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, 0, e) == 0) {
+        rw.same_weights = true;
+        if (quant_plan(&rw, chosen, to, e) == 0 && rewrite_sizes(&rw, e) == 0)
+            ret = run(&j, out, config, n, e);
+    }
     if (o->dry_run)
         r->tensors = count_chosen(m, chosen);
     rewrite_free(&rw);
