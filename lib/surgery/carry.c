@@ -1,3 +1,6 @@
+/*
+ * carry.c -- the files that go along with a new model, and where it may stand.
+ */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "surgery/carry.h"
 
@@ -9,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "base/num.h"
+#include "model/container.h"
 
 #define TEMPLATES "additional_chat_templates"
 
@@ -108,8 +112,14 @@ static int carry_dir(const char *from, const char *to, bool names_by_rule, uint6
 
 static int carry(const struct model *m, const char *dir, uint64_t *bytes, struct err *e)
 {
-    char *from = path_join(m->dir, TEMPLATES, e), *to = dir ? path_join(dir, TEMPLATES, e) : NULL;
-    int r = from && (to || !dir) ? carry_dir(m->dir, dir, true, bytes, e) : -1;
+    char *from, *to;
+    int r;
+
+    if (!m->ckpt.container->folder)
+        return 0;
+    from = path_join(m->dir, TEMPLATES, e);
+    to = dir ? path_join(dir, TEMPLATES, e) : NULL;
+    r = from && (to || !dir) ? carry_dir(m->dir, dir, true, bytes, e) : -1;
 
     if (!r && path_is_dir(from)) {
         if (to && mkdir(to, 0777))

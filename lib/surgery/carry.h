@@ -12,7 +12,8 @@
  * *.jinja, *.txt, *.model, *.py, *.tiktoken, *.yaml, *.md, LICENSE*, NOTICE*, ... and the directory
  * additional_chat_templates/). Not carried: weights of any kind, indices, config.json, hidden files,
  * original/, metal/. README.md becomes README.base.md; a README.base.md that is already there moves one step
- * on, to README.base.base.md, so that every model card of the chain is kept.
+ * on, to README.base.base.md, so that every model card of the chain is kept. A container that is no folder has
+ * nothing beside it that belongs to it.
  */
 int carry_bytes(const struct model *m, uint64_t *bytes, struct err *e);
 int carry_files(const struct model *m, const char *dir, struct err *e);

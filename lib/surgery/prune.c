@@ -197,6 +197,7 @@ static void describe(void *ctx, struct card *card, struct str *s)
 {
     const struct job *j = ctx;
     const struct prune_report *r = j->r;
+    const char *container = j->rw->m->ckpt.container->name;
     char before[32], after[32];
     const char *c;
 
@@ -209,7 +210,7 @@ static void describe(void *ctx, struct card *card, struct str *s)
     str_adds(s, "| | before | after |\n|---|---|---|\n");
     str_addf(s, "| routed experts per layer | %d | %d |\n", r->experts_before, r->experts_after);
     str_addf(s, "| experts per token | %d | %d |\n", r->topk_before, r->topk_after);
-    str_addf(s, "| safetensors | %s (%llu bytes) | %s (%llu bytes) |\n", num_bytes(r->bytes_before, before),
+    str_addf(s, "| %s | %s (%llu bytes) | %s (%llu bytes) |\n", container, num_bytes(r->bytes_before, before),
              (unsigned long long)r->bytes_before, num_bytes(r->bytes_after, after),
              (unsigned long long)r->bytes_after);
     if (r->mtp_tensors)
@@ -223,7 +224,7 @@ static void describe(void *ctx, struct card *card, struct str *s)
     if (j->o->repair)
         str_addf(s, "- Repair: %s, %s\n", j->o->repair_name ? j->o->repair_name : "(unnamed)",
                  j->o->repair->bias ? "added to the biases" : "a factor for each expert");
-    str_adds(s, "- Which experts are left: the metadata key `" CUT_KEY "` of every safetensors file\n");
+    str_addf(s, "- Which experts are left: the metadata key `" CUT_KEY "` of every %s file\n", container);
     if (r->bytes_verified)
         str_addf(s, "- Verified: all %llu tensor bytes were read back and compared with the base model\n",
                  (unsigned long long)r->bytes_verified);
