@@ -10,13 +10,26 @@
 #include "text/split.h"
 #include "text/tokenizer.h"
 
+static int open_folder(struct tokenizer **out, const char *dir, struct err *e)
+{
+    struct tokenizer_source s;
+    int r;
+
+    *out = NULL;
+    if (tokenizer_folder(&s, dir, e))
+        return -1;
+    r = tokenizer_open(out, &s, e);
+    s.close(&s);
+    return r;
+}
+
 static struct tokenizer *open_text(const char *json)
 {
     struct tokenizer *t = NULL;
     struct err e = {0};
 
     put_tmp("tokenizer.json", json);
-    CHECK_MSG(tokenizer_open(&t, tmp_dir, &e) == 0, "%s", e.msg);
+    CHECK_MSG(open_folder(&t, tmp_dir, &e) == 0, "%s", e.msg);
     return t;
 }
 
@@ -171,7 +184,7 @@ static void test_around(void)
     CHECK_STR(encode(t, "a<x>", true), "0 9");
     tokenizer_close(t);
     put_tmp("tokenizer_config.json", "{\"added_tokens_decoder\":[1]}");
-    CHECK(tokenizer_open(&t, tmp_dir, &e) == -1 && strstr(e.msg, "added_tokens_decoder"));
+    CHECK(open_folder(&t, tmp_dir, &e) == -1 && strstr(e.msg, "added_tokens_decoder"));
     unlink(in_tmp("tokenizer_config.json"));
 }
 
@@ -234,7 +247,7 @@ static void test_text(void)
     struct ids ids = {0};
     char *run = malloc(1 << 20);
 
-    CHECK_MSG(tokenizer_open(&t, "examples/tiny-qwen3", &e) == 0, "%s", e.msg);
+    CHECK_MSG(open_folder(&t, "examples/tiny-qwen3", &e) == 0, "%s", e.msg);
     CHECK_STR(encode(t, "a\xcc\x81\xe1\xb7\xb6\xcc\xa3 x", true), "789 157 115 114 136 96 508");
     CHECK_STR(encode(t, "Cafe\xcc\x81", true), "34 64 69 340");
     CHECK_STR(encode(t, "\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab", true), "169 243 250");
@@ -319,7 +332,7 @@ static void test_refused(void)
         struct err e = {0};
 
         put_tmp("tokenizer.json", cases[i].json);
-        CHECK_MSG(tokenizer_open(&t, tmp_dir, &e) == -1 && !t, "case %zu was accepted", i);
+        CHECK_MSG(open_folder(&t, tmp_dir, &e) == -1 && !t, "case %zu was accepted", i);
         CHECK_MSG(strstr(e.msg, cases[i].why), "case %zu: '%s' does not say '%s'", i, e.msg, cases[i].why);
     }
 }
@@ -454,7 +467,7 @@ static void test_reference(const char *name, const cJSON *eval)
         printf("cannot unpack %s (is xz there?)\n", folder);
         return;
     }
-    CHECK_MSG(tokenizer_open(&t, tmp_dir, &e) == 0, "%s", e.msg);
+    CHECK_MSG(open_folder(&t, tmp_dir, &e) == 0, "%s", e.msg);
     if (!t)
         return;
     /* the golden rows have only the special tokens of tokenizer.json itself */
@@ -478,7 +491,7 @@ static void test_models(const cJSON *eval)
 
         snprintf(model, sizeof model, "%s/models/%s", shared_dir(), name[i]);
         snprintf(golden, sizeof golden, "%s/golden/tokens.jsonl", model);
-        CHECK_MSG(tokenizer_open(&t, model, &e) == 0, "%s", e.msg);
+        CHECK_MSG(open_folder(&t, model, &e) == 0, "%s", e.msg);
         if (t)
             golden_rows(t, golden, eval, 0);
         tokenizer_close(t);
@@ -511,7 +524,7 @@ static void test_threads(void)
     struct err e = {0};
     int i;
 
-    CHECK_MSG(tokenizer_open(&t, "examples/tiny-gptoss", &e) == 0, "%s", e.msg);
+    CHECK_MSG(open_folder(&t, "examples/tiny-gptoss", &e) == 0, "%s", e.msg);
     shared = t;
     for (i = 0; i < 4; i++)
         CHECK(pthread_create(&thread[i], NULL, worker, &out[i]) == 0);
@@ -526,6 +539,45 @@ static void test_threads(void)
     tokenizer_close(t);
 }
 
+/* A vocabulary whose ids are places in a list, as other files than tokenizer.json have it. */
+static int listed_tokens(const struct tokenizer_source *s, token_fn *fn, void *ctx, struct err *e)
+{
+    const char *const *list = s->own;
+    int i;
+
+    for (i = 0; list[i]; i++)
+        if (fn(ctx, list[i], strlen(list[i]), i, e))
+            return -1;
+    return 0;
+}
+
+static int listed_merges(const struct tokenizer_source *s, merge_fn *fn, void *ctx, struct err *e)
+{
+    (void)s;
+    return fn(ctx, "a", 1, "b", 1, e) || fn(ctx, "ab", 2, "c", 1, e) ? -1 : 0;
+}
+
+static void test_source(void)
+{
+    static const char *list[] = {"a", "b", "c", "ab", "abc", "<s>", NULL};
+    struct tokenizer_source s = {
+        .name = "a list", .digest = "5", .tokens = listed_tokens, .merges = listed_merges, .own = list};
+    struct tokenizer *t = NULL;
+    struct err e = {0};
+
+    s.config_name = "its keys";
+    s.config = cJSON_Parse("{\"add_bos_token\":true,\"bos_token\":\"<s>\"}");
+    CHECK_MSG(tokenizer_open(&t, &s, &e) == 0, "%s", e.msg);
+    cJSON_Delete(s.config);
+    CHECK_STR(encode(t, "abcab", true), "5 4 3");
+    CHECK_STR(tokenizer_digest(t), "5");
+    CHECK(tokenizer_size(t) == 6);
+    tokenizer_close(t);
+    s.config = cJSON_Parse("{\"add_bos_token\":true,\"bos_token\":\"<b>\"}");
+    CHECK(tokenizer_open(&t, &s, &e) == -1 && strstr(e.msg, "its keys: add_bos_token is true"));
+    cJSON_Delete(s.config);
+}
+
 int main(void)
 {
     static const char *const reference[] = {"qwen3", "gptoss", "deepseek_v3", "llama3_1", "llama2"};
@@ -535,6 +587,7 @@ int main(void)
     int n;
 
     tmp_open();
+    test_source();
     test_bpe();
     test_steps();
     test_metaspace();

@@ -303,12 +303,24 @@ static int begin(struct reading *r, struct err *e)
     return 0;
 }
 
+static int open_tokenizer(struct reading *r, struct err *e)
+{
+    struct tokenizer_source s;
+    int bad;
+
+    if (tokenizer_folder(&s, r->dir, e))
+        return -1;
+    bad = tokenizer_open(&r->tokenizer, &s, e);
+    s.close(&s);
+    return bad;
+}
+
 static int encode(struct reading *r, bool chat, const char *place, struct err *e)
 {
     bool special = !r->o->no_special;
     size_t i;
 
-    if (!r->tokenizer && tokenizer_open(&r->tokenizer, r->dir, e))
+    if (!r->tokenizer && open_tokenizer(r, e))
         return -1;
     if (tokenizer_encode(r->tokenizer, r->text.p ? r->text.p : "", r->text.n, special && !chat, &r->ids, e)) {
         err_prefix(e, "%s", place);

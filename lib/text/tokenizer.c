@@ -1,3 +1,6 @@
+/*
+ * tokenizer.c -- text to ids.
+ */
 #include "text/tokenizer.h"
 
 #include <stdlib.h>
@@ -43,7 +46,7 @@ static void workspace_return(struct tokenizer *t, struct workspace *w)
     pthread_mutex_unlock(&t->lock);
 }
 
-int tokenizer_open(struct tokenizer **out, const char *dir, struct err *e)
+int tokenizer_open(struct tokenizer **out, const struct tokenizer_source *s, struct err *e)
 {
     struct tokenizer *t = mem_new(1, sizeof *t, e);
 
@@ -51,7 +54,7 @@ int tokenizer_open(struct tokenizer **out, const char *dir, struct err *e)
     if (!t)
         return -1;
     pthread_mutex_init(&t->lock, NULL);
-    if (tokenizer_read(t, dir, e)) {
+    if (tokenizer_make(t, s, e)) {
         tokenizer_close(t);
         return -1;
     }

@@ -1,5 +1,5 @@
 /*
- * tokenizer.h -- tokenizer.json to token ids, exactly as the reference tokenizer does it.
+ * tokenizer.h -- text to token ids, exactly as the reference tokenizer does it.
  *
  * Byte-pair encoding, over bytes (Qwen, gpt-oss, Llama 3, DeepSeek, ...) or over characters (Llama 2):
  * normalizers NFC, Prepend, Replace of a string; pre-tokenizers Split (Isolated, Removed), Digits,
@@ -15,12 +15,13 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "text/tokenizer_source.h"
 
 struct tokenizer;
 
-/* Reads dir/tokenizer.json and, if it is there, dir/tokenizer_config.json, of which transformers takes
- * add_bos_token, add_eos_token and added tokens that the former lacks. */
-int tokenizer_open(struct tokenizer **out, const char *dir, struct err *e);
+/* The source is not needed any longer afterwards. Of its config, as transformers does: add_bos_token,
+ * add_eos_token and added tokens that the rules lack. */
+int tokenizer_open(struct tokenizer **out, const struct tokenizer_source *s, struct err *e);
 void tokenizer_close(struct tokenizer *t);
 
 struct ids {
@@ -40,7 +41,7 @@ size_t tokenizer_begin(const struct tokenizer *t, const int32_t **id);
 int32_t tokenizer_id(const struct tokenizer *t, const char *content);
 /* Largest id + 1. */
 int32_t tokenizer_size(const struct tokenizer *t);
-/* XXH3-128 of tokenizer.json's bytes (part of what decides the tokens). */
+/* The source's: of tokenizer.json's bytes XXH3-128 (part of what decides the tokens). */
 const char *tokenizer_digest(const struct tokenizer *t);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * tokenizer_parts.h -- what a struct tokenizer consists of; shared by the reader of tokenizer.json
- * (tokenizer_read.c) and the encoder (tokenizer.c), nobody else.
+ * tokenizer_parts.h -- what a struct tokenizer consists of; shared by who makes it (tokenizer_make.c) and the
+ * encoder (tokenizer.c), nobody else.
  */
 #ifndef MOE_TEXT_TOKENIZER_PARTS_H
 #define MOE_TEXT_TOKENIZER_PARTS_H
@@ -37,7 +37,7 @@ struct tokenizer {
     struct workspace *idle;
 };
 
-/* Fills t (zeroed but for the lock) from dir's files; on failure the caller closes it. */
-int tokenizer_read(struct tokenizer *t, const char *dir, struct err *e);
+/* Fills t (zeroed but for the lock); on failure the caller closes it. */
+int tokenizer_make(struct tokenizer *t, const struct tokenizer_source *s, struct err *e);
 
 #endif

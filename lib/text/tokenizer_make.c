@@ -1,0 +1,282 @@
+/*
+ * tokenizer_make.c -- a struct tokenizer from its source.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "text/tokenizer_parts.h"
+
+struct making {
+    struct tokenizer *t;
+    const struct tokenizer_source *source;
+    const char *path; /* what is being read, for messages */
+    struct err *e;
+};
+
+static const cJSON *member(const cJSON *o, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(o, name);
+}
+
+/* ---- tokens and merges ---- */
+
+static int check_id(struct making *r, double id, const char *of)
+{
+    if (!(id >= 0 && id < INT32_MAX && id == (double)(int32_t)id))
+        return err_set(r->e, ERR_INPUT, "%s: token '%s' has an impossible id", r->path, of);
+    if ((int32_t)id >= r->t->size)
+        r->t->size = (int32_t)id + 1;
+    return 0;
+}
+
+static int take_token(void *ctx, const char *text, size_t n, double id, struct err *e)
+{
+    struct making *r = ctx;
+
+    return check_id(r, id, text) || vocab_add(&r->t->bpe.vocab, text, n, (int32_t)id, e) ? -1 : 0;
+}
+
+static int take_merge(void *ctx, const char *left, size_t left_n, const char *right, size_t right_n,
+                      struct err *e)
+{
+    struct making *r = ctx;
+
+    return bpe_merge(&r->t->bpe, left, left_n, right, right_n, r->path, e);
+}
+
+static int read_model(struct making *r)
+{
+    const struct tokenizer_source *source = r->source;
+    struct bpe *b = &r->t->bpe;
+
+    b->fuse_unk = source->fuse_unk;
+    b->byte_fallback = source->byte_fallback;
+    b->ignore_merges = source->ignore_merges;
+    if (source->tokens(source, take_token, r, r->e))
+        return -1;
+    if (!b->vocab.n)
+        return err_set(r->e, ERR_INPUT, "%s: the model has no vocab", r->path);
+    if (source->merges(source, take_merge, r, r->e))
+        return -1;
+    b->unk = source->unk ? vocab_find(&b->vocab, source->unk, strlen(source->unk)) : -1;
+    if (source->unk && b->unk < 0)
+        return err_set(r->e, ERR_INPUT, "%s: unk_token '%s' is not in the vocabulary", r->path, source->unk);
+    return 0;
+}
+
+/* ---- added tokens ---- */
+
+/* One added token; id as given, or its own member. */
+static int add_token(struct making *r, const cJSON *j, double id)
+{
+    const char *content = cJSON_GetStringValue(member(j, "content")), *text;
+    struct added_token like = {.single_word = cJSON_IsTrue(member(j, "single_word")),
+                               .lstrip = cJSON_IsTrue(member(j, "lstrip")),
+                               .rstrip = cJSON_IsTrue(member(j, "rstrip"))};
+    struct str a = {0}, b = {0};
+    int32_t in_vocab;
+    size_t n;
+    int bad;
+
+    if (!content)
+        return err_set(r->e, ERR_INPUT, "%s: an added token without content", r->path);
+    if (check_id(r, id, content))
+        return -1;
+    like.id = (int32_t)id;
+    n = strlen(content);
+    in_vocab = vocab_find(&r->t->bpe.vocab, content, n);
+    if (in_vocab >= 0 && in_vocab != like.id)
+        return err_set(r->e, ERR_INPUT, "%s: the added token '%s' has id %d, in the vocabulary it is %d",
+                       r->path, content, like.id, in_vocab);
+    if (vocab_add(&r->t->added_id, content, n, like.id, r->e))
+        return -1;
+    if (!cJSON_IsTrue(member(j, "normalized")))
+        return added_add(&r->t->raw, content, n, &like, r->e);
+    bad = normalize(&r->t->normalizer, content, n, &a, &b, &text, &n, r->e) ||
+          added_add(&r->t->normalized, text, n, &like, r->e);
+    str_free(&a);
+    str_free(&b);
+    return bad ? -1 : 0;
+}
+
+static int read_added(struct making *r)
+{
+    const cJSON *j;
+
+    cJSON_ArrayForEach(j, r->source->added)
+    {
+        const cJSON *id = member(j, "id");
+
+        if (add_token(r, j, cJSON_IsNumber(id) ? id->valuedouble : -1))
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- the post-processor ---- */
+
+static int put_special(struct making *r, const cJSON *post, const char *name, struct ids *to)
+{
+    const cJSON *id, *special = name ? member(member(post, "special_tokens"), name) : NULL;
+
+    if (!special)
+        return err_set(r->e, ERR_INPUT, "%s: the post-processor's special token '%s' is not defined", r->path,
+                       name ? name : "");
+    cJSON_ArrayForEach(id, member(special, "ids"))
+    {
+        if (!cJSON_IsNumber(id) || check_id(r, id->valuedouble, name) ||
+            ids_add(to, (int32_t)id->valuedouble, r->e))
+            return err_set(r->e, ERR_INPUT, "%s: the post-processor's special token '%s' has no id", r->path,
+                           name);
+    }
+    return 0;
+}
+
+/* {"single": [{"SpecialToken": {"id": ...}}, {"Sequence": {"id": "A"}}, ...]} around what is there. */
+static int read_template(struct making *r, const cJSON *post)
+{
+    struct ids before = {0}, after = {0};
+    bool seen = false;
+    const cJSON *item;
+    int bad = 0;
+    size_t i;
+
+    cJSON_ArrayForEach(item, member(post, "single"))
+    {
+        const char *seq = cJSON_GetStringValue(member(member(item, "Sequence"), "id"));
+        const char *special = cJSON_GetStringValue(member(member(item, "SpecialToken"), "id"));
+
+        if (seq ? seen || strcmp(seq, "A") != 0 : !special)
+            bad = err_set(r->e, ERR_UNKNOWN, "%s: the post-processor's template is not understood", r->path);
+        else if (seq)
+            seen = true;
+        else
+            bad = put_special(r, post, special, seen ? &after : &before);
+        if (bad)
+            break;
+    }
+    if (!bad && !seen)
+        bad = err_set(r->e, ERR_UNKNOWN, "%s: the post-processor's template has no sequence A", r->path);
+    for (i = 0; i < r->t->before.n && !bad; i++)
+        bad = ids_add(&before, r->t->before.id[i], r->e);
+    for (i = 0; i < after.n && !bad; i++)
+        bad = ids_add(&r->t->after, after.id[i], r->e);
+    ids_free(&r->t->before);
+    r->t->before = before;
+    ids_free(&after);
+    return bad;
+}
+
+static int read_post(struct making *r, const cJSON *post)
+{
+    const char *type = cJSON_GetStringValue(member(post, "type"));
+    const cJSON *item;
+
+    if (!post || cJSON_IsNull(post) || (type && strcmp(type, "ByteLevel") == 0)) /* that one moves offsets */
+        return 0;
+    if (type && strcmp(type, "TemplateProcessing") == 0)
+        return read_template(r, post);
+    if (!type || strcmp(type, "Sequence") != 0)
+        return err_set(r->e, ERR_UNKNOWN, "%s: the post-processor '%s' is not understood", r->path,
+                       type ? type : "(no type)");
+    cJSON_ArrayForEach(item, member(post, "processors"))
+    {
+        if (read_post(r, item))
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- tokenizer_config.json ---- */
+
+static const char *token_text(const cJSON *j)
+{
+    return cJSON_IsObject(j) ? cJSON_GetStringValue(member(j, "content")) : cJSON_GetStringValue(j);
+}
+
+/* add_bos_token and add_eos_token make transformers add these whatever the post-processor does; one that it
+ * adds already is not doubled. False leaves the post-processor as it is. */
+static int add_from_config(struct making *r, const cJSON *config, const char *flag, const char *token,
+                           struct ids *at, bool first)
+{
+    const char *text = token_text(member(config, token));
+    int32_t id;
+
+    if (!cJSON_IsTrue(member(config, flag)))
+        return 0;
+    id = text ? tokenizer_id(r->t, text) : -1;
+    if (id < 0)
+        return err_set(r->e, ERR_INPUT, "%s: %s is true, but %s is not a token of the tokenizer", r->path,
+                       flag, token);
+    if (at->n && at->id[first ? 0 : at->n - 1] == id)
+        return 0;
+    if (ids_add(at, id, r->e))
+        return -1;
+    if (first) {
+        memmove(at->id + 1, at->id, (at->n - 1) * sizeof *at->id);
+        at->id[0] = id;
+    }
+    return 0;
+}
+
+/* Tokens that only tokenizer_config.json has are added to the tokenizer by transformers. */
+static int add_missing(struct making *r, const cJSON *config)
+{
+    const cJSON *all = member(config, "added_tokens_decoder"), *j;
+
+    if (all && !cJSON_IsObject(all))
+        return err_set(r->e, ERR_INPUT, "%s: added_tokens_decoder is not an object", r->path);
+    cJSON_ArrayForEach(j, all)
+    {
+        const char *content = cJSON_GetStringValue(member(j, "content"));
+        int64_t id;
+
+        if (num_i64(j->string, "an id in added_tokens_decoder", 0, INT32_MAX - 1, &id, r->e)) {
+            err_prefix(r->e, "%s", r->path);
+            return -1;
+        }
+        if (content && vocab_find(&r->t->added_id, content, strlen(content)) < 0 &&
+            add_token(r, j, (double)id))
+            return -1;
+    }
+    return 0;
+}
+
+static int read_config(struct making *r)
+{
+    const cJSON *config = r->source->config;
+
+    if (!config)
+        return 0;
+    r->path = r->source->config_name;
+    if (cJSON_IsTrue(member(config, "split_special_tokens")))
+        return err_set(r->e, ERR_UNKNOWN, "%s: split_special_tokens is not understood", r->path);
+    if (cJSON_IsTrue(member(config, "add_prefix_space")) && r->t->bpe.byte_level)
+        return err_set(r->e, ERR_UNKNOWN,
+                       "%s: add_prefix_space with a byte-level tokenizer is not understood", r->path);
+    return add_missing(r, config) ||
+                   add_from_config(r, config, "add_bos_token", "bos_token", &r->t->before, true) ||
+                   add_from_config(r, config, "add_eos_token", "eos_token", &r->t->after, false)
+               ? -1
+               : 0;
+}
+
+/* ---- the whole ---- */
+
+int tokenizer_make(struct tokenizer *t, const struct tokenizer_source *s, struct err *e)
+{
+    struct making r = {t, s, s->name, e};
+
+    memcpy(t->digest, s->digest, sizeof t->digest);
+    if (read_model(&r) || normalizer_read(&t->normalizer, s->normalizer, r.path, e) ||
+        splitter_read(&t->splitter, s->splitter, r.path, e) || read_added(&r) || read_post(&r, s->post))
+        return -1;
+    t->bpe.byte_level = t->splitter.byte_level;
+    bpe_ready(&t->bpe);
+    if (read_config(&r))
+        return -1;
+    added_ready(&t->raw);
+    added_ready(&t->normalized);
+    return 0;
+}
