@@ -354,7 +354,7 @@ static float *logits(const struct model *m)
 {
     static const int32_t ids[] = {3, 17, 5, 60, 2, 33, 8, 41};
     static const int64_t first[] = {0, 5, 8};
-    const struct engine_options o = {.device = DEVICE_CPU, .precision = PREC_F32, .threads = 1};
+    const struct engine_options o = {.device = "cpu", .precision = PREC_F32, .threads = 1};
     const struct batch b = {ids, first, 2};
     float *out = mem_new(8 * (size_t)m->arch.vocab, sizeof *out, &err);
     struct hidden *h = NULL;
