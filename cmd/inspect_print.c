@@ -159,6 +159,8 @@ static void summary_json(const struct model *m, const struct model_summary *s, c
 static void print_architecture(const struct model *m)
 {
     const struct arch *a = &m->arch;
+    const struct attention_arch *t = &a->layer[0].attn;
+    const struct latent_arch *x = &a->layer[0].latent;
 
     printf("  family      %s (%s)\n", a->family->title, a->family->name);
     printf("  layers      %d, %d with experts\n", a->layers, a->moe_layers);
@@ -172,11 +174,11 @@ static void print_architecture(const struct model *m)
         printf("  shared      intermediate %d, used by every token%s; never cut\n", a->shared_inter,
                a->family->shared_gated ? " through a gate" : "");
     printf("  shape       hidden %d, expert intermediate %d, heads %d/%d x %d, vocabulary %d\n", a->hidden,
-           a->inter, a->heads, a->kv_heads, a->head_dim, a->vocab);
-    if (a->family->attn == ATTN_MLA) {
-        printf("  latent      kv %d, q ", a->kv_lora);
-        printf(a->q_lora ? "%d" : "none", a->q_lora);
-        printf("; heads %d + %d rotated, v %d\n", a->nope_dim, a->head_dim - a->nope_dim, a->v_dim);
+           a->inter, t->heads, t->kv_heads, t->head_dim, a->vocab);
+    if (x->kv) {
+        printf("  latent      kv %d, q ", x->kv);
+        printf(x->q ? "%d" : "none", x->q);
+        printf("; heads %d + %d rotated, v %d\n", x->nope, t->head_dim - x->nope, t->v_dim);
     }
 }
 

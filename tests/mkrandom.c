@@ -218,35 +218,40 @@ static void add_linear(const char *base, const char *name, int out, int in, bool
 
 static void add_gqa(const char *base)
 {
-    int q = a.heads * a.head_dim, kv = a.kv_heads * a.head_dim;
+    int q = a.layer->attn.heads * a.layer->attn.head_dim,
+        kv = a.layer->attn.kv_heads * a.layer->attn.head_dim;
 
-    add_linear(base, "q_proj", q, a.hidden, a.bias_qkv);
-    add_linear(base, "k_proj", kv, a.hidden, a.bias_qkv);
-    add_linear(base, "v_proj", kv, a.hidden, a.bias_qkv);
-    add_linear(base, "o_proj", a.hidden, q, a.bias_o);
-    if (a.qk_norm == QKN_HEAD_PRE || a.qk_norm == QKN_FULL_PRE) {
-        add(DT_BF16, DIMS(N(a.qk_norm == QKN_FULL_PRE ? q : a.head_dim)), "%s.q_norm.weight", base);
-        add(DT_BF16, DIMS(N(a.qk_norm == QKN_FULL_PRE ? kv : a.head_dim)), "%s.k_norm.weight", base);
+    add_linear(base, "q_proj", q, a.hidden, a.layer->attn.bias_qkv);
+    add_linear(base, "k_proj", kv, a.hidden, a.layer->attn.bias_qkv);
+    add_linear(base, "v_proj", kv, a.hidden, a.layer->attn.bias_qkv);
+    add_linear(base, "o_proj", a.hidden, q, a.layer->attn.bias_o);
+    if (a.layer->attn.qk_norm == QKN_HEAD_PRE || a.layer->attn.qk_norm == QKN_FULL_PRE) {
+        add(DT_BF16, DIMS(N(a.layer->attn.qk_norm == QKN_FULL_PRE ? q : a.layer->attn.head_dim)),
+            "%s.q_norm.weight", base);
+        add(DT_BF16, DIMS(N(a.layer->attn.qk_norm == QKN_FULL_PRE ? kv : a.layer->attn.head_dim)),
+            "%s.k_norm.weight", base);
     }
-    if (a.family->sinks)
-        add(DT_BF16, DIMS(N(a.heads)), "%s.sinks", base);
+    if (a.layer->attn.sinks)
+        add(DT_BF16, DIMS(N(a.layer->attn.heads)), "%s.sinks", base);
 }
 
 static void add_mla(const char *base)
 {
-    int q = a.heads * a.head_dim;
+    int q = a.layer->attn.heads * a.layer->attn.head_dim;
 
-    if (a.q_lora) {
-        add_linear(base, "q_a_proj", a.q_lora, a.hidden, a.bias_qkv);
-        add(DT_BF16, DIMS(N(a.q_lora)), "%s.q_a_layernorm.weight", base);
-        add_linear(base, "q_b_proj", q, a.q_lora, false);
+    if (a.layer->latent.q) {
+        add_linear(base, "q_a_proj", a.layer->latent.q, a.hidden, a.layer->attn.bias_qkv);
+        add(DT_BF16, DIMS(N(a.layer->latent.q)), "%s.q_a_layernorm.weight", base);
+        add_linear(base, "q_b_proj", q, a.layer->latent.q, false);
     } else {
         add_linear(base, "q_proj", q, a.hidden, false);
     }
-    add_linear(base, "kv_a_proj_with_mqa", a.kv_lora + a.head_dim - a.nope_dim, a.hidden, a.bias_qkv);
-    add(DT_BF16, DIMS(N(a.kv_lora)), "%s.kv_a_layernorm.weight", base);
-    add_linear(base, "kv_b_proj", a.heads * (a.nope_dim + a.v_dim), a.kv_lora, false);
-    add_linear(base, "o_proj", a.hidden, a.heads * a.v_dim, a.bias_o);
+    add_linear(base, "kv_a_proj_with_mqa", a.layer->latent.kv + a.layer->attn.head_dim - a.layer->latent.nope,
+               a.hidden, a.layer->attn.bias_qkv);
+    add(DT_BF16, DIMS(N(a.layer->latent.kv)), "%s.kv_a_layernorm.weight", base);
+    add_linear(base, "kv_b_proj", a.layer->attn.heads * (a.layer->latent.nope + a.layer->attn.v_dim),
+               a.layer->latent.kv, false);
+    add_linear(base, "o_proj", a.hidden, a.layer->attn.heads * a.layer->attn.v_dim, a.layer->attn.bias_o);
 }
 
 static void add_mlp(const char *base, int width)
@@ -328,7 +333,7 @@ static void add_layer(int layer)
 
     snprintf(base, sizeof base, "model.layers.%d.self_attn", layer);
     add(DT_BF16, DIMS(N(a.hidden)), "model.layers.%d.input_layernorm.weight", layer);
-    if (a.family->attn == ATTN_MLA)
+    if (a.layer->mixer == MIXER_MLA)
         add_mla(base);
     else
         add_gqa(base);

@@ -49,8 +49,8 @@ static void test_latent_scale(void)
     CHECK_MSG(model_open(&m, "tests/fixtures/deepseek-v3-half", NULL, &e) == 0, "%s", e.msg);
     if (e.kind)
         return;
-    CHECK(m.arch.rope.type == ROPE_LINEAR && m.arch.rope.layout == ROPE_HALF);
-    CHECK_NEAR(m.arch.attn_scale, 0.2979135, 0, 1e-6);
+    CHECK(m.arch.rope->type == ROPE_LINEAR && m.arch.rope->layout == ROPE_HALF);
+    CHECK_NEAR(m.arch.layer->attn.scale, 0.2979135, 0, 1e-6);
     model_close(&m);
 }
 

@@ -52,19 +52,21 @@ static void test_qwen3(void)
     struct arch a;
 
     good(&a, QWEN(", \"num_experts\": 8"));
-    CHECK(a.experts == 8 && a.head_dim == 16 && !a.renorm && !a.bias_qkv && a.moe_layers == 4 && !a.tied);
-    CHECK(a.layer[0].mask == MASK_FULL && a.rope.type == ROPE_DEFAULT && a.rope.theta == 10000);
+    CHECK(a.experts == 8 && a.layer->attn.head_dim == 16 && !a.renorm && !a.layer->attn.bias_qkv &&
+          a.moe_layers == 4 && !a.tied);
+    CHECK(a.layer[0].attn.mask == MASK_FULL && a.rope->type == ROPE_DEFAULT && a.rope->theta == 10000);
     arch_free(&a);
     good(&a, QWEN(", \"num_local_experts\": 8, \"num_experts\": 8, \"norm_topk_prob\": true, "
                   "\"attention_bias\": true, "
                   "\"use_sliding_window\": true, \"sliding_window\": 5, \"mlp_only_layers\": [1], "
                   "\"decoder_sparse_step\": 1"));
-    CHECK(a.renorm && a.bias_qkv && a.bias_o && a.moe_layers == 3 && a.layer[1].ffn == FFN_DENSE);
-    CHECK(a.layer[3].mask == MASK_SLIDING && a.layer[3].window == 5 && a.dense_inter == 48);
+    CHECK(a.renorm && a.layer->attn.bias_qkv && a.layer->attn.bias_o && a.moe_layers == 3 &&
+          a.layer[1].ffn == FFN_DENSE);
+    CHECK(a.layer[3].attn.mask == MASK_SLIDING && a.layer[3].attn.window == 5 && a.dense_inter == 48);
     arch_free(&a);
     good(&a, QWEN(", \"num_experts\": 8, \"decoder_sparse_step\": 2, \"sliding_window\": 4096"));
     CHECK(a.moe_layers == 2 && a.layer[0].ffn == FFN_DENSE && a.layer[1].ffn == FFN_MOE);
-    CHECK(a.layer[0].mask == MASK_FULL); /* a window without use_sliding_window is none */
+    CHECK(a.layer[0].attn.mask == MASK_FULL); /* a window without use_sliding_window is none */
     arch_free(&a);
     bad(QWEN(", \"num_experts\": 8, \"num_local_experts\": 6"), "num_local_experts is 6");
     bad(QWEN(""), "no num");
@@ -91,17 +93,19 @@ static void test_gpt_oss(void)
     struct arch a;
 
     good(&a, OSS(""));
-    CHECK(a.head_dim == 64 && a.kv_heads == 8 && a.bias_qkv && a.act_limit == 7);
-    CHECK(a.layer[0].mask == MASK_SLIDING && a.layer[0].window == 128 && a.layer[1].mask == MASK_FULL);
-    CHECK(a.rope.type == ROPE_YARN); /* absent rope: the class default */
-    CHECK_NEAR(a.rope.scaling, 1.3465736, 1e-7, 0);
+    CHECK(a.layer->attn.head_dim == 64 && a.layer->attn.kv_heads == 8 && a.layer->attn.bias_qkv &&
+          a.act_limit == 7);
+    CHECK(a.layer[0].attn.mask == MASK_SLIDING && a.layer[0].attn.window == 128 &&
+          a.layer[1].attn.mask == MASK_FULL);
+    CHECK(a.rope->type == ROPE_YARN); /* absent rope: the class default */
+    CHECK_NEAR(a.rope->scaling, 1.3465736, 1e-7, 0);
     arch_free(&a);
     good(&a, OSS(", \"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\"], "
                  "\"sliding_window\": 4"));
-    CHECK(a.layer[0].mask == MASK_FULL && a.layer[1].window == 4);
+    CHECK(a.layer[0].attn.mask == MASK_FULL && a.layer[1].attn.window == 4);
     arch_free(&a);
     good(&a, OSS(", \"sliding_window\": null, \"head_dim\": null"));
-    CHECK(a.layer[0].mask == MASK_FULL && a.head_dim == 4);
+    CHECK(a.layer[0].attn.mask == MASK_FULL && a.layer->attn.head_dim == 4);
     arch_free(&a);
     bad(OSS(", \"layer_types\": [\"full_attention\"]"), "layer_types");
     bad(OSS(", \"experts_per_token\": 3"), "experts_per_token");
@@ -116,27 +120,27 @@ static void test_rope(void)
     good(&a, OSS(", \"rope_theta\": 150000, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 32.0, "
                  "\"beta_fast\": 32.0, "
                  "\"beta_slow\": 1.0, \"original_max_position_embeddings\": 4096, \"truncate\": false}"));
-    CHECK(a.rope.rot == 64);
-    CHECK_NEAR(a.rope.inv_freq[0], 1, 0, 1e-6);
-    CHECK_NEAR(a.rope.inv_freq[8], .050813275, 0, 1e-5);
-    CHECK_NEAR(a.rope.inv_freq[9], .031705696, 0, 1e-5);
-    CHECK_NEAR(a.rope.inv_freq[17], 1.293187e-4, 0, 1e-5);
-    CHECK_NEAR(a.rope.inv_freq[31], 3.0235114e-7, 0, 1e-5);
+    CHECK(a.rope->rot == 64);
+    CHECK_NEAR(a.rope->inv_freq[0], 1, 0, 1e-6);
+    CHECK_NEAR(a.rope->inv_freq[8], .050813275, 0, 1e-5);
+    CHECK_NEAR(a.rope->inv_freq[9], .031705696, 0, 1e-5);
+    CHECK_NEAR(a.rope->inv_freq[17], 1.293187e-4, 0, 1e-5);
+    CHECK_NEAR(a.rope->inv_freq[31], 3.0235114e-7, 0, 1e-5);
     arch_free(&a);
     good(&a, QWEN(", \"num_experts\": 8, \"head_dim\": 128, \"rope_theta\": 1000000.0, \"rope_scaling\": "
                   "{\"type\": \"yarn\", "
                   "\"factor\": 4.0, \"original_max_position_embeddings\": 32768}"));
-    CHECK_NEAR(a.rope.inv_freq[20], .013335214, 0, 1e-5);
-    CHECK_NEAR(a.rope.inv_freq[24], .0053753215, 0, 1e-5);
-    CHECK_NEAR(a.rope.inv_freq[46], 1.2174188e-5, 0, 1e-5);
-    CHECK_NEAR(a.rope.scaling, 1.1386294, 1e-6, 0);
+    CHECK_NEAR(a.rope->inv_freq[20], .013335214, 0, 1e-5);
+    CHECK_NEAR(a.rope->inv_freq[24], .0053753215, 0, 1e-5);
+    CHECK_NEAR(a.rope->inv_freq[46], 1.2174188e-5, 0, 1e-5);
+    CHECK_NEAR(a.rope->scaling, 1.1386294, 1e-6, 0);
     arch_free(&a);
     good(&a, QWEN(", \"num_experts\": 8, \"head_dim\": 128, \"rope_parameters\": {\"rope_type\": \"llama3\", "
                   "\"rope_theta\": 500000, "
                   "\"factor\": 16.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 1.0, "
                   "\"original_max_position_embeddings\": 8192}"));
-    CHECK_NEAR(a.rope.inv_freq[34], 9.3847387e-4, 0, 1e-5);
-    CHECK_NEAR(a.rope.inv_freq[35], 4.7781062e-5, 0, 1e-5);
+    CHECK_NEAR(a.rope->inv_freq[34], 9.3847387e-4, 0, 1e-5);
+    CHECK_NEAR(a.rope->inv_freq[35], 4.7781062e-5, 0, 1e-5);
     arch_free(&a);
 }
 

@@ -3,26 +3,30 @@
 
 struct attention_widths attention_widths(const struct arch *a)
 {
-    int q = a->heads * a->head_dim;
-    struct attention_widths w = {
-        .x = a->hidden, .qkv = q + 2 * a->kv_heads * a->head_dim, .ctx = a->heads * a->v_dim};
+    int q = a->layer->attn.heads * a->layer->attn.head_dim;
+    struct attention_widths w = {.x = a->hidden,
+                                 .qkv = q + 2 * a->layer->attn.kv_heads * a->layer->attn.head_dim,
+                                 .ctx = a->layer->attn.heads * a->layer->attn.v_dim};
 
-    if (a->family->attn != ATTN_MLA)
+    if (a->layer->mixer != MIXER_MLA)
         return w;
-    w.x = a->q_lora > w.x ? a->q_lora : w.x;
-    w.x = a->kv_lora > w.x ? a->kv_lora : w.x;
-    w.q = a->q_lora ? q : 0;
-    w.qkv = (a->q_lora ? a->q_lora : q) + a->kv_lora + a->head_dim - a->nope_dim;
-    w.kv = a->heads * (a->nope_dim + a->v_dim);
+    w.x = a->layer->latent.q > w.x ? a->layer->latent.q : w.x;
+    w.x = a->layer->latent.kv > w.x ? a->layer->latent.kv : w.x;
+    w.q = a->layer->latent.q ? q : 0;
+    w.qkv = (a->layer->latent.q ? a->layer->latent.q : q) + a->layer->latent.kv + a->layer->attn.head_dim -
+            a->layer->latent.nope;
+    w.kv = a->layer->attn.heads * (a->layer->latent.nope + a->layer->attn.v_dim);
     return w;
 }
 
 int64_t attention_row(const struct arch *a, size_t elem)
 {
     struct attention_widths w = attention_widths(a);
-    int64_t keys = (int64_t)a->kv_heads * (a->head_dim + a->v_dim), f32 = (int64_t)sizeof(float);
+    int64_t keys = (int64_t)a->layer->attn.kv_heads * (a->layer->attn.head_dim + a->layer->attn.v_dim),
+            f32 = (int64_t)sizeof(float);
     /* once more as the backend likes it best: keys and values in f32, or all of it in elements */
-    int64_t some = f32 * keys, all = (int64_t)elem * ((int64_t)a->heads * a->head_dim + keys);
+    int64_t some = f32 * keys,
+            all = (int64_t)elem * ((int64_t)a->layer->attn.heads * a->layer->attn.head_dim + keys);
 
     return f32 * ((int64_t)w.qkv + w.q + w.kv) + (some > all ? some : all) +
            (int64_t)elem * ((int64_t)w.x + w.ctx);
@@ -62,32 +66,32 @@ static double attention_flops(const struct arch *a, const struct layer_arch *l, 
 {
     double pairs, all = (double)n;
 
-    if (l->mask == MASK_CHUNKED)
-        pairs = (double)(n / l->window) * pairs_seen(l->window, l->window) +
-                pairs_seen((double)(n % l->window), l->window);
+    if (l->attn.mask == MASK_CHUNKED)
+        pairs = (double)(n / l->attn.window) * pairs_seen(l->attn.window, l->attn.window) +
+                pairs_seen((double)(n % l->attn.window), l->attn.window);
     else
-        pairs = pairs_seen(all, l->mask == MASK_SLIDING ? l->window : all);
-    return 2.0 * a->heads * (a->head_dim + a->v_dim) * pairs;
+        pairs = pairs_seen(all, l->attn.mask == MASK_SLIDING ? l->attn.window : all);
+    return 2.0 * a->layer->attn.heads * (a->layer->attn.head_dim + a->layer->attn.v_dim) * pairs;
 }
 
 static double projection_flops(const struct arch *a)
 {
     struct attention_widths w = attention_widths(a);
 
-    return 2.0 * ((double)a->hidden * w.qkv + (double)a->q_lora * w.q + (double)a->kv_lora * w.kv +
-                  (double)w.ctx * a->hidden);
+    return 2.0 * ((double)a->hidden * w.qkv + (double)a->layer->latent.q * w.q +
+                  (double)a->layer->latent.kv * w.kv + (double)w.ctx * a->hidden);
 }
 
 /* q, k and v of n tokens from p->x. */
 static void project(struct pass *p, const struct layer_weights *w, int64_t n, struct attention_args *t)
 {
     const struct arch *a = p->a;
-    size_t row = (size_t)attention_widths(a).qkv, hd = (size_t)a->head_dim;
+    size_t row = (size_t)attention_widths(a).qkv, hd = (size_t)a->layer->attn.head_dim;
 
     p->op->linear(p->d, w->qkv, p->x, n, w->b_qkv, p->qkv);
     t->q = (struct heads){p->qkv, row, hd};
-    t->k = (struct heads){t->q.of + (size_t)a->heads * hd, row, hd};
-    t->v = (struct heads){t->k.of + (size_t)a->kv_heads * hd, row, hd};
+    t->k = (struct heads){t->q.of + (size_t)a->layer->attn.heads * hd, row, hd};
+    t->v = (struct heads){t->k.of + (size_t)a->layer->attn.kv_heads * hd, row, hd};
 }
 
 /* The same through latents, which stand in p->x on their way from one product to the next. */
@@ -95,22 +99,23 @@ static void project_latent(struct pass *p, const struct layer_weights *w, int64_
 {
     const struct arch *a = p->a;
     struct attention_widths wide = attention_widths(a);
-    size_t row = (size_t)wide.qkv, step = (size_t)(a->nope_dim + a->v_dim);
-    float *latent = p->qkv + (a->q_lora ? a->q_lora : a->heads * a->head_dim);
-    float eps = (float)a->latent_eps;
+    size_t row = (size_t)wide.qkv, step = (size_t)(a->layer->latent.nope + a->layer->attn.v_dim);
+    float *latent =
+        p->qkv + (a->layer->latent.q ? a->layer->latent.q : a->layer->attn.heads * a->layer->attn.head_dim);
+    float eps = (float)a->layer->latent.eps;
 
     p->op->linear(p->d, w->qkv, p->x, n, w->b_qkv, p->qkv);
-    t->q = (struct heads){p->qkv, row, (size_t)a->head_dim};
-    if (a->q_lora) {
-        p->op->norm_rows(p->d, p->qkv, row, n, a->q_lora, w->q_latent_norm, eps, p->x);
+    t->q = (struct heads){p->qkv, row, (size_t)a->layer->attn.head_dim};
+    if (a->layer->latent.q) {
+        p->op->norm_rows(p->d, p->qkv, row, n, a->layer->latent.q, w->q_latent_norm, eps, p->x);
         p->op->linear(p->d, w->q_b, p->x, n, NULL, p->q);
-        t->q = (struct heads){p->q, (size_t)wide.q, (size_t)a->head_dim};
+        t->q = (struct heads){p->q, (size_t)wide.q, (size_t)a->layer->attn.head_dim};
     }
-    p->op->norm_rows(p->d, latent, row, n, a->kv_lora, w->kv_latent_norm, eps, p->x);
+    p->op->norm_rows(p->d, latent, row, n, a->layer->latent.kv, w->kv_latent_norm, eps, p->x);
     p->op->linear(p->d, w->kv_b, p->x, n, NULL, p->kv);
     t->k_nope = (struct heads){p->kv, (size_t)wide.kv, step};
-    t->v = (struct heads){p->kv + a->nope_dim, (size_t)wide.kv, step};
-    t->k = (struct heads){latent + a->kv_lora, row, 0};
+    t->v = (struct heads){p->kv + a->layer->latent.nope, (size_t)wide.kv, step};
+    t->k = (struct heads){latent + a->layer->latent.kv, row, 0};
 }
 
 int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
@@ -120,24 +125,24 @@ int attention_block(struct pass *p, const struct layer_weights *w, int layer, in
     const struct layer_arch *la = &a->layer[layer];
     int64_t i, n = p->b->first[doc + docs] - p->b->first[doc];
     struct attention_args t = {.docs = {p->first, p->rope.of + doc, (int)docs},
-                               .heads = a->heads,
-                               .kv_heads = a->kv_heads,
-                               .head_dim = a->head_dim,
-                               .v_dim = a->v_dim,
-                               .nope = a->nope_dim,
-                               .rot = a->rope.rot,
-                               .norm = a->qk_norm,
+                               .heads = a->layer->attn.heads,
+                               .kv_heads = a->layer->attn.kv_heads,
+                               .head_dim = a->layer->attn.head_dim,
+                               .v_dim = a->layer->attn.v_dim,
+                               .nope = a->layer->latent.nope,
+                               .rot = a->rope->rot,
+                               .norm = a->layer->attn.qk_norm,
                                .q_norm = w->q_norm,
                                .k_norm = w->k_norm,
-                               .rope = la->rope,
-                               .layout = a->rope.layout,
+                               .rope = la->attn.rope >= 0,
+                               .layout = a->rope->layout,
                                .eps = (float)a->eps,
-                               .scale = (float)a->attn_scale,
-                               .clip = (float)a->clip_qkv,
-                               .temp_floor = (float)a->temp_floor,
-                               .temp_scale = (float)a->temp_scale,
-                               .mask = la->mask,
-                               .window = la->window,
+                               .scale = (float)a->layer->attn.scale,
+                               .clip = (float)a->layer->attn.clip,
+                               .temp_floor = (float)a->layer->attn.temp_floor,
+                               .temp_scale = (float)a->layer->attn.temp_scale,
+                               .mask = la->attn.mask,
+                               .window = la->attn.window,
                                .sinks = w->sinks,
                                .out = p->ctx};
 
@@ -147,7 +152,7 @@ int attention_block(struct pass *p, const struct layer_weights *w, int layer, in
         p->flops += attention_flops(a, la, p->first[i + 1] - p->first[i]);
     p->flops += (double)n * projection_flops(a);
     p->op->norm(p->d, h, n, a->hidden, w->in_norm, (float)a->eps, p->x);
-    (a->family->attn == ATTN_MLA ? project_latent : project)(p, w, n, &t);
+    (a->layer->mixer == MIXER_MLA ? project_latent : project)(p, w, n, &t);
     if (p->op->attention(p->d, &t, e))
         return -1;
     p->op->linear_add(p->d, w->o, p->ctx, n, w->b_o, h);

@@ -200,6 +200,6 @@ int pass_plan(struct pass *p, const struct model *m, struct err *e)
                        "%lld tokens need %.3g GB for their hidden states, more than --mem-max allows",
                        (long long)need.tokens, (double)bytes * 1e-9);
     need.states = bytes + TILE_ROWS * row;
-    need.fixed = fixed_bytes(p, m) + (uint64_t)need.longest * (uint64_t)p->a->rope.rot * sizeof(float);
+    need.fixed = fixed_bytes(p, m) + (uint64_t)need.longest * (uint64_t)p->a->rope->rot * sizeof(float);
     return budget(p, &need, e) || cut(p, e) ? -1 : 0;
 }

@@ -174,7 +174,7 @@ int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e)
         embed(p, e))
         return -1;
     embedding_done(p->loading->table);
-    if (rope_tables_new(&p->rope, p->d, &p->a->rope, p->b, e))
+    if (rope_tables_new(&p->rope, p->d, p->a->rope, p->b, e))
         return -1;
     return pass_layers(p, norm, e) || (norm && pass_norm(p, m, e)) ? -1 : 0;
 }

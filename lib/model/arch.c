@@ -8,8 +8,9 @@
 
 #include "base/mem.h"
 #include "model/config.h"
+#include "model/mixer.h"
 
-enum { MAX_DIM = 1 << 24, MAX_LAYERS = 4096, MAX_EXPERTS = 65536 };
+enum { MAX_LAYERS = 4096, MAX_EXPERTS = 65536 };
 
 /* ---- which keys are understood ---- */
 
@@ -251,55 +252,6 @@ static void read_quantization(struct arch *a, struct config *c)
                 method ? method : "(no name)", format ? ", " : "", format ? format : "");
 }
 
-static void read_latent(struct arch *a, struct config *c)
-{
-    const struct family *f = a->family;
-    int rope = config_int(c, "qk_rope_head_dim", 2, MAX_DIM, 64);
-
-    /* absent means the class default, null means a plain q projection */
-    a->q_lora =
-        config_null(c, "q_lora_rank") ? 0 : config_int(c, "q_lora_rank", 1, MAX_DIM, f->default_q_lora);
-    a->kv_lora = config_int(c, "kv_lora_rank", 1, MAX_DIM, 512);
-    a->nope_dim = config_int(c, "qk_nope_head_dim", 1, MAX_DIM, f->default_nope);
-    a->v_dim = config_int(c, "v_head_dim", 1, MAX_DIM, f->default_v);
-    a->head_dim = a->nope_dim + rope;
-    a->latent_eps = 1e-6; /* a constant of the reference implementation, not rms_norm_eps */
-    if (a->kv_heads != a->heads)
-        err_set(c->e, ERR_INPUT, "'%s': latent attention with %d key-value heads for %d heads", c->what,
-                a->kv_heads, a->heads);
-}
-
-static void read_heads(struct arch *a, struct config *c)
-{
-    const struct family *f = a->family;
-    bool own = f->default_head_dim && !config_null(c, "head_dim");
-
-    a->heads = config_int(c, "num_attention_heads", 1, MAX_DIM, 0);
-    a->kv_heads = config_int(
-        c, "num_key_value_heads", 1, MAX_DIM,
-        config_null(c, "num_key_value_heads") || !f->default_kv_heads ? a->heads : f->default_kv_heads);
-    if (c->e->kind)
-        return;
-    if (a->heads % a->kv_heads)
-        err_set(c->e, ERR_INPUT, "'%s': %d attention heads do not divide among %d key-value heads", c->what,
-                a->heads, a->kv_heads);
-    if (f->attn == ATTN_MLA) {
-        read_latent(a, c);
-    } else {
-        a->head_dim = config_int(c, "head_dim", 1, MAX_DIM, own ? f->default_head_dim : a->hidden / a->heads);
-        a->v_dim = a->head_dim;
-    }
-    a->attn_scale = 1 / sqrt(a->head_dim);
-    a->qk_norm = f->qk_norm_key && !config_bool(c, "use_qk_norm", f->default_qk_norm) ? QKN_NONE : f->qk_norm;
-    a->clip_qkv = config_double(c, "clip_qkv", 1e-6, 1e9, 0);
-    a->bias_qkv = f->key_attention_bias && config_bool(c, f->key_attention_bias, f->default_attention_bias);
-    a->bias_o = a->bias_qkv && f->o_bias;
-    if (f->temperature && config_bool(c, "attn_temperature_tuning", true)) {
-        a->temp_floor = config_double(c, "floor_scale", 1e-6, 1e12, 8192);
-        a->temp_scale = config_double(c, "attn_scale", 0, 1e6, 0.1);
-    }
-}
-
 static void read_groups(struct arch *a, struct config *c)
 {
     const struct family *f = a->family;
@@ -371,43 +323,28 @@ static void read_sizes(struct arch *a, struct config *c)
         err_set(c->e, ERR_UNKNOWN, "'%s': the activation '%s' is not known", c->what, act);
     if (c->e->kind)
         return;
-    read_heads(a, c);
     read_router(a, c);
     if (f->key_shared_count)
         a->shared_inter = a->inter * config_int(c, f->key_shared_count, 0, 1024, f->default_shared);
     if (f->key_shared_width)
         a->shared_inter = config_int(c, f->key_shared_width, 0, MAX_DIM, f->default_shared);
-    a->bias_mlp = f->use_bias ? a->bias_qkv : config_bool(c, "mlp_bias", false);
-    a->bias_head = f->use_bias && a->bias_qkv;
+    a->bias_head = f->use_bias && config_bool(c, f->key_attention_bias, f->default_attention_bias);
+    a->bias_mlp = f->use_bias ? a->bias_head : config_bool(c, "mlp_bias", false);
     for (k = f->key_mtp; *k; k++)
         if (config_has(c, *k) && !config_null(c, *k))
             a->mtp_layers = config_int(c, *k, 0, MAX_LAYERS, 0);
 }
 
-/* The attention scale of MLA grows with the rope's stretch: times m^2, m = 0.1 * mscale_all_dim * ln(factor)
- * + 1. */
-static void scale_latent(struct arch *a)
-{
-    const struct rope *r = &a->rope;
-    double m = r->factor > 1 ? 0.1 * r->mscale_all * log(r->factor) + 1 : 1;
-
-    if (a->family->attn == ATTN_MLA && r->type != ROPE_DEFAULT && r->mscale_all != 0)
-        a->attn_scale *= m * m;
-}
-
 static void read_text(struct arch *a, struct config *c)
 {
-    int rotated;
+    int i;
 
     read_sizes(a, c);
     if (c->e->kind)
         return;
     layers_read(a, c);
-    if (c->e->kind)
-        return;
-    rotated = a->family->attn == ATTN_MLA ? a->head_dim - a->nope_dim : a->head_dim;
-    if (rope_read(&a->rope, c, a->family, rotated, a->max_position) == 0)
-        scale_latent(a);
+    for (i = 0; i < a->layers && !c->e->kind; i++)
+        mixer_of(&a->layer[i])->read(a, c, &a->layer[i]);
 }
 
 int arch_read(struct arch *a, const cJSON *config, const char *what, const struct arch_options *o,
@@ -443,7 +380,11 @@ int arch_read(struct arch *a, const cJSON *config, const char *what, const struc
 
 void arch_free(struct arch *a)
 {
+    int i;
+
+    for (i = 0; i < a->ropes; i++)
+        free(a->rope[i].inv_freq);
+    free(a->rope);
     free(a->layer);
-    free(a->rope.inv_freq);
     *a = (struct arch){0};
 }

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "model/parts.h"
+#include "model/slots.h"
 
 enum { NAME_LEN = 512 };
 enum want_kind { WANT_FLOAT, WANT_U8, WANT_FP8 };
@@ -105,174 +106,75 @@ static int want_vector(struct checker *c, const char *base, const char *suffix, 
     return WANT(c, WANT_FLOAT, name, (uint64_t)n);
 }
 
-struct linear {
-    const char *name;
-    int out, in;
-    bool bias;
-};
-
-/* Modules of base, each with its bias if it has one. */
-static int want_linears(struct checker *c, const char *base, const struct linear *l, int n)
+/* Layout A and its MXFP4 form: a matrix for each expert. */
+static int want_each(struct checker *c, const char *base, const struct slot *s)
 {
-    char name[300];
-    int i;
-
-    for (i = 0; i < n; i++) {
-        snprintf(name, sizeof name, "%s.%s", base, l[i].name);
-        if (want_linear(c, name, l[i].out, l[i].in) || (l[i].bias && want_vector(c, name, ".bias", l[i].out)))
-            return -1;
-    }
-    return 0;
-}
-
-static int check_gqa(struct checker *c, const char *base)
-{
-    const struct arch *a = &c->m->arch;
-    int q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim;
-    const struct linear l[] = {{"q_proj", q, a->hidden, a->bias_qkv},
-                               {"k_proj", kv, a->hidden, a->bias_qkv},
-                               {"v_proj", kv, a->hidden, a->bias_qkv},
-                               {"o_proj", a->hidden, q, a->bias_o}};
-
-    if (want_linears(c, base, l, 4))
-        return -1;
-    if (a->qk_norm == QKN_HEAD_PRE || a->qk_norm == QKN_FULL_PRE) {
-        bool full = a->qk_norm == QKN_FULL_PRE;
-
-        if (want_vector(c, base, ".q_norm.weight", full ? q : a->head_dim) ||
-            want_vector(c, base, ".k_norm.weight", full ? kv : a->head_dim))
-            return -1;
-    }
-    return a->family->sinks ? want_vector(c, base, ".sinks", a->heads) : 0;
-}
-
-static int check_mla(struct checker *c, const char *base)
-{
-    const struct arch *a = &c->m->arch;
-    int q = a->heads * a->head_dim, rope = a->head_dim - a->nope_dim;
-    const struct linear plain = {"q_proj", q, a->hidden, false};
-    const struct linear low[] = {{"q_a_proj", a->q_lora, a->hidden, a->bias_qkv},
-                                 {"q_b_proj", q, a->q_lora, false}};
-    const struct linear rest[] = {{"kv_a_proj_with_mqa", a->kv_lora + rope, a->hidden, a->bias_qkv},
-                                  {"kv_b_proj", a->heads * (a->nope_dim + a->v_dim), a->kv_lora, false},
-                                  {"o_proj", a->hidden, a->heads * a->v_dim, a->bias_o}};
-
-    if (a->q_lora ? want_linears(c, base, low, 2) || want_vector(c, base, ".q_a_layernorm.weight", a->q_lora)
-                  : want_linears(c, base, &plain, 1))
-        return -1;
-    return want_linears(c, base, rest, 3) || want_vector(c, base, ".kv_a_layernorm.weight", a->kv_lora) ? -1
-                                                                                                        : 0;
-}
-
-/* gate, up and down of a dense or shared MLP. */
-static int check_mlp(struct checker *c, const char *base, int width)
-{
-    const struct arch *a = &c->m->arch;
-    const struct linear l[] = {{"gate_proj", width, a->hidden, a->bias_mlp},
-                               {"up_proj", width, a->hidden, a->bias_mlp},
-                               {"down_proj", a->hidden, width, a->bias_mlp}};
-
-    return want_linears(c, base, l, 3);
-}
-
-/* Layout A and its MXFP4 form: three matrices for each expert. */
-static int check_split(struct checker *c, const char *ffn)
-{
-    const struct arch *a = &c->m->arch;
-    char base[256];
-    enum part p;
+    char name[NAME_LEN], module[SLOT_NAME];
     int j;
 
-    for (j = 0; j < a->experts; j++)
-        for (p = PART_GATE; p <= PART_DOWN; p++) {
-            snprintf(base, sizeof base, "%s.experts.%d.%s", ffn, j, part_module(a->family, p));
-            if (want_linear(c, base, p == PART_DOWN ? a->hidden : a->inter,
-                            p == PART_DOWN ? a->inter : a->hidden))
-                return -1;
-        }
+    for (j = 0; j < c->m->arch.experts; j++) {
+        snprintf(module, sizeof module, s->name, j);
+        snprintf(name, sizeof name, "%s%s", base, module);
+        if (want_linear(c, name, s->out, s->in))
+            return -1;
+    }
     return 0;
 }
 
-static int check_fused(struct checker *c, const char *ffn)
+/* One tensor for all experts, or two in MXFP4. */
+static int want_stacked(struct checker *c, const char *base, const struct slot *s)
 {
-    const struct arch *a = &c->m->arch;
-    uint64_t e = (uint64_t)a->experts, h = (uint64_t)a->hidden, n = (uint64_t)a->inter;
-    char gu[256], down[256], name[300];
+    uint64_t e = (uint64_t)c->m->arch.experts, out = (uint64_t)s->out, in = (uint64_t)s->in;
+    char module[300], name[NAME_LEN];
 
-    snprintf(gu, sizeof gu, "%s.experts.gate_up_proj", ffn);
-    snprintf(down, sizeof down, "%s.experts.down_proj", ffn);
-    if (a->family->expert_bias) {
-        snprintf(name, sizeof name, "%s_bias", gu);
-        if (WANT(c, WANT_FLOAT, name, e, 2 * n))
-            return -1;
-        snprintf(name, sizeof name, "%s_bias", down);
-        if (WANT(c, WANT_FLOAT, name, e, h))
-            return -1;
-    }
+    snprintf(module, sizeof module, "%s%s", base, s->name);
+    snprintf(name, sizeof name, "%s_bias", module);
+    if (s->bias && WANT(c, WANT_FLOAT, name, e, out))
+        return -1;
     if (c->m->layout == EXPERTS_FUSED)
-        return WANT(c, WANT_FLOAT, gu, e, 2 * n, h) || WANT(c, WANT_FLOAT, down, e, h, n) ? -1 : 0;
-    if (c->m->layout == EXPERTS_INTERLEAVED_IO || c->m->layout == EXPERTS_CONCAT_IO)
-        return WANT(c, WANT_FLOAT, gu, e, h, 2 * n) || WANT(c, WANT_FLOAT, down, e, n, h) ? -1 : 0;
-    if (h % 32 || n % 32)
+        return WANT(c, WANT_FLOAT, module, e, out, in);
+    if (c->m->layout != EXPERTS_MXFP4)
+        return WANT(c, WANT_FLOAT, module, e, in, out);
+    if (in % 32)
         return err_set(c->e, ERR_INPUT,
                        "'%s': MXFP4 needs hidden and intermediate sizes that are multiples of 32", c->m->dir);
-    snprintf(name, sizeof name, "%s_blocks", gu);
-    if (WANT(c, WANT_U8, name, e, 2 * n, h / 32, 16))
+    snprintf(name, sizeof name, "%s_blocks", module);
+    if (WANT(c, WANT_U8, name, e, out, in / 32, 16))
         return -1;
-    snprintf(name, sizeof name, "%s_scales", gu);
-    if (WANT(c, WANT_U8, name, e, 2 * n, h / 32))
-        return -1;
-    snprintf(name, sizeof name, "%s_blocks", down);
-    if (WANT(c, WANT_U8, name, e, h, n / 32, 16))
-        return -1;
-    snprintf(name, sizeof name, "%s_scales", down);
-    return WANT(c, WANT_U8, name, e, h, n / 32);
+    snprintf(name, sizeof name, "%s_scales", module);
+    return WANT(c, WANT_U8, name, e, out, in / 32);
 }
 
-static int check_moe(struct checker *c, int layer)
+/* One matrix, with its bias if it has one. */
+static int want_matrix(struct checker *c, const char *base, const struct slot *s)
 {
-    const struct arch *a = &c->m->arch;
-    const struct family *f = a->family;
-    char ffn[160], base[256];
+    char module[300], name[NAME_LEN];
 
-    snprintf(ffn, sizeof ffn, "%smodel.layers.%d.%s", a->prefix, layer, c->m->ffn_module);
-    snprintf(base, sizeof base, "%s.%s", ffn, f->router);
-    if (want_linear(c, base, a->experts, a->hidden) ||
-        (f->router_bias && want_vector(c, base, ".bias", a->experts)))
+    snprintf(module, sizeof module, "%s%s", base, s->name);
+    snprintf(name, sizeof name, "%s.weight", module);
+    if (s->optional && !checkpoint_find(&c->m->ckpt, name))
+        return 0;
+    if (s->linear ? want_linear(c, module, s->out, s->in)
+                  : WANT(c, WANT_FLOAT, name, (uint64_t)s->out, (uint64_t)s->in))
         return -1;
-    if (f->corr_name) {
-        snprintf(base, sizeof base, "%s.%s", ffn, f->corr_name);
-        if (f->corr_row ? WANT(c, WANT_FLOAT, base, 1, (uint64_t)a->experts)
-                        : WANT(c, WANT_FLOAT, base, (uint64_t)a->experts))
-            return -1;
-    }
-    if (f->shared_module && a->shared_inter) {
-        snprintf(base, sizeof base, "%s.%s", ffn, f->shared_module);
-        if (check_mlp(c, base, a->shared_inter))
-            return -1;
-        snprintf(base, sizeof base, "%s.shared_expert_gate.weight", ffn);
-        if (f->shared_gated && WANT(c, WANT_FLOAT, base, 1, (uint64_t)a->hidden))
-            return -1;
-    }
-    return split_layout(c->m->layout) ? check_split(c, ffn) : check_fused(c, ffn);
+    return s->bias ? want_vector(c, module, ".bias", s->out) : 0;
 }
 
-static int check_layer(struct checker *c, int layer)
+/* base: what stands before the slots' names. */
+static int want_slots(struct checker *c, const char *base, const struct slot *s, int n)
 {
-    const struct arch *a = &c->m->arch;
-    char base[160];
+    char name[NAME_LEN];
+    int i, r = 0;
 
-    snprintf(base, sizeof base, "%smodel.layers.%d", a->prefix, layer);
-    if (want_vector(c, base, ".input_layernorm.weight", a->hidden) ||
-        want_vector(c, base, ".post_attention_layernorm.weight", a->hidden))
-        return -1;
-    snprintf(base, sizeof base, "%smodel.layers.%d.self_attn", a->prefix, layer);
-    if (a->family->attn == ATTN_MLA ? check_mla(c, base) : check_gqa(c, base))
-        return -1;
-    if (a->layer[layer].ffn == FFN_MOE)
-        return check_moe(c, layer);
-    snprintf(base, sizeof base, "%smodel.layers.%d.%s", a->prefix, layer, a->family->ffn_module);
-    return check_mlp(c, base, a->dense_inter);
+    for (i = 0; i < n && r == 0; i++, s++) {
+        snprintf(name, sizeof name, "%s%s", base, s->name);
+        r = s->role == ROLE_EXPERT    ? want_each(c, base, s)
+            : s->role == ROLE_EXPERTS ? want_stacked(c, base, s)
+            : s->in                   ? want_matrix(c, base, s)
+            : s->row                  ? WANT(c, WANT_FLOAT, name, 1, (uint64_t)s->out)
+                                      : WANT(c, WANT_FLOAT, name, (uint64_t)s->out);
+    }
+    return r;
 }
 
 /* What is left over is not understood; say which, and why where that is known. */
@@ -305,27 +207,18 @@ static int check_leftovers(struct checker *c)
 
 int check_tensors(struct model *m, struct err *e)
 {
-    const struct arch *a = &m->arch;
     struct checker c = {m, mem_new(m->ckpt.n, sizeof(bool), e), e};
+    struct slot s[LAYER_SLOTS];
     char base[128];
     int i, r = -1;
 
-    if (!c.seen)
-        return -1;
-    snprintf(base, sizeof base, "%smodel.embed_tokens.weight", a->prefix);
-    if (WANT(&c, WANT_FLOAT, base, (uint64_t)a->vocab, (uint64_t)a->hidden))
+    if (!c.seen || want_slots(&c, m->arch.prefix, s, model_slots(m, s)))
         goto done;
-    snprintf(base, sizeof base, "%smodel.norm", a->prefix);
-    if (want_vector(&c, base, ".weight", a->hidden))
-        goto done;
-    snprintf(base, sizeof base, "%slm_head", a->prefix);
-    if ((!a->tied || model_tensor(m, -1, "lm_head.weight")) && want_linear(&c, base, a->vocab, a->hidden))
-        goto done;
-    if (a->bias_head && want_vector(&c, base, ".bias", a->vocab))
-        goto done;
-    for (i = 0; i < a->layers; i++)
-        if (check_layer(&c, i))
+    for (i = 0; i < m->arch.layers; i++) {
+        snprintf(base, sizeof base, "%smodel.layers.%d.", m->arch.prefix, i);
+        if (want_slots(&c, base, s, layer_slots(m, i, s)))
             goto done;
+    }
     r = check_leftovers(&c);
 done:
     free(c.seen);

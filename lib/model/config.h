@@ -6,6 +6,8 @@
 
 #include "model/family.h"
 
+enum { MAX_DIM = 1 << 24 }; /* of any size that config.json gives */
+
 struct config {
     const cJSON *obj;
     const char *what; /* path, for messages */
@@ -26,11 +28,12 @@ const char *config_string(struct config *c, const char *key);
 bool config_list_has(struct config *c, const char *key, int value);
 
 /* rope.c: the rope dictionary of either transformers version and the frequencies, computed in f32 as
- * transformers does. rotated: dimensions of a head that rope could turn. */
-int rope_read(struct rope *r, struct config *c, const struct family *f, int rotated, int max_position);
+ * transformers does. rotated: dimensions of a head that rope could turn. Which of a->rope it is, added if
+ * there is none of these numbers yet; -1 with c->e set. */
+int rope_read(struct arch *a, struct config *c, int rotated);
 
-/* layer_kinds.c: which layers have experts, which mask and whether rope each has. Sets a->layer, moe_layers,
- * dense_inter. */
+/* layer_kinds.c: which layers have experts, which mixer and mask each has, and whether it has rope (0 until
+ * its mixer reads which). Sets a->layer, moe_layers, dense_inter. */
 void layers_read(struct arch *a, struct config *c);
 
 #endif

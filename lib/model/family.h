@@ -19,8 +19,9 @@
 
 /* Where rounding happens in RMS norm, y = x * rsqrt(mean(x^2) + eps): w * R(y), or R(w * y) in f32. */
 enum norm_kind { NORM_ROUND_MUL, NORM_MUL_ROUND };
-/* Grouped-query attention; or multi-head latent attention (DeepSeek): q and kv through low ranks. */
-enum attn_kind { ATTN_GQA, ATTN_MLA };
+/* What a layer does between tokens, see mixer.h: grouped-query attention; or multi-head latent attention
+ * (DeepSeek): q and kv through low ranks. */
+enum mixer_kind { MIXER_GQA, MIXER_MLA, MIXER_KINDS };
 enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
 enum ffn_kind { FFN_DENSE, FFN_MOE };
 /* The gate multiplies the expert's output, or its input (Llama4). */
@@ -102,7 +103,7 @@ struct family {
 
     /* operations */
     enum norm_kind norm;
-    enum attn_kind attn;
+    enum mixer_kind mixer;
     enum qk_norm qk_norm;
     bool qk_norm_key; /* only if use_qk_norm (absent: default_qk_norm) */
     enum rope_layout rope_layout;
@@ -153,32 +154,48 @@ struct rope {
     float *inv_freq; /* [rot/2]; for ROPE_DYNAMIC the frequencies of positions < max_position */
 };
 
-struct layer_arch {
-    enum ffn_kind ffn;
+/* The numbers of a layer that attends, which may be others than those of the next. */
+struct attention_arch {
+    int heads, kv_heads;
+    int head_dim; /* of q and k (MLA: nope + rotated) */
+    int v_dim;    /* of v */
+    enum qk_norm qk_norm;
+    bool bias_qkv, bias_o, sinks;
+    double scale, clip;            /* of scores; of q, k and v, 0: none */
+    double temp_floor, temp_scale; /* without rope q *= 1 + scale * ln(1 + floor((pos + 1) / floor)); floor
+                                      0: off */
     enum mask_kind mask;
     int window; /* MASK_SLIDING: keys seen, the token itself included; MASK_CHUNKED: the chunk */
-    bool rope;  /* positions are rotated into q and k */
+    int rope;   /* the rope of q and k among the model's; -1: positions are not rotated into them */
+};
+
+/* MIXER_MLA beside it: q (0: one plain projection) and kv go through latents of these widths; nope is the
+ * part of head_dim that is not rotated. */
+struct latent_arch {
+    int q, kv, nope;
+    double eps; /* of the latents' norms */
+};
+
+struct layer_arch {
+    enum ffn_kind ffn;
+    enum mixer_kind mixer; /* it says which of the following count */
+    struct attention_arch attn;
+    struct latent_arch latent;
 };
 
 struct arch {
     const struct family *family;
-    int hidden, layers, vocab, heads, kv_heads;
-    int head_dim;                  /* of q and k (MLA: nope + rope) */
-    int v_dim;                     /* of v (head_dim unless MLA) */
-    int q_lora, kv_lora, nope_dim; /* MLA only; q_lora 0: plain q_proj */
-    int inter, dense_inter;        /* I, F */
-    int shared_inter;              /* width of the shared expert, 0: none */
+    int hidden, layers, vocab;
+    int inter, dense_inter; /* I, F */
+    int shared_inter;       /* width of the shared expert, 0: none */
     int experts, topk;
     int groups, topk_group; /* GROUP_NONE: 1, 1 */
     enum group_kind group;
-    enum qk_norm qk_norm;
-    double eps, latent_eps;                 /* latent: the norms inside MLA */
-    double attn_scale, act_limit, clip_qkv; /* clip_qkv 0: none */
-    double gate_scale;                      /* multiplies the gate weights */
-    double temp_floor, temp_scale; /* q *= 1 + scale * ln(1 + floor((pos + 1) / floor)) on layers without
-                                      rope; floor 0: off */
-    bool bias_qkv, bias_o, bias_mlp, bias_head, tied, renorm;
-    struct rope rope;
+    double eps, act_limit;
+    double gate_scale; /* multiplies the gate weights */
+    bool bias_mlp, bias_head, tied, renorm;
+    struct rope *rope; /* [ropes], no two of the same numbers */
+    int ropes;
     struct layer_arch *layer; /* [layers] */
     int moe_layers;           /* how many are FFN_MOE */
     int max_position;

@@ -136,7 +136,9 @@ static void read_no_rope(struct arch *a, struct config *c)
                 cJSON_GetArraySize(v), a->layers);
     x = v ? v->child : NULL;
     for (i = 0; i < a->layers; i++) {
-        a->layer[i].rope = x ? cJSON_IsNumber(x) && x->valuedouble != 0 : (i + 1) % interval != 0;
+        bool on = x ? cJSON_IsNumber(x) && x->valuedouble != 0 : (i + 1) % interval != 0;
+
+        a->layer[i].attn.rope = on ? 0 : -1;
         x = x ? x->next : NULL;
     }
 }
@@ -171,7 +173,7 @@ static void read_layer_types(struct arch *a, struct config *c, int window)
             err_set(c->e, ERR_UNKNOWN, "'%s': the layer type '%s' is not known", c->what, name);
             return;
         }
-        a->layer[i].mask = window ? layer_types[k].mask : MASK_FULL;
+        a->layer[i].attn.mask = window ? layer_types[k].mask : MASK_FULL;
         i++;
     }
 }
@@ -201,15 +203,15 @@ static void read_masks(struct arch *a, struct config *c)
     int window = config_null(c, key) ? 0 : config_int(c, key, 0, INT_MAX, f->default_window), i;
 
     for (i = 0; i < a->layers; i++) {
-        bool on = chunked ? a->layer[i].rope : slides(a, c, i);
+        bool on = chunked ? a->layer[i].attn.rope == 0 : slides(a, c, i);
 
-        a->layer[i].mask = on && window ? (chunked ? MASK_CHUNKED : MASK_SLIDING) : MASK_FULL;
+        a->layer[i].attn.mask = on && window ? (chunked ? MASK_CHUNKED : MASK_SLIDING) : MASK_FULL;
     }
     if (f->mask_rule == MASKS_LAYER_TYPES || f->mask_rule == MASKS_QWEN2 || chunked)
         read_layer_types(a, c, window);
     for (i = 0; i < a->layers; i++)
-        if (a->layer[i].mask != MASK_FULL)
-            a->layer[i].window = window;
+        if (a->layer[i].attn.mask != MASK_FULL)
+            a->layer[i].attn.window = window;
     if (chunked && !window)
         err_set(c->e, ERR_INPUT, "'%s': attention_chunk_size is null", c->what);
 }
@@ -222,7 +224,7 @@ void layers_read(struct arch *a, struct config *c)
     if (!a->layer)
         return;
     for (i = 0; i < a->layers; i++)
-        a->layer[i].rope = true;
+        a->layer[i].mixer = a->family->mixer;
     read_ffn(a, c);
     if (a->family->mask_rule == MASKS_CHUNKED_ON_ROPE)
         read_no_rope(a, c);

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -173,7 +174,9 @@ static int frequencies(struct rope *r, struct err *e)
     return 0;
 }
 
-int rope_read(struct rope *r, struct config *c, const struct family *f, int rotated, int max_position)
+/* All but the frequencies. */
+static void read_numbers(struct rope *r, struct config *c, const struct family *f, int rotated,
+                         int max_position)
 {
     const cJSON *dict = dictionary(c);
     struct config d = {dict, c->what, c->e};
@@ -210,18 +213,43 @@ int rope_read(struct rope *r, struct config *c, const struct family *f, int rota
                            .scaling = mscale(f->default_yarn_factor, 1),
                            .max_position = max_position};
     }
-    if (c->e->kind)
-        return -1;
     r->layout = f->rope_layout;
     if (config_has(c, "rope_interleave"))
         r->layout = config_bool(c, "rope_interleave", true) ? ROPE_PAIR : ROPE_HALF;
     r->rot = (int)(rotated * prf);
     if (config_has(c, "rotary_dim")) /* MiniMax-M2: wins over the factor */
         r->rot = config_int(c, "rotary_dim", 2, rotated, r->rot);
+    if (r->rot < 2 || r->rot % 2)
+        err_set(c->e, ERR_INPUT, "'%s': %d rotated dimensions per head make no sense", c->what, r->rot);
+}
+
+static bool same(const struct rope *x, const struct rope *y)
+{
+    return x->type == y->type && x->layout == y->layout && x->theta == y->theta && x->factor == y->factor &&
+           x->original == y->original && x->beta_fast == y->beta_fast && x->beta_slow == y->beta_slow &&
+           x->low_freq == y->low_freq && x->high_freq == y->high_freq && x->mscale_all == y->mscale_all &&
+           x->truncate == y->truncate && x->scaling == y->scaling && x->max_position == y->max_position &&
+           x->rot == y->rot;
+}
+
+int rope_read(struct arch *a, struct config *c, int rotated)
+{
+    size_t n = (size_t)a->ropes;
+    struct rope r;
+    int i;
+
+    read_numbers(&r, c, a->family, rotated, a->max_position);
     if (c->e->kind)
         return -1;
-    if (r->rot < 2 || r->rot % 2)
-        return err_set(c->e, ERR_INPUT, "'%s': %d rotated dimensions per head make no sense", c->what,
-                       r->rot);
-    return frequencies(r, c->e);
+    for (i = 0; i < a->ropes; i++)
+        if (same(&a->rope[i], &r))
+            return i;
+    if (frequencies(&r, c->e))
+        return -1;
+    if (mem_grow(&a->rope, &n, n + 1, sizeof r, c->e)) {
+        free(r.inv_freq);
+        return -1;
+    }
+    a->rope[a->ropes++] = r;
+    return i;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "model/mixer.h"
 
 enum { CHUNK = 4 << 20 }; /* bytes read at once when values are checked */
 
@@ -53,20 +54,12 @@ void model_summarize(const struct model *m, struct model_summary *s)
 
 uint64_t model_kv_bytes(const struct model *m, int64_t context)
 {
-    const struct arch *a = &m->arch;
-    uint64_t tokens = 0, values;
+    uint64_t bytes = 0;
     int i;
 
-    for (i = 0; i < a->layers; i++) {
-        int64_t n = context;
-
-        if (a->layer[i].mask != MASK_FULL && a->layer[i].window < n)
-            n = a->layer[i].window;
-        tokens += (uint64_t)n;
-    }
-    values = a->family->attn == ATTN_MLA ? (uint64_t)(a->kv_lora + a->head_dim - a->nope_dim)
-                                         : 2 * (uint64_t)a->kv_heads * (uint64_t)a->head_dim;
-    return tokens * values * 2;
+    for (i = 0; i < m->arch.layers; i++)
+        bytes += mixer_of(&m->arch.layer[i])->state(&m->arch.layer[i], context, 2);
+    return bytes;
 }
 
 /* ---- values ---- */

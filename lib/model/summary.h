@@ -18,9 +18,9 @@ struct model_summary {
 };
 void model_summarize(const struct model *m, struct model_summary *s);
 
-/* Key-value cache of one sequence of `context` tokens, in bf16: 2 * kv_heads * head_dim values per layer and
- * token, with latent attention the latent and the rotated part of the key; sliding and chunked layers keep
- * their window only. */
+/* What the mixers keep of one sequence of `context` tokens, in bf16: 2 * kv_heads * head_dim values per layer
+ * and token, with latent attention the latent and the rotated part of the key; sliding and chunked layers
+ * keep their window only. */
 uint64_t model_kv_bytes(const struct model *m, int64_t context);
 
 /*

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/slots.h"
+
 /* Where the observer stands. */
 struct watch {
     struct stats *s;
@@ -301,13 +303,22 @@ static int stored_bytes(const struct model *m, uint64_t *all, uint64_t *largest,
     return 0;
 }
 
-/* Weights of one MoE layer: attention, router, gate, up and down of every expert and the shared one. */
-static uint64_t layer_weights(const struct arch *a)
+/* Weights of the largest layer. */
+static uint64_t layer_weights(const struct model *m)
 {
-    uint64_t h = (uint64_t)a->hidden, heads = (uint64_t)a->heads, kv = (uint64_t)a->kv_heads;
+    struct slot s[LAYER_SLOTS];
+    uint64_t most = 0;
+    int i, k, n;
 
-    return 2 * (heads + kv) * (uint64_t)a->head_dim * h +
-           (uint64_t)a->experts * h * (1 + 3 * (uint64_t)a->inter) + 3 * h * (uint64_t)a->shared_inter;
+    for (i = 0; i < m->arch.layers; i++) {
+        uint64_t all = 0;
+
+        n = layer_slots(m, i, s);
+        for (k = 0; k < n; k++)
+            all += slot_elements(m, &s[k]);
+        most = all > most ? all : most;
+    }
+    return most;
 }
 
 int observe_estimate(struct observe_estimate *x, const struct precision_row *precision, const struct model *m,
@@ -322,7 +333,7 @@ int observe_estimate(struct observe_estimate *x, const struct precision_row *pre
     x->passes = ps.n;
     x->read_bytes = all * (uint64_t)ps.n;
     x->memory_bytes = (uint64_t)passes_largest(&ps, c) * state + largest +
-                      layer_weights(&m->arch) * (state / (uint64_t)m->arch.hidden);
+                      layer_weights(m) * (state / (uint64_t)m->arch.hidden);
     passes_free(&ps);
     return 0;
 }
