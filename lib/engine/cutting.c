@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "engine/pass.h"
+#include "engine/mixing.h"
 
 enum {
     CHUNK_MIN = 256,
@@ -26,7 +26,7 @@ static int64_t piece_row(const struct pass *p)
 
 static int64_t chunk_row(const struct pass *p)
 {
-    return attention_row(p->a, p->d->elem_bytes);
+    return mixing_row(p->a, p->d->elem_bytes);
 }
 
 /* Tokens that go through an operation at once when nobody says otherwise: enough for every expert to get full
@@ -187,8 +187,9 @@ static int cut(struct pass *p, struct err *e)
 
 int pass_plan(struct pass *p, const struct model *m, struct err *e)
 {
+    const struct arch *a = p->a;
     struct need need = {.tokens = p->b->docs ? p->b->first[p->b->docs] : 0};
-    uint64_t row = (uint64_t)p->a->hidden * p->d->elem_bytes * (uint64_t)p->variants, bytes;
+    uint64_t row = (uint64_t)a->hidden * p->d->elem_bytes * (uint64_t)p->variants, bytes;
     int64_t i;
 
     for (i = 0; i < p->b->docs; i++)
@@ -200,6 +201,8 @@ int pass_plan(struct pass *p, const struct model *m, struct err *e)
                        "%lld tokens need %.3g GB for their hidden states, more than --mem-max allows",
                        (long long)need.tokens, (double)bytes * 1e-9);
     need.states = bytes + TILE_ROWS * row;
-    need.fixed = fixed_bytes(p, m) + (uint64_t)need.longest * (uint64_t)p->a->rope->rot * sizeof(float);
+    need.fixed = fixed_bytes(p, m);
+    for (i = 0; i < a->ropes; i++)
+        need.fixed += (uint64_t)need.longest * (uint64_t)a->rope[i].rot * sizeof(float);
     return budget(p, &need, e) || cut(p, e) ? -1 : 0;
 }

@@ -1,5 +1,5 @@
 /* A pass over a batch: checks, loading, buffers, the first hidden states. */
-#include "engine/pass.h"
+#include "engine/mixing.h"
 #include "engine/several.h"
 
 #include <stdlib.h>
@@ -66,19 +66,34 @@ void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err
     return p->op->buf_new(p->d, (size_t)n, e);
 }
 
+/* Cosines and sines of every rope. */
+static int ropes(struct pass *p, struct err *e)
+{
+    int i;
+
+    p->rope = mem_new((size_t)p->a->ropes, sizeof *p->rope, e);
+    for (i = 0; p->rope && i < p->a->ropes; i++)
+        if (rope_tables_new(&p->rope[i], p->d, &p->a->rope[i], p->b, e))
+            return -1;
+    return p->rope ? 0 : -1;
+}
+
 void pass_free(struct pass *p)
 {
+    int i;
+
     weights_close(p->weights);
     states_close(&p->states);
-    attention_free(p);
+    mixing_free(p);
     ffn_free(p);
     watch_free(p);
     free(p->chunk);
     free(p->token);
     free(p->first);
     free(p->before);
-    if (p->rope.d)
-        rope_tables_free(&p->rope);
+    for (i = 0; p->rope && i < p->a->ropes; i++)
+        rope_tables_free(&p->rope[i]);
+    free(p->rope);
 }
 
 /* ---- the pass ---- */
@@ -162,7 +177,7 @@ static int buffers(struct pass *p, struct err *e)
     return !p->before ||
                    states_open(&p->states, p->d, p->on_host, p->variants, p->a->hidden, p->token, p->chunks,
                                e) ||
-                   attention_buffers(p, e) || ffn_buffers(p, e) || watch_buffers(p, e)
+                   mixing_buffers(p, e) || ffn_buffers(p, e) || watch_buffers(p, e)
                ? -1
                : 0;
 }
@@ -174,7 +189,7 @@ int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e)
         embed(p, e))
         return -1;
     embedding_done(p->loading->table);
-    if (rope_tables_new(&p->rope, p->d, p->a->rope, p->b, e))
+    if (ropes(p, e))
         return -1;
     return pass_layers(p, norm, e) || (norm && pass_norm(p, m, e)) ? -1 : 0;
 }

@@ -1,5 +1,5 @@
 /* The layer loop: every layer's weights meet every chunk of the hidden states. */
-#include "engine/pass.h"
+#include "engine/mixing.h"
 
 #include <string.h>
 
@@ -56,7 +56,7 @@ static int layer_chunk(struct pass *p, const struct layer_weights *w, int64_t c,
         return 0;
     for (v = 0; v < p->variants; v++)
         if (p->before[v] &&
-            attention_block(p, w, p->layer, doc, p->chunk[c + 1] - doc, states_at(&p->states, v, from), e))
+            mixing_block(p, w, p->layer, doc, p->chunk[c + 1] - doc, states_at(&p->states, v, from), e))
             return -1;
     for (v = 0; v < p->variants; v++)
         if (p->after[v] && !p->before[v])
@@ -130,6 +130,7 @@ int pass_layers(struct pass *p, bool norm, struct err *e)
         if (visit(p, one_layer, w, p->layer + 1 == p->a->layers && !norm, e) || layer_over(p, e) ||
             watch_end(p, w, e))
             return -1;
+        weights_done(p->weights, p->layer);
     }
     return watch_finish(p, e);
 }

@@ -1,6 +1,6 @@
 /*
  * pass.h -- private to the layer loop: one pass over a batch (forward.c), how it is cut (cutting.c), the
- * halves of its layers (attention.c, ffn.c), and what an observer is told (watch.c).
+ * halves of its layers (mixing.c, ffn.c), and what an observer is told (watch.c).
  */
 #ifndef MOE_ENGINE_PASS_H
 #define MOE_ENGINE_PASS_H
@@ -49,6 +49,14 @@ struct loading {
     struct embedding *table;
 };
 
+/* Elements that a token takes in the buffers of a mixer. */
+enum { MIX_FLOATS = 3 };
+struct mix_widths {
+    int x;             /* elements: what goes into its products */
+    int ctx;           /* elements: what goes into its last one */
+    int f[MIX_FLOATS]; /* f32, for it to name; 0: not needed */
+};
+
 struct pass {
     struct engine *en;
     struct device *d;
@@ -61,18 +69,18 @@ struct pass {
     const struct loading *loading;
     int64_t doc_base, token_base; /* of the batch's first, in the batch that the caller knows */
     struct weights *weights;
-    struct rope_tables rope;
-    int64_t piece;          /* tokens that go through the experts at once */
-    bool on_host;           /* where the hidden states are */
-    int64_t *chunk, *token; /* [chunks + 1] first document, first token of each */
-    int64_t chunks, widest; /* widest: tokens of the largest chunk */
-    int64_t *first;         /* first tokens of a chunk's documents, from the chunk's own */
+    struct rope_tables *rope; /* [arch.ropes] */
+    int64_t piece;            /* tokens that go through the experts at once */
+    bool on_host;             /* where the hidden states are */
+    int64_t *chunk, *token;   /* [chunks + 1] first document, first token of each */
+    int64_t chunks, widest;   /* widest: tokens of the largest chunk */
+    int64_t *first;           /* first tokens of a chunk's documents, from the chunk's own */
     struct states states;
     bool *before, *after; /* [variants] that have states of their own, see struct variant */
     int layer;            /* at hand */
     /* device */
-    void *x, *ctx;
-    float *qkv, *q, *kv; /* attention_widths */
+    void *x, *ctx;          /* see mix_widths */
+    float *mix[MIX_FLOATS]; /* the mixer's */
     /* device, of a piece: logits, results of experts */
     float *logits, *shared_gate;
     void *y, *shared; /* elements */
@@ -97,24 +105,6 @@ int pass_plan(struct pass *p, const struct model *m, struct err *e);
 /* Device memory for rows of a product, TILE_ROWS of them to spare. */
 void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err *e);
 
-/* Elements that a token takes in the buffers of attention. */
-struct attention_widths {
-    int x;   /* what goes into a product: hidden states, latents */
-    int qkv; /* the first product: q, k and v; latent attention: q or its latent, latent of k and v, rotated k
-              */
-    int q;   /* q from its latent; 0: it is in the first product */
-    int kv;  /* k without its rotated part, and v, from their latent; 0: they are in the first product */
-    int ctx;
-};
-struct attention_widths attention_widths(const struct arch *a);
-/* Bytes that a token takes in them, and in what the backend makes of them. */
-int64_t attention_row(const struct arch *a, size_t elem);
-int attention_buffers(struct pass *p, struct err *e);
-void attention_free(struct pass *p);
-
-/* h += attention of `docs` documents from `doc` on, whose first hidden state is h. */
-int attention_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
-                    uint8_t *h, struct err *e);
 /* The error that names layer, document and place of a token whose state is not finite. */
 int pass_not_finite(const struct pass *p, int64_t token, struct err *e);
 

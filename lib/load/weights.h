@@ -1,13 +1,18 @@
 /*
- * weights.h -- one layer's weights at a time, read ahead and packed for a device.
+ * weights.h -- the provider of weights: one layer's at a time, packed for a device.
  *
- * Where the device packs beside computing, a thread packs the next layer, group of experts by group, into a
- * second set of matrices. Elsewhere there is one set, which is packed between the layers.
+ * Who computes knows two verbs. weights_layer waits until a layer is there, weights_done says that it is no
+ * longer needed. What is between them is the provider's: it has a number of sets of matrices, and layer l
+ * goes into set l % sets. With two, where the device packs beside computing, a thread packs the next layer,
+ * group of experts by group, meanwhile; elsewhere there is one, packed while weights_layer waits. With as
+ * many sets as layers everything stays, and weights_layer returns at once from the second pass on: what
+ * generates token by token asks for that, and its layer loop is the same.
  *
  *     weights_plan(&groups, device, model, e)
  *     reader_open(&reader, &groups, ...)
  *     weights_open(&w, device, model, reader, &groups, e)
- *     weights_layer(w, 0, &lw, e)      lw is good until the next call, before which computing must be over
+ *     weights_layer(w, 0, &lw, e)      lw is good until
+ *     weights_done(w, 0)               computing with it must be over
  *     weights_layer(w, 1, &lw, e) ...  layers in order
  *     weights_close(w)                 then the reader
  */
@@ -16,6 +21,7 @@
 
 #include "device/device.h"
 #include "load/reader.h"
+#include "model/mixer.h"
 
 /* Experts of a layer, or the one MLP of a dense layer or shared expert. Device memory. */
 struct ffn_weights {
@@ -24,16 +30,16 @@ struct ffn_weights {
     float *b_gate_up, *b_down; /* [n][2 * inter] gate first, [n][hidden]; NULL: none */
 };
 
+/* What a layer's mixer says it has, by the numbers of its kind (model/mixer.h). */
+struct mixer_weights {
+    struct matrix *m[MIXER_MATRICES];
+    float *b[MIXER_MATRICES]; /* device, of m's rows; NULL: none */
+    float *v[MIXER_VECTORS];  /* device; NULL: none */
+};
+
 struct layer_weights {
     float *in_norm, *post_norm; /* device [hidden] */
-    float *q_norm, *k_norm;     /* device [head_dim], QKN_FULL_PRE: of all heads; or NULL */
-    float *sinks;               /* device [heads], or NULL */
-    /* q, k and v of a token below each other; latent attention: q, or the latent of q, then the latent
-     * of k and v with the rotated part of k */
-    struct matrix *qkv, *o;
-    float *b_qkv, *b_o;                    /* device; NULL: none */
-    struct matrix *q_b, *kv_b;             /* from the latents; or NULL */
-    float *q_latent_norm, *kv_latent_norm; /* device, or NULL */
+    struct mixer_weights mixer;
     enum ffn_kind kind;
     const struct ffn_weights *ffn;
     /* FFN_MOE */
@@ -54,6 +60,7 @@ struct weights;
 int weights_open(struct weights **out, struct device *d, const struct model *m, struct reader *reader,
                  const struct groups *g, struct err *e);
 int weights_layer(struct weights *w, int layer, const struct layer_weights **out, struct err *e);
+void weights_done(struct weights *w, int layer);
 /* Seconds that weights_layer waited for reading, and for packing where that goes on beside. */
 double weights_waited(const struct weights *w);
 void weights_close(struct weights *w);

@@ -51,7 +51,7 @@ enum slot_id {
 };
 
 /* Whose matrix or vector it is, see struct slot's at. */
-enum slot_owner { OF_MODEL, OF_LAYER, OF_MIXER, OF_ROUTER, OF_DENSE, OF_SHARED, OF_EXPERTS };
+enum slot_owner { OF_MODEL, OF_LAYER, OF_MIXER, OF_ROUTER, OF_DENSE, OF_SHARED, OF_EXPERTS, SLOT_OWNERS };
 
 enum { SLOT_NAME = 160, LAYER_SLOTS = 40, MODEL_SLOTS = 3 };
 

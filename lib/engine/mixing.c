@@ -1,0 +1,87 @@
+/*
+ * mixing.c -- the first half of a layer, whatever its mixer: norm, documents, buffers.
+ */
+#include "engine/mixing.h"
+
+static const struct mixing *const rows[MIXER_KINDS] = {[MIXER_GQA] = &mixing_gqa, [MIXER_MLA] = &mixing_mla};
+
+static int wider(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* Of the widest layer, buffer by buffer. */
+static struct mix_widths widest(const struct arch *a)
+{
+    struct mix_widths all = {.x = a->hidden};
+    int i, k;
+
+    for (i = 0; i < a->layers; i++) {
+        struct mix_widths w = {0};
+
+        rows[a->layer[i].mixer]->widths(a, &a->layer[i], &w);
+        all.x = wider(all.x, w.x);
+        all.ctx = wider(all.ctx, w.ctx);
+        for (k = 0; k < MIX_FLOATS; k++)
+            all.f[k] = wider(all.f[k], w.f[k]);
+    }
+    return all;
+}
+
+int64_t mixing_row(const struct arch *a, size_t elem)
+{
+    struct mix_widths w = widest(a);
+    int64_t held = 0, one, bytes = (int64_t)elem * ((int64_t)w.x + w.ctx);
+    int i;
+
+    for (i = 0; i < a->layers; i++) {
+        one = rows[a->layer[i].mixer]->held(&a->layer[i], elem);
+        held = one > held ? one : held;
+    }
+    for (i = 0; i < MIX_FLOATS; i++)
+        bytes += (int64_t)sizeof(float) * w.f[i];
+    return bytes + held;
+}
+
+int mixing_buffers(struct pass *p, struct err *e)
+{
+    struct mix_widths w = widest(p->a);
+    int i;
+
+    p->x = pass_rows(p, p->widest, w.x, p->d->elem_bytes, e);
+    p->ctx = pass_rows(p, p->widest, w.ctx, p->d->elem_bytes, e);
+    for (i = 0; i < MIX_FLOATS; i++) {
+        if (w.f[i])
+            p->mix[i] = pass_rows(p, p->widest, w.f[i], sizeof(float), e);
+        if (w.f[i] && !p->mix[i])
+            return -1;
+    }
+    return p->x && p->ctx ? 0 : -1;
+}
+
+void mixing_free(struct pass *p)
+{
+    int i;
+
+    p->op->buf_free(p->d, p->x);
+    p->op->buf_free(p->d, p->ctx);
+    for (i = 0; i < MIX_FLOATS; i++)
+        p->op->buf_free(p->d, p->mix[i]);
+}
+
+int mixing_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
+                 uint8_t *h, struct err *e)
+{
+    const struct layer_arch *l = &p->a->layer[layer];
+    const struct mixing *m = rows[l->mixer];
+    struct span s = {layer, doc, docs, p->b->first[doc + docs] - p->b->first[doc], h};
+    int64_t i;
+
+    for (i = 0; i <= docs; i++)
+        p->first[i] = p->b->first[doc + i] - p->b->first[doc];
+    for (i = 0; i < docs; i++)
+        p->flops += m->flops(l, p->first[i + 1] - p->first[i]);
+    p->flops += (double)s.n * m->token_flops(p->a, l);
+    p->op->norm(p->d, h, s.n, p->a->hidden, w->in_norm, (float)p->a->eps, p->x);
+    return m->run(p, w, &s, e);
+}
