@@ -28,7 +28,7 @@ static int check_batch(const struct batch *b, const struct arch *a, struct err *
     return 0;
 }
 
-static int check_arch(const struct arch *a, struct err *e)
+static int check_arch(const struct device *d, const struct arch *a, struct err *e)
 {
     if (a->topk > MAX_TOPK)
         return err_set(e, ERR_UNKNOWN, "%d experts a token: more than %d are not provided for", a->topk,
@@ -36,7 +36,7 @@ static int check_arch(const struct arch *a, struct err *e)
     if (a->topk_group > MAX_TOPK)
         return err_set(e, ERR_UNKNOWN, "%d groups a token: more than %d are not provided for", a->topk_group,
                        MAX_TOPK);
-    return 0;
+    return mixing_check(d, a, e);
 }
 
 static int check_mask(const uint8_t *mask, const struct arch *a, struct err *e)
@@ -233,7 +233,7 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
     struct engine_cost c = {0};
     int64_t doc[ENGINE_DEVICES + 1];
     double t0 = seconds_now();
-    int v, n = 1, rc = check_arch(&m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
+    int v, n = 1, rc = check_arch(en->d, &m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
 
     for (v = 0; rc == 0 && v < variants; v++)
         rc = check_mask(variant[v].mask, &m->arch, e);

@@ -5,6 +5,25 @@
 
 static const struct mixing *const rows[MIXER_KINDS] = {[MIXER_GQA] = &mixing_gqa, [MIXER_MLA] = &mixing_mla};
 
+int mixing_check(const struct device *d, const struct arch *a, struct err *e)
+{
+    const uint32_t all = 1u << OP_NORM | 1u << OP_EXPERTS | 1u << OP_COMBINE;
+    int i;
+
+    for (i = 0; i < a->layers; i++) {
+        const struct layer_arch *l = &a->layer[i];
+        uint32_t moe = l->ffn == FFN_MOE ? 1u << OP_LINEAR | 1u << OP_ROUTE : 0;
+        const char *op = device_lacks(d, all | moe | rows[l->mixer]->ops);
+
+        if (op)
+            return err_set(e, ERR_UNKNOWN,
+                           "layer %d (%s, %s) needs the operation '%s', which the device '%s' does not have: "
+                           "--device chooses another",
+                           i, mixer_of(l)->name, moe ? "experts" : "dense", op, d->kind);
+    }
+    return 0;
+}
+
 static int wider(int a, int b)
 {
     return a > b ? a : b;

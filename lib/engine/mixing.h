@@ -19,6 +19,7 @@ struct span {
 };
 
 struct mixing {
+    uint32_t ops; /* operations that it calls: bits of enum device_op */
     /* What a token takes in the pass's buffers. */
     void (*widths)(const struct arch *a, const struct layer_arch *l, struct mix_widths *w);
     /* Bytes of a token that the device's operations hold themselves. */
@@ -32,6 +33,8 @@ struct mixing {
 
 extern const struct mixing mixing_gqa, mixing_mla;
 
+/* Refuses a model with a layer that needs an operation which the device does not have. */
+int mixing_check(const struct device *d, const struct arch *a, struct err *e);
 /* Bytes of a token in the buffers, and in what the device makes of them. */
 int64_t mixing_row(const struct arch *a, size_t elem);
 int mixing_buffers(struct pass *p, struct err *e);

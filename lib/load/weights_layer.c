@@ -98,6 +98,7 @@ static float **vector_place(struct weights_set *set, const struct slot *s)
 /* Kernels read several numbers at once: every vector begins at a multiple of as many bytes as they want,
  * whatever the lengths before it. */
 enum { LINE_FLOATS = 64 };
+_Static_assert(LINE_FLOATS * sizeof(float) % VECTOR_ALIGN == 0, "vectors begin where devices want them");
 
 static size_t aligned(size_t floats)
 {

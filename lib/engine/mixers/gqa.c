@@ -43,4 +43,9 @@ static int gqa_run(struct pass *p, const struct layer_weights *w, const struct s
     return 0;
 }
 
-const struct mixing mixing_gqa = {gqa_widths, attend_held, attend_flops, gqa_token_flops, gqa_run};
+const struct mixing mixing_gqa = {1u << OP_LINEAR | 1u << OP_LINEAR_ADD | 1u << OP_ATTENTION,
+                                  gqa_widths,
+                                  attend_held,
+                                  attend_flops,
+                                  gqa_token_flops,
+                                  gqa_run};

@@ -70,4 +70,10 @@ static int mla_run(struct pass *p, const struct layer_weights *w, const struct s
     return 0;
 }
 
-const struct mixing mixing_mla = {mla_widths, attend_held, attend_flops, mla_token_flops, mla_run};
+const struct mixing mixing_mla = {1u << OP_NORM_ROWS | 1u << OP_LINEAR | 1u << OP_LINEAR_ADD |
+                                      1u << OP_ATTENTION,
+                                  mla_widths,
+                                  attend_held,
+                                  attend_flops,
+                                  mla_token_flops,
+                                  mla_run};
