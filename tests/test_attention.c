@@ -22,20 +22,36 @@ static bool sees(const struct attention_args *a, int64_t query, int64_t key)
     return key <= query;
 }
 
-static void naive_row(const struct attention_args *a, int64_t from, int64_t at, int head, double *out)
+static bool selected(const struct attention_args *a, int64_t token, int64_t key)
 {
+    int i;
+
+    for (i = 0; a->select && i < a->selects; i++)
+        if (a->select[token * a->selects + i] < 0)
+            return false;
+        else if (a->select[token * a->selects + i] == key)
+            return true;
+    return !a->select;
+}
+
+/* Query number `query` of a document. */
+static void naive_row(const struct attention_args *a, int64_t doc, int64_t query, int head, double *out)
+{
+    const int64_t *key = a->docs.key ? a->docs.key : a->docs.first;
+    int64_t queries = a->docs.first[doc + 1] - a->docs.first[doc], keys = key[doc + 1] - key[doc], r;
+    int64_t past = a->docs.past ? a->docs.past[doc] : keys - queries, token = a->docs.first[doc] + query;
     int g = head / (a->heads / a->kv_heads), d;
-    const float *q = a->q.of + (size_t)at * a->q.row + (size_t)head * a->q.step;
+    const float *q = a->q.of + (size_t)token * a->q.row + (size_t)head * a->q.step;
     double sum = a->sinks ? exp((double)a->sinks[head]) : 0;
-    int64_t s;
 
     memset(out, 0, (size_t)a->v_dim * sizeof *out);
-    for (s = from; s <= at; s++) {
+    for (r = 0; r < keys; r++) {
+        int64_t s = key[doc] + r, position = past + queries - keys + r;
         const float *k = a->k.of + (size_t)s * a->k.row + (size_t)g * a->k.step;
         const float *v = a->v.of + (size_t)s * a->v.row + (size_t)g * a->v.step;
         double z = 0;
 
-        if (!sees(a, at - from, s - from))
+        if (!sees(a, past + query, position) || !selected(a, token, position))
             continue;
         for (d = 0; d < a->nope; d++)
             z += (double)q[d] *
@@ -62,13 +78,13 @@ static void attention_is_right(struct device *dev, struct attention_args *a, con
     int64_t doc, t;
     int h, d;
 
-    a->docs = (struct docs){first, NULL, 4};
+    a->docs = (struct docs){.first = first, .n = 4};
     a->out = out;
     CHECK(dev->ops->attention(dev, a, &err) == 0);
     for (doc = 0; doc < 4; doc++)
         for (t = first[doc]; t < first[doc + 1]; t++)
             for (h = 0; h < a->heads; h++) {
-                naive_row(a, first[doc], t, h, want);
+                naive_row(a, doc, t - first[doc], h, want);
                 for (d = 0; d < a->v_dim; d++) {
                     double diff = fabs((double)out[(t * a->heads + h) * a->v_dim + d] - want[d]);
 
@@ -195,7 +211,7 @@ static void check_pairs(struct device *dev)
     struct attention_args a = {.q = {x, 3 * DIM, DIM},
                                .k = {x + DIM, 3 * DIM, DIM},
                                .v = {x + 2 * DIM, 3 * DIM, DIM},
-                               .docs = {first, rope, 1},
+                               .docs = {.first = first, .rope = rope, .n = 1},
                                .heads = 1,
                                .kv_heads = 1,
                                .head_dim = DIM,
@@ -242,6 +258,181 @@ static void check_pairs(struct device *dev)
     free(y);
 }
 
+/* ---- keys that are kept, keys that are selected ---- */
+
+static float from_bf16(uint16_t h)
+{
+    uint32_t b = (uint32_t)h << 16;
+    float f;
+
+    memcpy(&f, &b, sizeof f);
+    return f;
+}
+
+static double element_of(const struct device *dev, const void *out, size_t i)
+{
+    return (double)(dev->bf16 ? from_bf16(((const uint16_t *)out)[i]) : ((const float *)out)[i]);
+}
+
+enum { SELECTS = 90 };
+
+/* Some keys of every query, its own among them: some lists are full, most end early. */
+static int32_t *selections(const struct docs *docs)
+{
+    int32_t *select = calloc((size_t)docs->first[docs->n] * SELECTS, sizeof *select);
+    int64_t doc, t, p;
+
+    for (doc = 0; doc < docs->n; doc++)
+        for (t = docs->first[doc]; t < docs->first[doc + 1]; t++) {
+            int64_t pos = docs->past[doc] + t - docs->first[doc];
+            int32_t *s = select + t * SELECTS;
+            int n = 0;
+
+            for (p = 0; p <= pos; p++)
+                if (p == pos || (n < SELECTS - 1 && (p * 7 + pos * 3) % 11 < 3))
+                    s[n++] = (int32_t)p;
+            while (n < SELECTS)
+                s[n++] = -1;
+        }
+    return select;
+}
+
+/* Documents with a past, one of which keeps only its last keys, one without queries, one without a past. */
+static void kept_are_right(struct device *dev, struct attention_args *a, bool select, const char *what)
+{
+    static const int64_t first[] = {0, 1, 1, 40, 170, 270}, key[] = {0, 300, 310, 349, 579, 1079};
+    static const int64_t past[] = {299, 10, 0, 700, 400};
+    size_t width = (size_t)(a->heads * a->v_dim);
+    void *out = calloc((size_t)first[5] * width, dev->elem_bytes);
+    double *want = calloc((size_t)a->v_dim, sizeof *want), worst = 0, tolerance = dev->bf16 ? .02 : 1e-5;
+    int64_t doc, q;
+    int32_t *list;
+    int h, d;
+
+    a->docs = (struct docs){.first = first, .n = 5, .key = key, .past = past};
+    list = selections(&a->docs);
+    a->select = select ? list : NULL;
+    a->selects = SELECTS;
+    a->out = out;
+    CHECK(dev->ops->attention(dev, a, &err) == 0);
+    for (doc = 0; doc < 5; doc++)
+        for (q = 0; q < first[doc + 1] - first[doc]; q++)
+            for (h = 0; h < a->heads; h++) {
+                naive_row(a, doc, q, h, want);
+                for (d = 0; d < a->v_dim; d++) {
+                    size_t at = (size_t)(first[doc] + q) * width + (size_t)(h * a->v_dim + d);
+                    double diff = fabs(element_of(dev, out, at) - want[d]);
+
+                    worst = diff <= worst ? worst : diff;
+                }
+            }
+    CHECK_MSG(worst < tolerance, "kept keys, head size %d, %s %d%s: differs by %.3g", a->head_dim, what,
+              a->window, select ? ", selected" : "", worst);
+    free(list);
+    free(out);
+    free(want);
+}
+
+static void check_kept(struct device *dev)
+{
+    static const struct {
+        int dim;
+        enum mask_kind mask;
+        int window;
+        bool sinks;
+    } way[] = {{32, MASK_FULL, 0, false},
+               {20, MASK_SLIDING, 70, true},
+               {16, MASK_SLIDING, 1, false},
+               {24, MASK_CHUNKED, 130, true}};
+    size_t i;
+
+    for (i = 0; i < sizeof way / sizeof *way; i++) {
+        struct attention_args a =
+            plain(coarse_noises, 1079, way[i].dim, way[i].mask, way[i].window, way[i].sinks);
+
+        kept_are_right(dev, &a, false, way[i].mask == MASK_CHUNKED ? "chunks of" : "window");
+        if (way[i].mask != MASK_SLIDING || way[i].window > 1)
+            kept_are_right(dev, &a, true, way[i].mask == MASK_CHUNKED ? "chunks of" : "window");
+        free(a.q.of);
+    }
+    for (i = 0; i < 2; i++) {
+        struct attention_args a = latent(coarse_noises, 1079, 32, 12, 24);
+
+        kept_are_right(dev, &a, i > 0, "latent");
+        free(a.q.of);
+    }
+}
+
+/* A document that comes in pieces is the document: keys are made ready once, by position, and kept; window:
+ * those that no query sees any more are not. */
+static void check_growing(struct device *dev, enum qk_norm norm, bool rope, int window)
+{
+    enum { DIM = 12, N = 400, ROT = 8, ROW = (HEADS + 2 * KV_HEADS) * DIM, WIDTH = HEADS * DIM };
+    static const int64_t whole[] = {0, N};
+    static const int pieces[] = {150, 1, 1, 64, 3, 181};
+    float *table = noises(N * ROT), *w = noises(2 * HEADS * DIM), *mem;
+    const float *tables[] = {table};
+    struct attention_args a = plain(coarse_noises, N, DIM, window ? MASK_SLIDING : MASK_FULL, window, false),
+                          b;
+    void *all = calloc(N * WIDTH, dev->elem_bytes), *out = calloc(N * WIDTH, dev->elem_bytes);
+    double worst = 0;
+    int64_t at = 0;
+    size_t i;
+
+    mem = a.q.of;
+    a.norm = norm;
+    a.q_norm = w;
+    a.k_norm = w + HEADS * DIM;
+    a.rope = rope;
+    a.rot = ROT;
+    a.eps = 1e-5f;
+    a.clip = 1;
+    a.temp_floor = rope ? 0 : 16;
+    a.temp_scale = .1f;
+    b = a;
+    b.q.of = coarse_noises(N * ROW);
+    b.k.of = b.q.of + (a.k.of - mem);
+    b.v.of = b.q.of + (a.v.of - mem);
+    b.docs = (struct docs){.first = whole, .rope = tables, .n = 1};
+    b.out = all;
+    CHECK(dev->ops->attention(dev, &b, &err) == 0);
+    for (i = 0; i < sizeof pieces / sizeof *pieces; at += pieces[i++]) {
+        int64_t gone = window && at >= window ? at - window + 1 : 0;
+        int64_t first[] = {0, pieces[i]}, key[] = {0, at + pieces[i] - gone}, past[] = {at};
+        struct attention_args c = a;
+
+        c.q.of += at * ROW;
+        c.k.of += gone * ROW;
+        c.v.of += gone * ROW;
+        c.docs = (struct docs){.first = first, .rope = tables, .n = 1, .key = key, .past = past};
+        c.out = (uint8_t *)out + (size_t)at * WIDTH * dev->elem_bytes;
+        CHECK(dev->ops->attention(dev, &c, &err) == 0);
+    }
+    for (i = 0; i < N * WIDTH; i++) {
+        double diff = fabs(element_of(dev, out, i) - element_of(dev, all, i));
+
+        worst = diff <= worst ? worst : diff;
+    }
+    CHECK_MSG(worst < (dev->bf16 ? .02 : 1e-5),
+              "a document in pieces, norm %d, %s, window %d: differs by %.3g", (int)norm,
+              rope ? "rope" : "temperature", window, worst);
+    free(b.q.of);
+    free(mem);
+    free(table);
+    free(w);
+    free(all);
+    free(out);
+}
+
+static void check_cache(struct device *dev)
+{
+    check_kept(dev);
+    check_growing(dev, QKN_HEAD_PRE, true, 0);
+    check_growing(dev, QKN_FULL_PRE, true, 70);
+    check_growing(dev, QKN_HEAD_POST, true, 1);
+    check_growing(dev, QKN_NONE, false, 0);
+}
+
 /* Frequencies of dynamic rope depend on the document's length once it is over max_position. */
 static void check_dynamic_rope(struct device *dev)
 {
@@ -267,20 +458,11 @@ static void check_dynamic_rope(struct device *dev)
 
 /* ---- packed products of bf16, which long documents go through ---- */
 
-static float from_bf16(uint16_t h)
-{
-    uint32_t b = (uint32_t)h << 16;
-    float f;
-
-    memcpy(&f, &b, sizeof f);
-    return f;
-}
-
 static uint16_t *attend_bf16(struct device *dev, struct attention_args *a, const int64_t *first, int docs)
 {
     uint16_t *out = calloc((size_t)first[docs] * (size_t)a->heads * (size_t)a->v_dim, sizeof *out);
 
-    a->docs = (struct docs){first, NULL, docs};
+    a->docs = (struct docs){.first = first, .n = docs};
     a->out = out;
     CHECK(dev->ops->attention(dev, a, &err) == 0);
     return out;
@@ -312,7 +494,7 @@ static void packed_is_right(struct device *two, struct device *one, struct atten
         free(alone);
         for (t = first[doc]; t < first[doc + 1]; t++)
             for (h = 0; h < a->heads; h++) {
-                naive_row(a, first[doc], t, h, want);
+                naive_row(a, doc, t - first[doc], h, want);
                 for (d = 0; d < a->v_dim; d++) {
                     size_t at = (size_t)t * row + (size_t)(h * a->v_dim + d);
                     double diff = fabs((double)from_bf16(out[at]) - want[d]);
@@ -354,6 +536,7 @@ static void check_bf16(void)
         return;
     o.threads = 1;
     CHECK(cpu_backend.open(&one, &o, &err) == 0);
+    check_cache(two);
     check_packed(two, one, 32, MASK_FULL, 0, false);
     check_packed(two, one, 64, MASK_FULL, 0, true);
     check_packed(two, one, 20, MASK_SLIDING, 70, true);
@@ -387,6 +570,7 @@ int main(void)
     check_latent_attention(dev, 32, 12, 48);
     check_pairs(dev);
     check_dynamic_rope(dev);
+    check_cache(dev);
     dev->ops->close(dev);
     check_bf16();
     CHECK_END();

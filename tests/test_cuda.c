@@ -313,7 +313,10 @@ struct shape {
     enum rope_layout layout;
     bool sinks, no_rope;
     float clip;
+    bool kept, select; /* documents have a past; queries see some keys only */
 };
+
+enum { SELECTS = 90, ROWS = 1079 };
 
 /* q, k and v stand side by side in rows of `width`; latent attention's k, one for all heads, too, and k_nope
  * in an array with v. */
@@ -347,18 +350,51 @@ static struct attention_args arguments(const struct shape *s, float *qkv, size_t
     return a;
 }
 
-/* attention() on five documents, one of them empty. */
+/* Five documents, one of them empty; or with keys of tokens before, of which one keeps only the last. */
+static struct docs documents(bool kept)
+{
+    static const int64_t first[] = {0, 3, 3, 200, 264, 964}, queries[] = {0, 1, 1, 40, 170, 270};
+    static const int64_t key[] = {0, 300, 310, 349, 579, ROWS}, past[] = {299, 10, 0, 700, 400};
+
+    return (struct docs){
+        .first = kept ? queries : first, .n = 5, .key = kept ? key : NULL, .past = kept ? past : NULL};
+}
+
+/* Some keys of every query, its own among them, as numbers of 4 bytes. */
+static float *selections(const struct docs *docs)
+{
+    int32_t *select = calloc(ROWS * SELECTS, sizeof *select);
+    int64_t doc, t, p;
+
+    for (doc = 0; doc < docs->n; doc++)
+        for (t = docs->first[doc]; t < docs->first[doc + 1]; t++) {
+            int64_t pos = (docs->past ? docs->past[doc] : 0) + t - docs->first[doc];
+            int32_t *s = select + t * SELECTS;
+            int n = 0;
+
+            for (p = 0; p <= pos; p++)
+                if (p == pos || (n < SELECTS - 1 && (p * 7 + pos * 3) % 11 < 3))
+                    s[n++] = (int32_t)p;
+            while (n < SELECTS)
+                s[n++] = -1;
+        }
+    return (float *)(void *)select;
+}
+
 static void check_attention(struct shape s)
 {
-    static const int64_t first[] = {0, 3, 3, 200, 264, 964};
-    size_t dim = (size_t)s.dim, width = (size_t)(s.heads + 2 * s.kv_heads) * dim, n = 964, table = 700 * dim;
+    struct docs docs = documents(s.kept);
+    size_t dim = (size_t)s.dim, width = (size_t)(s.heads + 2 * s.kv_heads) * dim, n = ROWS;
+    size_t table = 1100 * dim;
     size_t step = (size_t)(s.kv_heads * (s.nope + s.v_dim)), out_width = (size_t)(s.heads * s.v_dim);
     float *qh = random_floats(n * width, 1), *nh = random_floats(2 * (size_t)s.heads * dim, 2);
     float *sh = random_floats(64, 3), *rh = random_floats(table, 1), *kh = random_floats(n * step, 1);
     struct twin qkv = twin_new(qh, n * width, false, width), kv = twin_new(kh, n * step, false, step);
     struct twin norm = twin_new(nh, 2 * (size_t)s.heads * dim, false, 0);
     struct twin sinks = twin_new(sh, 64, false, 0), rope = twin_new(rh, table, false, 0);
-    struct twin out = twin_new(NULL, n * out_width, true, out_width);
+    struct twin out = twin_new(NULL, (size_t)docs.first[docs.n] * out_width, true, out_width);
+    float *selected = selections(&docs);
+    struct twin select = twin_new(selected, ROWS * SELECTS, false, 0);
     int i;
 
     s.rot = s.rot ? s.rot : s.dim - s.nope;
@@ -366,7 +402,10 @@ static void check_attention(struct shape s)
         const float *tables[] = {rope.p[i], rope.p[i], rope.p[i], rope.p[i], rope.p[i]};
         struct attention_args a = arguments(&s, qkv.p[i], width, kv.p[i]);
 
-        a.docs = (struct docs){first, tables, 5};
+        a.docs = docs;
+        a.docs.rope = tables;
+        a.select = s.select ? select.p[i] : NULL;
+        a.selects = SELECTS;
         a.q_norm = s.norm == QKN_NONE ? NULL : norm.p[i];
         a.k_norm = s.norm == QKN_NONE ? NULL : (float *)norm.p[i] + (size_t)s.heads * dim;
         a.sinks = s.sinks ? sinks.p[i] : NULL;
@@ -374,7 +413,13 @@ static void check_attention(struct shape s)
         CHECK_MSG(dev[i]->ops->attention(dev[i], &a, &err) == 0, "%s: %s", s.what, err.msg);
     }
     compare(&out, s.what, dev[GPU]->bf16 ? 1e-2 : 5e-6);
+    if (s.kept) { /* keys are left as they meet queries */
+        compare(&qkv, "the same, q and k", 5e-6);
+        compare(&kv, "the same, v", 5e-6);
+    }
     no_failure(s.what);
+    free(selected);
+    twin_free(&select);
     free(qh);
     free(nh);
     free(sh);
@@ -407,6 +452,17 @@ static void check_attentions(void)
         {"attention, latent, 192 and 128", 4, 4, 192, 128, .nope = 128, .layout = ROPE_PAIR},
         {"attention, 96, window 300", 4, 2, 96, 96, .mask = MASK_SLIDING, .window = 300, .sinks = true},
         {"attention, 27, odd", 2, 2, 27, 27, .rot = 14, .sinks = true},
+        {"attention, kept keys, 64, norms", 8, 2, 64, 64, .norm = QKN_HEAD_PRE, .kept = true, .clip = .5f},
+        {"attention, kept keys, 128, window 70", 4, 4, 128, 128, .mask = MASK_SLIDING, .window = 70,
+         .norm = QKN_FULL_PRE, .sinks = true, .kept = true},
+        {"attention, kept keys, 27, chunks of 50", 2, 1, 27, 27, .rot = 14, .layout = ROPE_PAIR,
+         .mask = MASK_CHUNKED, .window = 50, .norm = QKN_HEAD_POST, .kept = true},
+        {"attention, kept keys, no rope", 4, 2, 32, 32, .no_rope = true, .kept = true},
+        {"attention, kept keys, latent", 4, 4, 192, 128, .nope = 128, .layout = ROPE_PAIR, .kept = true},
+        {"attention, selected keys, 64", 8, 2, 64, 64, .select = true, .sinks = true},
+        {"attention, selected keys, 96, window 300", 4, 2, 96, 96, .mask = MASK_SLIDING, .window = 300,
+         .select = true},
+        {"attention, kept and selected keys, latent", 4, 4, 48, 40, .nope = 32, .kept = true, .select = true},
     };
     size_t i;
 

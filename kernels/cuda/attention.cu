@@ -1,7 +1,8 @@
 /*
- * Attention that streams over keys, in f32 on the plain units, for any head size: a block is one head and 32
- * queries, which go through the keys in blocks of 32 (Milakov & Gimelshein 2018; Dao et al. 2022).
- * attention_mma.cu is the fast one.
+ * attention.cu -- attention that streams over keys, in f32 on the plain units, for any head size, for keys
+ * that are kept and keys that are selected: a block is one head and 32 queries, which go through the keys in
+ * blocks of 32 (Milakov & Gimelshein 2018; Dao et al. 2022). attention_mma.cu and attention_wgmma.cu are the
+ * fast ones.
  */
 #include "attention.h"
 
@@ -29,29 +30,84 @@ static __device__ struct space layout(float *p, int dim, int v_dim)
     return r;
 }
 
-/* Rows at .. at+BLOCK-1 of a document, n floats each, to dst [BLOCK][n + 1]; zero past its end. */
-static __device__ void fetch(float *dst, const float *src, size_t row, int64_t at, int64_t len, int n)
+/* Where the keys of a block's document are: as in struct reach. */
+struct kept {
+    int64_t key;
+    int keys, before;
+};
+
+/* What the plain kernel reads; a's own q, k and v are not used. */
+struct plain {
+    struct attend a;
+    struct heads q, k, v, k_nope; /* ready */
+    int nope;
+    const struct kept *kept; /* [blocks]; NULL: the queries' own rows */
+    const int32_t *select;   /* as in struct attention_args */
+    int selects;
+};
+
+/* A block's queries and keys; row: of the first query among the keys. */
+struct place {
+    struct span at;
+    struct kept keys;
+    int row;
+};
+
+static __device__ __forceinline__ struct place place_of(const struct plain &p, int block)
 {
+    struct place x = {p.a.span[block], {0, 0, 0}, 0};
+
+    x.keys = p.kept ? p.kept[block] : (struct kept){x.at.base, x.at.len, 0};
+    x.row = x.keys.keys - x.at.len + x.at.from;
+    return x;
+}
+
+/* Columns d0 .. d0+n-1 of rows at .. at+BLOCK-1 of a head to dst [BLOCK][width + 1]; zero where there are no
+ * more rows than `rows`. */
+static __device__ void fetch(float *dst, int width, int d0, int n, const struct heads &x, int head,
+                             int64_t first, int at, int rows)
+{
+    const float *src = x.of + (size_t)(first + at) * x.row + (size_t)head * x.step;
+
     for (int i = (int)threadIdx.x; i < BLOCK * n; i += THREADS) {
         int r = i / n, d = i % n;
 
-        dst[r * (n + 1) + d] = at + r < len ? src[(size_t)(at + r) * row + (size_t)d] : 0;
+        dst[r * (width + 1) + d0 + d] = at + r < rows ? src[(size_t)r * x.row + (size_t)d] : 0;
     }
 }
 
-static __device__ void scores(const struct attend &a, const struct space &s, int64_t from, int64_t at)
+/* Whether a key is among the n selected. */
+static __device__ bool selected(const int32_t *s, int n, int key)
+{
+    int lo = 0, hi = n;
+
+    while (lo < hi) {
+        int mid = (lo + hi) / 2;
+
+        if (s[mid] >= 0 && s[mid] < key)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < n && s[lo] == key;
+}
+
+/* Keys of rows at .. at+BLOCK-1. */
+static __device__ void scores(const struct plain &p, const struct space &s, const struct place &x, int at)
 {
     int j = (int)threadIdx.x % BLOCK;
 
     for (int i = (int)threadIdx.x / BLOCK; i < BLOCK; i += THREADS / BLOCK) {
-        const float *q = s.q + i * (a.dim + 1), *k = s.k + j * (a.dim + 1);
-        int64_t query = from + i, key = at + j;
+        const float *q = s.q + i * (p.a.dim + 1), *k = s.k + j * (p.a.dim + 1);
+        int query = x.keys.before + x.row + i, key = x.keys.before + at + j;
         float z = 0;
 
-        for (int d = 0; d < a.dim; d++)
+        for (int d = 0; d < p.a.dim; d++)
             z = fmaf(q[d], k[d], z);
-        z *= a.scale;
-        if (key > query || key < first_key(a.mask, a.window, query))
+        z *= p.a.scale;
+        if (key > query || key < first_seen(p.a, query) ||
+            (p.select && x.at.from + i < x.at.len &&
+             !selected(p.select + (size_t)(x.at.base + x.at.from + i) * (size_t)p.selects, p.selects, key)))
             z = -INFINITY;
         s.s[i * (BLOCK + 1) + j] = z;
     }
@@ -90,30 +146,30 @@ static __device__ void add_values(const struct attend &a, const struct space &s)
     }
 }
 
-__global__ void __launch_bounds__(THREADS) attention_plain(const struct attend a, bool bf16)
+__global__ void __launch_bounds__(THREADS) attention_plain(const __grid_constant__ struct plain p, bool bf16)
 {
     extern __shared__ float shared[];
+    const struct attend &a = p.a;
     struct space s = layout(shared, a.dim, a.v_dim);
+    struct place x = place_of(p, (int)blockIdx.x);
     int head = (int)blockIdx.y, group = head / (a.heads / a.kv_heads);
-    struct span b = a.span[blockIdx.x];
-    int64_t base = b.base, len = b.len, from = b.from, end = from + BLOCK, at;
-    const float *q = (const float *)a.q + (size_t)base * a.row + (size_t)head * (size_t)a.dim;
-    const float *k = (const float *)a.k + (size_t)base * a.row + (size_t)group * (size_t)a.dim;
-    const float *v = (const float *)a.v + (size_t)base * a.row + (size_t)group * (size_t)a.v_dim;
+    int n = x.at.len - x.at.from < BLOCK ? x.at.len - x.at.from : BLOCK;
+    int at = first_seen(a, x.keys.before + x.row) - x.keys.before;
 
-    end = end < len ? end : len;
-    fetch(s.q, q, a.row, from, len, a.dim);
+    fetch(s.q, a.dim, 0, a.dim, p.q, head, x.at.base, x.at.from, x.at.len);
     for (int i = (int)threadIdx.x; i < BLOCK * (a.v_dim + 1); i += THREADS)
         s.o[i] = 0;
     for (int i = (int)threadIdx.x; i < BLOCK; i += THREADS) {
         s.top[i] = a.sinks ? a.sinks[head] : -INFINITY;
         s.sum[i] = a.sinks ? 1 : 0;
     }
-    for (at = first_key(a.mask, a.window, from) / BLOCK * BLOCK; at < end; at += BLOCK) {
-        fetch(s.k, k, a.row, at, len, a.dim);
-        fetch(s.v, v, a.row, at, len, a.v_dim);
+    for (at = at > 0 ? at / BLOCK * BLOCK : 0; at < x.row + n; at += BLOCK) {
+        if (p.nope)
+            fetch(s.k, a.dim, 0, p.nope, p.k_nope, group, x.keys.key, at, x.keys.keys);
+        fetch(s.k, a.dim, p.nope, a.dim - p.nope, p.k, group, x.keys.key, at, x.keys.keys);
+        fetch(s.v, a.v_dim, 0, a.v_dim, p.v, group, x.keys.key, at, x.keys.keys);
         __syncthreads();
-        scores(a, s, from, at);
+        scores(p, s, x, at);
         __syncthreads();
         softmax(s);
         __syncthreads();
@@ -123,49 +179,83 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const struct attend a
     for (int i = (int)threadIdx.x; i < BLOCK * a.v_dim; i += THREADS) {
         int r = i / a.v_dim, d = i % a.v_dim;
 
-        if (from + r < len)
+        if (r < n)
             elem_store(a.out,
-                       ((size_t)(base + from + r) * (size_t)a.heads + (size_t)head) * (size_t)a.v_dim +
+                       ((size_t)(x.at.base + x.at.from + r) * (size_t)a.heads + (size_t)head) *
+                               (size_t)a.v_dim +
                            (size_t)d,
                        s.o[r * (a.v_dim + 1) + d] / s.sum[r], bf16);
     }
 }
 
-/* The documents cut into blocks of `step` queries, the late ones (which see most keys) first. */
-static const struct span *cut(struct cuda *c, const struct docs *d, int step, int *blocks, struct err *e)
+/* The documents cut into blocks of `step` queries, the late ones (which see most keys) first; kept: what they
+ * see, or NULL. */
+static int cut(struct cuda *c, const struct docs *d, int step, struct attend *r, const struct kept **kept,
+               struct err *e)
 {
-    const struct span *dev;
     struct span *list;
+    struct kept *keys;
     int n = 0;
 
     for (int i = 0; i < d->n; i++)
         n += (int)ceil_div(d->first[i + 1] - d->first[i], step);
-    *blocks = n;
+    r->blocks = n;
     list = (struct span *)mem_new((size_t)n, sizeof *list, e);
-    if (!list)
-        return NULL;
+    keys = (struct kept *)mem_new((size_t)n, sizeof *keys, e);
     n = 0;
-    for (int i = 0; i < d->n; i++) {
-        int len = (int)(d->first[i + 1] - d->first[i]);
+    for (int i = 0; list && keys && i < d->n; i++) {
+        struct reach x = docs_reach(d, i);
 
-        for (int b = (int)ceil_div(len, step); b-- > 0;)
-            list[n++] = (struct span){d->first[i], len, b * step};
+        for (int b = (int)ceil_div(x.queries, step); b-- > 0; n++) {
+            list[n] = (struct span){x.first, (int)x.queries, b * step};
+            keys[n] = (struct kept){x.key, (int)x.keys, (int)x.before};
+        }
     }
-    dev = (const struct span *)cuda_mirror(c, &c->blocks, list, (size_t)n * sizeof *list);
+    if (list && keys) {
+        r->span = (const struct span *)cuda_mirror(c, &c->blocks, list, (size_t)n * sizeof *list);
+        if (kept)
+            *kept = (const struct kept *)cuda_mirror(c, &c->kept, keys, (size_t)n * sizeof *keys);
+    }
     free(list);
-    return dev;
+    free(keys);
+    if (r->span && (!kept || *kept))
+        return 0;
+    cuda_report(c, e); /* or mem_new has */
+    return -1;
 }
 
-static int run_plain(struct cuda *c, const struct attend *a, struct err *e)
+/* What is laid out for it, or, where keys are kept, the arrays themselves. */
+static void plain_heads(struct plain *p, const struct attention_args *a)
 {
-    size_t bytes = space_floats(a->dim, a->v_dim) * sizeof(float);
+    const struct attend *r = &p->a;
+    size_t dim = (size_t)r->dim, v_dim = (size_t)r->v_dim;
+
+    if (p->kept) {
+        p->q = a->q;
+        p->k = a->k;
+        p->v = a->v;
+        p->k_nope = a->k_nope;
+        p->nope = a->nope;
+        return;
+    }
+    p->q = {(float *)r->q, r->row, dim};
+    p->k = {(float *)r->k, r->row, dim};
+    p->v = {(float *)r->v, r->row, v_dim};
+}
+
+static int run_plain(struct cuda *c, const struct attention_args *a, struct plain *p, struct err *e)
+{
+    size_t bytes = space_floats(p->a.dim, p->a.v_dim) * sizeof(float);
 
     if (bytes > c->shared_max)
         return err_set(e, ERR_DEVICE, "%s: attention with heads of %d needs more shared memory than it has",
-                       c->name, a->dim);
+                       c->name, p->a.dim);
+    plain_heads(p, a);
+    p->select = a->select;
+    p->selects = a->selects;
     cuda_ok(c, cudaFuncSetAttribute(attention_plain, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
             "attention");
-    attention_plain<<<dim3((unsigned)a->blocks, (unsigned)a->heads), THREADS, bytes>>>(*a, c->dev.bf16);
+    attention_plain<<<dim3((unsigned)p->a.blocks, (unsigned)p->a.heads), THREADS, bytes>>>(*p, c->dev.bf16);
     cuda_launched(c, "attention");
     return 0;
 }
@@ -182,28 +272,29 @@ static int queries_of(const struct cuda *c, const struct attend *a)
 int cuda_attention(struct device *d, const struct attention_args *a, struct err *e)
 {
     struct cuda *c = cuda_of(d);
-    struct attend r = {};
-    int rows;
+    bool kept = a->docs.key || a->docs.past;
+    struct plain p = {};
+    struct attend *r = &p.a;
+    int rows = BLOCK;
 
     if (a->docs.first[a->docs.n] == 0)
         return 0;
-    r.heads = a->heads;
-    r.kv_heads = a->kv_heads;
-    r.dim = a->head_dim;
-    r.v_dim = a->v_dim;
-    r.mask = a->mask;
-    r.window = a->window;
-    r.scale = a->scale;
-    r.sinks = a->sinks;
-    r.out = a->out;
-    rows = queries_of(c, &r);
-    r.span = cut(c, &a->docs, rows, &r.blocks, e);
-    if (!r.span)
-        return cuda_report(c, e);
-    if (cuda_heads(c, a, rows != BLOCK, &r, e))
+    r->heads = a->heads;
+    r->kv_heads = a->kv_heads;
+    r->dim = a->head_dim;
+    r->v_dim = a->v_dim;
+    r->mask = a->mask;
+    r->window = a->window;
+    r->scale = a->scale;
+    r->sinks = a->sinks;
+    r->out = a->out;
+    if (!kept && !a->select)
+        rows = queries_of(c, r);
+    if (cut(c, &a->docs, rows, r, kept ? &p.kept : NULL, e) ||
+        (kept ? cuda_heads_in_place(c, a, e) : cuda_heads(c, a, rows != BLOCK, r, e)))
         return -1;
     if (rows == BLOCK)
-        return run_plain(c, &r, e);
-    (rows == MMA_BLOCK ? cuda_attention_mma : cuda_attention_wgmma)(c, &r);
+        return run_plain(c, a, &p, e);
+    (rows == MMA_BLOCK ? cuda_attention_mma : cuda_attention_wgmma)(c, r);
     return 0;
 }

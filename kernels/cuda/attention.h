@@ -28,6 +28,8 @@ struct attend {
 
 /* Fills in q to v, row, n and taken. */
 int cuda_heads(struct cuda *c, const struct attention_args *a, bool bf16, struct attend *r, struct err *e);
+/* The same in place, where keys are kept: all queries, and their own keys and values. */
+int cuda_heads_in_place(struct cuda *c, const struct attention_args *a, struct err *e);
 /* Queries in a block of attention_wgmma, more than any other kernel's; 0: it has no code for this device or
  * such heads. */
 int cuda_attention_wgmma_rows(const struct cuda *c, const struct attend *a);
@@ -35,12 +37,10 @@ void cuda_attention_wgmma(struct cuda *c, const struct attend *a);
 /* On tensor cores of any kind, for heads of 32, 64 and 128. */
 void cuda_attention_mma(struct cuda *c, const struct attend *a);
 
-/* The first key that a query sees; never decreases from one query to the next. */
+/* The position of the first key that a query sees. */
 static __device__ __forceinline__ int first_seen(const struct attend &a, int query)
 {
-    if (a.mask == MASK_SLIDING)
-        return query >= a.window ? query - a.window + 1 : 0;
-    return a.mask == MASK_CHUNKED ? query - query % a.window : 0;
+    return mask_first_key(a.mask, a.window, query);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Attention on tensor cores: q, k, v and the weights of values in bf16, sums in f32. A block is one head and
- * 64 queries, 16 to a warp, and streams over blocks of 64 keys, the next of which is on its way while one is
- * used (Milakov & Gimelshein 2018; Dao 2023).
+ * attention_mma.cu -- attention on tensor cores: q, k, v and the weights of values in bf16, sums in f32. A
+ * block is one head and 64 queries, 16 to a warp, and streams over blocks of 64 keys, the next of which is on
+ * its way while one is used (Milakov & Gimelshein 2018; Dao 2023).
  */
 #include "attention.h"
 #include "mma.h"
@@ -75,7 +75,7 @@ static __device__ __forceinline__ void hide(const struct attend &a, float s[BLOC
         for (int i = 0; i < 4; i++) {
             int64_t k = key + j * 8 + lane % 4 * 2 + i % 2, q = query + i / 2 * 8;
 
-            if (k > q || k < first_key(a.mask, a.window, q))
+            if (k > q || k < first_seen(a, (int)q))
                 s[j][i] = -INFINITY;
         }
 }
@@ -191,7 +191,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
     for (int ks = 0; ks < DIM / 16; ks++)
         load4x(q[ks], keys + chunk_at<DIM>(warp * 16 + (lane & 15), ks * 2 + (lane >> 4)));
     __syncthreads();
-    at = first_key(a.mask, a.window, from) / BLOCK * BLOCK;
+    at = first_seen(a, (int)from) / BLOCK * BLOCK;
     fetch<DIM>(keys, k, a.row, at, len);
     fetch<DIM>(values, v, a.row, at, len);
     copy_commit();
@@ -204,7 +204,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
         copy_wait(1);
         __syncthreads();
         scores<DIM>(s, q, keys + (uint32_t)turn * one);
-        if (at + BLOCK - 1 > mine || at < first_key(a.mask, a.window, mine + 15))
+        if (at + BLOCK - 1 > mine || at < first_seen(a, (int)mine + 15))
             hide(a, s, mine + lane / 4, at);
         softmax<DIM>(&st, s, scale);
         add_values<DIM>(&st, s, values + (uint32_t)turn * one);

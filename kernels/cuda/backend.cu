@@ -67,8 +67,8 @@ static void trim(struct device *d)
 static void cuda_close(struct device *d)
 {
     struct cuda *c = cuda_of(d);
-    struct mirror *const mirrors[] = {&c->weights[0], &c->weights[1], &c->mask,
-                                      &c->docs,       &c->rope,       &c->blocks};
+    struct mirror *const mirrors[] = {&c->weights[0], &c->weights[1], &c->mask, &c->docs, &c->rope,
+                                      &c->blocks,     &c->kept,       &c->key,  &c->past};
 
     trim(d);
     for (struct mirror *m : mirrors)

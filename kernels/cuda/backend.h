@@ -92,7 +92,7 @@ struct cuda {
     cudaEvent_t sent, decoded[STAGES_UP];
     unsigned long long *bad_matrix; /* pinned */
     struct room act, part, lists, heads, logits, rows, scaled;
-    struct mirror weights[2], mask, docs, rope, blocks;
+    struct mirror weights[2], mask, docs, rope, blocks, kept, key, past;
 };
 
 /*
@@ -317,30 +317,6 @@ static __device__ __forceinline__ float warp_max(float v)
     for (int o = WARP / 2; o > 0; o /= 2)
         v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
     return v;
-}
-
-/* The first key that a query sees; never decreases from one query to the next. */
-static __device__ __forceinline__ int64_t first_key(enum mask_kind mask, int window, int64_t query)
-{
-    if (mask == MASK_SLIDING)
-        return query >= window ? query - window + 1 : 0;
-    return mask == MASK_CHUNKED ? query - query % window : 0;
-}
-
-/* The document of token t: the last that begins at or before it and is not empty. */
-static __device__ __forceinline__ int doc_of(const int64_t *first, int docs, int64_t t)
-{
-    int lo = 0, hi = docs; /* first[lo] <= t < first[hi] */
-
-    while (hi - lo > 1) {
-        int mid = (lo + hi) / 2;
-
-        if (first[mid] <= t)
-            lo = mid;
-        else
-            hi = mid;
-    }
-    return lo;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * From the rows of the projections to what attention reads, in one pass: norm, clip, rope, temperature, and
- * rows of q, k and v in elements. A warp works on one head of a token at a time.
+ * heads.cu -- from the rows of the projections to what attention reads, in one pass: norm, clip, rope,
+ * temperature, and rows of q, k and v in elements. A warp works on one head of a token at a time.
  */
 #include "attention.h"
 
@@ -11,6 +11,7 @@ struct laying {
     int64_t n;
     const int64_t *first; /* device [docs + 1] */
     const float *const *rope;
+    const int64_t *key, *past; /* device, as in struct docs; past may be NULL */
     int docs;
     void *to; /* rows of q, k, v, as in struct attend */
     size_t row;
@@ -91,10 +92,10 @@ static __device__ __forceinline__ struct share<VEC, MANY> fetch(const float *low
     return r;
 }
 
-/* Slot: head of q, then of k, then of v. */
+/* Slot: head of q of token t, then of k, then of v, which are rows `row` of theirs. */
 template <int VEC, int MANY>
 static __device__ __forceinline__ struct share<VEC, MANY> fetch_slot(const struct attention_args &a,
-                                                                     int64_t t, int slot) {
+                                                                     int64_t t, int64_t row, int slot) {
     const float *x, *nope;
     int h = slot - a.heads;
 
@@ -103,11 +104,11 @@ static __device__ __forceinline__ struct share<VEC, MANY> fetch_slot(const struc
         return fetch<VEC, MANY>(x, x, 0, a.head_dim);
     }
     if (h >= a.kv_heads) {
-        x = a.v.of + (size_t)t * a.v.row + (size_t)(h - a.kv_heads) * a.v.step;
+        x = a.v.of + (size_t)row * a.v.row + (size_t)(h - a.kv_heads) * a.v.step;
         return fetch<VEC, MANY>(x, x, 0, a.v_dim);
     }
-    x = a.k.of + (size_t)t * a.k.row + (size_t)h * a.k.step;
-    nope = a.nope ? a.k_nope.of + (size_t)t * a.k_nope.row + (size_t)h * a.k_nope.step : x;
+    x = a.k.of + (size_t)row * a.k.row + (size_t)h * a.k.step;
+    nope = a.nope ? a.k_nope.of + (size_t)row * a.k_nope.row + (size_t)h * a.k_nope.step : x;
     return fetch<VEC, MANY>(nope, x - a.nope, a.nope, a.head_dim);
 }
 
@@ -238,12 +239,12 @@ __global__ void __launch_bounds__(THREADS) lay_heads(const __grid_constant__ lay
     const struct attention_args &a = l.a;
     int warp = (int)threadIdx.x / WARP, slots = a.heads + 2 * a.kv_heads;
     int64_t t = (int64_t)blockIdx.x * TOKENS, end = t + TOKENS < l.n ? t + TOKENS : l.n;
-    int doc = doc_of(l.first, l.docs, t);
+    int doc = docs_find(l.first, l.docs, t);
 
     if (blockIdx.x == 0 && threadIdx.x == 0)
         *l.taken = 0;
     for (; t < end; t++) {
-        struct share<VEC, MANY> next = fetch_slot<VEC, MANY>(a, t, warp < slots ? warp : 0);
+        struct share<VEC, MANY> next = fetch_slot<VEC, MANY>(a, t, t, warp < slots ? warp : 0);
         struct turn<VEC, MANY> turn = {
         };
         float temp = 1, all_q = 0, all_k = 0;
@@ -266,7 +267,7 @@ __global__ void __launch_bounds__(THREADS) lay_heads(const __grid_constant__ lay
             size_t at = (size_t)t * l.row;
 
             if (s + WARPS < slots)
-                next = fetch_slot<VEC, MANY>(a, t, s + WARPS);
+                next = fetch_slot<VEC, MANY>(a, t, t, s + WARPS);
             if (s >= a.heads + a.kv_heads) {
                 if (a.clip > 0)
                     clamp(&h, a.clip);
@@ -277,6 +278,65 @@ __global__ void __launch_bounds__(THREADS) lay_heads(const __grid_constant__ lay
             ready(a, &h, head, s < a.heads, s < a.heads ? all_q : all_k, turn, temp, rows[warp]);
             store(h, l.to, at + (size_t)(s * a.head_dim), a.head_dim, l.bf16);
         }
+    }
+}
+
+/* The head of a slot to where it came from; of k its rotated part, whose other part stays as it is. */
+template <int VEC, int MANY>
+static __device__ __forceinline__ void
+store_slot(const struct share<VEC, MANY> &h, const struct attention_args &a, int64_t t, int64_t row, int slot)
+{
+    int k = slot - a.heads, v = k - a.kv_heads, n = v < 0 ? a.head_dim : a.v_dim;
+    float *to = k < 0   ? a.q.of + (size_t)t * a.q.row + (size_t)slot * a.q.step
+                : v < 0 ? a.k.of + (size_t)row * a.k.row + (size_t)k * a.k.step - a.nope
+                        : a.v.of + (size_t)row * a.v.row + (size_t)v * a.v.step;
+
+#pragma unroll
+    for (int j = 0; j < MANY; j++)
+#pragma unroll
+        for (int e = 0; e < VEC; e++) {
+            int i = element<VEC>(j) + e;
+
+            if (i < n && (k < 0 || v >= 0 || i >= a.nope))
+                to[i] = h.x[j][e];
+        }
+}
+
+/* As lay_heads, in place, where keys are kept: a block to a token. */
+template <int VEC, int MANY>
+__global__ void __launch_bounds__(THREADS) ready_heads(const __grid_constant__ laying l)
+{
+    __shared__ float rows[WARPS][MANY * VEC * WARP], sums[WARPS];
+    const struct attention_args &a = l.a;
+    int64_t t = (int64_t)blockIdx.x, queries, row, pos;
+    int warp = (int)threadIdx.x / WARP, doc = docs_find(l.first, l.docs, t);
+    int k_heads = a.k.step ? a.kv_heads : 1; /* one for all is made ready once */
+    struct turn<VEC, MANY> turn = {
+    };
+    float temp = 1, all_q = 0, all_k = 0;
+
+    queries = l.first[doc + 1] - l.first[doc];
+    row = l.key[doc + 1] - l.first[doc + 1] + t;
+    pos = (l.past ? l.past[doc] : l.key[doc + 1] - l.key[doc] - queries) + t - l.first[doc];
+    if (a.rope)
+        turn = turn_at<VEC, MANY>(a, l.rope[doc] + (size_t)pos * (size_t)a.rot);
+    else if (a.temp_floor > 0)
+        temp = 1 + a.temp_scale * logf(1 + floorf((float)(pos + 1) / a.temp_floor));
+    if (a.norm == QKN_FULL_PRE) {
+        all_q = inverse_rms_of_all(a.q.of + (size_t)t * a.q.row, a.heads * a.head_dim, a.eps, sums);
+        all_k = inverse_rms_of_all(a.k.of + (size_t)row * a.k.row, a.kv_heads * a.head_dim, a.eps, sums);
+    }
+    for (int s = warp; s < a.heads + 2 * a.kv_heads; s += WARPS) {
+        struct share<VEC, MANY> h = fetch_slot<VEC, MANY>(a, t, row, s);
+        int k = s - a.heads;
+
+        if (k >= k_heads && k < a.kv_heads)
+            continue;
+        if (k < a.kv_heads)
+            ready(a, &h, k < 0 ? s : k, k < 0, k < 0 ? all_q : all_k, turn, temp, rows[warp]);
+        else if (a.clip > 0)
+            clamp(&h, a.clip);
+        store_slot(h, a, t, row, s);
     }
 }
 
@@ -306,23 +366,51 @@ static void launch(const struct laying *l)
         lay_heads<2, 1><<<blocks, THREADS>>>(*l);
 }
 
+/* The tables of documents. */
+static int laying_docs(struct cuda *c, struct laying *l, const struct docs *d, struct err *e)
+{
+    size_t docs = (size_t)d->n;
+
+    l->docs = d->n;
+    l->first = (const int64_t *)cuda_mirror(c, &c->docs, d->first, (docs + 1) * sizeof *l->first);
+    if (l->a.rope)
+        l->rope = (const float *const *)cuda_mirror(c, &c->rope, d->rope, docs * sizeof *l->rope);
+    return l->first && (!l->a.rope || l->rope) ? 0 : cuda_report(c, e);
+}
+
+int cuda_heads_in_place(struct cuda *c, const struct attention_args *a, struct err *e)
+{
+    const struct docs *d = &a->docs;
+    size_t docs = (size_t)d->n;
+    struct laying l = {*a};
+
+    if (laying_docs(c, &l, d, e))
+        return -1;
+    l.key = l.first;
+    if (d->key)
+        l.key = (const int64_t *)cuda_mirror(c, &c->key, d->key, (docs + 1) * sizeof *l.key);
+    if (d->past)
+        l.past = (const int64_t *)cuda_mirror(c, &c->past, d->past, docs * sizeof *l.past);
+    if (!l.key || (d->past && !l.past))
+        return cuda_report(c, e);
+    ready_heads<1, 16><<<(unsigned)d->first[docs], THREADS>>>(l);
+    cuda_launched(c, "heads");
+    return 0;
+}
+
 int cuda_heads(struct cuda *c, const struct attention_args *a, bool bf16, struct attend *r, struct err *e)
 {
-    size_t docs = (size_t)a->docs.n, size = bf16 ? 2 : 4;
+    size_t size = bf16 ? 2 : 4;
     size_t q = (size_t)a->heads * (size_t)a->head_dim, k = (size_t)a->kv_heads * (size_t)a->head_dim;
     struct laying l = {*a};
 
-    l.n = r->n = a->docs.first[docs];
+    l.n = r->n = a->docs.first[a->docs.n];
     l.row = r->row = q + k + (size_t)a->kv_heads * (size_t)a->v_dim;
-    l.docs = a->docs.n;
     l.bf16 = bf16;
     if (cuda_room(c, &c->heads, ALIGN + (size_t)l.n * l.row * size, e))
         return -1;
-    l.first = (const int64_t *)cuda_mirror(c, &c->docs, a->docs.first, (docs + 1) * sizeof *l.first);
-    if (a->rope)
-        l.rope = (const float *const *)cuda_mirror(c, &c->rope, a->docs.rope, docs * sizeof *l.rope);
-    if (!l.first || (a->rope && !l.rope))
-        return cuda_report(c, e);
+    if (laying_docs(c, &l, &a->docs, e))
+        return -1;
     r->taken = l.taken = (unsigned *)c->heads.p;
     r->q = l.to = (uint8_t *)c->heads.p + ALIGN;
     r->k = (const uint8_t *)r->q + q * size;

@@ -1,8 +1,9 @@
 /*
- * Attention that streams over keys: a task is one head and BLOCK queries, which go through the keys in
- * blocks, keeping per query the largest score so far, the sum of exponentials and the weighted sum of values
- * (Milakov & Gimelshein 2018; Dao et al. 2022). Nothing of size tokens x tokens exists. A task depends on its
- * document only, so the threads change nothing. Long documents in bf16 go to cpu_attention_packed.c.
+ * cpu_attention.c -- attention that streams over keys: a task is one head and BLOCK queries, which go through
+ * the keys in blocks, keeping per query the largest score so far, the sum of exponentials and the weighted
+ * sum of values (Milakov & Gimelshein 2018; Dao et al. 2022). Nothing of size tokens x tokens exists. A task
+ * depends on its document only, so the threads change nothing. Long documents in bf16 go to
+ * cpu_attention_packed.c.
  */
 #include "cpu/cpu_attention.h"
 
@@ -17,8 +18,8 @@ struct attention {
     struct cpu *c;
     const struct attention_args *a;
     int dim, v_dim;    /* head_dim and v_dim rounded up to LANES */
-    int32_t *doc_of;   /* [blocks] */
-    int64_t *block_at; /* [docs + 1] first block of each document */
+    int64_t *block_at; /* [docs + 1] first block of keys of each document */
+    int64_t *tile_at;  /* [docs + 1] first block of queries */
     float *keys;       /* [blocks][kv_heads] of K^T [dim][BLOCK], then V [BLOCK][v_dim] */
 };
 
@@ -33,10 +34,11 @@ static void gather_task(void *ctx, long task, int worker)
 {
     const struct attention *s = ctx;
     const struct attention_args *a = s->a;
-    int doc = s->doc_of[task], rest = a->head_dim - a->nope, g, i, d;
-    int64_t from = (task - s->block_at[doc]) * BLOCK, len = a->docs.first[doc + 1] - a->docs.first[doc];
-    int n = len - from < BLOCK ? (int)(len - from) : BLOCK;
-    size_t one = block_floats(s), first = (size_t)(a->docs.first[doc] + from);
+    int doc = docs_find(s->block_at, a->docs.n, task), rest = a->head_dim - a->nope, g, i, d;
+    struct reach x = docs_reach(&a->docs, doc);
+    int64_t from = (task - s->block_at[doc]) * BLOCK;
+    int n = x.keys - from < BLOCK ? (int)(x.keys - from) : BLOCK;
+    size_t one = block_floats(s), first = (size_t)(x.key + from);
 
     (void)worker;
     for (g = 0; g < a->kv_heads; g++) {
@@ -60,6 +62,9 @@ static void gather_task(void *ctx, long task, int worker)
 struct state {
     float *q, *scores, *out;   /* [BLOCK][dim], [BLOCK][BLOCK], [BLOCK][v_dim] */
     float *top, *sum, *shrink; /* [BLOCK] */
+    int64_t before;            /* as in struct reach */
+    const int32_t *select;     /* of the first query, or NULL */
+    int next[BLOCK];           /* of each query's selection: what is not below the keys at hand */
 };
 
 /* How many of BLOCK keys from `at` on the last of QUAD queries from `query` on can see. */
@@ -79,6 +84,20 @@ INLINE void hide(float *p, int64_t at, int64_t query, int64_t lo)
         for (j = 0; j < BLOCK; j++)
             if (at + j < lo || at + j > query)
                 p[j] = -INFINITY;
+}
+
+/* Scores of keys from position `at` on that are not among the n selected become -infinity. */
+static void keep_selected(float *p, const int32_t *select, int n, int *next, int64_t at)
+{
+    int i = *next, j;
+
+    for (j = 0; j < BLOCK; j++) {
+        while (i < n && select[i] >= 0 && select[i] < at + j)
+            i++;
+        if (i == n || select[i] != at + j)
+            p[j] = -INFINITY;
+    }
+    *next = i;
 }
 
 /* Scores become exponentials, and what was summed before is scaled to the new largest score. */
@@ -134,7 +153,7 @@ static void start(const struct attention *t, struct state *s, const float *q, in
     }
 }
 
-/* One block of queries from query `from` on, against all keys that it sees. */
+/* One block of queries, the first of which is row `from` of its document's keys, against all that it sees. */
 static void queries(const struct attention *t, struct state *s, const float *keys, size_t step, int64_t from,
                     int n)
 {
@@ -142,7 +161,7 @@ static void queries(const struct attention *t, struct state *s, const float *key
     size_t dim = (size_t)t->dim, v_dim = (size_t)t->v_dim;
     int64_t b;
 
-    for (b = first_key(t->a, from) / BLOCK; b <= (from + n - 1) / BLOCK; b++) {
+    for (b = first_row(t->a, s->before, from) / BLOCK; b <= (from + n - 1) / BLOCK; b++) {
         const float *kt = keys + (size_t)b * step, *v = kt + dim * BLOCK;
         int64_t at = b * BLOCK;
 
@@ -152,7 +171,10 @@ static void queries(const struct attention *t, struct state *s, const float *key
 
             v16_outer_row(s->q + (size_t)i * dim, dim, kt, BLOCK, t->dim, scores, BLOCK, seen, false);
             for (r = 0; r < QUAD; r++)
-                hide(scores + r * BLOCK, at, from + i + r, first_key(t->a, from + i + r));
+                hide(scores + r * BLOCK, at, from + i + r, first_row(t->a, s->before, from + i + r));
+            for (r = i; s->select && r < i + QUAD && r < n; r++)
+                keep_selected(s->scores + r * BLOCK, s->select + (size_t)r * (size_t)t->a->selects,
+                              t->a->selects, &s->next[r], s->before + at);
         }
         softmax(s, rows, t->v_dim);
         for (i = 0; i < rows; i += QUAD)
@@ -192,21 +214,30 @@ static void queries_task(void *ctx, long task, int worker)
     const struct attention *t = ctx;
     const struct attention_args *a = t->a;
     long block = task / a->heads;
-    int head = (int)(task % a->heads), doc = t->doc_of[block], group = head / (a->heads / a->kv_heads);
-    int64_t len = a->docs.first[doc + 1] - a->docs.first[doc], from = (block - t->block_at[doc]) * BLOCK;
-    int n = len - from < BLOCK ? (int)(len - from) : BLOCK;
+    int head = (int)(task % a->heads), doc = docs_find(t->tile_at, a->docs.n, block);
+    int group = head / (a->heads / a->kv_heads);
+    struct reach x = docs_reach(&a->docs, doc);
+    int64_t from = (block - t->tile_at[doc]) * BLOCK;
+    int n = x.queries - from < BLOCK ? (int)(x.queries - from) : BLOCK;
     size_t step = block_floats(t); /* as much as q and out */
     float *mem = t->c->scratch[worker];
     float *rest = mem + step + BLOCK * BLOCK;
-    struct state s = {mem,  mem + step,   mem + (size_t)BLOCK * (size_t)t->dim,
-                      rest, rest + BLOCK, rest + 2 * BLOCK};
-    const float *q = head_at(&a->q, (size_t)(a->docs.first[doc] + from), head);
+    struct state s = {.q = mem,
+                      .scores = mem + step,
+                      .out = mem + (size_t)BLOCK * (size_t)t->dim,
+                      .top = rest,
+                      .sum = rest + BLOCK,
+                      .shrink = rest + 2 * BLOCK,
+                      .before = x.before};
+    const float *q = head_at(&a->q, (size_t)(x.first + from), head);
 
+    if (a->select)
+        s.select = a->select + (size_t)(x.first + from) * (size_t)a->selects;
     memset(s.q, 0, step * sizeof *s.q);
     start(t, &s, q, n, a->sinks ? &a->sinks[head] : NULL);
     queries(t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
-            step * (size_t)a->kv_heads, from, n);
-    (t->c->dev.bf16 ? finish_bf16 : finish_f32)(t, &s, head, a->docs.first[doc] + from, n);
+            step * (size_t)a->kv_heads, x.keys - x.queries + from, n);
+    (t->c->dev.bf16 ? finish_bf16 : finish_f32)(t, &s, head, x.first + from, n);
 }
 
 static int streamed(struct cpu *c, const struct attention_args *a, struct err *e)
@@ -215,36 +246,36 @@ static int streamed(struct cpu *c, const struct attention_args *a, struct err *e
                           .a = a,
                           .dim = (int)round_up((size_t)a->head_dim, LANES),
                           .v_dim = (int)round_up((size_t)a->v_dim, LANES)};
-    int64_t blocks = 0, b;
+    int64_t blocks = 0, tiles = 0;
     int i, rc = -1;
 
     s.block_at = mem_new((size_t)a->docs.n + 1, sizeof *s.block_at, e);
-    if (!s.block_at)
-        return -1;
+    s.tile_at = mem_new((size_t)a->docs.n + 1, sizeof *s.tile_at, e);
+    if (!s.block_at || !s.tile_at)
+        goto out;
     for (i = 0; i < a->docs.n; i++) {
-        int64_t len = doc_length(a, i);
+        struct reach x = docs_reach(&a->docs, i);
 
         s.block_at[i] = blocks;
-        blocks += cpu_attention_is_packed(c, len) ? 0 : (len + BLOCK - 1) / BLOCK;
+        s.tile_at[i] = tiles;
+        if (cpu_attention_is_packed(c, a, i))
+            continue;
+        blocks += (x.keys + BLOCK - 1) / BLOCK;
+        tiles += (x.queries + BLOCK - 1) / BLOCK;
     }
     s.block_at[i] = blocks;
-    s.doc_of = mem_new((size_t)blocks, sizeof *s.doc_of, e);
-    if (!s.doc_of)
-        goto out;
-    for (i = 0; i < a->docs.n; i++)
-        for (b = s.block_at[i]; b < s.block_at[i + 1]; b++)
-            s.doc_of[b] = i;
+    s.tile_at[i] = tiles;
     if (cpu_room(&c->keys, &c->keys_bytes,
                  (size_t)blocks * (size_t)a->kv_heads * block_floats(&s) * sizeof *c->keys, e) ||
         cpu_scratch(c, (block_floats(&s) + BLOCK * BLOCK + 3 * BLOCK) * sizeof(float), e))
         goto out;
     s.keys = c->keys;
     pool_run(c->pool, (long)blocks, gather_task, &s);
-    pool_run(c->pool, (long)(blocks * a->heads), queries_task, &s);
+    pool_run(c->pool, (long)(tiles * a->heads), queries_task, &s);
     rc = 0;
 out:
     free(s.block_at);
-    free(s.doc_of);
+    free(s.tile_at);
     return rc;
 }
 

@@ -9,27 +9,18 @@ static inline const float *head_at(const struct heads *x, size_t token, int head
     return x->of + token * x->row + (size_t)head * x->step;
 }
 
-/* The first key that a query sees; never decreases from one query to the next. */
-static inline int64_t first_key(const struct attention_args *a, int64_t query)
+/* The first row of a document's keys that the query of row `row` sees; never decreases from one query to the
+ * next. */
+static inline int64_t first_row(const struct attention_args *a, int64_t before, int64_t row)
 {
-    switch (a->mask) {
-    case MASK_SLIDING:
-        return query >= a->window ? query - a->window + 1 : 0;
-    case MASK_CHUNKED:
-        return query - query % a->window;
-    default:
-        return 0;
-    }
+    int64_t first = mask_first_key(a->mask, a->window, (int)(before + row)) - before;
+
+    return first > 0 ? first : 0;
 }
 
-static inline int64_t doc_length(const struct attention_args *a, int doc)
-{
-    return a->docs.first[doc + 1] - a->docs.first[doc];
-}
-
-/* Whether a document of this many tokens goes through packed products of bf16. A question of its own length
- * only, so that a result stays independent of its neighbours. */
-bool cpu_attention_is_packed(const struct cpu *c, int64_t len);
+/* Whether a document goes through packed products of bf16. A question of the document only, so that a result
+ * stays independent of its neighbours. */
+bool cpu_attention_is_packed(const struct cpu *c, const struct attention_args *a, int doc);
 /* Attention within those documents. */
 int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct err *e);
 

@@ -1,8 +1,8 @@
 /*
- * Attention of long documents by packed products of bf16: keys and values of each block of keys are
- * packed once for each head of keys and serve all queries and all heads of queries that share it. A task is
- * one head and GEMM_ROWS queries; the softmax runs along as in cpu_attention.c, in f32. Queries, keys, values
- * and probabilities are rounded to bf16, sums are f32.
+ * cpu_attention_packed.c -- attention of long documents by packed products of bf16: keys and values of each
+ * block of keys are packed once for each head of keys and serve all queries and all heads of queries that
+ * share it. A task is one head and GEMM_ROWS queries; the softmax runs along as in cpu_attention.c, in f32.
+ * Queries, keys, values and probabilities are rounded to bf16, sums are f32.
  */
 #include "cpu/cpu_attention.h"
 
@@ -26,25 +26,9 @@ struct packed {
     uint8_t *blocks;                /* [blocks][kv_heads] of packed K, then V */
 };
 
-bool cpu_attention_is_packed(const struct cpu *c, int64_t len)
+bool cpu_attention_is_packed(const struct cpu *c, const struct attention_args *a, int doc)
 {
-    return c->dev.bf16 && len >= LONG;
-}
-
-/* The document that a block or tile belongs to: the last one that begins at or before it. */
-static int doc_of(const int64_t *at, int docs, int64_t i)
-{
-    int lo = 0, hi = docs - 1;
-
-    while (lo < hi) {
-        int mid = hi - (hi - lo) / 2;
-
-        if (at[mid] <= i)
-            lo = mid;
-        else
-            hi = mid - 1;
-    }
-    return lo;
+    return c->dev.bf16 && !a->select && docs_reach(&a->docs, doc).keys >= LONG;
 }
 
 /* ---- packing ---- */
@@ -94,10 +78,11 @@ static void pack_task(void *ctx, long task, int worker)
 {
     const struct packed *s = ctx;
     long block = task / s->a->kv_heads;
-    int head = (int)(task % s->a->kv_heads), doc = doc_of(s->block_at, s->a->docs.n, block);
-    int64_t from = (block - s->block_at[doc]) * s->keys, len = doc_length(s->a, doc);
-    int n = len - from < s->keys ? (int)(len - from) : s->keys;
-    size_t first = (size_t)(s->a->docs.first[doc] + from);
+    int head = (int)(task % s->a->kv_heads), doc = docs_find(s->block_at, s->a->docs.n, block);
+    struct reach x = docs_reach(&s->a->docs, doc);
+    int64_t from = (block - s->block_at[doc]) * s->keys;
+    int n = x.keys - from < s->keys ? (int)(x.keys - from) : s->keys;
+    size_t first = (size_t)(x.key + from);
     uint8_t *to = s->blocks + (size_t)task * s->block_bytes;
     uint16_t *rows = s->c->scratch[worker];
 
@@ -112,7 +97,7 @@ static void pack_task(void *ctx, long task, int worker)
 /* ---- a tile of queries ---- */
 
 struct tile {
-    int64_t from; /* of the document's queries */
+    int64_t from, before; /* row of the first query among its document's keys; as in struct reach */
     int n;
     uint16_t *q, *p;           /* [ROWS][dim], [ROWS][keys] probabilities */
     float *scores, *y, *out;   /* [ROWS][keys], [ROWS][v_dim] twice */
@@ -238,9 +223,9 @@ struct span {
     int from, to, low, high;
 };
 
-INLINE struct span seen(const struct attention_args *a, int keys, int64_t at, int64_t query)
+INLINE struct span seen(const struct attention_args *a, int keys, int64_t before, int64_t at, int64_t query)
 {
-    int64_t from = first_key(a, query) - at, to = query + 1 - at;
+    int64_t from = first_row(a, before, query) - at, to = query + 1 - at;
     struct span s;
 
     s.from = from < 0 ? 0 : from > keys ? keys : (int)from;
@@ -262,7 +247,7 @@ static void softmax(const struct packed *s, const struct tile *t, int i, int64_t
     for (r = 0; r < rows; r++) {
         float *x = t->scores + (i + r) * s->keys, m;
 
-        k[r] = seen(s->a, s->keys, at, t->from + i + r);
+        k[r] = seen(s->a, s->keys, t->before, at, t->from + i + r);
         for (j = k[r].low; j < k[r].from; j++)
             x[j] = -INFINITY;
         for (j = k[r].to; j < k[r].high; j++)
@@ -324,16 +309,17 @@ static void tile_task(void *ctx, long task, int worker)
     const struct attention_args *a = s->a;
     long tile = task / a->heads;
     int head = (int)(task % a->heads), group = head / (a->heads / a->kv_heads);
-    int doc = doc_of(s->tile_at, a->docs.n, tile);
+    int doc = docs_find(s->tile_at, a->docs.n, tile);
     struct tile t = tile_layout(s, s->c->scratch[worker]);
-    int64_t len = doc_length(a, doc), first, b, at;
-    size_t row;
+    struct reach x = docs_reach(&a->docs, doc);
+    int64_t query = (tile - s->tile_at[doc]) * ROWS, first, b, at;
+    size_t row = (size_t)(x.first + query);
     int i;
 
-    t.from = (tile - s->tile_at[doc]) * ROWS;
-    t.n = len - t.from < ROWS ? (int)(len - t.from) : ROWS;
-    row = (size_t)(a->docs.first[doc] + t.from);
-    first = first_key(a, t.from) / s->keys;
+    t.from = x.keys - x.queries + query;
+    t.before = x.before;
+    t.n = x.queries - query < ROWS ? (int)(x.queries - query) : ROWS;
+    first = first_row(a, t.before, t.from) / s->keys;
     start(s, &t, head_at(&a->q, row, head), a->sinks ? &a->sinks[head] : NULL);
     for (b = first, at = b * s->keys; at < t.from + t.n; b++, at += s->keys) {
         size_t place = (size_t)(s->block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
@@ -397,12 +383,14 @@ int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct e
     if (!s.block_at || !s.tile_at)
         goto out;
     for (i = 0; i < a->docs.n; i++) {
-        int64_t len = doc_length(a, i), n = cpu_attention_is_packed(c, len) ? len : 0;
+        struct reach x = docs_reach(&a->docs, i);
 
         s.block_at[i] = blocks;
         s.tile_at[i] = tiles;
-        blocks += (n + KEYS - 1) / KEYS;
-        tiles += (n + ROWS - 1) / ROWS;
+        if (!cpu_attention_is_packed(c, a, i))
+            continue;
+        blocks += (x.keys + KEYS - 1) / KEYS;
+        tiles += (x.queries + ROWS - 1) / ROWS;
     }
     s.block_at[i] = blocks;
     s.tile_at[i] = tiles;

@@ -176,42 +176,29 @@ INLINE void prepare(const struct attention_args *a, float *x, int n, size_t step
     }
 }
 
-/* The document of token t. */
-static int doc_at(const struct docs *d, int64_t t)
-{
-    int lo = 0, hi = d->n - 1;
-
-    while (lo < hi) {
-        int mid = lo + (hi - lo) / 2;
-
-        if (d->first[mid + 1] <= t)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 static void qk_rows(const void *args, int64_t from, int64_t to)
 {
     const struct attention_args *a = args;
-    int doc = doc_at(&a->docs, from), kv = a->k.step ? a->kv_heads : 1, i;
+    int doc = docs_find(a->docs.first, a->docs.n, from), kv = a->k.step ? a->kv_heads : 1, i;
+    struct reach x = docs_reach(&a->docs, doc);
     int64_t t;
 
     for (t = from; t < to; t++) {
         float *q = a->q.of + (size_t)t * a->q.row, temp;
         const float *cs = NULL;
-        int64_t pos;
+        int64_t row, pos;
 
-        while (t >= a->docs.first[doc + 1])
-            doc++;
-        pos = t - a->docs.first[doc];
+        while (t >= x.first + x.queries)
+            x = docs_reach(&a->docs, ++doc);
+        row = x.keys - x.queries + t - x.first; /* of its own key */
+        pos = x.before + row;
+        row += x.key;
         if (a->rope)
             cs = a->docs.rope[doc] + (size_t)pos * (size_t)a->rot;
         prepare(a, q, a->heads, a->q.step, a->head_dim, a->nope, a->q_norm, cs);
-        prepare(a, a->k.of + (size_t)t * a->k.row, kv, a->k.step, a->head_dim - a->nope, 0, a->k_norm, cs);
+        prepare(a, a->k.of + (size_t)row * a->k.row, kv, a->k.step, a->head_dim - a->nope, 0, a->k_norm, cs);
         for (i = 0; a->clip > 0 && i < a->kv_heads; i++)
-            clamp(a->v.of + (size_t)t * a->v.row + (size_t)i * a->v.step, a->v_dim, a->clip);
+            clamp(a->v.of + (size_t)row * a->v.row + (size_t)i * a->v.step, a->v_dim, a->clip);
         if (!a->rope && a->temp_floor > 0) {
             temp = 1 + a->temp_scale * logf(1 + floorf((float)(pos + 1) / a->temp_floor));
             for (i = 0; i < a->heads * a->head_dim; i++)

@@ -53,13 +53,54 @@ struct matrix_job {
     bool paired, for_head, f32;
 };
 
-/* The documents of a chunk: document d is tokens first[d] .. first[d+1]-1 of it. rope[d]: device,
- * [length][rot], a row being rot/2 cosines and rot/2 sines, times the model's scaling. */
+/*
+ * The documents of a chunk, and what is kept of them. Queries of document d are tokens first[d] ..
+ * first[d+1]-1; its keys and values are rows key[d] .. key[d+1]-1 of theirs, as many or more: the last ones
+ * are the queries' own, those before them of tokens before. The first query is at position past[d], and rows
+ * follow each other in position, so that a document need not keep all of its keys (a window does not ask for
+ * more). rope[d]: device, [positions][rot], a row being rot/2 cosines and rot/2 sines, times the model's
+ * scaling.
+ */
 struct docs {
     const int64_t *first; /* [n + 1] */
     const float *const *rope;
     int n;
+    const int64_t *key;  /* [n + 1]; NULL: first, nothing is kept */
+    const int64_t *past; /* [n]; NULL: as many as there are rows of tokens before */
 };
+
+/* What the queries of one of them reach. Row r of its keys is at position before + r; query q is row keys -
+ * queries + q. */
+struct reach {
+    int64_t first, key; /* its first query, its first key */
+    int64_t queries, keys, before;
+};
+
+static inline struct reach docs_reach(const struct docs *d, int i)
+{
+    const int64_t *key = d->key ? d->key : d->first;
+    struct reach x = {d->first[i], key[i], d->first[i + 1] - d->first[i], key[i + 1] - key[i], 0};
+
+    if (d->past)
+        x.before = d->past[i] + x.queries - x.keys;
+    return x;
+}
+
+/* The document of query t: the last that begins at or before it and is not empty. */
+DEVICE_INLINE int docs_find(const int64_t *first, int docs, int64_t t)
+{
+    int lo = 0, hi = docs; /* first[lo] <= t < first[hi] */
+
+    while (hi - lo > 1) {
+        int mid = (lo + hi) / 2;
+
+        if (first[mid] <= t)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
 
 /* Heads of all tokens: head h of token t begins at of + t * row + h * step. Device f32. */
 struct heads {
@@ -71,7 +112,11 @@ struct heads {
  * The key of a head is nope elements of k_nope, then head_dim - nope of k. Latent attention has one k for
  * all heads (step 0), which is its rotated part; otherwise nope is 0. Queries are whole, nope elements
  * first. Before they meet, q and k are normed, clipped (v too), rotated (the rot elements after the first
- * nope) and given their temperature; whether that changes the arrays is the backend's affair.
+ * nope) and given their temperature, by position; whether that changes the arrays is the backend's affair.
+ *
+ * With docs.key it is not: what k and v hold of the queries' own rows is left as it meets queries, and the
+ * rows before are taken as earlier calls left them, so that k and v may be a cache that grows. Results are
+ * those of all tokens at once but for the order of sums.
  */
 struct attention_args {
     struct heads q, k, v, k_nope;
@@ -85,7 +130,11 @@ struct attention_args {
     float clip;                   /* 0: none */
     float temp_floor, temp_scale; /* as in struct arch, for a layer without rope; floor 0: off */
     enum mask_kind mask;
-    int window;         /* of the mask, as in struct layer_arch */
+    int window; /* of the mask, as in struct layer_arch */
+    /* Device [n][selects]: the positions of the keys that a query sees of those that the mask leaves, for all
+     * heads; ascending, -1 fills the rest. One at least, unless there are sinks. NULL: all. */
+    const int32_t *select;
+    int selects;
     const float *sinks; /* device [heads], or NULL */
     void *out;          /* device elements [n][heads * v_dim] */
 };
