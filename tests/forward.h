@@ -46,8 +46,8 @@ static struct {
     void (*patch)(struct engine *en);
 } run_way;
 
-static inline int run_open(struct run *r, const struct model *m, const struct batch *b, const uint8_t *mask,
-                           enum precision p, int threads, int chunk)
+static inline int run_open(struct run *r, const struct model *m, const struct batch *b,
+                           const struct mask *mask, enum precision p, int threads, int chunk)
 {
     struct engine_options o = {.device = on_gpu() ? "cuda" : "cpu",
                                .precision = p,

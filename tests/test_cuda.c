@@ -477,15 +477,29 @@ static void check_route(const char *what, struct router r, bool corr, bool maske
     struct twin z = twin_new(zh, n * (size_t)r.experts, false, 0),
                 c = twin_new(ch, (size_t)r.experts, false, 0);
     struct twin chosen = twin_new(NULL, n * k, false, 0), gate = twin_new(NULL, n * k, false, 0);
+    struct twin again = twin_new(NULL, n * k, false, 0), gate_again = twin_new(NULL, n * k, false, 0);
+    struct twin fresh = twin_new(NULL, n * k, false, 0);
     uint8_t mask[256];
     int j;
 
     for (j = 0; j < r.experts; j++)
         mask[j] = j % 3 != 1 || j < r.topk;
     for (j = 0; j < BOTH; j++) {
-        struct route_args args = {
-            z.p[j], corr ? c.p[j] : NULL, masked ? mask : NULL, (int64_t)n, r, chosen.p[j], gate.p[j]};
+        struct route_args args = {.logits = z.p[j],
+                                  .corr = corr ? c.p[j] : NULL,
+                                  .mask = masked ? mask : NULL,
+                                  .n = (int64_t)n,
+                                  .router = r,
+                                  .chosen = chosen.p[j],
+                                  .gate = gate.p[j]};
 
+        dev[j]->ops->route(dev[j], &args);
+        args.mask = masked ? NULL : mask; /* a second time, under another mask */
+        args.chosen = again.p[j];
+        args.gate = gate_again.p[j];
+        args.fresh = fresh.p[j];
+        args.known = chosen.p[j];
+        args.known_gate = r.gate == GATE_SIGMOID_SELECTED ? gate.p[j] : NULL;
         dev[j]->ops->route(dev[j], &args);
     }
     a = fetch(&chosen, GPU);
@@ -493,6 +507,13 @@ static void check_route(const char *what, struct router r, bool corr, bool maske
     for (i = 0; i < n * k && !memcmp(a + i, b + i, 4); i++)
         ;
     CHECK_MSG(i == n * k, "%s: choice %zu differs", what, i);
+    free(a);
+    free(b);
+    a = fetch(&fresh, GPU);
+    b = fetch(&fresh, CPU);
+    for (i = 0; i < n * k && !memcmp(a + i, b + i, 4); i++)
+        ;
+    CHECK_MSG(i == n * k, "%s: what is fresh differs, %zu", what, i);
     compare(&gate, what, 2e-6);
     no_failure(what);
     free(a);
@@ -503,6 +524,9 @@ static void check_route(const char *what, struct router r, bool corr, bool maske
     twin_free(&c);
     twin_free(&chosen);
     twin_free(&gate);
+    twin_free(&again);
+    twin_free(&gate_again);
+    twin_free(&fresh);
 }
 
 static void check_routes(void)
@@ -754,6 +778,59 @@ static void check_experts(enum source_type type, enum act_kind act, int experts,
     twin_free(&max);
 }
 
+/* Channels that are not there; slots that ask for nothing. */
+static void check_part(int experts, int topk, int hidden, int inter)
+{
+    enum { N = 321 };
+    size_t slots = N * (size_t)topk, h = (size_t)hidden, wide = (size_t)experts * (size_t)inter, i;
+    float *xh = random_floats(N * h, 2), *yh = random_floats(slots * h, 1), *ids = malloc(slots * 4);
+    struct twin x = twin_new(xh, N * h, true, h), y = twin_new(yh, slots * h, true, h), chosen;
+    struct layer *l = calloc(1, sizeof *l);
+    uint8_t *channels = malloc(wide);
+    void *on[BOTH];
+    int j;
+
+    for (i = 0; i < wide; i++)
+        channels[i] = i % 3 != 1;
+    for (i = 0; i < slots; i++) {
+        int32_t id = i % 5 ? (int32_t)(i * 7 % (size_t)experts) : -1;
+
+        memcpy(&ids[i], &id, 4);
+    }
+    chosen = twin_new(ids, slots, false, 0);
+    layer_new(l, SOURCE_BF16, experts, hidden, inter);
+    for (j = 0; j < BOTH; j++) {
+        struct experts_args a = {.x = x.p[j],
+                                 .chosen = chosen.p[j],
+                                 .n = N,
+                                 .topk = topk,
+                                 .experts = experts,
+                                 .hidden = hidden,
+                                 .inter = inter,
+                                 .gate_up = l->up[j],
+                                 .down = l->down[j],
+                                 .y = y.p[j]};
+
+        on[j] = dev[j]->ops->buf_new(dev[j], wide, &err);
+        dev[j]->ops->to_device(dev[j], on[j], channels, wide);
+        a.channels = on[j];
+        CHECK_MSG(dev[j]->ops->experts(dev[j], &a, &err) == 0, "experts: %s", err.msg);
+    }
+    compare(&y, "some slots, some channels", near());
+    no_failure("some slots, some channels");
+    for (j = 0; j < BOTH; j++)
+        dev[j]->ops->buf_free(dev[j], on[j]);
+    layer_free(l, experts);
+    free(l);
+    free(xh);
+    free(yh);
+    free(ids);
+    free(channels);
+    twin_free(&x);
+    twin_free(&y);
+    twin_free(&chosen);
+}
+
 static void check_combine(int n, int topk, int width, bool shared)
 {
     size_t rows = (size_t)n * (size_t)topk, w = (size_t)width;
@@ -870,6 +947,8 @@ static void check_all(void)
     check_experts(SOURCE_BF16, ACT_SILU_GLU, 16, 4, 256, 96, false);
     check_experts(SOURCE_MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
     check_experts(SOURCE_F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
+    check_part(16, 4, 256, 96);
+    check_part(7, 3, 200, 44);
     check_experts(SOURCE_F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
     check_view(50, 128, 8);
     check_view(9, 60, 6);

@@ -130,17 +130,17 @@ static void check_kept(const struct model *m, const struct batch *b, struct run 
 static void check_mask(const struct model *m, const struct batch *b, struct run *plain)
 {
     size_t e = (size_t)m->arch.experts, i, n = e * (size_t)m->arch.layers;
-    uint8_t *mask = malloc(n);
+    struct mask mask = {.experts = malloc(n)};
     struct run all, some;
     int bad = 0;
 
-    memset(mask, 1, n);
-    if (run_open(&all, m, b, mask, PREC_F32, 2, 0) == 0)
+    memset(mask.experts, 1, n);
+    if (run_open(&all, m, b, &mask, PREC_F32, 2, 0) == 0)
         same_bytes(plain, &all, m, "a mask that allows everything");
     run_close(&all);
     for (i = 0; i < n; i++)
-        mask[i] = i % e % 2 == 0;
-    if (run_open(&some, m, b, mask, PREC_F32, 2, 0) == 0) {
+        mask.experts[i] = i % e % 2 == 0;
+    if (run_open(&some, m, b, &mask, PREC_F32, 2, 0) == 0) {
         for (i = 0; i < run_count(&some); i++)
             bad += some.expert[i] % 2 != 0;
         CHECK_MSG(bad == 0, "%d masked experts were chosen", bad);
@@ -149,11 +149,11 @@ static void check_mask(const struct model *m, const struct batch *b, struct run 
         check_kl(m, b, &some, plain);
     }
     run_close(&some);
-    memset(mask, 0, n);
-    CHECK(engine_forward(plain->en, m, b, mask, NULL, NULL, NULL, &err) == -1);
+    memset(mask.experts, 0, n);
+    CHECK(engine_forward(plain->en, m, b, &mask, NULL, NULL, NULL, &err) == -1);
     CHECK(err.kind == ERR_USAGE);
     err_clear(&err);
-    free(mask);
+    mask_free(&mask);
 }
 
 /* Several masks in one pass, some alike up to a layer or to the end, give the bytes of a pass for each; so do
@@ -162,28 +162,27 @@ static void check_masks(const struct model *m, const struct batch *b, struct run
 {
     enum { MASKS = 6 };
     size_t e = (size_t)m->arch.experts, n = e * (size_t)m->arch.layers, i;
-    uint8_t *mask[MASKS];
-    const uint8_t *given[MASKS] = {NULL};
+    struct mask mask[MASKS] = {{NULL, NULL}};
     struct hidden *h[MASKS], *kept[MASKS], *alone = NULL;
     struct kl_row *row[MASKS], *one = calloc((size_t)plain->tokens, sizeof *one);
     struct judged of[MASKS];
     int v;
 
     for (v = 0; v < MASKS; v++) {
-        mask[v] = malloc(n);
         row[v] = calloc((size_t)plain->tokens, sizeof **row);
-        for (i = 0; i < n;
+        if (v > 0)
+            mask[v].experts = malloc(n);
+        for (i = 0; v > 0 && i < n;
              i++) /* 1 allows all; 2 and 3 part after layer 0; 4 is 2; 5 parts in the last layer */
-            mask[v][i] = v < 2 || (v == 3 && i >= e) || i % e % 2 == (v == 5 && i >= n - e);
-        given[v] = v ? mask[v] : NULL;
+            mask[v].experts[i] = v < 2 || (v == 3 && i >= e) || i % e % 2 == (v == 5 && i >= n - e);
     }
-    CHECK_MSG(engine_forward_masks(plain->en, m, b, given, MASKS, h, NULL, &err) == 0, "masks: %s", err.msg);
+    CHECK_MSG(engine_forward_masks(plain->en, m, b, mask, MASKS, h, NULL, &err) == 0, "masks: %s", err.msg);
     for (v = 0; v < MASKS; v++)
         of[v] = (struct judged){m, kept[v] = h[v]};
     CHECK_MSG(engine_kl(plain->en, of, MASKS, b, row, &err) == 0, "kl: %s", err.msg);
     check_kept(m, b, plain, h[2]);
     for (v = 0; v < MASKS; v++) {
-        CHECK(engine_forward(plain->en, m, b, given[v], NULL, &alone, NULL, &err) == 0);
+        CHECK(engine_forward(plain->en, m, b, &mask[v], NULL, &alone, NULL, &err) == 0);
         CHECK(engine_kl(plain->en, (struct judged[]){{m, plain->h}, {m, alone}}, 2, b, &one, &err) == 0);
         for (i = 0; v > 0 && i < (size_t)plain->tokens; i++)
             CHECK_MSG(!memcmp(&one[i].kl, &row[v - 1][i].kl, 4) && one[i].same_top == row[v - 1][i].same_top,
@@ -191,15 +190,159 @@ static void check_masks(const struct model *m, const struct batch *b, struct run
                       (double)row[v - 1][i].kl);
         hidden_free(alone);
     }
-    memset(mask[3], 0, e);
-    CHECK(engine_forward_masks(plain->en, m, b, given, MASKS, h, NULL, &err) == -1 && !h[0]);
+    memset(mask[3].experts, 0, e);
+    CHECK(engine_forward_masks(plain->en, m, b, mask, MASKS, h, NULL, &err) == -1 && !h[0]);
     err_clear(&err);
     for (v = 0; v < MASKS; v++) {
         hidden_free(kept[v]);
-        free(mask[v]);
+        mask_free(&mask[v]);
         free(row[v]);
     }
     free(one);
+}
+
+/* ---- a mask that is observed and not followed ---- */
+
+/* What a pass showed of one layer. */
+struct shown {
+    const struct model *m;
+    int layer;
+    size_t elem;
+    int64_t next;    /* sample */
+    uint8_t *y;      /* elements [tokens][k][hidden] */
+    int32_t *expert; /* [tokens][k] */
+    float *gate;     /* [tokens][k] */
+    int64_t saved;   /* results that were there already */
+};
+
+static void show_token(struct shown *s, const struct token_rows *rows, const struct token_rows *whole,
+                       int64_t i, int t)
+{
+    size_t k = (size_t)s->m->arch.topk, row = (size_t)s->m->arch.hidden * s->elem, at = (size_t)t * k, j, w;
+
+    memcpy(s->expert + (size_t)i * k, rows->expert + at, k * 4);
+    memcpy(s->gate + (size_t)i * k, rows->gate + at, k * 4);
+    for (j = 0; j < k; j++) {
+        const uint8_t *y = (const uint8_t *)rows->y + (at + j) * row;
+
+        if (rows->fresh && rows->fresh[at + j] < 0) {
+            for (w = 0; w < k && whole->expert[at + w] != rows->expert[at + j]; w++)
+                ;
+            CHECK(w < k);
+            y = (const uint8_t *)whole->y + (at + w % k) * row;
+            s->saved++;
+        } else if (rows->fresh) {
+            CHECK(rows->fresh[at + j] == rows->expert[at + j]);
+        }
+        memcpy(s->y + ((size_t)i * k + j) * row, y, row);
+    }
+}
+
+static void show(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
+                 const struct token_rows *apart)
+{
+    struct shown *s = ctx;
+    int t;
+
+    if (layer != s->layer)
+        return;
+    CHECK(i == s->next);
+    s->next += n;
+    for (t = 0; t < n; t++)
+        show_token(s, apart ? apart : rows, rows, i + t, t);
+}
+
+static void shown_open(struct shown *s, const struct model *m, int layer, enum precision p, int64_t tokens)
+{
+    size_t slots = (size_t)tokens * (size_t)m->arch.topk;
+
+    *s = (struct shown){.m = m, .layer = layer, .elem = p == PREC_BF16 ? 2 : 4};
+    s->y = calloc(slots, (size_t)m->arch.hidden * s->elem);
+    s->expert = calloc(slots, 4);
+    s->gate = calloc(slots, 4);
+}
+
+static void shown_free(struct shown *s)
+{
+    free(s->y);
+    free(s->expert);
+    free(s->gate);
+}
+
+/* What it shows of a layer is what a pass shows that follows the mask in this layer alone; and that it is
+ * there changes nothing that comes after. */
+static void check_apart(const struct model *m, const struct batch *b, enum precision p, int chunk)
+{
+    struct engine_options o = {
+        .device = on_gpu() ? "cuda" : "cpu", .precision = p, .threads = 2, .chunk_tokens = chunk};
+    size_t e = (size_t)m->arch.experts, n = e * (size_t)m->arch.layers, i, slots;
+    struct mask mask = {.experts = malloc(n)}, alone = {.experts = malloc(n)};
+    struct observer ob = {.sampled = show, .samples = b->first[b->docs]};
+    struct engine *en;
+    struct shown a, c;
+    int l;
+
+    slots = (size_t)ob.samples * (size_t)m->arch.topk;
+    if (engine_open(&en, &o, &err)) {
+        printf("not checked: %s\n", err.msg);
+        err_clear(&err);
+        return;
+    }
+    for (i = 0; i < n; i++)
+        mask.experts[i] = i % e % 3 != 1 || e < 3 * (size_t)m->arch.topk / 2;
+    for (l = 0; l < m->arch.layers; l++) {
+        if (m->arch.layer[l].ffn != FFN_MOE)
+            continue;
+        memset(alone.experts, 1, n);
+        memcpy(alone.experts + (size_t)l * e, mask.experts + (size_t)l * e, e);
+        shown_open(&a, m, l, p, ob.samples);
+        shown_open(&c, m, l, p, ob.samples);
+        ob.ctx = &a;
+        ob.apart = &mask;
+        CHECK_MSG(engine_forward(en, m, b, NULL, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
+        ob.ctx = &c;
+        ob.apart = NULL;
+        CHECK_MSG(engine_forward(en, m, b, &alone, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
+        CHECK(a.next == ob.samples && c.next == ob.samples && a.saved > 0 && c.saved == 0);
+        CHECK_MSG(!memcmp(a.expert, c.expert, slots * 4), "layer %d: other experts", l);
+        CHECK_MSG(!memcmp(a.gate, c.gate, slots * 4), "layer %d: other gates", l);
+        CHECK_MSG(!memcmp(a.y, c.y, slots * (size_t)m->arch.hidden * a.elem), "layer %d: other results", l);
+        shown_free(&a);
+        shown_free(&c);
+    }
+    engine_close(en);
+    mask_free(&mask);
+    mask_free(&alone);
+}
+
+/* Channels that are not there: an expert without any gives its bias; with all, everything is as it was. */
+static void check_channels(const struct model *m, const struct batch *b, struct run *plain)
+{
+    size_t e = (size_t)m->arch.experts, width = (size_t)m->arch.inter, n = e * (size_t)m->arch.layers, i;
+    struct mask mask = {.channels = malloc(n * width)};
+    int layer = m->arch.layers - 1;
+    struct run all, some;
+    int wrong = 0;
+
+    memset(mask.channels, 1, n * width);
+    if (run_open(&all, m, b, &mask, PREC_F32, 2, 0) == 0)
+        same_bytes(plain, &all, m, "a mask with all channels");
+    run_close(&all);
+    memset(mask.channels + ((size_t)layer * e + 1) * width, 0, width);
+    if (run_open(&some, m, b, &mask, PREC_F32, 2, 0) == 0) {
+        CHECK(!memcmp(plain->expert, some.expert, run_count(plain) * 4)); /* it is the last layer */
+        for (i = 0; i < run_count(plain); i++) {
+            bool silent =
+                i >= run_count(plain) / (size_t)m->arch.layers * (size_t)layer && some.expert[i] == 1;
+
+            wrong += silent && !m->arch.family->expert_bias ? some.norm[i] != 0
+                     : silent                               ? some.norm[i] == plain->norm[i]
+                                                            : some.norm[i] != plain->norm[i];
+        }
+        CHECK_MSG(wrong == 0, "%d results of experts without channels, or with all, are not right", wrong);
+    }
+    run_close(&some);
+    mask_free(&mask);
 }
 
 /* bf16 is another arithmetic, so only close: mean nll within half a percent. */
@@ -257,6 +400,9 @@ static void check_model(const char *dir)
         check_bf16(&m, &b, &r);
         check_mask(&m, &b, &r);
         check_masks(&m, &b, &r);
+        check_channels(&m, &b, &r);
+        check_apart(&m, &b, PREC_F32, 0);
+        check_apart(&m, &b, PREC_BF16, 70);
         b.docs = 0;
         CHECK_MSG(engine_forward(r.en, &m, &b, NULL, NULL, NULL, NULL, &err) == 0, "no documents: %s",
                   err.msg);
@@ -272,9 +418,28 @@ static void check_model(const char *dir)
     model_close(&m);
 }
 
+/* Routers and gates of other kinds. */
+static void check_apart_in(const char *dir)
+{
+    struct model m;
+    int32_t *ids;
+
+    if (model_open(&m, dir, NULL, &err)) {
+        CHECK_MSG(0, "%s", err.msg);
+        return;
+    }
+    ids = some_ids(&m);
+    check_apart(&m, &(struct batch){ids, doc_first, DOCS}, PREC_F32, 0);
+    free(ids);
+    model_close(&m);
+}
+
 int main(void)
 {
     check_model("examples/tiny-qwen3");
     check_model("examples/tiny-gptoss");
+    check_apart_in("tests/fixtures/llama4-split");
+    check_apart_in("tests/fixtures/deepseek-v2-groups");
+    check_apart_in("tests/fixtures/deepseek-v3-half");
     CHECK_END();
 }

@@ -128,7 +128,13 @@ struct routed {
 static void route(struct device *d, const struct router *r, const float *z, const float *corr,
                   const uint8_t *mask, struct routed *out)
 {
-    d->ops->route(d, &(struct route_args){z, corr, mask, TOKENS, *r, out->chosen, out->gate});
+    d->ops->route(d, &(struct route_args){.logits = z,
+                                          .corr = corr,
+                                          .mask = mask,
+                                          .n = TOKENS,
+                                          .router = *r,
+                                          .chosen = out->chosen,
+                                          .gate = out->gate});
 }
 
 static void check_plain(struct device *d, size_t i, const float *z, const float *corr, const uint8_t *mask,
@@ -182,6 +188,41 @@ static void check_pruned(struct device *d, size_t i, const float *z, const float
     check_plain(d, i, z, corr, mask, "one of a group masked");
 }
 
+/* A second choice, and what of it is not in the first one, by number or by number and gate. */
+static void check_fresh(struct device *d, size_t i, const float *z, const float *corr)
+{
+    int32_t fresh[TOKENS * K];
+    struct routed was, is;
+    uint8_t mask[EXPERTS];
+    struct route_args a = {.logits = z,
+                           .corr = corr,
+                           .mask = mask,
+                           .n = TOKENS,
+                           .router = sized(i, EXPERTS),
+                           .chosen = is.chosen,
+                           .gate = is.gate,
+                           .fresh = fresh};
+    int way, s, j, wrong = 0;
+
+    for (j = 0; j < EXPERTS; j++)
+        mask[j] = j % 3 != 1;
+    route(d, &a.router, z, corr, NULL, &was);
+    for (way = 0; way < 3; way++) {
+        a.known = way ? was.chosen : NULL;
+        a.known_gate = way == 2 ? was.gate : NULL;
+        d->ops->route(d, &a);
+        for (s = 0; s < TOKENS * K; s++) {
+            int want = is.chosen[s];
+
+            for (j = s / K * K; way && j < s / K * K + K; j++)
+                if (was.chosen[j] == is.chosen[s] && (way == 1 || was.gate[j] == is.gate[s]))
+                    want = -1;
+            wrong += fresh[s] != want;
+        }
+    }
+    CHECK_MSG(wrong == 0, "%s: %d slots are not as fresh as they are said to be", routers[i].name, wrong);
+}
+
 static void check_routers(struct device *d)
 {
     static float z[TOKENS * EXPERTS];
@@ -202,6 +243,7 @@ static void check_routers(struct device *d)
         check_plain(d, i, z, c, NULL, "any logits");
         check_plain(d, i, z, c, few, "one of a group left");
         check_pruned(d, i, z, c);
+        check_fresh(d, i, z, c);
         for (e = 0; e < TOKENS * EXPERTS; e++)
             z[e] = floorf(2 * noise());
         check_plain(d, i, z, NULL, NULL, "equal logits");

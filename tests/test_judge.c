@@ -131,27 +131,27 @@ static void masks(void)
     static const uint8_t want[] = {1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1};
     struct plan p;
     struct err e = {0};
-    uint8_t *mask;
+    struct mask mask;
     int i, j;
 
     CHECK(plan_new(&p, &id, "", good, 2, &e) == 0);
     for (i = 0; i < 2; i++)
         for (j = 0; j < 4; j++)
             plan_rows(&p, i)[j].keep = want[8 * i + j];
-    mask = plan_mask(&p, &m, &e);
-    CHECK(mask && memcmp(mask, want, sizeof want) == 0);
-    free(mask);
+    CHECK(plan_mask(&mask, &p, &m, &e) == 0 && memcmp(mask.experts, want, sizeof want) == 0 &&
+          !mask.channels);
+    mask_free(&mask);
     plan_rows(&p, 1)[3].keep = false;
-    CHECK(!plan_mask(&p, &m, &e));
+    CHECK(plan_mask(&mask, &p, &m, &e) == -1);
     CHECK_MSG(strstr(e.msg, "keeps 1 experts of layer 2"), "%s", e.msg);
     plan_free(&p);
     err_clear(&e);
     CHECK(plan_new(&p, &id, "", bad, 2, &e) == 0);
-    CHECK(!plan_mask(&p, &m, &e));
+    CHECK(plan_mask(&mask, &p, &m, &e) == -1);
     plan_free(&p);
     err_clear(&e);
     CHECK(plan_new(&p, &id, "", good, 1, &e) == 0);
-    CHECK(!plan_mask(&p, &m, &e));
+    CHECK(plan_mask(&mask, &p, &m, &e) == -1);
     CHECK_MSG(strstr(e.msg, "1 layers"), "%s", e.msg);
     plan_free(&p);
 }

@@ -138,6 +138,19 @@ static int half_plan(struct plan *p, const struct model *m, struct err *e)
     return 0;
 }
 
+/* Bytes that a forward pass reads. */
+static uint64_t one_pass(struct engine *en, const struct model *m, const struct corpus *c)
+{
+    struct engine_cost cost = {0};
+    struct err e = {0};
+    struct pass p;
+
+    CHECK(pass_open(&p, c, 0, c->docs, &e) == 0);
+    CHECK_MSG(engine_forward(en, m, &p.batch, NULL, NULL, NULL, &cost, &e) == 0, "%s", e.msg);
+    pass_close(&p);
+    return cost.bytes_read;
+}
+
 static void check_model(const char *dir, bool bias)
 {
     const struct engine_options o = {.device = "cpu", .precision = PREC_F32};
@@ -169,6 +182,7 @@ static void check_model(const char *dir, bool bias)
         }
     }
     CHECK(changed > 0 || r.repaired == 0);
+    CHECK(r.cost.bytes_read == one_pass(en, &m, &c)); /* every layer is read once */
     /* the same in many passes; a huge ridge changes nothing */
     n = (size_t)one.n_layers * (size_t)m.arch.experts * (size_t)one.width * sizeof *one.value;
     CHECK_MSG(judge_repair(&many, &again, en, &m, &p, &c, 0.01, &passes, &e) == 0, "%s", e.msg);

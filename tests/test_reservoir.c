@@ -148,6 +148,7 @@ static void put_rows(struct reservoir *r, bool gated)
     const float gate[TOPK] = {0.5f, 0.25f};
     float x[HIDDEN], y[TOPK * HIDDEN];
     uint16_t xh[HIDDEN], yh[TOPK * HIDDEN];
+    const struct token_rows rows = {r->bf16 ? (void *)xh : x, r->bf16 ? (void *)yh : y, expert, gate, NULL};
     int64_t i;
     int l, k;
 
@@ -159,7 +160,7 @@ static void put_rows(struct reservoir *r, bool gated)
                 y[k] = (float)(k + 1);
             f32_to_bf16_n(x, xh, HIDDEN);
             f32_to_bf16_n(y, yh, TOPK * HIDDEN);
-            reservoir_put(r, l, i, r->bf16 ? (void *)xh : x, r->bf16 ? (void *)yh : y, gated, expert, gate);
+            reservoir_put(r, l, i, 1, &rows, gated);
         }
 }
 

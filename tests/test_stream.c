@@ -236,13 +236,15 @@ static void check_same(const struct model *m, const struct batch *b, enum precis
     device_bytes = 0;
 }
 
-/* Masks that agree at first, differ later, and one that is twice there. */
+/* Masks that agree at first, differ later, one that is twice there, and one of channels. */
 static void check_masks(const struct model *m, const struct batch *b)
 {
-    enum { MASKS = 4 };
+    enum { MASKS = 5 };
     size_t experts = (size_t)m->arch.experts, n = experts * (size_t)m->arch.layers, i;
-    uint8_t *mask = malloc(2 * n);
-    const uint8_t *given[MASKS] = {NULL, mask, mask + n, mask};
+    size_t wide = n * (size_t)m->arch.inter;
+    uint8_t *mask = malloc(2 * n + wide);
+    const struct mask given[MASKS] = {
+        {NULL, NULL}, {mask, NULL}, {mask + n, NULL}, {mask, NULL}, {mask, mask + 2 * n}};
     struct hidden *h[MASKS] = {NULL}, *alone[MASKS] = {NULL};
     struct engine *en[2] = {NULL};
     struct engine_options o = {.device = "cpu", .precision = PREC_F32, .threads = 2, .chunk_tokens = 140};
@@ -251,6 +253,8 @@ static void check_masks(const struct model *m, const struct batch *b)
 
     for (i = 0; i < 2 * n; i++)
         mask[i] = i % n < n / 2 || i % experts != (i < n ? 1 : 2);
+    for (i = 0; i < wide; i++)
+        mask[2 * n + i] = i % 3 != 1;
     CHECK(engine_open(&en[0], &o, &err) == 0);
     o.states_on_host = true;
     o.devices = 2;
@@ -260,6 +264,10 @@ static void check_masks(const struct model *m, const struct batch *b)
     CHECK_MSG(engine_forward_masks(en[1], m, b, given, MASKS, h, NULL, &err) == 0, "%s", err.msg);
     for (v = 0; v < MASKS; v++) {
         CHECK_MSG(h[v] && alone[v] && !memcmp(h[v]->x, alone[v]->x, bytes), "mask %d: states differ", v);
+        if (v > 0)
+            CHECK((memcmp(h[v]->x, h[1]->x, bytes) == 0) == (v % 2 == 1));
+    }
+    for (v = 0; v < MASKS; v++) {
         hidden_free(h[v]);
         hidden_free(alone[v]);
     }

@@ -1,7 +1,7 @@
 /*
  * Sums by element, inner products of a token's results, and what a router's logits say, on the CPU: against a
- * plain computation, and the same bytes however tokens are divided among calls and threads. The CUDA backend
- * is compared with this one in test_cuda.c.
+ * plain computation, and the same bytes however tokens are divided among calls and threads. Experts that only
+ * some slots ask for, and that lack channels. The CUDA backend is compared with this one in test_cuda.c.
  */
 #include "check.h"
 
@@ -278,6 +278,87 @@ static void check_divided(enum precision p, bool in_gate)
     run_close(&all);
 }
 
+/* ---- some slots, some channels ---- */
+
+static struct experts_args experts_of(struct run *r, uint8_t *y)
+{
+    return (struct experts_args){.x = r->x,
+                                 .chosen = chosen,
+                                 .n = TOKENS,
+                                 .topk = K,
+                                 .experts = EXPERTS,
+                                 .hidden = H,
+                                 .inter = I,
+                                 .gate_up = r->up,
+                                 .down = r->down,
+                                 .y = y};
+}
+
+static void check_slots(enum precision p)
+{
+    int32_t some[TOKENS * K];
+    struct experts_args a;
+    struct run r;
+    uint8_t *y;
+    size_t row;
+    int i, wrong = 0;
+
+    if (!run_open(&r, p, 2))
+        return;
+    row = H * r.d->elem_bytes;
+    y = malloc((TOKENS * K + TILE_ROWS) * row);
+    memset(y, 0x55, TOKENS * K * row);
+    run_tokens(&r, false, 0, TOKENS);
+    for (i = 0; i < TOKENS * K; i++)
+        some[i] = i % 7 % 2 || chosen[i] == 2 ? chosen[i] : -1;
+    a = experts_of(&r, y);
+    a.chosen = some;
+    CHECK_MSG(r.d->ops->experts(r.d, &a, &err) == 0, "%s", err.msg);
+    for (i = 0; i < TOKENS * K; i++)
+        wrong += some[i] < 0 ? y[(size_t)i * row] != 0x55 || y[((size_t)i + 1) * row - 1] != 0x55
+                             : memcmp(y + (size_t)i * row, r.y + (size_t)i * row, row) != 0;
+    CHECK_MSG(wrong == 0, "%d slots of some are not as among all, or were touched", wrong);
+    for (i = 0; i < TOKENS * K; i++)
+        some[i] = -1;
+    CHECK_MSG(r.d->ops->experts(r.d, &a, &err) == 0, "%s", err.msg);
+    free(y);
+    run_close(&r);
+}
+
+/* A channel that is not there is one whose column of the down projection is zero, and it counts as nothing.
+ */
+static void check_channels(enum precision p)
+{
+    uint8_t channels[EXPERTS * I];
+    struct run r, cut;
+    struct experts_args a;
+    struct expert_sums sums = {.gate = gate};
+    int i, j, wrong = 0;
+
+    if (!run_open(&r, p, 2))
+        return;
+    for (i = 0; i < EXPERTS * I; i++)
+        channels[i] = i % 5 != 1 && (i / I != 3 || i % I < 7);
+    a = experts_of(&r, r.y);
+    a.channels = channels;
+    a.sums = &sums;
+    memcpy(sums.sum, r.sum, sizeof sums.sum);
+    CHECK_MSG(r.d->ops->experts(r.d, &a, &err) == 0, "%s", err.msg);
+    for (i = 0; i < EXPERTS * I; i++)
+        for (j = 0; j < H && !channels[i]; j++)
+            down[i / I][j * I + i % I] = 0;
+    run_open(&cut, p, 1);
+    a = experts_of(&cut, cut.y);
+    CHECK_MSG(cut.d->ops->experts(cut.d, &a, &err) == 0, "%s", err.msg);
+    CHECK(memcmp(r.y, cut.y, TOKENS * K * H * r.d->elem_bytes) == 0);
+    for (i = 0; i < 4 * I; i++) /* expert 4 has no token */
+        wrong += (r.sum[SUM_INNER_SQUARE][i] != 0) != channels[i];
+    CHECK_MSG(wrong == 0, "%d sums of channels", wrong);
+    run_close(&r);
+    run_close(&cut);
+    draw();
+}
+
 /* ---- routers ---- */
 
 /* Some experts, the highest of whom are chosen but for one, which a bias may have kept out. */
@@ -334,6 +415,10 @@ int main(void)
         check_divided(PREC_F32, in_gate);
         check_divided(PREC_BF16, in_gate);
     }
+    check_slots(PREC_F32);
+    check_slots(PREC_BF16);
+    check_channels(PREC_F32);
+    check_channels(PREC_BF16);
     check_view(32, 4);
     check_view(60, 6);
     check_view(5, 1);

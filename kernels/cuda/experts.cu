@@ -23,7 +23,8 @@ __global__ void __launch_bounds__(WARP)
         n[j] = 0;
     __syncwarp();
     for (int i = from + (int)threadIdx.x; i < to; i += WARP)
-        atomicAdd(&n[chosen[i]], 1);
+        if (chosen[i] >= 0)
+            atomicAdd(&n[chosen[i]], 1);
     __syncwarp();
     for (int j = (int)threadIdx.x; j < experts; j += WARP)
         count[blockIdx.x * (unsigned)experts + (unsigned)j] = n[j];
@@ -93,12 +94,12 @@ __global__ void __launch_bounds__(WARP) sort_slots(const int32_t *chosen, int sl
         unsigned same = __match_any_sync(0xffffffffu, expert);
 
         __syncwarp();
-        if (i < slots) {
+        if (expert >= 0) {
             before = __popc(same & ((1u << lane) - 1));
             slot[next[expert] + before] = i;
         }
         __syncwarp();
-        if (i < slots && before == 0)
+        if (expert >= 0 && before == 0)
             next[expert] += __popc(same);
     }
 }
@@ -123,6 +124,27 @@ __global__ void __launch_bounds__(NORM_THREADS)
     g = in_gate ? in_gate[at] : 1;
     norm[at] = g != 0 ? sqrtf(sum) / g : 0;
     max[at] = g != 0 ? most / g : 0;
+}
+
+/* Channels that are not there, of activations in the order of the sorted slots: a block to a row. */
+__global__ void __launch_bounds__(NORM_THREADS)
+    silence(const uint8_t *channels, const int32_t *from, int experts, int inter, void *act, bool bf16)
+{
+    int row = (int)blockIdx.x, lo = 0, hi = experts; /* from[lo] <= row < from[hi] */
+
+    if (row >= from[experts])
+        return;
+    while (hi - lo > 1) {
+        int mid = (lo + hi) / 2;
+
+        if (from[mid] <= row)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    for (int i = (int)threadIdx.x; i < inter; i += NORM_THREADS)
+        if (!channels[(size_t)lo * (size_t)inter + (size_t)i])
+            elem_store(act, (size_t)row * (size_t)inter + (size_t)i, 0, bf16);
 }
 
 /* One block to a slot: its token's x times its gate. */
@@ -225,6 +247,9 @@ static int gate_up(struct cuda *c, const struct experts_args *a, const struct ti
     g.mode = GEMM_ACT;
     g.y = c->act.p;
     cuda_gemm(c, a->gate_up[0]->maker, &g);
+    if (a->channels)
+        silence<<<(unsigned)g.n, NORM_THREADS>>>(a->channels, t->from, a->experts, a->inter, c->act.p,
+                                                 c->dev.bf16);
     return 0;
 }
 

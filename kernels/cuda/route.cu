@@ -12,8 +12,10 @@ struct route {
     const uint8_t *mask;        /* device, or NULL */
     int64_t n;
     struct router r;
-    int32_t *chosen;
+    int32_t *chosen, *fresh;
     float *gate;
+    const int32_t *known; /* fresh, known, known_gate: as in route_args */
+    const float *known_gate;
 };
 
 /* Shared memory of a warp: [experts] three times, [groups], [topk], and what became of each expert. */
@@ -202,6 +204,22 @@ static __device__ void gates(const struct router *r, const struct space *p, floa
         gate[j] = p->part[j] / sum * r->scale;
 }
 
+/* What of a token's choice it had not been given before; at: of its first slot. */
+static __device__ void mark_fresh(const struct route &a, size_t at)
+{
+    int k = a.r.topk;
+
+    for (int i = (int)threadIdx.x % WARP; i < k; i += WARP) {
+        int expert = a.chosen[at + (size_t)i];
+        bool known = false;
+
+        for (int j = 0; a.known && j < k; j++)
+            known |= a.known[at + (size_t)j] == expert &&
+                     (!a.known_gate || a.known_gate[at + (size_t)j] == a.gate[at + (size_t)i]);
+        a.fresh[at + (size_t)i] = known ? -1 : expert;
+    }
+}
+
 __global__ void __launch_bounds__(WARPS *WARP) route_tokens(const struct route a)
 {
     extern __shared__ __align__(16) uint8_t shared[];
@@ -228,6 +246,9 @@ __global__ void __launch_bounds__(WARPS *WARP) route_tokens(const struct route a
     choose(ranks ? p.rank : p.z, p.fate, n, a.r.topk);
     collect(&p, n, a.chosen + (size_t)t * (size_t)a.r.topk);
     gates(&a.r, &p, a.gate + (size_t)t * (size_t)a.r.topk);
+    __syncwarp();
+    if (a.fresh)
+        mark_fresh(a, (size_t)t * (size_t)a.r.topk);
 }
 
 void cuda_route(struct device *d, const struct route_args *a)
@@ -249,6 +270,9 @@ void cuda_route(struct device *d, const struct route_args *a)
     r.r = a->router;
     r.chosen = a->chosen;
     r.gate = a->gate;
+    r.fresh = a->fresh;
+    r.known = a->known;
+    r.known_gate = a->known_gate;
     cuda_ok(c,
             cudaFuncSetAttribute(route_tokens, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  (int)(WARPS * space_bytes(&r.r))),

@@ -220,6 +220,17 @@ static void gather(const struct experts *s, const int32_t *slot, int n, uint8_t 
     }
 }
 
+/* Channels that are not there, of rows of activations. */
+static void silence(const struct experts_args *a, const uint8_t *channels, uint8_t *act, int n, size_t elem)
+{
+    int r, i;
+
+    for (r = 0; r < n; r++, act += (size_t)a->inter * elem)
+        for (i = 0; i < a->inter; i++)
+            if (!channels[i])
+                memset(act + (size_t)i * elem, 0, elem);
+}
+
 static void experts_task(void *ctx, long task, int worker)
 {
     const struct experts *s = ctx;
@@ -230,12 +241,19 @@ static void experts_task(void *ctx, long task, int worker)
 
     gather(s, slot, n, p.x);
     gate_up(s, &p, expert, n, worker);
+    if (s->a->channels)
+        silence(s->a, s->a->channels + (size_t)expert * (size_t)s->a->inter, p.act, n, s->c->dev.elem_bytes);
     if (s->a->sums) {
         size_t row = (size_t)s->a->inter * s->c->dev.elem_bytes;
 
         memcpy(s->c->acts + (size_t)first * row, p.act, (size_t)n * row);
     }
     down(s, &p, expert, slot, n, worker);
+}
+
+static int expert_of(const struct experts_args *a, int64_t slot)
+{
+    return a->chosen ? a->chosen[slot] : 0;
 }
 
 /* Sorts the slots by expert (counting sort, so tokens stay ascending) and cuts each expert's into tasks. */
@@ -251,7 +269,8 @@ static long make_tasks(struct experts *s, int32_t *mem, int64_t slots)
 
     memset(from, 0, (size_t)(a->experts + 1) * sizeof *from);
     for (i = 0; i < slots; i++)
-        from[(a->chosen ? a->chosen[i] : 0) + 1]++;
+        if (expert_of(a, i) >= 0)
+            from[expert_of(a, i) + 1]++;
     for (j = 0; j < a->experts; j++) {
         from[j + 1] += from[j];
         next[j] = from[j];
@@ -261,7 +280,8 @@ static long make_tasks(struct experts *s, int32_t *mem, int64_t slots)
         }
     }
     for (i = 0; i < slots; i++)
-        slot[next[a->chosen ? a->chosen[i] : 0]++] = (int32_t)i;
+        if (expert_of(a, i) >= 0)
+            slot[next[expert_of(a, i)]++] = (int32_t)i;
     s->slot = slot;
     s->from = from;
     s->task_expert = task_expert;

@@ -194,6 +194,19 @@ INLINE void gates(const struct router *r, const struct space *p, const v16i *cho
         gate[j] = gate[j] / sum * r->scale;
 }
 
+/* What of a token's choice it had not been given before. */
+static void mark_fresh(const struct route_args *a, int64_t token)
+{
+    size_t k = (size_t)a->router.topk, at = (size_t)token * k, i, j;
+
+    for (i = at; i < at + k; i++) {
+        a->fresh[i] = a->chosen[i];
+        for (j = at; a->known && j < at + k; j++)
+            if (a->known[j] == a->chosen[i] && (!a->known_gate || a->known_gate[j] == a->gate[i]))
+                a->fresh[i] = -1;
+    }
+}
+
 /* Tokens from .. from+n-1, n <= LANES; lanes beyond are the last token again. */
 static void route_tokens(const struct route_args *a, int64_t from, int n, const struct space *p)
 {
@@ -217,6 +230,8 @@ static void route_tokens(const struct route_args *a, int64_t from, int n, const 
             *out++ = chosen[i][t];
             *out_gate++ = gate[i][t];
         }
+    for (t = 0; a->fresh && t < n; t++)
+        mark_fresh(a, from + t);
 }
 
 struct route {

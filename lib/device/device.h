@@ -161,6 +161,11 @@ struct route_args {
     struct router router;
     int32_t *chosen; /* device [n][topk], ascending */
     float *gate;     /* device [n][topk] */
+    /* For routing a second time: chosen, but -1 for those of a token that `known` has too, where known_gate
+     * is NULL or has the same gate. known NULL: none. */
+    int32_t *fresh;          /* device [n][topk]; NULL: not wanted */
+    const int32_t *known;    /* device [n][topk], ascending */
+    const float *known_gate; /* device [n][topk] */
 };
 
 /*
@@ -176,7 +181,8 @@ struct expert_sums {
  * choose. With in_gate, f_j(g x): then norm and max are divided by g (0 if g is 0). */
 struct experts_args {
     const void *x;         /* device elements [n][hidden] */
-    const int32_t *chosen; /* device [n][topk]; NULL: expert 0, topk 1 */
+    const int32_t *chosen; /* device [n][topk]; NULL: expert 0, topk 1; -1: no expert, and y is left as it is
+                              (only without norm, max and sums) */
     const float *in_gate;  /* device [n][topk], multiplies x; NULL: none */
     int64_t n;
     int topk, experts, hidden, inter;
@@ -185,8 +191,9 @@ struct experts_args {
     const float *b_down;                         /* device [experts][hidden], or NULL */
     enum act_kind act;
     float limit;
-    void *y;                        /* device elements [n * topk][hidden], ungated */
-    float *norm, *max;              /* device [n * topk] of y before it was rounded; NULL: not wanted */
+    const uint8_t *channels; /* device [experts][inter], 0: the activation counts as 0; NULL: none does */
+    void *y;                 /* device elements [n * topk][hidden], ungated */
+    float *norm, *max;       /* device [n * topk] of y before it was rounded; NULL: not wanted */
     const struct expert_sums *sums; /* NULL: not wanted; of routed experts (chosen) only */
 };
 

@@ -21,7 +21,7 @@ enum {
 /* Bytes that a token takes on its way through the experts, and through attention. */
 static int64_t piece_row(const struct pass *p)
 {
-    return ffn_row(p->a, p->d->elem_bytes) + watch_row(p->a, p->observer);
+    return ffn_row(p->a, p->d->elem_bytes) + watch_row(p);
 }
 
 static int64_t chunk_row(const struct pass *p)
@@ -140,9 +140,9 @@ static int budget(struct pass *p, const struct need *need, struct err *e)
     return no_room(p, need, least, limit, m.held, e);
 }
 
-static uint64_t fixed_bytes(const struct pass *p, const struct model *m)
+static uint64_t fixed_bytes(struct pass *p, const struct model *m)
 {
-    uint64_t n = weights_bytes(p->d, m) + DEVICE_FIXED;
+    uint64_t n = weights_bytes(p->d, m) + DEVICE_FIXED + ffn_channel_bytes(p);
     int v;
 
     for (v = 0; p->observer && p->observer->sums && v < EXPERT_SUMS; v++)

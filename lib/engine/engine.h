@@ -58,12 +58,26 @@ struct batch {
 };
 
 /*
+ * What of a model takes part: its experts and, if wanted, channels of them, that is elements of their
+ * intermediate activations. Numbers are the checkpoint's; what is said of dense layers does not matter.
+ * mask_free frees both.
+ */
+struct mask {
+    uint8_t *experts;  /* [layers][experts], 0 = may not be chosen: its router logit counts as -infinity, and
+                          softmax runs over the others, exactly what the router of the pruned model computes.
+                          NULL: all may */
+    uint8_t *channels; /* [layers][experts][inter], 0 = what goes into the down projection is 0 there: exactly
+                          an expert without these rows of gate and up and columns of down. NULL: all are in */
+};
+void mask_free(struct mask *m);
+
+/*
  * Called after each MoE layer with consecutive tokens, in document order, each token once (in pieces of
  * any size). layer is the checkpoint's layer number. The k chosen experts of a token are in ascending
  * order of expert number. expert, gate, norm, max: [n][k]; gate is the weight the model applied, norm the L2
  * of the ungated output, max its largest |element| (a gate on the input: of what the expert adds, divided by
  * the gate; 0 if that is 0). Not called from several threads at once. A return other
- * than 0 stops the pass (fill e).
+ * than 0 stops the pass (fill e). NULL: only samples are wanted.
  *
  * What costs more is asked for by the others; NULL: not wanted, and not computed.
  * pairs is called after routed, for the same tokens. inner: [n][k(k-1)/2], gate_i gate_j <f_i, f_j> of a
@@ -72,11 +86,26 @@ struct batch {
  * [experts][width], that the engine goes on adding to, token after token in document order. It must stay
  * until engine_forward returns, and holds the sums only then.
  *
- * sampled is called for tokens sample[0 .. samples-1], ascending, i being the number in it: x
- * [hidden] is what router and experts read, y [k][hidden] what the experts gave (ungated; a gate on the
- * input: what they add), both in the engine's precision, bf16 or f32. viewed is called after routed for the
- * same tokens, view [n]; a correction bias and groups, which come after the logits, do not matter there.
+ * viewed is called after routed for the same tokens, view [n]; a correction bias and groups, which come
+ * after the logits, do not matter there.
+ *
+ * sampled is called for the tokens sample[0 .. samples-1], ascending, or all (sample NULL), once each, some
+ * at a time: n of them from number i of the sample on. What it is shown stays until it returns. With `apart`
+ * a second mask is observed and not followed: the same tokens are routed under it as well, from what the
+ * layer reads in this pass, and the experts that this chooses give what they give; the pass goes on as if
+ * nothing had been. That costs no more than the experts that a token had not chosen anyway.
  */
+/* Of some tokens. Elements are in the engine's precision, bf16 or f32. */
+struct token_rows {
+    const void *x; /* elements [n][hidden]: what router and experts read */
+    const void *y; /* elements [n][k][hidden]: what the experts gave (ungated; a gate on the input: what
+                      they add) */
+    const int32_t *expert; /* [n][k], ascending */
+    const float *gate;     /* [n][k] */
+    /* Under another mask [n][k]: expert, or -1 where y has nothing, since it is what the same expert gave in
+     * the pass. NULL: all of y is there. */
+    const int32_t *fresh;
+};
 struct observer {
     int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                   const float *norm, const float *max, struct err *e);
@@ -84,11 +113,12 @@ struct observer {
     int (*pairs)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                  const float *norm, const float *inner, struct err *e);
     void (*sums)(void *ctx, int layer, double *sum[EXPERT_SUMS]);
-    void (*sampled)(void *ctx, int layer, int64_t i, const void *x, const void *y, const int32_t *expert,
-                    const float *gate);
     void (*viewed)(void *ctx, int layer, int64_t first_token, int n, const struct router_view *view);
-    const int64_t *sample;
+    void (*sampled)(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
+                    const struct token_rows *under_apart); /* NULL: there is no such mask */
+    const int64_t *sample;                                 /* [samples] */
     int64_t samples;
+    const struct mask *apart; /* with sampled only */
 };
 
 /* What a pass cost; filled when asked for. */
@@ -102,18 +132,16 @@ struct engine_cost {
 
 struct hidden; /* [tokens][H] after the final norm, in the engine's precision */
 /*
- * mask: [layers][experts], 0 = the expert may not be chosen (its router logit counts as -infinity, and
- * softmax runs over the others: exactly what the router of the pruned model computes); rows of dense
- * layers are ignored; NULL: none. observer, hidden and cost may be NULL. With hidden NULL the last
- * layer's leftovers (final norm) are not computed.
+ * mask, observer, hidden and cost may be NULL. With hidden NULL the last layer's leftovers (final norm) are
+ * not computed.
  */
-int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const uint8_t *mask,
+int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const struct mask *mask,
                    const struct observer *observer, struct hidden **hidden, struct engine_cost *cost,
                    struct err *e);
-/* The same for n masks over one batch, hidden[n] (all NULL on failure): each layer is read and packed once,
- * and masks that agree in all layers so far are computed once. It holds n hidden states a token. */
+/* The same for mask[0 .. n-1] over one batch, hidden[n] (all NULL on failure): each layer is read and packed
+ * once, and masks that agree in all layers so far are computed once. It holds n hidden states a token. */
 int engine_forward_masks(struct engine *en, const struct model *m, const struct batch *b,
-                         const uint8_t *const *mask, int n, struct hidden **hidden, struct engine_cost *cost,
+                         const struct mask *mask, int n, struct hidden **hidden, struct engine_cost *cost,
                          struct err *e);
 void hidden_free(struct hidden *h);
 

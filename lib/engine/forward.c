@@ -39,13 +39,13 @@ static int check_arch(const struct device *d, const struct arch *a, struct err *
     return mixing_check(d, a, e);
 }
 
-static int check_mask(const uint8_t *mask, const struct arch *a, struct err *e)
+static int check_mask(const struct mask *m, const struct arch *a, struct err *e)
 {
     int i, j, n;
 
-    for (i = 0; mask && i < a->layers; i++) {
+    for (i = 0; m->experts && i < a->layers; i++) {
         for (n = 0, j = 0; j < a->experts; j++)
-            n += mask[(size_t)i * (size_t)a->experts + (size_t)j] != 0;
+            n += m->experts[(size_t)i * (size_t)a->experts + (size_t)j] != 0;
         if (a->layer[i].ffn == FFN_MOE && n < a->topk)
             return err_set(e, ERR_USAGE, "layer %d: the mask leaves %d experts, the model needs %d", i, n,
                            a->topk);
@@ -236,7 +236,11 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
     int v, n = 1, rc = check_arch(en->d, &m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
 
     for (v = 0; rc == 0 && v < variants; v++)
-        rc = check_mask(variant[v].mask, &m->arch, e);
+        rc = check_mask(&variant[v].mask, &m->arch, e);
+    if (rc == 0 && watch_apart(&p)) {
+        p.apart.with.mask = *observer->apart;
+        rc = check_mask(observer->apart, &m->arch, e);
+    }
     if (rc == 0 && !(observer && (observer->sums || observer->sampled ||
                                   observer->viewed))) /* these go from token to token */
         n = several_cut(b, en->devices, doc);
@@ -261,11 +265,11 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
     return rc;
 }
 
-int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const uint8_t *mask,
+int engine_forward(struct engine *en, const struct model *m, const struct batch *b, const struct mask *mask,
                    const struct observer *observer, struct hidden **hidden, struct engine_cost *cost,
                    struct err *e)
 {
-    struct variant one = {.mask = mask};
+    struct variant one = {.mask = mask ? *mask : (struct mask){0}};
 
     if (hidden)
         *hidden = NULL;
@@ -273,7 +277,7 @@ int engine_forward(struct engine *en, const struct model *m, const struct batch 
 }
 
 int engine_forward_masks(struct engine *en, const struct model *m, const struct batch *b,
-                         const uint8_t *const *mask, int n, struct hidden **hidden, struct engine_cost *cost,
+                         const struct mask *mask, int n, struct hidden **hidden, struct engine_cost *cost,
                          struct err *e)
 {
     struct variant *variant = mem_new((size_t)n, sizeof *variant, e);
@@ -288,6 +292,13 @@ int engine_forward_masks(struct engine *en, const struct model *m, const struct 
     rc = forward(en, m, b, variant, n, NULL, hidden, cost, e);
     free(variant);
     return rc;
+}
+
+void mask_free(struct mask *m)
+{
+    free(m->experts);
+    free(m->channels);
+    *m = (struct mask){0};
 }
 
 void hidden_free(struct hidden *h)

@@ -5,23 +5,24 @@
 
 #include "base/file.h"
 
-/* Experts that a layer's mask allows; NULL: all. */
-static const uint8_t *layer_mask(const struct pass *p, int variant, int layer)
+/* Do two parts of a mask say the same of a layer, n numbers of each? */
+static bool same_part(const uint8_t *a, const uint8_t *b, int layer, size_t n)
 {
-    const uint8_t *mask = p->variant[variant].mask;
+    size_t i, end = ((size_t)layer + 1) * n;
 
-    return mask ? mask + (size_t)layer * (size_t)p->a->experts : NULL;
+    for (i = end - n; a != b && i < end; i++)
+        if ((!a || a[i]) != (!b || b[i]))
+            return false;
+    return true;
 }
 
 static bool same_mask(const struct pass *p, int a, int b, int layer)
 {
-    const uint8_t *x = layer_mask(p, a, layer), *y = layer_mask(p, b, layer);
-    int j;
+    const struct mask *x = &p->variant[a].mask, *y = &p->variant[b].mask;
+    size_t experts = (size_t)p->a->experts;
 
-    for (j = 0; x != y && j < p->a->experts; j++)
-        if ((!x || x[j]) != (!y || y[j]))
-            return false;
-    return true;
+    return same_part(x->experts, y->experts, layer, experts) &&
+           same_part(x->channels, y->channels, layer, experts * (size_t)p->a->inter);
 }
 
 /* Variants whose masks differ in this layer no longer share their states after it. */
@@ -64,7 +65,7 @@ static int layer_chunk(struct pass *p, const struct layer_weights *w, int64_t c,
                         states_at(&p->states, p->variant[v].before, from), bytes);
     for (v = 0; v < p->variants; v++)
         for (t = from; p->after[v] && t < to; t += p->piece)
-            if (ffn_piece(p, w, layer_mask(p, v, p->layer), t, to - t < p->piece ? to - t : p->piece,
+            if (ffn_piece(p, w, &p->variant[v], t, to - t < p->piece ? to - t : p->piece,
                           states_at(&p->states, v, t), e))
                 return -1;
     return check_cancelled(e);
@@ -126,6 +127,7 @@ int pass_layers(struct pass *p, bool norm, struct err *e)
         if (weights_layer(p->weights, p->layer, &w, e))
             return -1;
         part_ways(p, p->layer);
+        ffn_begin(p, w);
         watch_begin(p, w, p->layer);
         if (visit(p, one_layer, w, p->layer + 1 == p->a->layers && !norm, e) || layer_over(p, e) ||
             watch_end(p, w, e))

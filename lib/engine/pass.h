@@ -13,7 +13,8 @@
 /* One mask of several that run together. Variants share the hidden states of the first of them whose masks
  * are the same in all layers so far. */
 struct variant {
-    const uint8_t *mask;
+    struct mask mask;
+    uint8_t *channels; /* device [experts][inter], of the layer at hand; NULL: all are in */
     int before, after; /* whose states it shares before and after the experts of the layer at hand */
 };
 
@@ -35,11 +36,20 @@ struct watched {
 };
 enum { WATCH_SETS = 2 };
 
-/* What an observer is shown of one token of its sample, host. */
+/* What an observer is shown of its sample: rows of `room` tokens at most, host. */
 struct sample {
-    uint8_t *x, *y; /* elements [hidden], [topk][hidden] */
-    int32_t *chosen;
-    float *gate; /* [topk] */
+    int64_t room;
+    uint8_t *x, *y, *apart_y; /* elements [room][hidden], [room][topk][hidden] */
+    int32_t *chosen, *apart_chosen, *fresh;
+    float *gate, *apart_gate; /* [room][topk] */
+};
+
+/* A mask that is observed and not followed: device. */
+struct apart {
+    struct variant with;
+    void *y; /* elements [piece][topk][hidden] */
+    int32_t *chosen, *fresh;
+    float *gate; /* [piece][topk] */
 };
 
 /* What passes read from, on however many devices. */
@@ -90,6 +100,7 @@ struct pass {
     struct expert_sums sums;
     double *host_sum[EXPERT_SUMS];
     struct sample sample;
+    struct apart apart;
     double flops;
 };
 
@@ -108,7 +119,12 @@ void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err
 /* The error that names layer, document and place of a token whose state is not finite. */
 int pass_not_finite(const struct pass *p, int64_t token, struct err *e);
 
-int64_t watch_row(const struct arch *a, const struct observer *o); /* device bytes of a token */
+/* Is a mask observed that is not followed? */
+static inline bool watch_apart(const struct pass *p)
+{
+    return p->observer && p->observer->apart;
+}
+int64_t watch_row(const struct pass *p); /* device bytes of a token */
 int watch_buffers(struct pass *p, struct err *e);
 void watch_free(struct pass *p);
 /* Around the pieces of a layer. */
@@ -128,9 +144,12 @@ int watch_finish(struct pass *p, struct err *e);
 int64_t ffn_row(const struct arch *a, size_t elem_bytes);
 int ffn_buffers(struct pass *p, struct err *e);
 void ffn_free(struct pass *p);
-/* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. mask:
- * [experts], of this layer, or NULL. */
-int ffn_piece(struct pass *p, const struct layer_weights *w, const uint8_t *mask, int64_t first, int64_t n,
-              uint8_t *h, struct err *e);
+/* Device bytes for the channels of the masks. */
+uint64_t ffn_channel_bytes(struct pass *p);
+/* Before the pieces of a layer. */
+void ffn_begin(struct pass *p, const struct layer_weights *w);
+/* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. */
+int ffn_piece(struct pass *p, const struct layer_weights *w, const struct variant *v, int64_t first,
+              int64_t n, uint8_t *h, struct err *e);
 
 #endif

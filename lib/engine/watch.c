@@ -4,9 +4,7 @@
  */
 #include "engine/pass.h"
 
-#include <stdlib.h>
-
-#include "base/mem.h"
+enum { SAMPLE_BYTES = 4 << 20 }; /* of results that an observer is shown at once */
 
 static int pairs_of(const struct arch *a)
 {
@@ -30,12 +28,15 @@ static size_t row_bytes(const struct pass *p)
 
 /* ---- buffers ---- */
 
-int64_t watch_row(const struct arch *a, const struct observer *o)
+int64_t watch_row(const struct pass *p)
 {
+    const struct arch *a = p->a;
+    const struct observer *o = p->observer;
     int64_t n = 4 * a->topk + (o && o->pairs ? pairs_of(a) + 1 : 0) +
                 (o && o->viewed ? (int64_t)(sizeof(struct router_view) / sizeof(float)) : 0);
+    int64_t apart = watch_apart(p) ? a->topk * ((int64_t)row_bytes(p) + 3 * (int64_t)sizeof(float)) : 0;
 
-    return (o ? WATCH_SETS : 1) * n * (int64_t)sizeof(float);
+    return (o ? WATCH_SETS : 1) * n * (int64_t)sizeof(float) + apart;
 }
 
 static int device_set(struct pass *p, struct routing *r, bool pairs, bool view, struct err *e)
@@ -70,16 +71,45 @@ static int host_set(struct pass *p, struct routing *r, bool pairs, bool view, st
     return r->chosen && r->gate && r->norm && r->max ? 0 : -1;
 }
 
+static void *sample_rows(const struct pass *p, size_t of_token, struct err *e)
+{
+    return p->op->host_new(p->d, (size_t)p->sample.room * of_token, e);
+}
+
 static int sample_new(struct pass *p, struct err *e)
 {
     struct sample *s = &p->sample;
-    size_t k = (size_t)p->a->topk;
+    size_t k = (size_t)p->a->topk, y = k * row_bytes(p);
 
-    s->x = mem_new(1, row_bytes(p), e);
-    s->y = mem_new(k, row_bytes(p), e);
-    s->chosen = mem_new(k, sizeof *s->chosen, e);
-    s->gate = mem_new(k, sizeof *s->gate, e);
-    return s->x && s->y && s->chosen && s->gate ? 0 : -1;
+    s->room = SAMPLE_BYTES / (int64_t)y + 1;
+    s->room = s->room < p->piece ? s->room : p->piece;
+    s->x = sample_rows(p, row_bytes(p), e);
+    s->y = sample_rows(p, y, e);
+    s->chosen = sample_rows(p, k * sizeof *s->chosen, e);
+    s->gate = sample_rows(p, k * sizeof *s->gate, e);
+    if (!s->x || !s->y || !s->chosen || !s->gate)
+        return -1;
+    if (!watch_apart(p))
+        return 0;
+    s->apart_y = sample_rows(p, y, e);
+    s->apart_chosen = sample_rows(p, k * sizeof *s->apart_chosen, e);
+    s->fresh = sample_rows(p, k * sizeof *s->fresh, e);
+    s->apart_gate = sample_rows(p, k * sizeof *s->apart_gate, e);
+    return s->apart_y && s->apart_chosen && s->fresh && s->apart_gate ? 0 : -1;
+}
+
+static void sample_free(struct pass *p)
+{
+    const struct sample *s = &p->sample;
+
+    p->op->host_free(p->d, s->x);
+    p->op->host_free(p->d, s->y);
+    p->op->host_free(p->d, s->chosen);
+    p->op->host_free(p->d, s->gate);
+    p->op->host_free(p->d, s->apart_y);
+    p->op->host_free(p->d, s->apart_chosen);
+    p->op->host_free(p->d, s->fresh);
+    p->op->host_free(p->d, s->apart_gate);
 }
 
 int watch_buffers(struct pass *p, struct err *e)
@@ -122,10 +152,7 @@ void watch_free(struct pass *p)
     }
     for (v = 0; v < EXPERT_SUMS; v++)
         p->op->buf_free(p->d, p->sums.sum[v]);
-    free(p->sample.x);
-    free(p->sample.y);
-    free(p->sample.chosen);
-    free(p->sample.gate);
+    sample_free(p);
 }
 
 /* ---- sums by element ---- */
@@ -170,8 +197,10 @@ const struct expert_sums *watch_sums(struct pass *p, const struct layer_weights 
 /* The first sample at or after token t. */
 static int64_t sample_from(const struct observer *o, int64_t t)
 {
-    int64_t lo = 0, hi = o->samples;
+    int64_t lo = 0, hi = o->sample ? o->samples : 0;
 
+    if (!o->sample)
+        return t;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo) / 2;
 
@@ -183,22 +212,69 @@ static int64_t sample_from(const struct observer *o, int64_t t)
     return lo;
 }
 
-/* Shows those of a piece, whose rows the next one will overwrite; they are few, and each is waited for. */
+/* Rows of the n samples from i on, of a piece that begins with token `first`, to the host: those of tokens
+ * that follow each other in one copy. Returns the ticket of the last one. */
+static uint64_t copy_samples(struct pass *p, void *to, const void *from, size_t row, int64_t first, int64_t i,
+                             int64_t n)
+{
+    const int64_t *sample = p->observer->sample;
+    uint64_t ticket = 0;
+    int64_t at, run;
+
+    for (at = 0; at < n; at += run) {
+        int64_t t = (sample ? sample[i + at] : i + at) - first;
+
+        for (run = 1; at + run < n && (!sample || sample[i + at + run] - first == t + run); run++)
+            ;
+        ticket = p->op->copy_down(p->d, (uint8_t *)to + (size_t)at * row,
+                                  (const uint8_t *)from + (size_t)t * row, (size_t)run * row);
+    }
+    return ticket;
+}
+
+/* Experts whose results under the mask that is not followed were not there. */
+static void count_fresh(struct pass *p, int64_t n)
+{
+    size_t i, fresh = 0;
+
+    for (i = 0; i < (size_t)n * (size_t)p->a->topk; i++)
+        fresh += p->sample.fresh[i] >= 0;
+    p->flops += 6.0 * (double)fresh * p->a->hidden * p->a->inter;
+}
+
+/* n samples from i on, of a piece that begins with token `first`. */
+static void show_some(struct pass *p, const struct routing *r, int64_t first, int64_t i, int64_t n)
+{
+    const struct sample *s = &p->sample;
+    size_t k = (size_t)p->a->topk, row = row_bytes(p), small = k * sizeof(float);
+    struct token_rows rows = {s->x, s->y, s->chosen, s->gate, NULL};
+    struct token_rows apart = {s->x, s->apart_y, s->apart_chosen, s->apart_gate, s->fresh};
+    uint64_t ticket;
+
+    copy_samples(p, s->x, p->x, row, first, i, n);
+    copy_samples(p, s->y, p->y, k * row, first, i, n);
+    copy_samples(p, s->chosen, r->chosen, small, first, i, n);
+    ticket = copy_samples(p, s->gate, r->gate, small, first, i, n);
+    if (watch_apart(p)) {
+        copy_samples(p, s->apart_y, p->apart.y, k * row, first, i, n);
+        copy_samples(p, s->apart_chosen, p->apart.chosen, small, first, i, n);
+        copy_samples(p, s->fresh, p->apart.fresh, small, first, i, n);
+        ticket = copy_samples(p, s->apart_gate, p->apart.gate, small, first, i, n);
+    }
+    p->op->finish_copy(p->d, ticket);
+    if (watch_apart(p))
+        count_fresh(p, n);
+    p->observer->sampled(p->observer->ctx, p->layer, i, (int)n, &rows, watch_apart(p) ? &apart : NULL);
+}
+
+/* Shows those of a piece, whose rows the next one will overwrite. */
 static void show_samples(struct pass *p, const struct routing *r, int64_t first, int64_t n)
 {
-    const struct observer *o = p->observer;
-    const struct sample *s = &p->sample;
-    size_t k = (size_t)p->a->topk, row = row_bytes(p);
-    int64_t i;
+    int64_t i = sample_from(p->observer, first), end = sample_from(p->observer, first + n), some;
 
-    for (i = sample_from(o, first); i < o->samples && o->sample[i] < first + n; i++) {
-        size_t t = (size_t)(o->sample[i] - first);
-
-        p->op->to_host(p->d, s->x, (const uint8_t *)p->x + t * row, row);
-        p->op->to_host(p->d, s->y, (const uint8_t *)p->y + t * k * row, k * row);
-        p->op->to_host(p->d, s->chosen, r->chosen + t * k, k * sizeof *r->chosen);
-        p->op->to_host(p->d, s->gate, r->gate + t * k, k * sizeof *r->gate);
-        o->sampled(o->ctx, p->layer, i, s->x, s->y, s->chosen, s->gate);
+    for (; i < end; i += some) {
+        some = end - i < p->sample.room ? end - i : p->sample.room;
+        show_some(p, r, first, i, some);
     }
 }
 
@@ -248,6 +324,8 @@ int watch_routed(struct pass *p, int64_t first, int64_t n, struct err *e)
         return 0;
     if (p->observer->sampled)
         show_samples(p, &x->device, first, n);
+    if (!p->observer->routed)
+        return 0;
     if (p->observer->pairs && p->a->topk > 1) {
         const struct pairs_args a = {.y = p->y,
                                      .gate = p->a->family->gate_site == GATE_INPUT ? NULL : x->device.gate,

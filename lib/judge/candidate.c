@@ -27,20 +27,20 @@ static int check_plan(const struct plan *p, const struct model *m, struct err *e
     return 0;
 }
 
-uint8_t *plan_mask(const struct plan *p, const struct model *m, struct err *e)
+int plan_mask(struct mask *mask, const struct plan *p, const struct model *m, struct err *e)
 {
     const struct arch *a = &m->arch;
     size_t experts = (size_t)a->experts, n = (size_t)a->layers * experts, j;
-    uint8_t *mask;
     int i;
 
-    if (check_plan(p, m, e) || !(mask = mem_new(n, 1, e)))
-        return NULL;
-    memset(mask, 1, n);
+    *mask = (struct mask){0};
+    if (check_plan(p, m, e) || !(mask->experts = mem_new(n, 1, e)))
+        return -1;
+    memset(mask->experts, 1, n);
     for (i = 0; i < p->n_layers; i++)
         for (j = 0; j < experts; j++)
-            mask[(size_t)p->layer[i] * experts + j] = plan_rows(p, i)[j].keep;
-    return mask;
+            mask->experts[(size_t)p->layer[i] * experts + j] = plan_rows(p, i)[j].keep;
+    return 0;
 }
 
 /* 1: digest filled; 0: there is no tokenizer.json. */
@@ -85,24 +85,21 @@ static int same_vocabulary(const struct model *ref, const struct model *other, s
     return 0;
 }
 
-static uint8_t *checked_mask(const struct plan *plan, const struct model *ref, struct err *e)
+static int checked_mask(struct mask *mask, const struct plan *plan, const struct model *ref, struct err *e)
 {
     struct expert_groups groups;
     struct model_id id;
 
     if (model_id_of(&id, ref, e) || model_id_check(&plan->model, "the plan", &id, ref->dir, e))
-        return NULL;
+        return -1;
     groups = groups_of(&id);
     if (groups.groups > 1 && groups_check_plan(&groups, plan, e))
-        return NULL;
-    return plan_mask(plan, ref, e);
+        return -1;
+    return plan_mask(mask, plan, ref, e);
 }
 
-int candidate_check(const struct candidate *c, const struct model *ref, uint8_t **mask, struct err *e)
+int candidate_check(const struct candidate *c, const struct model *ref, struct mask *mask, struct err *e)
 {
-    *mask = NULL;
-    if (c->model)
-        return same_vocabulary(ref, c->model, e);
-    *mask = checked_mask(c->plan, ref, e);
-    return *mask ? 0 : -1;
+    *mask = (struct mask){0};
+    return c->model ? same_vocabulary(ref, c->model, e) : checked_mask(mask, c->plan, ref, e);
 }

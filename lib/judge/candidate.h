@@ -6,7 +6,7 @@
 
 #include "judge/judge.h"
 
-/* *mask: the plan's (plan_mask), to be freed; NULL for a model. Messages do not name the plan. */
-int candidate_check(const struct candidate *c, const struct model *ref, uint8_t **mask, struct err *e);
+/* *mask: the plan's (plan_mask), for mask_free; of a model nothing. Messages do not name the plan. */
+int candidate_check(const struct candidate *c, const struct model *ref, struct mask *mask, struct err *e);
 
 #endif

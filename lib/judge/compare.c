@@ -12,7 +12,7 @@ struct compare {
     struct engine *en;
     const struct model *ref;
     const struct candidate *candidate; /* [n] */
-    uint8_t **mask;                    /* [n] of the plans; NULL for models */
+    struct mask *mask;                 /* [n] of the plans; none for models */
     int n;
     const struct corpus *c;
     struct cache *cache; /* NULL: none */
@@ -37,7 +37,7 @@ static int first_side(const struct compare *x)
 /* ref and all plans: one pass of one model. */
 static int forward_masks(struct compare *x, const struct pass *p, struct side_states *s, struct err *e)
 {
-    const uint8_t **mask = mem_new((size_t)x->n + 1, sizeof *mask, e);
+    struct mask *mask = mem_new((size_t)x->n + 1, sizeof *mask, e);
     struct hidden **h = mem_new((size_t)x->n + 1, sizeof *h, e);
     struct engine_cost cost = {0};
     int first = first_side(x), k = first, i, rc = -1;
@@ -300,7 +300,7 @@ int judge_compare(struct compare_report *r, struct engine *en, const struct mode
     cache_close(&cache);
     for (i = 0; i < n; i++) {
         if (x.mask)
-            free(x.mask[i]);
+            mask_free(&x.mask[i]);
         if (x.row)
             free(x.row[i]);
     }

@@ -85,8 +85,8 @@ int judge_compare(struct compare_report *r, struct engine *en, const struct mode
                   const struct candidate *candidate, int n, const struct corpus *c,
                   const struct compare_options *o, const struct pass_options *po, struct err *e);
 void compare_report_free(struct compare_report *r);
-/* The engine's mask [layers][experts] of a plan; rows of dense layers are 1. The caller frees. */
-uint8_t *plan_mask(const struct plan *p, const struct model *m, struct err *e);
+/* The engine's mask of a plan; rows of dense layers are 1. mask_free. */
+int plan_mask(struct mask *mask, const struct plan *p, const struct model *m, struct err *e);
 
 /* Prefill speed on made-up token ids: no text, no tokenizer, the same ids for the same seed. */
 struct speed_options {

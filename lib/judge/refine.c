@@ -12,8 +12,8 @@ enum { MASKS = 32, TOGETHER = 8, APART = 8, STAGES = 4 };
 
 /* Of one mask: summed over the scored positions of each document. */
 struct verdict {
-    uint8_t *mask; /* [layers][experts] */
-    double *doc;   /* [docs] */
+    struct mask mask; /* of experts */
+    double *doc;      /* [docs] */
 };
 
 struct refine {
@@ -85,7 +85,7 @@ static int judge_pass(struct refine *x, int64_t pass, struct verdict *v, int n, 
 {
     struct hidden *h[MASKS] = {0}, *whole = x->whole;
     struct judged side[MASKS + 1];
-    const uint8_t *mask[MASKS];
+    struct mask mask[MASKS];
     struct engine_cost cost = {0};
     struct pass p;
     int i, rc = -1;
@@ -215,12 +215,12 @@ static int candidates(const struct refine *x, int layer, int most, struct move *
 
 static uint8_t *place(const struct refine *x, const struct verdict *v, int layer, int expert)
 {
-    return &v->mask[(size_t)x->p->layer[layer] * (size_t)x->m->arch.experts + (size_t)expert];
+    return &v->mask.experts[(size_t)x->p->layer[layer] * (size_t)x->m->arch.experts + (size_t)expert];
 }
 
 static void begin_trial(const struct refine *x, int i)
 {
-    memcpy(x->trial[i].mask, x->now.mask, x->mask_bytes);
+    memcpy(x->trial[i].mask.experts, x->now.mask.experts, x->mask_bytes);
 }
 
 static int measure(struct refine *x, int layer, struct move *out, int outs, struct move *in, int ins,
@@ -277,7 +277,7 @@ static int set_up(const struct refine *x, int layer, const struct exchange *s, i
         if (trials > 0 && !untouched(x, &x->trial[trials - 1], layer, &s[i]))
             continue;
         if (trials > 0)
-            memcpy(x->trial[trials].mask, x->trial[trials - 1].mask, x->mask_bytes);
+            memcpy(x->trial[trials].mask.experts, x->trial[trials - 1].mask.experts, x->mask_bytes);
         else
             begin_trial(x, 0);
         apply(x, &x->trial[trials++], layer, &s[i]);
@@ -415,14 +415,14 @@ static int check_keep(const struct refine *x, struct err *e)
 
 static int verdict_new(const struct refine *x, struct verdict *v, struct err *e)
 {
-    v->mask = mem_new(x->mask_bytes, 1, e);
+    v->mask.experts = mem_new(x->mask_bytes, 1, e);
     v->doc = mem_new((size_t)x->c->docs, sizeof *v->doc, e);
-    return v->mask && v->doc ? 0 : -1;
+    return v->mask.experts && v->doc ? 0 : -1;
 }
 
 static void verdict_free(struct verdict *v)
 {
-    free(v->mask);
+    mask_free(&v->mask);
     free(v->doc);
 }
 

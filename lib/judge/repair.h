@@ -36,9 +36,9 @@ struct repair_report {
 };
 
 /*
- * out: made new; nothing changes for experts that p does not keep, and for those that no token chose. Every
- * layer takes a forward pass over c, up to that layer. Refused: a plan that does not fit the model (as for
- * comparing), text of which one half has no document.
+ * out: made new; nothing changes for experts that p does not keep, and for those that no token chose. It
+ * takes one forward pass over c, in which experts that the plan brings a token run beside its own. Refused: a
+ * plan that does not fit the model (as for comparing), text of which one half has no document.
  */
 int judge_repair(struct repair *out, struct repair_report *r, struct engine *en, const struct model *m,
                  const struct plan *p, const struct corpus *c, double ridge, const struct pass_options *po,

@@ -97,12 +97,13 @@ static void sums(void *ctx, int layer, double *sum[EXPERT_SUMS])
         sum[v] = matrices_vector(w->mat, v, w->index[layer]);
 }
 
-static void sampled(void *ctx, int layer, int64_t i, const void *x, const void *y, const int32_t *expert,
-                    const float *gate)
+static void sampled(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
+                    const struct token_rows *apart)
 {
     struct watch *w = ctx;
 
-    reservoir_put(w->rows, w->index[layer], w->sampled + i, x, y, w->gated, expert, gate);
+    (void)apart;
+    reservoir_put(w->rows, w->index[layer], w->sampled + i, n, rows, w->gated);
 }
 
 /* Empty statistics of this model and corpus; index[layers] is filled on the way. */

@@ -209,27 +209,38 @@ static float element(const void *p, size_t i, bool bf16)
     return bf16 ? bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
 }
 
-void reservoir_put(struct reservoir *r, int layer_index, int64_t at, const void *x, const void *y, bool gated,
-                   const int32_t *expert, const float *gate)
+/* What the experts of a token add, from its results at element `at` of y. */
+static void put_output(const struct reservoir *r, const void *y, size_t at, const float *gate, bool gated,
+                       uint8_t *out)
 {
-    size_t row = (size_t)layer_index * (size_t)r->tokens + (size_t)at, width = (size_t)r->hidden, i;
-    size_t bytes = width * elem_bytes(r->bf16), topk = (size_t)r->topk;
-    uint8_t *out = r->output + row * bytes;
+    size_t width = (size_t)r->hidden, i;
     int k;
 
-    memcpy(r->input + row * bytes, x, bytes);
-    memcpy(r->expert + row * topk, expert, topk * sizeof *expert);
-    memcpy(r->gate + row * topk, gate, topk * sizeof *gate);
     for (i = 0; i < width; i++) {
         float sum = 0;
 
         for (k = 0; k < r->topk; k++)
-            sum += element(y, (size_t)k * width + i, r->bf16) * (gated ? 1 : gate[k]);
+            sum += element(y, at + (size_t)k * width + i, r->bf16) * (gated ? 1 : gate[k]);
         if (r->bf16)
             ((uint16_t *)(void *)out)[i] = f32_to_bf16(sum);
         else
             ((float *)(void *)out)[i] = sum;
     }
+}
+
+void reservoir_put(struct reservoir *r, int layer_index, int64_t at, int n, const struct token_rows *rows,
+                   bool gated)
+{
+    size_t row = (size_t)layer_index * (size_t)r->tokens + (size_t)at, topk = (size_t)r->topk,
+           many = (size_t)n;
+    size_t bytes = (size_t)r->hidden * elem_bytes(r->bf16), t;
+
+    memcpy(r->input + row * bytes, rows->x, many * bytes);
+    memcpy(r->expert + row * topk, rows->expert, many * topk * sizeof *rows->expert);
+    memcpy(r->gate + row * topk, rows->gate, many * topk * sizeof *rows->gate);
+    for (t = 0; t < many; t++)
+        put_output(r, rows->y, t * topk * (size_t)r->hidden, rows->gate + t * topk, gated,
+                   r->output + (row + t) * bytes);
 }
 
 /* ---- the file ---- */

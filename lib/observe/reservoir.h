@@ -8,7 +8,7 @@
 #ifndef MOE_OBSERVE_RESERVOIR_H
 #define MOE_OBSERVE_RESERVOIR_H
 
-#include "model/model.h"
+#include "engine/engine.h"
 #include "stats/stats.h"
 #include "text/corpus.h"
 
@@ -32,10 +32,10 @@ void reservoir_free(struct reservoir *r);
 /* Bytes of the rows, in memory and (but for the header) in the file; UINT64_MAX if they are beyond that. */
 uint64_t reservoir_bytes(const struct arch *a, bool bf16, int64_t tokens);
 
-/* Rows of one layer, for the sample with number `at`: x [hidden], y [topk][hidden] elements; what the experts
- * add is summed over y times gate, or over y if gated. */
-void reservoir_put(struct reservoir *r, int layer_index, int64_t at, const void *x, const void *y, bool gated,
-                   const int32_t *expert, const float *gate);
+/* Rows of one layer, for n samples from number `at` on; what the experts add is summed over y times gate, or
+ * over y if gated. */
+void reservoir_put(struct reservoir *r, int layer_index, int64_t at, int n, const struct token_rows *rows,
+                   bool gated);
 /* head: model, run and parts of the observation. Same sample, same bytes. */
 int reservoir_write(const struct reservoir *r, const struct stats *head, const struct corpus *c,
                     const char *path, bool force, struct err *e);
