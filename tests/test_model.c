@@ -70,6 +70,7 @@ static void test_qwen3(void)
     arch_free(&a);
     bad(QWEN(", \"num_experts\": 8, \"num_local_experts\": 6"), "num_local_experts is 6");
     bad(QWEN(""), "no num");
+    bad(QWEN(", \"num_experts\": 8, \"head_dim\": 16777216"), "heads of 16777216 make no sense");
     bad(QWEN(", \"num_experts\": 1"), "2 experts per token of 1");
     bad(QWEN(", \"num_experts\": 8, \"logit_softcapping\": 30.0"), "logit_softcapping");
     bad(QWEN(", \"num_experts\": 8, \"hidden_act\": \"gelu\""), "gelu");

@@ -15,8 +15,12 @@
  * "any thread".
  *
  * Products run in whole tiles of rows: buffers of rows that go into one are TILE_ROWS rows longer than
- * their content (what stands there does not matter). Every float vector of a layer begins at a multiple of
- * VECTOR_ALIGN bytes; rows within an array follow each other without a gap.
+ * their content (what stands there does not matter). The height of a tile is the pass's, never n's: a corpus
+ * goes in tiles of TILE_ROWS; a step of generation, which has one row a sequence, is to go in tiles of a
+ * height that the device names among what it can, for all products of that pass. So a row's bits are the same
+ * in all passes of one height; between a step and a pass over the same text they may differ in the last
+ * place. Every float vector of a layer begins at a multiple of VECTOR_ALIGN bytes; rows within an array
+ * follow each other without a gap.
  *
  * Every result must depend on its own token, document and the weights only: not on n, neighbours or threads.
  *

@@ -325,7 +325,8 @@ static void read_sizes(struct arch *a, struct config *c)
         return;
     read_router(a, c);
     if (f->key_shared_count)
-        a->shared_inter = a->inter * config_int(c, f->key_shared_count, 0, 1024, f->default_shared);
+        a->shared_inter =
+            a->inter * config_int(c, f->key_shared_count, 0, MAX_DIM / a->inter, f->default_shared);
     if (f->key_shared_width)
         a->shared_inter = config_int(c, f->key_shared_width, 0, MAX_DIM, f->default_shared);
     a->bias_head = f->use_bias && config_bool(c, f->key_attention_bias, f->default_attention_bias);

@@ -37,7 +37,8 @@ enum { MLA_Q_NORM, MLA_KV_NORM };
 
 extern const struct mixer mixer_gqa, mixer_mla;
 
-/* For rows of kinds that attend: heads, scale and the like from config.json, head_dim aside; which rope, of
+/* For rows of kinds that attend: heads, scale and the like from config.json, head_dim and v_dim aside; once
+ * they are known, whether all heads together are a size that makes sense, and which rope there is, of
  * `rotated` dimensions; and how many of a sequence's tokens the mask keeps in sight. */
 void attention_read(struct arch *a, struct config *c, struct attention_arch *t);
 void attention_rope(struct arch *a, struct config *c, struct attention_arch *t, int rotated);

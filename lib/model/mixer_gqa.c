@@ -32,8 +32,13 @@ void attention_read(struct arch *a, struct config *c, struct attention_arch *t)
 
 void attention_rope(struct arch *a, struct config *c, struct attention_arch *t, int rotated)
 {
-    int r = rope_read(a, c, rotated);
+    int dim = t->head_dim > t->v_dim ? t->head_dim : t->v_dim, r;
 
+    if ((int64_t)t->heads * dim > MAX_DIM) {
+        err_set(c->e, ERR_INPUT, "'%s': %d attention heads of %d make no sense", c->what, t->heads, dim);
+        return;
+    }
+    r = rope_read(a, c, rotated);
     if (t->rope >= 0)
         t->rope = r;
 }

@@ -37,7 +37,7 @@ static void mla_read(struct arch *a, struct config *c, struct layer_arch *l)
         return;
     attention_rope(a, c, t, rotated);
     t->scale = 1 / sqrt(t->head_dim);
-    if (t->rope >= 0)
+    if (t->rope >= 0 && !c->e->kind)
         t->scale *= stretched(&a->rope[t->rope]);
 }
 
