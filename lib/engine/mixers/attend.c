@@ -37,7 +37,7 @@ struct attention_args attend_args(struct pass *p, const struct span *s)
 {
     const struct arch *a = p->a;
     const struct attention_arch *t = &a->layer[s->layer].attn;
-    struct attention_args x = {.docs = {p->first, NULL, (int)s->docs},
+    struct attention_args x = {.docs = {.first = p->first, .n = (int)s->docs},
                                .heads = t->heads,
                                .kv_heads = t->kv_heads,
                                .head_dim = t->head_dim,
