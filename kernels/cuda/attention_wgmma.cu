@@ -1,11 +1,11 @@
 /*
- * attention_wgmma.cu -- attention on Hopper. A tile of work is one head and 64 queries for each of WGS warpgroups; blocks stay and
- * take tiles until none is left, the long ones of a document first. One thread lets the copy engine bring
- * queries, keys and values, two blocks of 128 keys and where there is room one tile ahead; the warpgroups
- * stream over the keys, from their own queries back to where the mask begins. While the tensor cores multiply
- * probabilities and values of one block, the softmax of the next one runs (Milakov & Gimelshein 2018; Dao
- * 2023; Shah et al. 2024). Where the warpgroups need not meet they do not: making them take turns at the
- * tensor cores gained nothing.
+ * attention_wgmma.cu -- attention on Hopper. A tile of work is one head and 64 queries for each of WGS
+ * warpgroups; blocks stay and take tiles until none is left, the long ones of a document first. One thread
+ * lets the copy engine bring queries, keys and values, two blocks of 128 keys and where there is room one
+ * tile ahead; the warpgroups stream over the keys, from their own queries back to where the mask begins.
+ * While the tensor cores multiply probabilities and values of one block, the softmax of the next one runs
+ * (Milakov & Gimelshein 2018; Dao 2023; Shah et al. 2024). Where the warpgroups need not meet they do not:
+ * making them take turns at the tensor cores gained nothing.
  */
 #include "attention.h"
 #include "hopper.h"

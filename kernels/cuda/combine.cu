@@ -1,4 +1,6 @@
-/* h += the gated results of a token's experts, and what all tokens share: a block to a token. */
+/*
+ * combine.cu -- h += the gated results of a token's experts, and what all tokens share: a block to a token.
+ */
 #include "backend.h"
 
 enum { THREADS = 256 };

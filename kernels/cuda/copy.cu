@@ -1,4 +1,4 @@
-/* Copies beside computing: a stream up, a stream down, and events that say how far they are. */
+/* copy.cu -- copies beside computing: a stream up, a stream down, and events that say how far they are. */
 #include "backend.h"
 
 int cuda_lanes_open(struct cuda *c)

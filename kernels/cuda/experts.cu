@@ -1,7 +1,7 @@
 /*
- * The routed experts: slots (token * topk + rank) are sorted by expert on the device, then two launches go
- * over all experts: gate and up with the activation, and down, whose results go where their slots say. Norms
- * of results come from sums that the second leaves for every tile.
+ * experts.cu -- the routed experts: slots (token * topk + rank) are sorted by expert on the device, then two
+ * launches go over all experts: gate and up with the activation, and down, whose results go where their slots
+ * say. Norms of results come from sums that the second leaves for every tile.
  */
 #include "backend.h"
 

@@ -1,8 +1,8 @@
 /*
- * Products on Hopper's tensor cores. One block to a multiprocessor goes over tiles of 128 rows by N columns:
- * one warpgroup feeds a ring of stages, x row by row (so that it may gather) and W, which is packed as it is
- * to lie in shared memory, in one piece; two warpgroups multiply 64 rows each, straight from there, and
- * store their sums while the ring fills with the next tile.
+ * gemm_hopper.cu -- products on Hopper's tensor cores. One block to a multiprocessor goes over tiles of 128
+ * rows by N columns: one warpgroup feeds a ring of stages, x row by row (so that it may gather) and W, which
+ * is packed as it is to lie in shared memory, in one piece; two warpgroups multiply 64 rows each, straight
+ * from there, and store their sums while the ring fills with the next tile.
  */
 #include "gemm_finish.h"
 #include "hopper.h"

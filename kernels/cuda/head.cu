@@ -1,6 +1,6 @@
 /*
- * The last step: logits of some rows at a time against the whole vocabulary, each row then reduced by one
- * block to what is asked for.
+ * head.cu -- the last step: logits of some rows at a time against the whole vocabulary, each row then reduced
+ * by one block to what is asked for.
  */
 #include "backend.h"
 

@@ -1,4 +1,7 @@
-/* Memory of the device, counted; memory of the host that the device reaches; small arrays on their way up. */
+/*
+ * memory.cu -- memory of the device, counted; memory of the host that the device reaches; small arrays on
+ * their way up.
+ */
 #include "backend.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* x = h / rms(h) * w: a warp to a row. */
+/* norm.cu -- x = h / rms(h) * w: a warp to a row. */
 #include "backend.h"
 
 enum { THREADS = 256 };

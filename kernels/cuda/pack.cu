@@ -1,7 +1,7 @@
 /*
- * Weights: stored bytes go to the device as they are and are decoded there, on a stream of their own beside
- * what is computed. Parts of a matrix that share their storage (gate and up interleaved) go up once. Where
- * the device's memory is the host's, they are decoded from where they were read.
+ * pack.cu -- weights: stored bytes go to the device as they are and are decoded there, on a stream of their
+ * own beside what is computed. Parts of a matrix that share their storage (gate and up interleaved) go up
+ * once. Where the device's memory is the host's, they are decoded from where they were read.
  */
 #include "backend.h"
 

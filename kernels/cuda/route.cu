@@ -1,7 +1,7 @@
 /*
- * The router: scores, groups, choice and gates, a warp to a token. As on the CPU, sums over experts are made
- * one by one, in order and leaving out those that are masked: a mask gives what a model without the masked
- * experts computes from the same logits.
+ * route.cu -- the router: scores, groups, choice and gates, a warp to a token. As on the CPU, sums over
+ * experts are made one by one, in order and leaving out those that are masked: a mask gives what a model
+ * without the masked experts computes from the same logits.
  */
 #include "backend.h"
 

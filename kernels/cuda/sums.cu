@@ -1,7 +1,7 @@
 /*
- * Sums over what an expert's tokens put in and got out: a thread to an expert and a column walks through the
- * expert's slots in order, in f64. Inner products of a token's results: a warp to a token, whose lanes keep
- * partial sums of 8 x 8 pairs at a time in registers.
+ * sums.cu -- sums over what an expert's tokens put in and got out: a thread to an expert and a column walks
+ * through the expert's slots in order, in f64. Inner products of a token's results: a warp to a token, whose
+ * lanes keep partial sums of 8 x 8 pairs at a time in registers.
  */
 #include "backend.h"
 

@@ -1,4 +1,4 @@
-/* What a router's logits say of a token beyond its choice: a warp to a token. */
+/* view.cu -- what a router's logits say of a token beyond its choice: a warp to a token. */
 #include "backend.h"
 
 enum { THREADS = 256 };

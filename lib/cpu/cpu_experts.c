@@ -1,6 +1,6 @@
 /*
- * The routed experts: the tokens of each expert are gathered, go through gate and up, the activation and down
- * in blocks of rows, and each result is put where its token and rank say.
+ * cpu_experts.c -- the routed experts: the tokens of each expert are gathered, go through gate and up, the
+ * activation and down in blocks of rows, and each result is put where its token and rank say.
  */
 #include "cpu/cpu.h"
 

@@ -1,7 +1,7 @@
 /*
- * The last step: logits against the vocabulary, reduced as they come. A task is a block of rows and a
- * segment of the vocabulary; segments are fixed and their results are joined in order, so nothing depends on
- * threads, and no [tokens][vocabulary] exists.
+ * cpu_head.c -- the last step: logits against the vocabulary, reduced as they come. A task is a block of rows
+ * and a segment of the vocabulary; segments are fixed and their results are joined in order, so nothing
+ * depends on threads, and no [tokens][vocabulary] exists.
  */
 #include "cpu/cpu_head.h"
 

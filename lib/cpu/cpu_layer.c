@@ -1,4 +1,6 @@
-/* The operations of a layer that are neither products nor attention: norms, rope, summing up. */
+/*
+ * cpu_layer.c -- the operations of a layer that are neither products nor attention: norms, rope, summing up.
+ */
 #include "cpu/cpu.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Packed matrices and the products of a whole matrix: linear, linear_add. */
+/* cpu_matrix.c -- packed matrices and the products of a whole matrix: linear, linear_add. */
 #include "cpu/cpu.h"
 
 #include <stdlib.h>

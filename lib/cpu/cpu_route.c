@@ -1,7 +1,7 @@
 /*
- * The router: scores, groups, choice and gates of each token. Sums over experts are made one by one, in order
- * and leaving out those that are masked: what a mask gives is, bit for bit, what a model without the masked
- * experts computes from the same logits. Sixteen tokens at a time, one in each lane.
+ * cpu_route.c -- the router: scores, groups, choice and gates of each token. Sums over experts are made one
+ * by one, in order and leaving out those that are masked: what a mask gives is, bit for bit, what a model
+ * without the masked experts computes from the same logits. Sixteen tokens at a time, one in each lane.
  */
 #include "cpu/cpu.h"
 

@@ -1,3 +1,4 @@
+/* cpu_source.c -- rows of stored matrices as f32 or bf16 on the host. */
 #include "device/source.h"
 
 #include <math.h>

@@ -1,4 +1,7 @@
-/* Sums over what an expert's tokens put in and got out, and inner products of a token's results. */
+/*
+ * cpu_sums.c -- sums over what an expert's tokens put in and got out, and inner products of a token's
+ * results.
+ */
 #include "cpu/cpu.h"
 
 #include "cpu/simd.h"

@@ -1,4 +1,4 @@
-/* What a router's logits say of a token beyond its choice. */
+/* cpu_view.c -- what a router's logits say of a token beyond its choice. */
 #include "cpu/cpu.h"
 
 #include <math.h>

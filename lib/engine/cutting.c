@@ -1,7 +1,8 @@
 /*
- * How a pass is cut and where its hidden states are kept. Documents go in chunks of whole documents through
- * attention; within a chunk the experts take pieces of tokens, so that no buffer grows with the length of a
- * document but those of attention. What does not fit on the device is known before anything is computed.
+ * cutting.c -- how a pass is cut and where its hidden states are kept. Documents go in chunks of whole
+ * documents through attention; within a chunk the experts take pieces of tokens, so that no buffer grows with
+ * the length of a document but those of attention. What does not fit on the device is known before anything
+ * is computed.
  */
 #include <stdlib.h>
 

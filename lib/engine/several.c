@@ -1,3 +1,7 @@
+/*
+ * several.c -- shares the documents of a pass out among several devices, and tells the observer what they
+ * found in the order of one.
+ */
 #include "engine/several.h"
 
 #include <limits.h>

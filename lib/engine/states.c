@@ -1,3 +1,7 @@
+/*
+ * states.c -- the hidden states of a pass: on the device, or in host memory with a few device buffers for
+ * chunks on their way.
+ */
 #include "engine/states.h"
 
 #include <stdlib.h>
