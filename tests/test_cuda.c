@@ -281,9 +281,9 @@ static void check_bad_weights(void)
 
 static void check_norm(int n, int width)
 {
-    float *hh = random_floats((size_t)n * (size_t)width, 3), *wh = random_floats((size_t)width, 2);
+    float *hh = random_floats((size_t)n * (size_t)width, 3), *wh = random_floats((size_t)width + 1, 2);
     struct twin h = twin_new(hh, (size_t)n * (size_t)width, true, 0),
-                w = twin_new(wh, (size_t)width, false, 0);
+                w = twin_new(wh, (size_t)width + 1, false, 0);
     struct twin x = twin_new(NULL, (size_t)n * (size_t)width, true, 0);
     struct twin y = twin_new(hh, (size_t)n * (size_t)width, false, 0);
     int i;
@@ -291,6 +291,9 @@ static void check_norm(int n, int width)
     for (i = 0; i < BOTH; i++)
         dev[i]->ops->norm(dev[i], h.p[i], n, width, w.p[i], 1e-5f, x.p[i]);
     compare(&x, "norm", near());
+    for (i = 0; i < BOTH; i++) /* weights that begin anywhere */
+        dev[i]->ops->norm(dev[i], h.p[i], n, width, (float *)w.p[i] + 1, 1e-5f, x.p[i]);
+    compare(&x, "norm, weights at an odd place", near());
     for (i = 0; i < BOTH; i++) /* rows of half the width, one after another */
         dev[i]->ops->norm_rows(dev[i], y.p[i], (size_t)width, n, width / 2, w.p[i], 1e-5f, x.p[i]);
     compare(&x, "norm_rows", near());

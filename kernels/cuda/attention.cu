@@ -21,7 +21,7 @@ static __host__ __device__ size_t space_floats(int dim, int v_dim)
     return 2 * (size_t)BLOCK * (size_t)(dim + v_dim + 2) + BLOCK * (BLOCK + 1) + 3 * BLOCK;
 }
 
-static __device__ struct space layout(float *p, int dim, int v_dim)
+static __device__ struct space plain_layout(float *p, int dim, int v_dim)
 {
     float *k = p + BLOCK * (dim + 1), *v = k + BLOCK * (dim + 1), *o = v + BLOCK * (v_dim + 1);
     float *s = o + BLOCK * (v_dim + 1), *top = s + BLOCK * (BLOCK + 1);
@@ -64,8 +64,8 @@ static __device__ __forceinline__ struct place place_of(const struct plain &p, i
 
 /* Columns d0 .. d0+n-1 of rows at .. at+BLOCK-1 of a head to dst [BLOCK][width + 1]; zero where there are no
  * more rows than `rows`. */
-static __device__ void fetch(float *dst, int width, int d0, int n, const struct heads &x, int head,
-                             int64_t first, int at, int rows)
+static __device__ void plain_fetch(float *dst, int width, int d0, int n, const struct heads &x, int head,
+                                   int64_t first, int at, int rows)
 {
     const float *src = x.of + (size_t)(first + at) * x.row + (size_t)head * x.step;
 
@@ -93,7 +93,8 @@ static __device__ bool selected(const int32_t *s, int n, int key)
 }
 
 /* Keys of rows at .. at+BLOCK-1. */
-static __device__ void scores(const struct plain &p, const struct space &s, const struct place &x, int at)
+static __device__ void plain_scores(const struct plain &p, const struct space &s, const struct place &x,
+                                    int at)
 {
     int j = (int)threadIdx.x % BLOCK;
 
@@ -114,7 +115,7 @@ static __device__ void scores(const struct plain &p, const struct space &s, cons
 }
 
 /* Scores become exponentials; one warp to a row. */
-static __device__ void softmax(const struct space &s)
+static __device__ void plain_softmax(const struct space &s)
 {
     int lane = (int)threadIdx.x % WARP;
 
@@ -134,7 +135,7 @@ static __device__ void softmax(const struct space &s)
     }
 }
 
-static __device__ void add_values(const struct attend &a, const struct space &s)
+static __device__ void plain_add_values(const struct attend &a, const struct space &s)
 {
     for (int i = (int)threadIdx.x; i < BLOCK * a.v_dim; i += THREADS) {
         int r = i / a.v_dim, d = i % a.v_dim;
@@ -150,13 +151,13 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const __grid_constant
 {
     extern __shared__ float shared[];
     const struct attend &a = p.a;
-    struct space s = layout(shared, a.dim, a.v_dim);
+    struct space s = plain_layout(shared, a.dim, a.v_dim);
     struct place x = place_of(p, (int)blockIdx.x);
     int head = (int)blockIdx.y, group = head / (a.heads / a.kv_heads);
     int n = x.at.len - x.at.from < BLOCK ? x.at.len - x.at.from : BLOCK;
     int at = first_seen(a, x.keys.before + x.row) - x.keys.before;
 
-    fetch(s.q, a.dim, 0, a.dim, p.q, head, x.at.base, x.at.from, x.at.len);
+    plain_fetch(s.q, a.dim, 0, a.dim, p.q, head, x.at.base, x.at.from, x.at.len);
     for (int i = (int)threadIdx.x; i < BLOCK * (a.v_dim + 1); i += THREADS)
         s.o[i] = 0;
     for (int i = (int)threadIdx.x; i < BLOCK; i += THREADS) {
@@ -165,15 +166,15 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const __grid_constant
     }
     for (at = at > 0 ? at / BLOCK * BLOCK : 0; at < x.row + n; at += BLOCK) {
         if (p.nope)
-            fetch(s.k, a.dim, 0, p.nope, p.k_nope, group, x.keys.key, at, x.keys.keys);
-        fetch(s.k, a.dim, p.nope, a.dim - p.nope, p.k, group, x.keys.key, at, x.keys.keys);
-        fetch(s.v, a.v_dim, 0, a.v_dim, p.v, group, x.keys.key, at, x.keys.keys);
+            plain_fetch(s.k, a.dim, 0, p.nope, p.k_nope, group, x.keys.key, at, x.keys.keys);
+        plain_fetch(s.k, a.dim, p.nope, a.dim - p.nope, p.k, group, x.keys.key, at, x.keys.keys);
+        plain_fetch(s.v, a.v_dim, 0, a.v_dim, p.v, group, x.keys.key, at, x.keys.keys);
         __syncthreads();
-        scores(p, s, x, at);
+        plain_scores(p, s, x, at);
         __syncthreads();
-        softmax(s);
+        plain_softmax(s);
         __syncthreads();
-        add_values(a, s);
+        plain_add_values(a, s);
         __syncthreads();
     }
     for (int i = (int)threadIdx.x; i < BLOCK * a.v_dim; i += THREADS) {
@@ -190,8 +191,8 @@ __global__ void __launch_bounds__(THREADS) attention_plain(const __grid_constant
 
 /* The documents cut into blocks of `step` queries, the late ones (which see most keys) first; kept: what they
  * see, or NULL. */
-static int cut(struct cuda *c, const struct docs *d, int step, struct attend *r, const struct kept **kept,
-               struct err *e)
+static int attention_cut(struct cuda *c, const struct docs *d, int step, struct attend *r,
+                         const struct kept **kept, struct err *e)
 {
     struct span *list;
     struct kept *keys;
@@ -290,7 +291,7 @@ int cuda_attention(struct device *d, const struct attention_args *a, struct err 
     r->out = a->out;
     if (!kept && !a->select)
         rows = queries_of(c, r);
-    if (cut(c, &a->docs, rows, r, kept ? &p.kept : NULL, e) ||
+    if (attention_cut(c, &a->docs, rows, r, kept ? &p.kept : NULL, e) ||
         (kept ? cuda_heads_in_place(c, a, e) : cuda_heads(c, a, rows != BLOCK, r, e)))
         return -1;
     if (rows == BLOCK)

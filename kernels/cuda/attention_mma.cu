@@ -16,8 +16,8 @@ template <int DIM> static __device__ __forceinline__ uint32_t chunk_at(int r, in
 
 /* Rows at .. at+BLOCK-1 of one head; zero past the document's end. */
 template <int DIM>
-static __device__ __forceinline__ void fetch(uint32_t dst, const __nv_bfloat16 *src, size_t row, int64_t at,
-                                             int64_t len)
+static __device__ __forceinline__ void mma_fetch(uint32_t dst, const __nv_bfloat16 *src, size_t row,
+                                                 int64_t at, int64_t len)
 {
 #pragma unroll
     for (int i = (int)threadIdx.x; i < BLOCK * DIM / 8; i += THREADS) {
@@ -42,8 +42,8 @@ template <int DIM> struct state {
 
 /* s [16][BLOCK] = q k^T; keys at smem. */
 template <int DIM>
-static __device__ __forceinline__ void scores(float s[BLOCK / 8][4], const uint32_t q[DIM / 16][4],
-                                              uint32_t smem)
+static __device__ __forceinline__ void mma_scores(float s[BLOCK / 8][4], const uint32_t q[DIM / 16][4],
+                                                  uint32_t smem)
 {
     int lane = (int)threadIdx.x % WARP;
 
@@ -82,7 +82,7 @@ static __device__ __forceinline__ void hide(const struct attend &a, float s[BLOC
 
 /* Scores become exponentials; what was summed before is scaled to the new largest score. */
 template <int DIM>
-static __device__ __forceinline__ void softmax(struct state<DIM> *st, float s[BLOCK / 8][4], float scale)
+static __device__ __forceinline__ void mma_softmax(struct state<DIM> *st, float s[BLOCK / 8][4], float scale)
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -118,8 +118,8 @@ static __device__ __forceinline__ void softmax(struct state<DIM> *st, float s[BL
 
 /* o += s v; values at smem. */
 template <int DIM>
-static __device__ __forceinline__ void add_values(struct state<DIM> *st, const float s[BLOCK / 8][4],
-                                                  uint32_t smem)
+static __device__ __forceinline__ void mma_add_values(struct state<DIM> *st, const float s[BLOCK / 8][4],
+                                                      uint32_t smem)
 {
     int lane = (int)threadIdx.x % WARP;
 
@@ -140,8 +140,8 @@ static __device__ __forceinline__ void add_values(struct state<DIM> *st, const f
 }
 
 template <int DIM>
-static __device__ __forceinline__ void finish(const struct attend &a, const struct state<DIM> *st,
-                                              int64_t row, int rows, int head)
+static __device__ __forceinline__ void mma_finish(const struct attend &a, const struct state<DIM> *st,
+                                                  int64_t row, int rows, int head)
 {
     int lane = (int)threadIdx.x % WARP;
 
@@ -182,8 +182,8 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
     };
 
     end = from + BLOCK < len ? from + BLOCK : len;
-    fetch<DIM>(keys, (const __nv_bfloat16 *)a.q + (size_t)base * a.row + (size_t)head * DIM, a.row, from,
-               len);
+    mma_fetch<DIM>(keys, (const __nv_bfloat16 *)a.q + (size_t)base * a.row + (size_t)head * DIM, a.row, from,
+                   len);
     copy_commit();
     copy_wait(0);
     __syncthreads();
@@ -192,25 +192,25 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
         load4x(q[ks], keys + chunk_at<DIM>(warp * 16 + (lane & 15), ks * 2 + (lane >> 4)));
     __syncthreads();
     at = first_seen(a, (int)from) / BLOCK * BLOCK;
-    fetch<DIM>(keys, k, a.row, at, len);
-    fetch<DIM>(values, v, a.row, at, len);
+    mma_fetch<DIM>(keys, k, a.row, at, len);
+    mma_fetch<DIM>(values, v, a.row, at, len);
     copy_commit();
     for (; at < end; at += BLOCK, turn ^= 1) {
         if (at + BLOCK < end) {
-            fetch<DIM>(keys + (uint32_t)(turn ^ 1) * one, k, a.row, at + BLOCK, len);
-            fetch<DIM>(values + (uint32_t)(turn ^ 1) * one, v, a.row, at + BLOCK, len);
+            mma_fetch<DIM>(keys + (uint32_t)(turn ^ 1) * one, k, a.row, at + BLOCK, len);
+            mma_fetch<DIM>(values + (uint32_t)(turn ^ 1) * one, v, a.row, at + BLOCK, len);
         }
         copy_commit();
         copy_wait(1);
         __syncthreads();
-        scores<DIM>(s, q, keys + (uint32_t)turn * one);
+        mma_scores<DIM>(s, q, keys + (uint32_t)turn * one);
         if (at + BLOCK - 1 > mine || at < first_seen(a, (int)mine + 15))
             hide(a, s, mine + lane / 4, at);
-        softmax<DIM>(&st, s, scale);
-        add_values<DIM>(&st, s, values + (uint32_t)turn * one);
+        mma_softmax<DIM>(&st, s, scale);
+        mma_add_values<DIM>(&st, s, values + (uint32_t)turn * one);
         __syncthreads();
     }
-    finish<DIM>(a, &st, base + mine, (int)(len - mine < 16 ? len - mine : 16), head);
+    mma_finish<DIM>(a, &st, base + mine, (int)(len - mine < 16 ? len - mine : 16), head);
 }
 
 template <int DIM> static void launch(struct cuda *c, const struct attend *a)

@@ -36,7 +36,7 @@ template <int D, int DV, int WGS> struct room_of {
 #ifdef HOPPER
 
 /* The n-th use of something with `stages` places: which place, and the parity of its phase. */
-static __device__ __forceinline__ int place(int n, int stages)
+static __device__ __forceinline__ int wgmma_place(int n, int stages)
 {
     return n % stages;
 }
@@ -66,8 +66,8 @@ template <int ROWS> static __device__ __forceinline__ struct tile tile_of(const 
 /* ---- the copying thread ---- */
 
 template <int D, int ROWS>
-static __device__ __forceinline__ void load(uint32_t dst, const CUtensorMap *map, uint32_t barrier,
-                                            int64_t row, int head)
+static __device__ __forceinline__ void wgmma_load(uint32_t dst, const CUtensorMap *map, uint32_t barrier,
+                                                  int64_t row, int head)
 {
     barrier_expect(barrier, D / 64 * ROWS * TILE_ROW_BYTES);
 #pragma unroll
@@ -85,7 +85,7 @@ static __device__ __forceinline__ void feed(const struct attend &a, const CUtens
 
     for (int i = 0;; i++) {
         struct tile x = tile_of<room::rows>(a, t);
-        int s = place(i, room::q_stages);
+        int s = wgmma_place(i, room::q_stages);
 
         if (x.head >= 0)
             t = (int)gridDim.x + (int)atomicAdd(a.taken, 1u);
@@ -95,20 +95,20 @@ static __device__ __forceinline__ void feed(const struct attend &a, const CUtens
             barrier_arrive(smem + room::q_full + s * 8);
             return;
         }
-        load<D, room::rows>(smem + room::q + s * room::q_bytes, q, smem + room::q_full + s * 8,
-                            x.at.base + x.at.from, x.head);
+        wgmma_load<D, room::rows>(smem + room::q + s * room::q_bytes, q, smem + room::q_full + s * 8,
+                                  x.at.base + x.at.from, x.head);
         for (int b = x.hi + 1; b >= x.lo; b--) { /* keys of block b - 1, values of block b */
             if (b > x.lo) {
-                s = place(keys, STAGES);
+                s = wgmma_place(keys, STAGES);
                 barrier_wait(smem + room::k_empty + s * 8, phase(keys++, STAGES) ^ 1);
-                load<D, KEYS>(smem + room::k + s * room::k_bytes, k, smem + room::k_full + s * 8,
-                              x.at.base + (b - 1) * KEYS, x.group);
+                wgmma_load<D, KEYS>(smem + room::k + s * room::k_bytes, k, smem + room::k_full + s * 8,
+                                    x.at.base + (b - 1) * KEYS, x.group);
             }
             if (b <= x.hi) {
-                s = place(values, STAGES);
+                s = wgmma_place(values, STAGES);
                 barrier_wait(smem + room::v_empty + s * 8, phase(values++, STAGES) ^ 1);
-                load<DV, KEYS>(smem + room::v + s * room::v_bytes, v, smem + room::v_full + s * 8,
-                               x.at.base + b * KEYS, x.group);
+                wgmma_load<DV, KEYS>(smem + room::v + s * room::v_bytes, v, smem + room::v_full + s * 8,
+                                     x.at.base + b * KEYS, x.group);
             }
         }
     }
@@ -140,7 +140,7 @@ static __device__ __forceinline__ uint32_t halves(float lo, float hi)
 
 /* s [64][KEYS] = q k^T */
 template <int D, int ROWS>
-static __device__ __forceinline__ void scores(float (&s)[KEYS / 2], uint64_t q, uint32_t at)
+static __device__ __forceinline__ void wgmma_scores(float (&s)[KEYS / 2], uint64_t q, uint32_t at)
 {
     uint64_t k = tile_rows(at);
 
@@ -153,8 +153,8 @@ static __device__ __forceinline__ void scores(float (&s)[KEYS / 2], uint64_t q, 
 
 /* o += p v */
 template <int DV>
-static __device__ __forceinline__ void add_values(float (&o)[DV / 2], const uint32_t (&p)[KEYS / 4],
-                                                  uint32_t at)
+static __device__ __forceinline__ void wgmma_add_values(float (&o)[DV / 2], const uint32_t (&p)[KEYS / 4],
+                                                        uint32_t at)
 {
     uint64_t v = tile_columns(at, KEY_TILE);
 
@@ -185,8 +185,8 @@ static __device__ __forceinline__ void hide(const struct attend &a, float (&s)[K
 /* Scores become exponentials; shrink: what was summed before is worth in terms of the new largest score. That
  * one moves only when it must: exponentials up to 2^8 do no harm, and o need not be scaled. */
 template <int DV>
-static __device__ __forceinline__ void softmax(struct state<DV> *st, float (&s)[KEYS / 2], float scale,
-                                               float shrink[2])
+static __device__ __forceinline__ void wgmma_softmax(struct state<DV> *st, float (&s)[KEYS / 2], float scale,
+                                                     float shrink[2])
 {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -264,8 +264,8 @@ static __device__ __forceinline__ void turn_over(uint32_t w[4])
 
 /* o / sum to the output; row: of the warp's first query, of which there are `rows`. */
 template <int DV>
-static __device__ __forceinline__ void finish(const struct attend &a, struct state<DV> *st, int64_t row,
-                                              int rows, int head)
+static __device__ __forceinline__ void wgmma_finish(const struct attend &a, struct state<DV> *st, int64_t row,
+                                                    int rows, int head)
 {
     int lane = (int)threadIdx.x % WARP;
 
@@ -306,7 +306,7 @@ static __device__ __forceinline__ void release(uint32_t barrier)
 /* Until stage n of what has barriers at `full` is there. */
 static __device__ __forceinline__ void await(uint32_t full, int n)
 {
-    barrier_wait(full + place(n, STAGES) * 8, phase(n, STAGES));
+    barrier_wait(full + wgmma_place(n, STAGES) * 8, phase(n, STAGES));
 }
 
 /* Tells the compiler that all lanes have the same, so that it may use uniform registers. */
@@ -338,9 +338,9 @@ template <int D, int DV, int WGS> struct worker {
     {
         for (int b = x.hi; b > top; b--, n++) {
             await(smem + room::k_full, n);
-            release(smem + room::k_empty + place(n, STAGES) * 8);
+            release(smem + room::k_empty + wgmma_place(n, STAGES) * 8);
             await(smem + room::v_full, n);
-            release(smem + room::v_empty + place(n, STAGES) * 8);
+            release(smem + room::v_empty + wgmma_place(n, STAGES) * 8);
         }
     }
 
@@ -353,16 +353,17 @@ template <int D, int DV, int WGS> struct worker {
 
         await(smem + room::k_full, n);
         wgmma_begin();
-        scores<D, room::rows>(s, q, smem + room::k + place(n, STAGES) * room::k_bytes);
+        wgmma_scores<D, room::rows>(s, q, smem + room::k + wgmma_place(n, STAGES) * room::k_bytes);
         wgmma_wait(0);
         wgmma_pin(s);
-        release(smem + room::k_empty + place(n, STAGES) * 8);
+        release(smem + room::k_empty + wgmma_place(n, STAGES) * 8);
         hide(a, s, row, top * KEYS);
-        softmax<DV>(st, s, scale, shrink);
+        wgmma_softmax<DV>(st, s, scale, shrink);
         to_halves(p, s);
         if ((top + 1) * KEYS > x.at.len) {
             await(smem + room::v_full, n);
-            clear<DV>(shared + room::v + place(n, STAGES) * room::v_bytes, x.at.len - top * KEYS, group);
+            clear<DV>(shared + room::v + wgmma_place(n, STAGES) * room::v_bytes, x.at.len - top * KEYS,
+                      group);
         }
     }
 
@@ -378,16 +379,16 @@ template <int D, int DV, int WGS> struct worker {
         wgmma_pin(s);
         wgmma_pin(st->o);
         wgmma_begin();
-        scores<D, room::rows>(s, q, smem + room::k + place(n, STAGES) * room::k_bytes);
+        wgmma_scores<D, room::rows>(s, q, smem + room::k + wgmma_place(n, STAGES) * room::k_bytes);
         await(smem + room::v_full, old);
         wgmma_begin();
-        add_values<DV>(st->o, p, smem + room::v + place(old, STAGES) * room::v_bytes);
+        wgmma_add_values<DV>(st->o, p, smem + room::v + wgmma_place(old, STAGES) * room::v_bytes);
         wgmma_wait(1);
         wgmma_pin(s);
-        release(smem + room::k_empty + place(n, STAGES) * 8);
+        release(smem + room::k_empty + wgmma_place(n, STAGES) * 8);
         if (masked)
             hide(a, s, row, b * KEYS);
-        softmax<DV>(st, s, scale, shrink);
+        wgmma_softmax<DV>(st, s, scale, shrink);
         wgmma_pin(s);
         /* Waiting for the next keys here keeps the compiler from waiting for the products before the softmax.
          */
@@ -395,7 +396,7 @@ template <int D, int DV, int WGS> struct worker {
             await(smem + room::k_full, n + 1);
         wgmma_wait(0);
         wgmma_pin(st->o);
-        release(smem + room::v_empty + place(old, STAGES) * 8);
+        release(smem + room::v_empty + wgmma_place(old, STAGES) * 8);
         rescale<DV>(st, shrink);
         to_halves(p, s);
     }
@@ -405,10 +406,10 @@ template <int D, int DV, int WGS> struct worker {
         await(smem + room::v_full, n);
         wgmma_pin(st->o);
         wgmma_begin();
-        add_values<DV>(st->o, p, smem + room::v + place(n, STAGES) * room::v_bytes);
+        wgmma_add_values<DV>(st->o, p, smem + room::v + wgmma_place(n, STAGES) * room::v_bytes);
         wgmma_wait(0);
         wgmma_pin(st->o);
-        release(smem + room::v_empty + place(n, STAGES) * 8);
+        release(smem + room::v_empty + wgmma_place(n, STAGES) * 8);
         n++;
     }
 
@@ -442,7 +443,7 @@ template <int D, int DV, int WGS> struct worker {
         release(q_empty);
         if (top >= x.lo) {
             end(&st, p);
-            finish<DV>(a, &st, x.at.base + row, x.at.len - row, x.head);
+            wgmma_finish<DV>(a, &st, x.at.base + row, x.at.len - row, x.head);
         }
     }
 };
@@ -484,7 +485,7 @@ __global__ void __launch_bounds__((WGS + 1) * WARPGROUP, 1)
 
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(WGS == 2 ? 240 : 160));
         for (int i = 0;; i++) {
-            int s = place(i, room::q_stages);
+            int s = wgmma_place(i, room::q_stages);
             struct tile x;
 
             barrier_wait(smem + room::q_full + s * 8, phase(i, room::q_stages));

@@ -28,7 +28,7 @@ int cuda_report(struct cuda *c, struct err *e)
                    c->failed_in, cudaGetErrorString(c->failed));
 }
 
-static int check(struct device *d, struct err *e)
+static int cuda_check(struct device *d, struct err *e)
 {
     struct cuda *c = cuda_of(d);
 
@@ -110,7 +110,7 @@ static const struct ops cuda_ops = {.close = cuda_close,
                                     .combine = cuda_combine,
                                     .bad_token = bad_token,
                                     .head = cuda_head,
-                                    .check = check,
+                                    .check = cuda_check,
                                     .memory = cuda_memory,
                                     .trim = trim};
 
@@ -122,7 +122,7 @@ __global__ void hello(struct flags *f)
 }
 
 /* 0: no driver or no GPU, and which it is. */
-static int count(struct err *e)
+static int cuda_count(struct err *e)
 {
     int n = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
@@ -144,7 +144,7 @@ static int find_device(int index, struct cudaDeviceProp *p, struct err *e)
 {
     cudaFuncAttributes fa;
     cudaError_t rc;
-    int n = count(e);
+    int n = cuda_count(e);
 
     if (n <= 0)
         return -1;
@@ -214,7 +214,7 @@ static int cuda_open(struct device **out, const struct device_options *o, struct
         goto fail;
     hello<<<1, 1>>>(c->flags);
     cuda_launched(c, "the first kernel");
-    if (check(&c->dev, e))
+    if (cuda_check(&c->dev, e))
         goto fail;
     *out = &c->dev;
     return 0;
@@ -224,5 +224,5 @@ fail:
 }
 
 /* The one symbol of the shared object. */
-extern "C" const struct backend moe_backend = {MOE_CONTRACT, "cuda", count,
+extern "C" const struct backend moe_backend = {MOE_CONTRACT, "cuda", cuda_count,
                                                1u << PREC_AUTO | 1u << PREC_BF16 | 1u << PREC_F32, cuda_open};

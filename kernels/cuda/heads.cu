@@ -71,8 +71,8 @@ static __device__ __forceinline__ struct turn<VEC, MANY> turn_at(const struct at
 
 /* Elements before `cut` from low, the others from high; zero past n. */
 template <int VEC, int MANY>
-static __device__ __forceinline__ struct share<VEC, MANY> fetch(const float *low, const float *high, int cut,
-                                                                int n) {
+static __device__ __forceinline__ struct share<VEC, MANY> heads_fetch(const float *low, const float *high,
+                                                                      int cut, int n) {
     struct share<VEC, MANY> r;
 
 #pragma unroll
@@ -101,15 +101,15 @@ static __device__ __forceinline__ struct share<VEC, MANY> fetch_slot(const struc
 
     if (h < 0) {
         x = a.q.of + (size_t)t * a.q.row + (size_t)slot * a.q.step;
-        return fetch<VEC, MANY>(x, x, 0, a.head_dim);
+        return heads_fetch<VEC, MANY>(x, x, 0, a.head_dim);
     }
     if (h >= a.kv_heads) {
         x = a.v.of + (size_t)row * a.v.row + (size_t)(h - a.kv_heads) * a.v.step;
-        return fetch<VEC, MANY>(x, x, 0, a.v_dim);
+        return heads_fetch<VEC, MANY>(x, x, 0, a.v_dim);
     }
     x = a.k.of + (size_t)row * a.k.row + (size_t)h * a.k.step;
     nope = a.nope ? a.k_nope.of + (size_t)row * a.k_nope.row + (size_t)h * a.k_nope.step : x;
-    return fetch<VEC, MANY>(nope, x - a.nope, a.nope, a.head_dim);
+    return heads_fetch<VEC, MANY>(nope, x - a.nope, a.nope, a.head_dim);
 }
 
 template <int VEC, int MANY>

@@ -1,8 +1,8 @@
 /* linear.cu -- products of a whole matrix. */
 #include "backend.h"
 
-static void run(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
-                void *y, enum gemm_mode mode)
+static void linear_run(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
+                       void *y, enum gemm_mode mode)
 {
     struct gemm g = {};
 
@@ -25,11 +25,11 @@ static void run(struct device *d, const struct matrix *m, const void *x, int64_t
 void cuda_linear(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                  float *y)
 {
-    run(d, m, x, n, bias, y, GEMM_STORE);
+    linear_run(d, m, x, n, bias, y, GEMM_STORE);
 }
 
 void cuda_linear_add(struct device *d, const struct matrix *m, const void *x, int64_t n, const float *bias,
                      void *h)
 {
-    run(d, m, x, n, bias, h, GEMM_ADD);
+    linear_run(d, m, x, n, bias, h, GEMM_ADD);
 }

@@ -35,11 +35,12 @@ __global__ void __launch_bounds__(THREADS) rms_rows(const void *h, size_t row, b
     }
 }
 
-static void run(struct device *d, const void *h, size_t row, bool from_bf16, int64_t n, int width,
-                const float *w, float eps, void *x)
+static void norm_run(struct device *d, const void *h, size_t row, bool from_bf16, int64_t n, int width,
+                     const float *w, float eps, void *x)
 {
     unsigned blocks = (unsigned)ceil_div(n, THREADS / WARP);
-    bool whole = (uintptr_t)h % 16 == 0; /* a latent can begin anywhere in its row */
+    /* a latent can begin anywhere in its row */
+    bool whole = ((uintptr_t)h | (uintptr_t)w | (uintptr_t)x) % VECTOR_ALIGN == 0;
 
     if (n && whole && width % EIGHT == 0 && row % EIGHT == 0)
         rms_rows<EIGHT><<<blocks, THREADS>>>(h, row, from_bf16, n, width, w, eps, x, d->bf16);
@@ -50,11 +51,11 @@ static void run(struct device *d, const void *h, size_t row, bool from_bf16, int
 
 void cuda_norm(struct device *d, const void *h, int64_t n, int width, const float *w, float eps, void *x)
 {
-    run(d, h, (size_t)width, d->bf16, n, width, w, eps, x);
+    norm_run(d, h, (size_t)width, d->bf16, n, width, w, eps, x);
 }
 
 void cuda_norm_rows(struct device *d, const float *y, size_t row, int64_t n, int width, const float *w,
                     float eps, void *x)
 {
-    run(d, y, row, false, n, width, w, eps, x);
+    norm_run(d, y, row, false, n, width, w, eps, x);
 }

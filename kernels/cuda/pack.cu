@@ -295,7 +295,7 @@ static void send_rows(struct cuda *c, const struct source *s, struct decode *d, 
     size_t bytes = (size_t)d->rows * row, scale = scale_bytes(s, d->r0, d->rows, &scales);
     uint8_t *staged = c->staged[stage], *staged_scales = staged + (bytes + 255) / 256 * 256;
 
-    if (reaches(c, raw)) {
+    if (((uintptr_t)raw | (uintptr_t)scales) % sizeof(float) == 0 && reaches(c, raw)) {
         d->raw = raw;
         d->scales = scales;
         return;

@@ -113,7 +113,7 @@ static __device__ void finish_row(const struct gemm &g, const struct block &b, c
 }
 
 /* tile [TILE_M][TILE_LD] in shared memory. */
-static __device__ void finish(const struct gemm &g, const struct block &b, const float *tile)
+static __device__ void products_finish(const struct gemm &g, const struct block &b, const float *tile)
 {
     for (int r = (int)threadIdx.x / WARP; r < b.rows; r += (int)blockDim.x / WARP) {
         if (g.mode == GEMM_ACT)
@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(THREADS, 2) gemm_mma(const struct gemm g)
             *(float2 *)(void *)(at + 8 * TILE_LD) = make_float2(acc[i][j][2], acc[i][j][3]);
         }
     __syncthreads();
-    finish(g, b, tile);
+    products_finish(g, b, tile);
 }
 
 /* ---- plain units ---- */
@@ -318,7 +318,7 @@ __global__ void __launch_bounds__(THREADS) gemm_plain(const struct gemm g)
         for (int j = 0; j < 8; j++)
             tile[(tm + i / 4 * 64 + i % 4) * TILE_LD + tn + j / 4 * 64 + j % 4] = acc[i][j];
     __syncthreads();
-    finish(g, b, tile);
+    products_finish(g, b, tile);
 }
 
 /* ---- makers ---- */

@@ -33,7 +33,7 @@ static __host__ __device__ size_t space_bytes(const struct router *r)
     return floats * sizeof(float) + (bytes + 15) / 16 * 16;
 }
 
-static __device__ struct space layout(const struct router *r, uint8_t *base)
+static __device__ struct space route_layout(const struct router *r, uint8_t *base)
 {
     struct space p;
 
@@ -68,7 +68,7 @@ static __device__ __forceinline__ int best_of_warp(float v, int which)
 }
 
 /* Marks the `most` largest of v [n] that are free. */
-static __device__ void choose(const float *v, uint8_t *fate, int n, int most)
+static __device__ void route_choose(const float *v, uint8_t *fate, int n, int most)
 {
     int lane = (int)threadIdx.x % WARP;
 
@@ -90,7 +90,7 @@ static __device__ void choose(const float *v, uint8_t *fate, int n, int most)
 }
 
 /* Softmax or sigmoid of all experts; of masked ones the softmax is 0. */
-static __device__ void scores(const struct router *r, const struct space *p)
+static __device__ void route_scores(const struct router *r, const struct space *p)
 {
     int lane = (int)threadIdx.x % WARP, n = r->experts;
     float top = -INFINITY;
@@ -150,7 +150,7 @@ static __device__ void limit_groups(const struct router *r, const struct space *
         p->kept[g] = FREE;
     }
     __syncwarp();
-    choose(p->group, p->kept, r->groups, r->topk_group);
+    route_choose(p->group, p->kept, r->groups, r->topk_group);
     for (int i = lane; i < size * r->groups; i += WARP)
         if (p->kept[i / size] != TAKEN) {
             p->rank[i] = r->group == GROUP_MAX ? 0 : -INFINITY;
@@ -225,7 +225,7 @@ __global__ void __launch_bounds__(WARPS *WARP) route_tokens(const struct route a
     extern __shared__ __align__(16) uint8_t shared[];
     int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP, n = a.r.experts;
     int64_t t = (int64_t)blockIdx.x * WARPS + warp;
-    struct space p = layout(&a.r, shared + (size_t)warp * space_bytes(&a.r));
+    struct space p = route_layout(&a.r, shared + (size_t)warp * space_bytes(&a.r));
     bool ranks = a.corr || a.r.group != GROUP_NONE;
 
     if (t >= a.n)
@@ -236,14 +236,14 @@ __global__ void __launch_bounds__(WARPS *WARP) route_tokens(const struct route a
     }
     __syncwarp();
     if (ranks || a.r.gate == GATE_SCORE)
-        scores(&a.r, &p);
+        route_scores(&a.r, &p);
     if (ranks)
         for (int i = lane; i < n; i += WARP)
             p.rank[i] = p.score[i] + (a.corr ? a.corr[i] : 0);
     __syncwarp();
     if (a.r.group != GROUP_NONE)
         limit_groups(&a.r, &p);
-    choose(ranks ? p.rank : p.z, p.fate, n, a.r.topk);
+    route_choose(ranks ? p.rank : p.z, p.fate, n, a.r.topk);
     collect(&p, n, a.chosen + (size_t)t * (size_t)a.r.topk);
     gates(&a.r, &p, a.gate + (size_t)t * (size_t)a.r.topk);
     __syncwarp();

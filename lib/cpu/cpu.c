@@ -101,7 +101,7 @@ static void wait_copy(struct device *d, uint64_t ticket)
     (void)ticket;
 }
 
-static int check(struct device *d, struct err *e)
+static int cpu_check(struct device *d, struct err *e)
 {
     if (atomic_load(&cpu_of(d)->failed))
         return err_set(e, ERR_DEVICE, "%s: a matrix product failed", d->library);
@@ -153,11 +153,11 @@ static const struct ops cpu_ops = {.close = cpu_close,
                                    .combine = cpu_combine,
                                    .bad_token = cpu_bad_token,
                                    .head = cpu_head,
-                                   .check = check,
+                                   .check = cpu_check,
                                    .memory = memory,
                                    .trim = nothing};
 
-static int refuse(const struct device_options *o, struct err *e)
+static int cpu_refuse(const struct device_options *o, struct err *e)
 {
     if (o->threads < 0 || o->threads > MAX_THREADS)
         return err_set(e, ERR_USAGE, "%d threads: between 0 (all) and %d are possible", o->threads,
@@ -189,7 +189,7 @@ int cpu_open(struct device **out, const struct device_options *o, struct err *e)
     struct cpu *c;
 
     *out = NULL;
-    if (refuse(o, e))
+    if (cpu_refuse(o, e))
         return -1;
     c = mem_new(1, sizeof *c, e);
     if (!c)

@@ -237,7 +237,7 @@ INLINE struct span seen(const struct attention_args *a, int keys, int64_t before
 
 /* Scores of LANES rows from row i on become probabilities, not yet divided by their sum, and tell how to
  * scale what was there before. `end`: what goes into the next product. */
-static void softmax(const struct packed *s, const struct tile *t, int i, int64_t at, int end)
+static void packed_softmax(const struct packed *s, const struct tile *t, int i, int64_t at, int end)
 {
     int rows = lanes_at(i, t->n), r, j;
     float scale = s->a->scale * log2_e, *shrink = t->shrink + i;
@@ -273,7 +273,7 @@ static void softmax(const struct packed *s, const struct tile *t, int i, int64_t
 }
 
 /* out = out * shrink + y; at first there is nothing in out */
-static void add_values(const struct packed *s, const struct tile *t, bool first)
+static void packed_add_values(const struct packed *s, const struct tile *t, bool first)
 {
     int i, j;
 
@@ -288,7 +288,7 @@ static void add_values(const struct packed *s, const struct tile *t, bool first)
     }
 }
 
-static void finish(const struct packed *s, const struct tile *t, int head, size_t row)
+static void packed_finish(const struct packed *s, const struct tile *t, int head, size_t row)
 {
     const struct attention_args *a = s->a;
     int i, d;
@@ -330,13 +330,13 @@ static void tile_task(void *ctx, long task, int worker)
         if (gemm_run(s->scores, worker, t.q, keys, (struct gemm_part){t.n, s->dim, end}, t.scores))
             atomic_store(&s->c->failed, 1);
         for (i = 0; i < t.n; i += LANES)
-            softmax(s, &t, i, at, end);
+            packed_softmax(s, &t, i, at, end);
         if (gemm_run(s->values, worker, t.p, keys + s->keys_bytes, (struct gemm_part){t.n, end, s->v_dim},
                      t.y))
             atomic_store(&s->c->failed, 1);
-        add_values(s, &t, b == first);
+        packed_add_values(s, &t, b == first);
     }
-    finish(s, &t, head, row);
+    packed_finish(s, &t, head, row);
 }
 
 /* ---- the chunk ---- */
@@ -350,7 +350,7 @@ static size_t scratch_bytes(const struct packed *s)
     return rows > tile ? rows : tile;
 }
 
-static int run(struct packed *s, int64_t blocks, int64_t tiles, struct err *e)
+static int packed_run(struct packed *s, int64_t blocks, int64_t tiles, struct err *e)
 {
     struct cpu *c = s->c;
 
@@ -394,7 +394,7 @@ int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct e
     }
     s.block_at[i] = blocks;
     s.tile_at[i] = tiles;
-    rc = tiles ? run(&s, blocks, tiles, e) : 0;
+    rc = tiles ? packed_run(&s, blocks, tiles, e) : 0;
 out:
     free(s.block_at);
     free(s.tile_at);

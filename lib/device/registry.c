@@ -84,7 +84,7 @@ static char *object_of(const struct places *p, const char *kind, struct err *e)
     return NULL;
 }
 
-static const struct backend *load(const char *path, const char *kind, struct err *e)
+static const struct backend *object_load(const char *path, const char *kind, struct err *e)
 {
     void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     const struct backend *b;
@@ -120,7 +120,7 @@ const struct backend *backend_find(const char *kind, bool *found, struct err *e)
         return &cpu_backend;
     path = places_of(&p, &why) ? NULL : object_of(&p, kind, &why);
     if (path)
-        b = load(path, kind, e);
+        b = object_load(path, kind, e);
     else if (why.kind)
         err_set(e, why.kind, "%s", why.msg);
     else
@@ -135,7 +135,7 @@ const struct backend *backend_find(const char *kind, bool *found, struct err *e)
 
 /* ---- which there are ---- */
 
-static int by_name(const void *a, const void *b)
+static int kind_by_name(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -188,7 +188,7 @@ char **backend_kinds(int *n, struct err *e)
     for (i = 0; i < p.n && rc == 0; i++)
         rc = kinds_in(&k, p.dir[i], e);
     if (rc == 0 && k.n)
-        qsort(k.kind, k.n, sizeof *k.kind, by_name);
+        qsort(k.kind, k.n, sizeof *k.kind, kind_by_name);
     rc = rc || kind_add(&k, cpu_backend.kind, strlen(cpu_backend.kind), e);
     places_free(&p);
     if (rc) {

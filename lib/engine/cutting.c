@@ -154,7 +154,7 @@ static uint64_t fixed_bytes(struct pass *p, const struct model *m)
 
 /* ---- chunks ---- */
 
-static int cut(struct pass *p, struct err *e)
+static int cut_chunks(struct pass *p, struct err *e)
 {
     const struct batch *b = p->b;
     int64_t i, docs = 0, most = 0, c;
@@ -205,5 +205,5 @@ int pass_plan(struct pass *p, const struct model *m, struct err *e)
     need.fixed = fixed_bytes(p, m);
     for (i = 0; i < a->ropes; i++)
         need.fixed += (uint64_t)need.longest * (uint64_t)a->rope[i].rot * sizeof(float);
-    return budget(p, &need, e) || cut(p, e) ? -1 : 0;
+    return budget(p, &need, e) || cut_chunks(p, e) ? -1 : 0;
 }

@@ -13,7 +13,7 @@
 static int open_one(struct engine *en, int index, struct device **out, struct err *e)
 {
     const struct engine_options *o = &en->o;
-    const struct device_options to = {index, o->precision, o->threads, o->products};
+    const struct device_options to = {index, o->precision, o->threads, NULL};
 
     return backend_open(en->backend, out, &to, e);
 }
@@ -182,7 +182,7 @@ int engine_threads(const struct engine *en)
 enum { PEAK_RUNS = 5, PEAK_AT_ONCE = 4, PEAK_HOST = 2048, PEAK_DEVICE = 8192 };
 
 /* Noise in [-1, 1): zeros and small integers take less power, and a chip may then run faster. */
-static void fill(struct device *d, void *host, size_t n)
+static void peak_fill(struct device *d, void *host, size_t n)
 {
     uint32_t r = 1;
     size_t i;
@@ -197,8 +197,8 @@ static void fill(struct device *d, void *host, size_t n)
 }
 
 /* The best of a few runs, each of at least a tenth of a second. */
-static int measure(struct device *d, const struct matrix *w, const void *x, int rows, float *y, double work,
-                   double *best, struct err *e)
+static int peak_measure(struct device *d, const struct matrix *w, const void *x, int rows, float *y,
+                        double work, double *best, struct err *e)
 {
     int run, i;
 
@@ -235,7 +235,7 @@ int engine_peak(struct engine *en, int size, double *flops, struct err *e)
 
     if (!host)
         return -1;
-    fill(d, host, xn);
+    peak_fill(d, host, xn);
     s.type = d->bf16 ? SOURCE_BF16 : SOURCE_F32;
     s.data = host;
     job.part[0] = s;
@@ -243,7 +243,7 @@ int engine_peak(struct engine *en, int size, double *flops, struct err *e)
     y = x ? d->ops->buf_new(d, (size_t)n * (size_t)n * sizeof *y, e) : NULL;
     if (y && d->ops->pack(d, &job, 1, e) == 0) {
         d->ops->to_device(d, x, host, xn * d->elem_bytes);
-        rc = measure(d, w, x, n, y, 2.0 * n * n * n, flops, e);
+        rc = peak_measure(d, w, x, n, y, 2.0 * n * n * n, flops, e);
     }
     d->ops->matrix_free(d, w);
     d->ops->buf_free(d, x);

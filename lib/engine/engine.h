@@ -28,14 +28,13 @@ struct engine_options {
      * so many devices that share its threads, for tests. */
     int devices, device_list[ENGINE_DEVICES];
     enum precision precision;
-    const char *products; /* maker of linear maps to be preferred, as in struct device_options; NULL: none */
-    int threads;          /* 0: all */
-    uint64_t mem_max;     /* bytes for hidden states and chunks; 0: no limit of our own */
-    int chunk_tokens;     /* internal knob: tokens that go through an operation at once; 0: default. Whole
-                             documents are kept together. Does not change any result. */
-    uint64_t device_mem;  /* bytes of device memory that may be used; 0: what is free. If hidden states do not
-                             fit beside weights and buffers, they stay in host memory. */
-    bool states_on_host;  /* internal knob: they stay there in any case. Does not change any result. */
+    int threads;         /* 0: all */
+    uint64_t mem_max;    /* bytes for hidden states and chunks; 0: no limit of our own */
+    int chunk_tokens;    /* internal knob: tokens that go through an operation at once; 0: default. Whole
+                            documents are kept together. Does not change any result. */
+    uint64_t device_mem; /* bytes of device memory that may be used; 0: what is free. If hidden states do not
+                            fit beside weights and buffers, they stay in host memory. */
+    bool states_on_host; /* internal knob: they stay there in any case. Does not change any result. */
     void (*progress)(void *ctx, int layer, int layers, double fraction); /* of the whole pass; may be NULL */
     void *progress_ctx;
 };

@@ -136,8 +136,8 @@ static int tell(struct share *s, struct told *t, struct err *e)
     return rc;
 }
 
-static int routed(void *ctx, int layer, int64_t first, int n, const int32_t *chosen, const float *gate,
-                  const float *norm, const float *max, struct err *e)
+static int several_routed(void *ctx, int layer, int64_t first, int n, const int32_t *chosen,
+                          const float *gate, const float *norm, const float *max, struct err *e)
 {
     struct share *s = ctx;
     size_t bytes = (size_t)n * (size_t)s->crew->topk * sizeof(float);
@@ -187,7 +187,8 @@ static int share_open(struct share *s, struct crew *c, const struct pass *like, 
     for (v = 0; v < like->variants; v++)
         s->p.variant[v] = like->variant[v];
     s->b = (struct batch){b->ids + b->first[doc], s->first, end - doc};
-    s->ob = (struct observer){.routed = routed, .ctx = s, .pairs = c->to && c->to->pairs ? pairs : NULL};
+    s->ob =
+        (struct observer){.routed = several_routed, .ctx = s, .pairs = c->to && c->to->pairs ? pairs : NULL};
     s->p.d = d;
     s->p.op = d->ops;
     s->p.b = &s->b;
