@@ -30,13 +30,16 @@ setup() {
 
 @test "a random checkpoint of every layout loads and runs" {
     for want in "qwen3-yarn split" "qwen3-yarn fused" "qwen3-yarn mxfp4" "gptoss-bf16 fused" "gptoss-bf16 mxfp4" \
-        "mixtral-window split" "mixtral-window fused" "llama4-wrapper fused" "minimax-m2-fp8 fused"; do
+        "mixtral-window split" "mixtral-window fused" "llama4-wrapper fused" "minimax-m2-fp8 fused" "minimax-m2-fp8 fp8" "qwen3-yarn fp8"; do
         size=(hidden_size=64 moe_intermediate_size=32)
         [[ $want == qwen3* ]] || size=(hidden_size=64 intermediate_size=32)
         rm -rf model
         "$MKRANDOM" layout="${want#* }" "${size[@]}" "$ROOT/tests/fixtures/${want% *}/config.json" model
         moe-observe -q -f -o run.stats model ids.jsonl || { echo "$want"; return 1; }
-        moe-inspect --json model | jq -r .stored
+        # whether it is what was asked for
+        fp8=false
+        [[ $want != *" fp8" ]] || fp8=true
+        moe-inspect --json model | jq -e ".fp8 == $fp8"
     done
 }
 

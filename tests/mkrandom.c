@@ -4,17 +4,18 @@
  *     mkrandom [KEY=VALUE...] CONFIG DIR
  *
  * layers=N        so many layers (lists with an entry for each layer are cut)
- * layout=NAME     split, fused or mxfp4; default: what the configuration says, else split where the family
- *                 has that
+ * layout=NAME     split, fused, mxfp4 or fp8; default: what the configuration says, else split where the
+ *                 family has that
  * shard=SIZE      of a file, about (5GB)
  * threads=N       all processors; the bytes do not depend on it
- * sparse=1        no values: files with a hole in place of the data
- * KEY=JSON        changes a value of CONFIG that is there, or adds one
+ * gain=N          2^N times the deviation everywhere but in the embeddings, so that in a small model every
+ * part matters sparse=1        no values: files with a hole in place of the data KEY=JSON        changes a
+ * value of CONFIG that is there, or adds one
  *
  * tests/shapes has configurations of released models. Values are normal, norms are 1, MXFP4 blocks random
- * with three scales: a forward pass stays finite, and every expert gets its share of the tokens. A value
- * depends on its tensor's name and its place in it only. MTP layers and the other parts of a multimodal model
- * are not written.
+ * with three scales, FP8 codes within a factor of 16: a forward pass stays finite, and every expert gets its
+ * share of the tokens. A value depends on its tensor's name and its place in it only. MTP layers and the
+ * other parts of a multimodal model are not written.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@
 #include "base/thread.h"
 #include "model/model.h"
 #include "quant/bf16.h"
+#include "quant/fp8.h"
 
 enum { BLOCK = 8 << 20, TABLE = 4096 };
 
@@ -56,13 +58,14 @@ struct task {
 };
 
 static struct {
-    int64_t layers, threads, sparse;
+    int64_t layers, threads, sparse, gain;
     uint64_t shard;
     const char *layout, *dir;
 } o = {.shard = UINT64_C(5000000000)};
 static struct err err;
 static struct arch a;
 static enum expert_layout layout;
+static bool fp8; /* linear maps but for the router and the head, whose experts are split */
 static const char *ffn_module;
 static struct tensor *tensor;
 static size_t n_tensors, cap_tensors;
@@ -130,24 +133,27 @@ static void choose_layout(cJSON *root)
     bool mxfp4 = a.mxfp4_config || a.ct_mxfp4_config, own = f->fused_layout == EXPERTS_INTERLEAVED_IO;
     cJSON *q;
 
+    fp8 = o.layout ? strcmp(o.layout, "fp8") == 0 : a.fp8_config;
     if (o.layout)
         mxfp4 = strcmp(o.layout, "mxfp4") == 0;
     layout = mxfp4 ? (own ? EXPERTS_MXFP4 : EXPERTS_SPLIT_MXFP4) : f->fused_layout;
     if (!mxfp4 && f->expert_gate && !(o.layout && strcmp(o.layout, "fused") == 0))
         layout = EXPERTS_SPLIT;
-    if (o.layout && strcmp(o.layout, "split") == 0 && layout != EXPERTS_SPLIT)
+    if (((o.layout && strcmp(o.layout, "split") == 0) || fp8) && layout != EXPERTS_SPLIT)
         fail("%s is never split", f->title);
     ffn_module = layout == EXPERTS_FUSED && f->fused_module ? f->fused_module : f->ffn_module;
     if (mxfp4 && (a.hidden % 32 || a.inter % 32))
         fail("MXFP4 needs sizes that are multiples of 32");
-    if (mxfp4 && (a.mxfp4_config || a.ct_mxfp4_config))
+    if ((mxfp4 && (a.mxfp4_config || a.ct_mxfp4_config)) || (fp8 && a.fp8_config))
         return;
     cJSON_DeleteItemFromObjectCaseSensitive(root, "quantization_config");
-    if (mxfp4) {
+    if (mxfp4 || fp8) {
         q = cJSON_AddObjectToObject(root, "quantization_config");
         must(q);
-        replace(q, "quant_method", cJSON_CreateString(own ? "mxfp4" : "compressed-tensors"));
-        if (!own)
+        replace(q, "quant_method", cJSON_CreateString(fp8 ? "fp8" : own ? "mxfp4" : "compressed-tensors"));
+        if (fp8)
+            replace(q, "weight_block_size", cJSON_CreateIntArray((const int[]){FP8_BLOCK, FP8_BLOCK}, 2));
+        else if (!own)
             replace(q, "format", cJSON_CreateString("mxfp4-pack-quantized"));
     }
 }
@@ -211,7 +217,13 @@ static void add(enum dtype type, struct dims d, const char *fmt, ...)
 
 static void add_linear(const char *base, const char *name, int out, int in, bool bias)
 {
-    add(DT_BF16, DIMS(N(out), N(in)), "%s.%s.weight", base, name);
+    uint64_t out_blocks = (N(out) + FP8_BLOCK - 1) / FP8_BLOCK,
+             in_blocks = (N(in) + FP8_BLOCK - 1) / FP8_BLOCK;
+    bool coded = fp8 && strcmp(name, a.family->router) != 0;
+
+    add(coded ? DT_F8_E4M3 : DT_BF16, DIMS(N(out), N(in)), "%s.%s.weight", base, name);
+    if (coded)
+        add(DT_F32, DIMS(out_blocks, in_blocks), "%s.%s.weight_scale_inv", base, name);
     if (bias)
         add(DT_BF16, DIMS(N(out)), "%s.%s.bias", base, name);
 }
@@ -411,6 +423,8 @@ static int scale_of(const char *name)
 {
     if (ends_with(name, "embed_tokens.weight"))
         return 6;
+    if (o.gain)
+        return (int)o.gain;
     return strstr(name, ".o_proj.") || strstr(name, ".down_proj") || strstr(name, ".w2.") ? -3 : 0;
 }
 
@@ -432,6 +446,10 @@ static void make_values(const struct tensor *t, uint64_t from, uint64_t n, unsig
             v = UINT64_C(0x3f803f803f803f80);
         else if (scale) /* the middle one of three twice as often */
             v = scales + (r & ones) + (r >> 1 & ones);
+        else if (t->dtype == DT_F8_E4M3) /* magnitudes 1/4 to 15/4 */
+            v = (r & 0x9f * ones) + 0x28 * ones;
+        else if (ends_with(t->name, ".weight_scale_inv")) /* 2^-7 to 2^-6 */
+            v = (r & UINT64_C(0x007fffff007fffff)) + (120 + shift) * UINT64_C(0x0080000000800000);
         else if (t->dtype == DT_F32)
             v = N(normal[r % TABLE]) << 16 | N(normal[(r >> 32) % TABLE]) << 48;
         else if (t->dtype == DT_BF16)
@@ -585,7 +603,7 @@ static bool set(const char *arg)
     const struct {
         const char *key;
         int64_t *number;
-    } keys[] = {{"layers=", &o.layers}, {"threads=", &o.threads}, {"sparse=", &o.sparse}};
+    } keys[] = {{"layers=", &o.layers}, {"threads=", &o.threads}, {"sparse=", &o.sparse}, {"gain=", &o.gain}};
     size_t i;
 
     for (i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -598,8 +616,8 @@ static bool set(const char *arg)
     } else if (strncmp(arg, "layout=", 7) == 0) {
         o.layout = arg + 7;
         if (strcmp(o.layout, "split") != 0 && strcmp(o.layout, "fused") != 0 &&
-            strcmp(o.layout, "mxfp4") != 0)
-            fail("'%s' is not split, fused or mxfp4", arg);
+            strcmp(o.layout, "mxfp4") != 0 && strcmp(o.layout, "fp8") != 0)
+            fail("'%s' is not split, fused, mxfp4 or fp8", arg);
     } else {
         if (!strchr(arg, '='))
             fail("'%s' is not KEY=VALUE", arg);
