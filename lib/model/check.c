@@ -152,10 +152,9 @@ static int want_matrix(struct checker *c, const char *base, const struct slot *s
 
     snprintf(module, sizeof module, "%s%s", base, s->name);
     snprintf(name, sizeof name, "%s.weight", module);
-    if (s->optional && !checkpoint_find(&c->m->ckpt, name))
-        return 0;
-    if (s->linear ? want_linear(c, module, s->out, s->in)
-                  : WANT(c, WANT_FLOAT, name, (uint64_t)s->out, (uint64_t)s->in))
+    if (!(s->optional && !checkpoint_find(&c->m->ckpt, name)) &&
+        (s->linear ? want_linear(c, module, s->out, s->in)
+                   : WANT(c, WANT_FLOAT, name, (uint64_t)s->out, (uint64_t)s->in)))
         return -1;
     return s->bias ? want_vector(c, module, ".bias", s->out) : 0;
 }

@@ -65,7 +65,7 @@ struct slot {
     bool bias;     /* it has out more */
     bool linear;   /* in any of the storage formats; else BF16, F16 or F32 */
     bool row;      /* a vector that is stored as [1, out] */
-    bool optional; /* need not be there */
+    bool optional; /* need not be there, but for its bias */
     enum role role;
     enum slot_owner owner;
     /* The owner's matrix (of one of ROUTER_, MLP_, or the mixer's own) or vector that it becomes. Matrices
