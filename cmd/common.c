@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json_out.h"
 #include "base/num.h"
 #include "version.h"
 
@@ -488,8 +489,8 @@ void json_string(FILE *f, const char *s)
 {
     struct str o = {0};
 
-    str_add_json(&o, s, strlen(s));
-    fprintf(f, "\"%s\"", o.p ? o.p : "");
+    json_quote(&o, s, strlen(s));
+    fputs(o.p ? o.p : "", f);
     str_free(&o);
 }
 

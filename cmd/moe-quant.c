@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/json_out.h"
 #include "base/num.h"
 #include "common.h"
 #include "surgery/quantize.h"
@@ -50,9 +51,9 @@ static void on_tensor(void *ctx, const struct quant_tensor_report *r)
 {
     (void)ctx;
     if (common.json) {
-        str_adds(&rows, rows.n ? ",{\"name\":\"" : "{\"name\":\"");
-        str_add_json(&rows, r->name, strlen(r->name));
-        str_addf(&rows, "\",\"elements\":%llu,", (unsigned long long)r->count);
+        str_adds(&rows, rows.n ? ",{\"name\":" : "{\"name\":");
+        json_quote(&rows, r->name, strlen(r->name));
+        str_addf(&rows, ",\"elements\":%llu,", (unsigned long long)r->count);
         add_error(&rows, r->err2, r->sum2);
         str_adds(&rows, "}");
         return;

@@ -6,6 +6,7 @@
 #include "tmp.h"
 
 #include "base/json.h"
+#include "base/json_out.h"
 #include "text/chat.h"
 #include "text/pyjson.h"
 
@@ -256,9 +257,9 @@ static void test_find(void)
     /* several templates by name */
     str_clear(&longer);
     str_adds(&longer,
-             "{\"chat_template\":[{\"name\":\"x\",\"template\":\"y\"},{\"name\":\"default\",\"template\":\"");
-    str_add_json(&longer, text, n);
-    str_adds(&longer, "\"}]}");
+             "{\"chat_template\":[{\"name\":\"x\",\"template\":\"y\"},{\"name\":\"default\",\"template\":");
+    json_quote(&longer, text, n);
+    str_adds(&longer, "}]}");
     put_tmp("tokenizer_config.json", longer.p);
     CHECK_STR(found(tmp_dir, &why), "tiny-chatml");
     put_tmp("tokenizer_config.json", "{\"chat_template\":null}");

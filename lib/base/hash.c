@@ -1,3 +1,4 @@
+/* hash.c -- digests: XXH3-128 and SHA-256. */
 #include "base/hash.h"
 
 #include <stdio.h>
@@ -53,6 +54,14 @@ void hash_free(struct hash *h)
 void hash_once(const void *bytes, size_t n, char out[HASH_HEX])
 {
     hex128(XXH3_128bits(bytes, n), out);
+}
+
+uint64_t splitmix64(uint64_t x)
+{
+    x += SPLITMIX64_STEP;
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
 }
 
 static uint32_t rotr(uint32_t x, int n)

@@ -21,6 +21,11 @@ void hash_hex(const struct hash *h, char out[HASH_HEX]);
 void hash_free(struct hash *h);
 void hash_once(const void *bytes, size_t n, char out[HASH_HEX]);
 
+/* The output of splitmix64 (Steele, Lea and Flood 2014) after state x; the state that follows is x + the
+ * step. A good mixer of 64 bits, too. */
+#define SPLITMIX64_STEP UINT64_C(0x9e3779b97f4a7c15)
+uint64_t splitmix64(uint64_t x);
+
 /* FIPS 180-4. */
 void sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX]);
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_out.h"
+
 /* Where a member stands: the object's braces, the member's key and its value. */
 struct place {
     size_t obj_from;  /* '{' of the object that holds (or would hold) the member */
@@ -140,9 +142,8 @@ int json_set(char **text, size_t *n, const char *what, const char *const *path, 
         str_adds(&add, ",");
         str_add(&add, *text + pl.obj_from + 1, pl.first_key - pl.obj_from - 1);
     }
-    str_adds(&add, "\"");
-    str_add_json(&add, name, strlen(name));
-    str_adds(&add, "\": ");
+    json_quote(&add, name, strlen(name));
+    str_adds(&add, ": ");
     str_adds(&add, value);
     r = str_ok(&add, e) ? -1 : splice(text, n, pl.last_to, pl.last_to, add.p, add.n, e);
     str_free(&add);

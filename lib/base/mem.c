@@ -131,47 +131,29 @@ void str_addc(struct str *s, char c)
     str_add(s, &c, 1);
 }
 
-void str_addf(struct str *s, const char *fmt, ...)
+void str_addv(struct str *s, const char *fmt, va_list ap)
 {
-    va_list ap;
+    va_list again;
     int n;
 
-    va_start(ap, fmt);
-    n = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
+    va_copy(again, ap);
+    n = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
     if (n < 0 || !str_room(s, (size_t)n)) {
         s->failed = true;
         return;
     }
-    va_start(ap, fmt);
     vsnprintf(s->p + s->n, (size_t)n + 1, fmt, ap);
-    va_end(ap);
     s->n += (size_t)n;
 }
 
-void str_add_json(struct str *s, const char *text, size_t n)
+void str_addf(struct str *s, const char *fmt, ...)
 {
-    size_t i, from = 0;
+    va_list ap;
 
-    for (i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        str_add(s, text + from, i - from);
-        from = i + 1;
-        if (c == '"' || c == '\\')
-            str_addf(s, "\\%c", c);
-        else if (c == '\n')
-            str_adds(s, "\\n");
-        else if (c == '\t')
-            str_adds(s, "\\t");
-        else if (c == '\r')
-            str_adds(s, "\\r");
-        else
-            str_addf(s, "\\u%04x", c);
-    }
-    str_add(s, text + from, n - from);
+    va_start(ap, fmt);
+    str_addv(s, fmt, ap);
+    va_end(ap);
 }
 
 void str_clear(struct str *s)

@@ -4,6 +4,7 @@
 #ifndef MOE_BASE_MEM_H
 #define MOE_BASE_MEM_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,8 +40,7 @@ void str_add(struct str *s, const void *bytes, size_t n);
 void str_adds(struct str *s, const char *text);
 void str_addc(struct str *s, char c);
 void str_addf(struct str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* text as the inside of a JSON string: quotes, backslashes and control characters escaped. */
-void str_add_json(struct str *s, const char *text, size_t n);
+void str_addv(struct str *s, const char *fmt, va_list ap);
 void str_clear(struct str *s);
 void str_free(struct str *s);
 /* 0, or -1 with ERR_NOMEM if an addition failed. */

@@ -88,6 +88,16 @@ int num_ratio(const char *text, const char *what, int64_t n, int64_t *out, struc
     return 0;
 }
 
+char *num_shortest(double v, char buf[32])
+{
+    int digits = 6;
+
+    do
+        snprintf(buf, 32, "%.*g", digits, v);
+    while (digits++ < 17 && strtod(buf, NULL) != v);
+    return buf;
+}
+
 char *num_bytes(uint64_t bytes, char buf[32])
 {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};

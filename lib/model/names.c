@@ -2,11 +2,11 @@
  * names.c -- from names to meaning and back: what a tensor's name says about it, and what the tensor of a
  * given layer, expert and matrix is called.
  */
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/words.h"
 #include "model/parts.h"
 
 enum { NAME_LEN = 512 };
@@ -86,21 +86,6 @@ const struct tensor *model_expert_tensor(const struct model *m, int layer, int e
 }
 
 /* ---- from names to meaning ---- */
-
-/* A run of digits at *s as a number; false if there is none or it is absurd. */
-static bool take_number(const char **s, int *out)
-{
-    const char *p = *s;
-    int v = 0;
-
-    while (isdigit((unsigned char)*p) && v < 100000000)
-        v = v * 10 + (*p++ - '0');
-    if (p == *s || isdigit((unsigned char)*p))
-        return false;
-    *s = p;
-    *out = v;
-    return true;
-}
 
 static bool take(const char **s, const char *word)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_out.h"
 
 static const struct {
     const char *name;
@@ -365,64 +366,64 @@ void st_close(struct st_file *f)
 
 /* ---- writing ---- */
 
-static void header_entry(struct str *s, const struct tensor *t, uint64_t begin)
+static void header_entry(struct json_out *j, const struct tensor *t, uint64_t begin)
 {
     int i;
 
-    str_adds(s, "\"");
-    str_add_json(s, t->name, strlen(t->name));
-    str_addf(s, "\":{\"dtype\":\"%s\",\"shape\":[", dtype_name(t->dtype));
+    jo_open(j, t->name, '{');
+    jo_string(j, "dtype", dtype_name(t->dtype));
+    jo_open(j, "shape", '[');
     for (i = 0; i < t->rank; i++)
-        str_addf(s, "%s%llu", i ? "," : "", (unsigned long long)t->shape[i]);
-    str_addf(s, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)begin,
-             (unsigned long long)(begin + t->size));
+        jo_uint(j, NULL, t->shape[i]);
+    jo_close(j);
+    jo_open(j, "data_offsets", '[');
+    jo_uint(j, NULL, begin);
+    jo_uint(j, NULL, begin + t->size);
+    jo_close(j);
+    jo_close(j);
 }
 
 int st_header(struct tensor *t, size_t n, const char *const *meta_key, const char *const *meta_value,
               size_t n_meta, char **header, size_t *header_bytes, uint64_t *data_bytes, struct err *e)
 {
-    struct str s = {0};
+    struct json_out j = {0};
     uint64_t at = 0, len;
     size_t i;
 
     *header = NULL;
-    str_add(&s, "\0\0\0\0\0\0\0\0{", 9);
-    for (i = 0; i < n_meta; i++) {
-        str_adds(&s, i ? ",\"" : "\"__metadata__\":{\"");
-        str_add_json(&s, meta_key[i], strlen(meta_key[i]));
-        str_adds(&s, "\":\"");
-        str_add_json(&s, meta_value[i], strlen(meta_value[i]));
-        str_adds(&s, "\"");
-    }
+    str_add(&j.s, "\0\0\0\0\0\0\0", 8);
+    jo_open(&j, NULL, '{');
     if (n_meta)
-        str_adds(&s, n ? "}," : "}");
+        jo_open(&j, "__metadata__", '{');
+    for (i = 0; i < n_meta; i++)
+        jo_string(&j, meta_key[i], meta_value[i]);
+    if (n_meta)
+        jo_close(&j);
     for (i = 0; i < n; i++) {
         if (!tensor_bytes(&t[i], &t[i].size) || at > UINT64_MAX / 4) {
-            str_free(&s);
+            str_free(&j.s);
             return err_set(e, ERR_INPUT, "tensor '%s': its shape times its dtype is no number of bytes",
                            t[i].name);
         }
-        if (i)
-            str_adds(&s, ",");
-        header_entry(&s, &t[i], at);
+        header_entry(&j, &t[i], at);
         t[i].begin = at;
         at += t[i].size;
     }
-    str_adds(&s, "}");
-    while (s.n % 8 && !s.failed)
-        str_adds(&s, " ");
-    if (str_ok(&s, e) || s.n - 8 > ST_MAX_HEADER) {
-        err_set(e, ERR_INPUT, "a safetensors header of %zu bytes is too large", s.n);
-        str_free(&s);
+    jo_close(&j);
+    while (j.s.n % 8 && !j.s.failed)
+        str_addc(&j.s, ' ');
+    if (str_ok(&j.s, e) || j.s.n - 8 > ST_MAX_HEADER) {
+        err_set(e, ERR_INPUT, "a safetensors header of %zu bytes is too large", j.s.n);
+        str_free(&j.s);
         return -1;
     }
-    len = s.n - 8;
+    len = j.s.n - 8;
     for (i = 0; i < 8; i++)
-        s.p[i] = (char)(len >> 8 * i);
+        j.s.p[i] = (char)(len >> 8 * i);
     for (i = 0; i < n; i++)
-        t[i].begin += s.n;
-    *header = s.p;
-    *header_bytes = s.n;
+        t[i].begin += j.s.n;
+    *header = j.s.p;
+    *header_bytes = j.s.n;
     *data_bytes = at;
     return 0;
 }

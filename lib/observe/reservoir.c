@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "model/safetensors.h"
 #include "quant/bf16.h"
@@ -23,15 +24,6 @@ struct draw {
     int64_t token;
 };
 
-/* The output step of splitmix64 (Steele, Lea and Flood). */
-static uint64_t mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 /* Of a document: its category's name and its tokens. */
 static uint64_t document_hash(const struct corpus *c, const struct doc *d)
 {
@@ -40,9 +32,9 @@ static uint64_t document_hash(const struct corpus *c, const struct doc *d)
     int i;
 
     for (; *name; name++)
-        h = mix(h ^ (unsigned char)*name);
+        h = splitmix64(h ^ (unsigned char)*name);
     for (i = 0; i < d->n; i++)
-        h = mix(h ^ (uint64_t)(uint32_t)c->ids[d->first + i] << 8);
+        h = splitmix64(h ^ (uint64_t)(uint32_t)c->ids[d->first + i] << 8);
     return h;
 }
 
@@ -95,7 +87,7 @@ static void draw_all(const struct corpus *c, struct draw *draw, int64_t each, in
         uint64_t h = document_hash(c, d);
 
         for (i = 0; i < d->n; i++) {
-            struct draw x = {mix(h + (uint64_t)i), d->first + i};
+            struct draw x = {splitmix64(h + (uint64_t)i), d->first + i};
 
             if (have[d->category] < each)
                 rise(heap, ++have[d->category], x);

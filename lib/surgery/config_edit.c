@@ -7,6 +7,8 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_out.h"
+#include "base/words.h"
 
 /* config.json under way. */
 struct edit {
@@ -130,28 +132,23 @@ struct mention {
     size_t from, to; /* of the digits */
 };
 
-static bool take_number(const char *s, size_t *at, int *out)
-{
-    size_t from = *at;
-
-    for (*out = 0; isdigit((unsigned char)s[*at]) && *at - from < 8; ++*at)
-        *out = *out * 10 + (s[*at] - '0');
-    return *at > from;
-}
-
 /* "...layers.L. ... .experts.J" followed by '.' or the end. */
 static bool find_mention(const char *s, struct mention *x)
 {
     const char *layers = strstr(s, "layers."), *experts = strstr(s, ".experts.");
-    size_t at;
+    const char *at;
 
     if (!layers || !experts || experts < layers)
         return false;
-    at = (size_t)(layers - s) + strlen("layers.");
-    if (!take_number(s, &at, &x->layer) || s[at] != '.')
+    at = layers + strlen("layers.");
+    if (!take_number(&at, &x->layer) || *at != '.')
         return false;
-    x->from = x->to = (size_t)(experts - s) + strlen(".experts.");
-    return take_number(s, &x->to, &x->expert) && (s[x->to] == '.' || !s[x->to]);
+    at = experts + strlen(".experts.");
+    x->from = (size_t)(at - s);
+    if (!take_number(&at, &x->expert))
+        return false;
+    x->to = (size_t)(at - s);
+    return *at == '.' || !*at;
 }
 
 /* A regular expression in which a digit follows "experts" and punctuation. */
@@ -200,9 +197,9 @@ static int rename_item(struct renumber *r, const char *s, struct str *renamed)
     number = cut_number(r->c, x.layer, x.expert);
     if (number < 0)
         return 0;
-    str_add_json(renamed, s, x.from);
+    str_add(renamed, s, x.from);
     str_addf(renamed, "%d", number);
-    str_add_json(renamed, s + x.to, strlen(s + x.to));
+    str_adds(renamed, s + x.to);
     return 1;
 }
 
@@ -240,7 +237,7 @@ static int walk_list(struct renumber *r)
         if (!is_string && walk(r))
             break;
         if (is_string && renamed.n) {
-            str_addf(&r->out, "\"%s\"", renamed.p);
+            json_quote(&r->out, renamed.p, renamed.n);
             r->copied = (size_t)(r->js.p - r->text);
         }
         end = (size_t)(r->js.p - r->text);

@@ -5,14 +5,9 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_out.h"
+#include "base/words.h"
 #include "quant/mxfp4.h"
-
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-
-    return n >= k && strcmp(s + n - k, end) == 0;
-}
 
 static bool matches(const char *name, const char *const *globs)
 {
@@ -285,65 +280,92 @@ int quant_plan(struct rewrite *rw, const bool *chosen, enum quant_format to, str
 
 /* ---- config.json ---- */
 
-static const char oss_config[] = "{\n"
-                                 "    \"modules_to_not_convert\": [\n"
-                                 "      \"model.layers.*.self_attn\",\n"
-                                 "      \"model.layers.*.mlp.router\",\n"
-                                 "      \"model.embed_tokens\",\n"
-                                 "      \"lm_head\"\n"
-                                 "    ],\n"
-                                 "    \"quant_method\": \"mxfp4\"\n"
-                                 "  }";
+static void oss_config(struct json_out *j)
+{
+    static const char *const kept[] = {"model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                       "model.embed_tokens", "lm_head"};
+    size_t i;
 
-/* One group of weight-only MXFP4 for all linear layers, and the names of those that are not converted. Every
- * name is written out: runtimes that fuse q, k and v look for each of the three. */
-static void ct_config(struct str *s, const struct model *m, const bool *chosen)
+    jo_open(j, "modules_to_not_convert", '[');
+    for (i = 0; i < sizeof kept / sizeof *kept; i++)
+        jo_string(j, NULL, kept[i]);
+    jo_close(j);
+    jo_string(j, "quant_method", "mxfp4");
+}
+
+/* The one group: weight-only MXFP4 for all linear layers. */
+static void ct_group(struct json_out *j)
+{
+    jo_open(j, "config_groups", '{');
+    jo_open(j, "group_0", '{');
+    jo_string(j, "format", "mxfp4-pack-quantized");
+    jo_null(j, "input_activations");
+    jo_null(j, "output_activations");
+    jo_open(j, "targets", '[');
+    jo_string(j, NULL, "Linear");
+    jo_close(j);
+    jo_open(j, "weights", '{');
+    jo_bool(j, "dynamic", false);
+    jo_int(j, "group_size", 32);
+    jo_int(j, "num_bits", 4);
+    jo_string(j, "scale_dtype", "torch.uint8");
+    jo_string(j, "strategy", "group");
+    jo_bool(j, "symmetric", true);
+    jo_string(j, "type", "float");
+    jo_close(j);
+    jo_close(j);
+    jo_close(j);
+}
+
+/* The names of the linear layers that are not converted. Every name is written out: runtimes that fuse q, k
+ * and v look for each of the three. */
+static int ct_ignore(struct json_out *j, const struct model *m, const bool *chosen, struct err *e)
 {
     bool head = false;
     size_t i;
 
-    str_adds(s, "{\n"
-                "    \"config_groups\": {\n"
-                "      \"group_0\": {\n"
-                "        \"format\": \"mxfp4-pack-quantized\",\n"
-                "        \"input_activations\": null,\n"
-                "        \"output_activations\": null,\n"
-                "        \"targets\": [\n"
-                "          \"Linear\"\n"
-                "        ],\n"
-                "        \"weights\": {\n"
-                "          \"dynamic\": false,\n"
-                "          \"group_size\": 32,\n"
-                "          \"num_bits\": 4,\n"
-                "          \"scale_dtype\": \"torch.uint8\",\n"
-                "          \"strategy\": \"group\",\n"
-                "          \"symmetric\": true,\n"
-                "          \"type\": \"float\"\n"
-                "        }\n"
-                "      }\n"
-                "    },\n"
-                "    \"format\": \"mxfp4-pack-quantized\",\n"
-                "    \"ignore\": [");
+    jo_open(j, "ignore", '[');
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
-        size_t n = strlen(t->name);
+        char *module;
 
         head = head || strcmp(t->name, "lm_head.weight") == 0;
         if (chosen[i] || t->rank != 2 || !ends_with(t->name, ".weight") ||
             ends_with(t->name, "embed_tokens.weight"))
             continue;
-        str_adds(s, "\n      \"");
-        str_add_json(s, t->name, n - strlen(".weight"));
-        str_adds(s, "\",");
+        module = mem_strndup(t->name, strlen(t->name) - strlen(".weight"), e);
+        if (!module)
+            return -1;
+        jo_string(j, NULL, module);
+        free(module);
     }
     if (!head) /* tied to the embedding, but a module of the runtime all the same */
-        str_adds(s, "\n      \"lm_head\",");
-    if (s->n && s->p[s->n - 1] == ',')
-        s->p[--s->n] = 0;
-    str_adds(s, "\n    ],\n"
-                "    \"quant_method\": \"compressed-tensors\",\n"
-                "    \"quantization_status\": \"compressed\"\n"
-                "  }");
+        jo_string(j, NULL, "lm_head");
+    jo_close(j);
+    return 0;
+}
+
+static int ct_config(struct json_out *j, const struct model *m, const bool *chosen, struct err *e)
+{
+    ct_group(j);
+    jo_string(j, "format", "mxfp4-pack-quantized");
+    if (ct_ignore(j, m, chosen, e))
+        return -1;
+    jo_string(j, "quant_method", "compressed-tensors");
+    jo_string(j, "quantization_status", "compressed");
+    return 0;
+}
+
+/* The value of quantization_config. */
+static int config_value(struct json_out *j, const struct model *m, const bool *chosen, struct err *e)
+{
+    jo_open(j, NULL, '{');
+    if (m->layout == EXPERTS_INTERLEAVED_IO)
+        oss_config(j);
+    else if (ct_config(j, m, chosen, e))
+        return -1;
+    jo_close(j);
+    return str_ok(&j->s, e);
 }
 
 int quant_config(const struct model *m, const bool *chosen, enum quant_format to, char **text, size_t *n,
@@ -351,7 +373,7 @@ int quant_config(const struct model *m, const bool *chosen, enum quant_format to
 {
     static const char *const path[] = {"quantization_config", NULL};
     char *what = path_join(m->dir, "config.json", e);
-    struct str s = {0};
+    struct json_out j = {.pretty = true, .base = 1};
     int r = -1;
 
     *n = m->config_n;
@@ -361,18 +383,14 @@ int quant_config(const struct model *m, const bool *chosen, enum quant_format to
     if (to == QF_BF16) {
         r = json_remove(text, n, what, path, e);
     } else {
-        if (m->layout == EXPERTS_INTERLEAVED_IO)
-            str_adds(&s, oss_config);
-        else
-            ct_config(&s, m, chosen);
-        r = str_ok(&s, e) ? -1 : json_set(text, n, what, path, s.p, e);
+        r = config_value(&j, m, chosen, e) ? -1 : json_set(text, n, what, path, j.s.p, e);
     }
 done:
     if (r < 0) {
         free(*text);
         *text = NULL;
     }
-    str_free(&s);
+    str_free(&j.s);
     free(what);
     return r < 0 ? -1 : 0;
 }

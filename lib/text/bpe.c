@@ -1,3 +1,4 @@
+/* bpe.c -- merge rules, and one piece of text to ids. */
 #include "text/bpe.h"
 
 #include <stdio.h>
@@ -26,80 +27,6 @@ void ids_free(struct ids *ids)
 {
     free(ids->id);
     *ids = (struct ids){0};
-}
-
-/* ---- vocabulary ---- */
-
-static uint32_t *vocab_slot(const struct vocab *v, const char *s, size_t n, uint32_t hash)
-{
-    size_t i = hash & v->mask;
-
-    for (; v->slot[i]; i = (i + 1) & v->mask) {
-        const struct vocab_entry *en = &v->entry[v->slot[i] - 1];
-
-        if (en->hash == hash && en->len == n && memcmp(v->text + en->off, s, n) == 0)
-            break;
-    }
-    return &v->slot[i];
-}
-
-static int vocab_rehash(struct vocab *v, struct err *e)
-{
-    size_t want = v->slot ? 2 * (v->mask + 1) : 4096, i;
-    uint32_t *slot = mem_new(want, sizeof *slot, e);
-
-    if (!slot)
-        return -1;
-    free(v->slot);
-    v->slot = slot;
-    v->mask = want - 1;
-    for (i = 0; i < v->n; i++) {
-        const struct vocab_entry *en = &v->entry[i];
-
-        *vocab_slot(v, v->text + en->off, en->len, en->hash) = (uint32_t)i + 1;
-    }
-    return 0;
-}
-
-int vocab_add(struct vocab *v, const char *s, size_t n, int32_t id, struct err *e)
-{
-    uint32_t hash = (uint32_t)XXH3_64bits(s, n), *slot;
-
-    if ((!v->slot || 2 * v->n > v->mask) && vocab_rehash(v, e))
-        return -1;
-    slot = vocab_slot(v, s, n, hash);
-    if (*slot) {
-        v->entry[*slot - 1].id = id;
-        return 0;
-    }
-    if (v->text_n + n > UINT32_MAX)
-        return err_set(e, ERR_INPUT, "a vocabulary of more than 4 GB");
-    if (mem_grow(&v->text, &v->text_cap, v->text_n + n + 1, 1, e) ||
-        mem_grow(&v->entry, &v->cap, v->n + 1, sizeof *v->entry, e))
-        return -1;
-    memcpy(v->text + v->text_n, s, n);
-    v->entry[v->n] = (struct vocab_entry){(uint32_t)v->text_n, (uint32_t)n, hash, id};
-    v->text_n += n;
-    *slot = (uint32_t)++v->n;
-    return 0;
-}
-
-int32_t vocab_find(const struct vocab *v, const char *s, size_t n)
-{
-    uint32_t at;
-
-    if (!v->slot)
-        return -1;
-    at = *vocab_slot(v, s, n, (uint32_t)XXH3_64bits(s, n));
-    return at ? v->entry[at - 1].id : -1;
-}
-
-void vocab_free(struct vocab *v)
-{
-    free(v->text);
-    free(v->entry);
-    free(v->slot);
-    *v = (struct vocab){0};
 }
 
 /* ---- merge rules ---- */
@@ -161,14 +88,14 @@ static size_t next_mark(const char *s, size_t n, size_t i)
 int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right, size_t right_n,
               const char *what, struct err *e)
 {
-    int32_t l = vocab_find(&b->vocab, left, left_n), r = vocab_find(&b->vocab, right, right_n), id = -1;
+    int32_t l = map_find(&b->vocab, left, left_n), r = map_find(&b->vocab, right, right_n), id = -1;
     struct str both = {0};
     struct bpe_rule *slot;
 
     str_add(&both, left, left_n);
     str_add(&both, right, right_n);
     if (!both.failed) {
-        id = vocab_find(&b->vocab, both.p, both.n);
+        id = map_find(&b->vocab, both.p, both.n);
         b->mark_inside = b->mark_inside || next_mark(both.p, both.n, 0) < both.n;
     }
     str_free(&both);
@@ -214,19 +141,19 @@ void bpe_ready(struct bpe *b)
     int i;
 
     for (i = 0; i < 256; i++) {
-        b->byte_id[i] = vocab_find(&b->vocab, ch, byte_alphabet((unsigned char)i, ch));
+        b->byte_id[i] = map_find(&b->vocab, ch, byte_alphabet((unsigned char)i, ch));
         snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
-        b->fallback_id[i] = vocab_find(&b->vocab, name, 6);
+        b->fallback_id[i] = map_find(&b->vocab, name, 6);
     }
     /* An unknown character must leave a symbol, or else the marks around it are neighbours; and the mark be
      * known, for an unk that waits is written before it as at the end of a piece. */
     b->cut_at_marks = !b->byte_level && !b->ignore_merges && !b->mark_inside && b->unk >= 0 &&
-                      vocab_find(&b->vocab, "\xe2\x96\x81", 3) >= 0;
+                      map_find(&b->vocab, "\xe2\x96\x81", 3) >= 0;
 }
 
 void bpe_free(struct bpe *b)
 {
-    vocab_free(&b->vocab);
+    map_free(&b->vocab);
     free(b->rule);
     *b = (struct bpe){0};
 }
@@ -362,7 +289,7 @@ static size_t first_symbols(const struct bpe *b, struct bpe_work *w, const char 
         int32_t id;
 
         len = b->byte_level ? 1 : char_len((unsigned char)s[i]);
-        id = b->byte_level ? b->byte_id[(unsigned char)s[i]] : vocab_find(&b->vocab, s + i, len);
+        id = b->byte_level ? b->byte_id[(unsigned char)s[i]] : map_find(&b->vocab, s + i, len);
         if (id >= 0) {
             if (unk_waits)
                 push(w, &count, b->unk);
@@ -390,11 +317,11 @@ static int32_t whole_token(const struct bpe *b, struct bpe_work *w, const char *
     char ch[2];
 
     if (!b->byte_level)
-        return vocab_find(&b->vocab, piece, n);
+        return map_find(&b->vocab, piece, n);
     str_clear(&w->mapped);
     for (i = 0; i < n; i++)
         str_add(&w->mapped, ch, byte_alphabet((unsigned char)piece[i], ch));
-    return w->mapped.failed ? -1 : vocab_find(&b->vocab, w->mapped.p, w->mapped.n);
+    return w->mapped.failed ? -1 : map_find(&b->vocab, w->mapped.p, w->mapped.n);
 }
 
 static int encode(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n, struct ids *out,

@@ -1,7 +1,7 @@
 /*
  * bpe.h -- byte-pair encoding: the vocabulary, the merge rules, and one piece of text to ids.
  *
- * Filled by the reader of tokenizer.json (vocab_add for every token, then bpe_merge in file order, then
+ * Filled by the reader of tokenizer.json (map_set for every token, then bpe_merge in file order, then
  * bpe_ready), read-only afterwards. Room: text; nothing outside it includes this.
  */
 #ifndef MOE_TEXT_BPE_H
@@ -12,28 +12,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "text/tokenizer.h"
 
-/* Strings to ids, by open addressing; the strings as tokenizer.json spells them. */
-struct vocab {
-    char *text; /* all strings end to end */
-    size_t text_n, text_cap;
-    struct vocab_entry {
-        uint32_t off, len, hash;
-        int32_t id;
-    } * entry; /* [n] */
-    size_t n, cap;
-    uint32_t *slot; /* [mask + 1] index of an entry + 1, 0: free */
-    size_t mask;
-};
-/* A string that is already there gets the new id, as in the reference. */
-int vocab_add(struct vocab *v, const char *s, size_t n, int32_t id, struct err *e);
-int32_t vocab_find(const struct vocab *v, const char *s, size_t n); /* -1: absent */
-void vocab_free(struct vocab *v);
-
 struct bpe {
-    struct vocab vocab;
+    struct map vocab; /* as tokenizer.json spells the tokens */
     struct bpe_rule {
         uint64_t pair; /* left id << 32 | right id; UINT64_MAX: free slot */
         uint32_t rank;

@@ -1,3 +1,4 @@
+/* corpus.c -- DATA operands to token sequences with categories. */
 #include "text/corpus.h"
 
 #include <stdio.h>
@@ -6,7 +7,8 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "text/bpe.h"
+#include "base/map.h"
+#include "base/words.h"
 #include "text/document.h"
 
 enum { WHERE = 400 };
@@ -36,8 +38,8 @@ struct reading {
     size_t sources, sources_cap;
     struct place *place;
     size_t places, places_cap;
-    struct vocab names; /* categories in the order in which they turn up, to their index */
-    int64_t *count;     /* [categories] documents */
+    struct map names; /* categories in the order in which they turn up, to their index */
+    int64_t *count;   /* [categories] documents */
     size_t count_cap;
 
     struct tokenizer *tokenizer; /* opened when a document needs it */
@@ -61,13 +63,6 @@ static const char *where(const struct reading *r, int file, int line, char buf[W
 }
 
 /* ---- the files ---- */
-
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-
-    return n > k && strcmp(s + n - k, end) == 0;
-}
 
 static int add_file(struct reading *r, const char *name, struct err *e)
 {
@@ -122,13 +117,13 @@ static int find_chat(struct reading *r, struct err *e)
 
 static int category_of(struct reading *r, const char *name, struct err *e)
 {
-    int32_t i = vocab_find(&r->names, name, strlen(name));
+    int32_t i = map_find(&r->names, name, strlen(name));
 
     if (i >= 0)
         return i;
     i = (int32_t)r->names.n;
     if (mem_grow(&r->count, &r->count_cap, r->names.n + 1, sizeof *r->count, e) ||
-        vocab_add(&r->names, name, strlen(name), i, e))
+        map_set(&r->names, name, strlen(name), i, e))
         return -1;
     r->count[i] = 0;
     return i;
@@ -207,14 +202,12 @@ static int find_documents(struct reading *r, const char *const *data, int n_data
 
 /* ---- choosing ---- */
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t next_random(uint64_t *state)
 {
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t x = splitmix64(*state);
 
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
+    *state += SPLITMIX64_STEP;
+    return x;
 }
 
 /* Without bias: draws again in the incomplete last multiple of n. */
@@ -229,14 +222,10 @@ static uint64_t random_below(uint64_t *state, uint64_t n)
 }
 
 /* The state for a category, from the seed and its name: what is drawn does not depend on other categories. */
-static uint64_t random_start(uint64_t seed, const char *name, size_t n)
+static uint64_t random_start(uint64_t seed, const char *name)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++) {
-        seed ^= (unsigned char)name[i];
-        seed = next_random(&seed);
-    }
+    for (; *name; name++)
+        seed = splitmix64(seed ^ (unsigned char)*name);
     return seed;
 }
 
@@ -255,9 +244,7 @@ static int choose(struct reading *r, struct err *e)
         return -1;
     }
     for (i = 0; i < r->names.n; i++) {
-        const struct vocab_entry *en = &r->names.entry[i];
-
-        state[i] = random_start(r->o->seed, r->names.text + en->off, en->len);
+        state[i] = random_start(r->o->seed, map_key(&r->names, i));
         left[i] = want;
     }
     for (i = 0; i < r->places; i++) {
@@ -384,7 +371,7 @@ static void reading_free(struct reading *r)
     free(r->source);
     free(r->place);
     free(r->count);
-    vocab_free(&r->names);
+    map_free(&r->names);
     tokenizer_close(r->tokenizer);
     str_free(&r->why);
     str_free(&r->text);
@@ -439,15 +426,12 @@ static int name_categories(struct corpus *c, const struct reading *r, struct err
         goto done;
     for (k = 0; k < c->docs; k++)
         used[c->doc[k].category] = true;
-    for (i = 0; i < n; i++) {
-        const struct vocab_entry *en = &r->names.entry[i];
-
-        if (used[i] && !(c->category[c->categories++] = mem_strndup(r->names.text + en->off, en->len, e)))
+    for (i = 0; i < n; i++)
+        if (used[i] && !(c->category[c->categories++] = mem_strdup(map_key(&r->names, i), e)))
             goto done;
-    }
     qsort(c->category, (size_t)c->categories, sizeof *c->category, by_bytes);
     for (i = 0; i < (size_t)c->categories; i++)
-        sorted[vocab_find(&r->names, c->category[i], strlen(c->category[i]))] = (int)i;
+        sorted[map_find(&r->names, c->category[i], strlen(c->category[i]))] = (int)i;
     for (k = 0; k < c->docs; k++)
         c->doc[k].category = sorted[c->doc[k].category];
     rc = 0;
@@ -578,8 +562,6 @@ int corpus_each(const char *dir, const char *const *data, int n_data, const stru
 
     for (i = 0; i < r.places && !rc; i++) {
         const struct place *p = &r.place[i];
-        const struct vocab_entry *en = &r.names.entry[p->category];
-        char *category;
 
         if (!p->chosen)
             continue;
@@ -589,14 +571,12 @@ int corpus_each(const char *dir, const char *const *data, int n_data, const stru
         }
         if (o->max_len > 0 && r.ids.n > (size_t)o->max_len)
             r.ids.n = (size_t)o->max_len;
-        category = mem_strndup(r.names.text + en->off, en->len, e);
         item = (struct corpus_item){.file = r.source[p->file].name,
                                     .line = p->line,
-                                    .category = category,
+                                    .category = map_key(&r.names, (size_t)p->category),
                                     .ids = render && has_text ? NULL : &r.ids,
                                     .text = has_text ? &r.text : NULL};
-        rc = category ? fn(ctx, &item, e) : -1;
-        free(category);
+        rc = fn(ctx, &item, e);
     }
     reading_free(&r);
     return rc;

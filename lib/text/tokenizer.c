@@ -79,7 +79,7 @@ void tokenizer_close(struct tokenizer *t)
     bpe_free(&t->bpe);
     ids_free(&t->before);
     ids_free(&t->after);
-    vocab_free(&t->added_id);
+    map_free(&t->added_id);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -160,9 +160,9 @@ size_t tokenizer_begin(const struct tokenizer *t, const int32_t **id)
 int32_t tokenizer_id(const struct tokenizer *t, const char *content)
 {
     size_t n = strlen(content);
-    int32_t id = vocab_find(&t->added_id, content, n);
+    int32_t id = map_find(&t->added_id, content, n);
 
-    return id >= 0 ? id : vocab_find(&t->bpe.vocab, content, n);
+    return id >= 0 ? id : map_find(&t->bpe.vocab, content, n);
 }
 
 int32_t tokenizer_size(const struct tokenizer *t)

@@ -34,7 +34,7 @@ static int take_token(void *ctx, const char *text, size_t n, double id, struct e
 {
     struct making *r = ctx;
 
-    return check_id(r, id, text) || vocab_add(&r->t->bpe.vocab, text, n, (int32_t)id, e) ? -1 : 0;
+    return check_id(r, id, text) || map_set(&r->t->bpe.vocab, text, n, (int32_t)id, e) ? -1 : 0;
 }
 
 static int take_merge(void *ctx, const char *left, size_t left_n, const char *right, size_t right_n,
@@ -59,7 +59,7 @@ static int read_model(struct making *r)
         return err_set(r->e, ERR_INPUT, "%s: the model has no vocab", r->path);
     if (source->merges(source, take_merge, r, r->e))
         return -1;
-    b->unk = source->unk ? vocab_find(&b->vocab, source->unk, strlen(source->unk)) : -1;
+    b->unk = source->unk ? map_find(&b->vocab, source->unk, strlen(source->unk)) : -1;
     if (source->unk && b->unk < 0)
         return err_set(r->e, ERR_INPUT, "%s: unk_token '%s' is not in the vocabulary", r->path, source->unk);
     return 0;
@@ -85,11 +85,11 @@ static int add_token(struct making *r, const cJSON *j, double id)
         return -1;
     like.id = (int32_t)id;
     n = strlen(content);
-    in_vocab = vocab_find(&r->t->bpe.vocab, content, n);
+    in_vocab = map_find(&r->t->bpe.vocab, content, n);
     if (in_vocab >= 0 && in_vocab != like.id)
         return err_set(r->e, ERR_INPUT, "%s: the added token '%s' has id %d, in the vocabulary it is %d",
                        r->path, content, like.id, in_vocab);
-    if (vocab_add(&r->t->added_id, content, n, like.id, r->e))
+    if (map_set(&r->t->added_id, content, n, like.id, r->e))
         return -1;
     if (!cJSON_IsTrue(member(j, "normalized")))
         return added_add(&r->t->raw, content, n, &like, r->e);
@@ -236,8 +236,7 @@ static int add_missing(struct making *r, const cJSON *config)
             err_prefix(r->e, "%s", r->path);
             return -1;
         }
-        if (content && vocab_find(&r->t->added_id, content, strlen(content)) < 0 &&
-            add_token(r, j, (double)id))
+        if (content && map_find(&r->t->added_id, content, strlen(content)) < 0 && add_token(r, j, (double)id))
             return -1;
     }
     return 0;

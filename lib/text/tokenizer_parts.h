@@ -30,8 +30,8 @@ struct tokenizer {
     struct bpe bpe;
     struct ids before, after; /* what the post-processor puts around */
 
-    struct vocab added_id; /* contents of all added tokens */
-    int32_t size;          /* largest id + 1 */
+    struct map added_id; /* contents of all added tokens */
+    int32_t size;        /* largest id + 1 */
     char digest[HASH_HEX];
     pthread_mutex_t lock; /* of idle */
     struct workspace *idle;

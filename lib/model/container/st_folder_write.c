@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_out.h"
 #include "model/container/rows.h"
 
 struct writing {
@@ -198,26 +199,30 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(const struct tensor *const *)a)->name, (*(const struct tensor *const *)b)->name);
 }
 
-static void index_text(const struct container_writer *w, const struct tensor **t, struct str *s)
+static void index_text(const struct container_writer *w, const struct tensor **t, const uint64_t *params,
+                       struct json_out *j)
 {
     size_t i;
 
-    for (i = 0; i < w->n; i++) {
-        const char *file = w->like->shard_name[t[i]->shard];
-
-        str_adds(s, i ? ",\n    \"" : "\n    \"");
-        str_add_json(s, t[i]->name, strlen(t[i]->name));
-        str_adds(s, "\": \"");
-        str_add_json(s, file, strlen(file));
-        str_adds(s, "\"");
-    }
+    jo_open(j, NULL, '{');
+    jo_open(j, "metadata", '{');
+    if (params)
+        jo_uint(j, "total_parameters", *params);
+    jo_uint(j, "total_size", w->tensor_bytes);
+    jo_close(j);
+    jo_open(j, "weight_map", '{');
+    for (i = 0; i < w->n; i++)
+        jo_string(j, t[i]->name, w->like->shard_name[t[i]->shard]);
+    jo_close(j);
+    jo_close(j);
+    str_addc(&j->s, '\n');
 }
 
 static int write_index(const struct container_writer *w, const char *dir, struct err *e)
 {
     const struct tensor **t = mem_new(w->n, sizeof *t, e);
     char *path = path_join(dir, ST_INDEX, e);
-    struct str s = {0};
+    struct json_out j = {.pretty = true};
     uint64_t params;
     bool known;
     size_t i;
@@ -228,16 +233,11 @@ static int write_index(const struct container_writer *w, const char *dir, struct
     for (i = 0; i < w->n; i++)
         t[i] = &w->tensor[i];
     qsort(t, w->n, sizeof *t, by_name);
-    str_adds(&s, "{\n  \"metadata\": {\n");
-    if (known)
-        str_addf(&s, "    \"total_parameters\": %llu,\n", (unsigned long long)params);
-    str_addf(&s, "    \"total_size\": %llu\n  },\n  \"weight_map\": {", (unsigned long long)w->tensor_bytes);
-    index_text(w, t, &s);
-    str_adds(&s, "\n  }\n}\n");
-    r = str_ok(&s, e) ? -1 : file_write(path, s.p, s.n, false, e);
+    index_text(w, t, known ? &params : NULL, &j);
+    r = str_ok(&j.s, e) ? -1 : file_write(path, j.s.p, j.s.n, false, e);
 done:
     free(t);
-    str_free(&s);
+    str_free(&j.s);
     free(path);
     return r;
 }
