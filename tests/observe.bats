@@ -7,7 +7,7 @@ setup_file() {
     # Six documents of different length in two categories; one of a single token, as ids.
     for i in 1 2 3; do
         jq -cn --rawfile t "$ROOT/LICENSE" --argjson i $i '{category: "law", text: $t[0:($i * 300)]}'
-        jq -cn --rawfile t "$ROOT/lib/base/num.h" --argjson i $i '{category: "code", text: $t[($i * 200):1500]}'
+        jq -cn --rawfile t "$ROOT/lib/base/num.h" --argjson i $i '{category: "code", text: $t[($i * 200):1300]}'
     done >docs.jsonl
     echo '{"category": "code", "ids": [7]}' >>docs.jsonl
     moe-observe -q --precision f32 --threads 1 -o base.stats "$TINY_QWEN3" docs.jsonl
@@ -201,8 +201,8 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
         run -2 moe-observe -o run.stats "${@:2}" "$TINY_QWEN3" docs.jsonl
         [[ $output == *"$1"* ]]
     }
-    wrong 'no effect without --matrices' --pool-pairs
-    wrong 'no effect without --reservoir' --reservoir-tokens 5
+    wrong '--pool-pairs goes with --matrices' --pool-pairs
+    wrong '--reservoir-tokens goes with --reservoir' --reservoir-tokens 5
     wrong 'the same file' --matrices run.stats
     wrong 'the same file' --matrices ./run.stats
     wrong 'one of the inputs' -f -o ./docs.jsonl

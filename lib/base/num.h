@@ -20,11 +20,11 @@ int num_size(const char *text, const char *what, uint64_t *out, struct err *e);
  * is 29. text like "0.25" or "25%"; 0 <= ratio < 1. */
 int num_ratio(const char *text, const char *what, int64_t n, int64_t *out, struct err *e);
 
-/* The shortest of %.6g to %.17g that reads back as v; returns buf. */
-char *num_shortest(double v, char buf[32]);
 /* "13.76 GB" (powers of 1000, three significant digits or more); returns buf. */
 char *num_bytes(uint64_t bytes, char buf[32]);
 /* "12,345,678"; returns buf. */
 char *num_thousands(int64_t n, char buf[32]);
+/* The shortest of %.6g to %.17g that reads back as v; returns buf. */
+char *num_shortest(double v, char buf[32]);
 
 #endif

@@ -24,6 +24,8 @@ struct ppl_report {
 int judge_perplexity(struct ppl_report *r, struct engine *en, const struct model *m, const struct corpus *c,
                      const struct pass_options *po, struct err *e);
 void ppl_report_free(struct ppl_report *r);
+/* Perplexity, exp of the mean; NaN without a token. */
+double judge_ppl(double nll, int64_t tokens);
 
 /*
  * KL(ref || other) per scored position, in nats. Quantiles interpolate linearly between order statistics

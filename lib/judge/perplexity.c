@@ -1,3 +1,4 @@
+/* perplexity.c -- how well a model predicts text, by category. */
 #include "judge/judge.h"
 
 #include <math.h>
@@ -86,4 +87,9 @@ void ppl_report_free(struct ppl_report *r)
 {
     free(r->category);
     memset(r, 0, sizeof *r);
+}
+
+double judge_ppl(double nll, int64_t tokens)
+{
+    return tokens ? exp(nll / (double)tokens) : NAN;
 }

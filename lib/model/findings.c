@@ -1,0 +1,143 @@
+/* findings.c -- whether a model is whole. */
+#include "model/findings.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/words.h"
+#include "model/summary.h"
+
+#define HUB_HEADER_LIMIT 25000000u /* what the hub's own header parser accepts */
+#define INDEX_NAME       "model.safetensors.index.json"
+
+struct search {
+    struct findings *f;
+    const struct model *m;
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+    struct err *e;
+};
+
+static void found(struct search *s, enum finding_grade grade, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void found(struct search *s, enum finding_grade grade, const char *fmt, ...)
+{
+    struct str text = {0};
+    va_list ap;
+
+    va_start(ap, fmt);
+    str_addv(&text, fmt, ap);
+    va_end(ap);
+    if (str_ok(&text, s->e) || mem_grow(&s->f->v, &s->f->cap, s->f->n + 1, sizeof *s->f->v, s->e))
+        str_free(&text);
+    else
+        s->f->v[s->f->n++] = (struct finding){grade, text.p};
+}
+
+static bool in_dir(const struct search *s, const char *name)
+{
+    char *p = path_join(s->m->dir, name, s->e);
+    bool yes = p && path_exists(p);
+
+    free(p);
+    return yes;
+}
+
+static bool is_shard(const struct checkpoint *c, const char *name)
+{
+    int k;
+
+    for (k = 0; k < c->shards; k++)
+        if (strcmp(name, c->shard_name[k]) == 0)
+            return true;
+    return false;
+}
+
+static void check_files(struct search *s)
+{
+    const struct checkpoint *c = &s->m->ckpt;
+    char **names;
+    size_t n, i;
+    int k;
+
+    if (!in_dir(s, "tokenizer.json") && !in_dir(s, "tokenizer.model") && !in_dir(s, "tekken.json"))
+        found(s, FINDING_LOADING, "there is no tokenizer.json, tokenizer.model or tekken.json");
+    if (!in_dir(s, "tokenizer_config.json"))
+        found(s, FINDING_LOADING, "there is no tokenizer_config.json");
+    for (k = 0; k < c->shards; k++)
+        if (c->shard[k].header_bytes > HUB_HEADER_LIMIT)
+            found(s, FINDING_LOADING, "'%s' has a header over 25 MB, which the hub refuses",
+                  c->shard_name[k]);
+    if (!c->has_index && in_dir(s, INDEX_NAME))
+        found(s, FINDING_LOADING,
+              "an index lies beside model.safetensors: loaders disagree on which one counts");
+    if (dir_list(s->m->dir, &names, &n, s->e))
+        return;
+    for (i = 0; i < n; i++)
+        if (ends_with(names[i], ".safetensors") && !is_shard(c, names[i]))
+            found(s, FINDING_LOADING, "'%s' belongs to no index: some loaders would read it", names[i]);
+    dir_free(names, n);
+}
+
+static void check_index_size(struct search *s)
+{
+    const struct checkpoint *c = &s->m->ckpt;
+    const cJSON *size;
+    cJSON *index;
+    char *path;
+
+    if (!c->has_index)
+        return;
+    path = path_join(s->m->dir, INDEX_NAME, s->e);
+    if (path && json_read(path, ST_MAX_HEADER, &index, s->e) == 0) {
+        size = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(index, "metadata"),
+                                                "total_size");
+        if (cJSON_IsNumber(size) && size->valuedouble != (double)c->tensor_bytes)
+            found(s, FINDING_LOADING, "the index says total_size %.0f, the tensors take %llu bytes",
+                  size->valuedouble, (unsigned long long)c->tensor_bytes);
+        cJSON_Delete(index);
+    }
+    free(path);
+}
+
+static void value_found(void *ctx, const struct value_problem *p)
+{
+    found(ctx, FINDING_WRONG, "tensor '%s' holds %s at element %llu", p->tensor, p->what,
+          (unsigned long long)p->index);
+}
+
+static void value_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct search *s = ctx;
+
+    if (s->progress)
+        s->progress(s->ctx, done, total);
+}
+
+int model_findings(struct findings *f, const struct model *m, int threads,
+                   void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct err *e)
+{
+    struct search s = {f, m, progress, ctx, e};
+
+    *f = (struct findings){0};
+    check_files(&s);
+    if (!e->kind)
+        check_index_size(&s);
+    if (!e->kind)
+        model_check_values(m, threads, value_found, value_progress, &s, e);
+    return e->kind ? -1 : 0;
+}
+
+void findings_free(struct findings *f)
+{
+    size_t i;
+
+    for (i = 0; i < f->n; i++)
+        free(f->v[i].text);
+    free(f->v);
+    *f = (struct findings){0};
+}
