@@ -58,7 +58,7 @@ SET_SRC := $(filter-out lib/cpu/cpu_head_join.c lib/cpu/cpu_source.c,$(wildcard 
 X86_SRC := lib/cpu/product_bf16.c
 HEAVY_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SET_SRC) $(if $(filter avx2,$(SETS)),,$(X86_SRC)),$(HEAVY_SRC))) \
              $(SETS:%=$(BUILD)/lib/cpu/%.o)
-CMD_SHARED := $(BUILD)/cmd/common.o
+CMD_SHARED := $(patsubst %.c,$(BUILD)/%.o,cmd/common.c $(wildcard cmd/option*.c))
 LIGHT_LIBS = -lcjson -lxxhash -lpcre2-8 -lutf8proc -lm
 HEAVY_LIBS = $(BLAS_LIBS) -ldl
 
@@ -133,7 +133,7 @@ $(LIGHT_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(CMD_SHARED) $(BUI
 $(BUILD)/moe-inspect: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/inspect_*.c)) $(BUILD)/cmd/text_opts.o
 $(BUILD)/moe-score: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/score_*.c))
 $(BUILD)/moe-bench: $(patsubst %.c,$(BUILD)/%.o,$(wildcard cmd/bench_*.c))
-$(HEAVY_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(BUILD)/cmd/common.o $(BUILD)/cmd/engine_opts.o $(BUILD)/cmd/text_opts.o $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
+$(HEAVY_PROGRAMS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/cmd/%.o $(CMD_SHARED) $(BUILD)/cmd/engine_opts.o $(BUILD)/cmd/text_opts.o $(BUILD)/libmoe-engine.a $(BUILD)/libmoe.a
 	$(say) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HEAVY_LIBS) $(LIGHT_LIBS)
 

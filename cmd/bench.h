@@ -9,21 +9,22 @@
 #include "judge/judge.h"
 #include "text_opts.h"
 
-/* argv[0] is the subcommand's name. They do not return. */
-_Noreturn void bench_perplexity(int argc, char **argv);
-_Noreturn void bench_compare(int argc, char **argv);
-_Noreturn void bench_refine(int argc, char **argv);
-_Noreturn void bench_repair(int argc, char **argv);
-_Noreturn void bench_speed(int argc, char **argv);
+/* The one list of them: X(NAME) is the cmd bench_NAME, of cmd/bench_NAME.c. Help, completion and tests follow
+ * it. */
+#define BENCH_SUBCOMMANDS(X) X(perplexity) X(compare) X(refine) X(repair) X(speed)
+#define BENCH_DECLARE_(name) extern const struct cmd bench_##name;
+BENCH_SUBCOMMANDS(BENCH_DECLARE_)
 
 /* Where the result goes: standard output, or with -o a file that appears when it is complete.
  * result_open checks it. */
 FILE *result_open(void);
 void result_close(FILE *f);
 
-/* "total":ROW,"category":{NAME:ROW,...}. category: one row of `size` bytes for each of c's. */
-void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, const void *row),
-                      const void *total, const void *category, size_t size);
+/* "total":ROW,"category":{NAME:ROW,...}. row writes the members; category: one row of `size` bytes for each
+ * of c's. */
+void json_by_category(struct json_out *j, const struct corpus *c,
+                      void (*row)(struct json_out *j, const void *row), const void *total,
+                      const void *category, size_t size);
 
 /* What the subcommands on text run. */
 struct bench {

@@ -1,4 +1,4 @@
-/* moe-bench compare -- how far models, or plans for one, are from the original. */
+/* bench_compare.c -- how far models, or plans for one, are from the original. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,26 +8,30 @@
 #include "bench.h"
 
 static struct opt_list plans, models;
-static const char *cache, *max_kl_text, *max_category_text;
+static const char *cache;
+static struct opt_real max_kl = {INFINITY, NULL}, max_category = {INFINITY, NULL};
+
+static int compare(int n, char **argv);
 
 static const struct opt opts[] = {
     OPT_HEADING("Comparison"),
-    {"plan", 0, OPT_LIST, &plans, "PLAN",
-     "judge REF with the experts masked that PLAN drops; may be repeated", 0, 0},
-    {"model", 0, OPT_LIST, &models, "MODEL", "judge MODEL too; may be repeated", 0, 0},
-    {"cache", 0, OPT_TEXT, &cache, "FILE", "keep what REF says in FILE; read it where it is there", 0, 0},
-    {"max-kl", 0, OPT_TEXT, &max_kl_text, "X", "exit 3 when a mean divergence is above X nats", 0, 0},
-    {"max-kl-category", 0, OPT_TEXT, &max_category_text, "X", "exit 3 when that of a category is", 0, 0},
+    OPT_LIST("plan", 0, &plans, "PLAN", "judge REF with the experts masked that PLAN drops; may be repeated"),
+    OPT_LIST("model", 0, &models, "MODEL", "judge MODEL too; may be repeated"),
+    OPT_FILE("cache", 0, &cache, "FILE", "keep what REF says in FILE; read it where it is there"),
+    OPT_REAL("max-kl", 0, &max_kl, "X", "exit 3 when a mean divergence is above X nats", 0, 1000000000),
+    OPT_REAL("max-kl-category", 0, &max_category, "X", "exit 3 when that of a category is", 0, 1000000000),
     ENGINE_OPTS,
     TEXT_OPTS,
     OPT_END,
 };
-static const struct cmd cmd = {
+const struct cmd bench_compare = {
     .name = "moe-bench compare",
     .purpose = "divergence of models, or of plans, from the original on text",
     .usage = "moe-bench compare [options] MODEL REF DATA...\n"
              "moe-bench compare (--plan PLAN | --model MODEL)... [options] REF DATA...",
     .opts = opts,
+    .want = WANT_OUT | WANT_FORCE | WANT_JSON,
+    .run = compare,
     .examples = "  moe-bench compare pruned/ original/ eval.jsonl\n"
                 "  moe-bench compare --plan a.tsv --plan b.tsv original/ eval.jsonl\n"
                 "  moe-bench compare --cache ref.logprobs --plan a.tsv original/ eval.jsonl\n"
@@ -43,20 +47,16 @@ static struct {
     struct model *model;
 } set;
 
-/* The limits; infinite when not given. */
-static double max_kl = INFINITY, max_category = INFINITY;
-
 static bool within(const struct compare_result *r)
 {
-    return r->total.kl_mean <= max_kl && (r->worst < 0 || r->category[r->worst].kl_mean <= max_category);
+    return r->total.kl_mean <= max_kl.v && (r->worst < 0 || r->category[r->worst].kl_mean <= max_category.v);
 }
 
 /* ---- JSON ---- */
 
-static void print_json_row(FILE *f, const void *row)
+static void row_json(struct json_out *j, const void *row)
 {
     const struct compare_row *r = row;
-    const double n = r->tokens ? (double)r->tokens : NAN;
     const struct {
         const char *name;
         double v;
@@ -73,44 +73,48 @@ static void print_json_row(FILE *f, const void *row)
         {"rms_dp", r->rms_dp},
         {"nll_ref", r->nll_ref},
         {"nll", r->nll},
-        {"ppl_ref", exp(r->nll_ref / n)},
-        {"ppl", exp(r->nll / n)},
+        {"ppl_ref", judge_ppl(r->nll_ref, r->tokens)},
+        {"ppl", judge_ppl(r->nll, r->tokens)},
         {"ppl_ratio", r->ppl_ratio},
         {"ppl_ratio_se", r->ppl_ratio_se},
     };
     size_t i;
 
-    fprintf(f, "{\"tokens\":%lld,\"documents\":%lld", (long long)r->tokens, (long long)r->documents);
+    jo_int(j, "tokens", r->tokens);
+    jo_int(j, "documents", r->documents);
     for (i = 0; i < sizeof fields / sizeof *fields; i++)
-        json_number_member(f, fields[i].name, r->tokens ? fields[i].v : NAN);
-    fputc('}', f);
+        jo_double(j, fields[i].name, r->tokens ? fields[i].v : NAN);
+}
+
+static void candidate_json(struct json_out *j, int i, const struct compare_result *r, const struct corpus *c)
+{
+    jo_open(j, NULL, '{');
+    jo_string(j, "name", set.name[i]);
+    jo_string(j, "kind", set.of[i].plan ? "plan" : "model");
+    jo_bool(j, "within", within(r));
+    jo_double(j, "category_mean", r->category_mean);
+    jo_string(j, "worst", c->category[r->worst]);
+    jo_double(j, "worst_kl", r->category[r->worst].kl_mean);
+    json_by_category(j, c, row_json, &r->total, r->category, sizeof *r->category);
+    jo_close(j);
 }
 
 /* A line for each candidate, so that line tools find their way too. */
-static void print_json(FILE *f, const char *ref, const struct compare_report *r, const struct corpus *c)
+static void compare_json(FILE *f, const char *ref, const struct compare_report *r, const struct corpus *c)
 {
+    struct json_out j = {0};
     int i;
 
-    fputs("{\"reference\":", f);
-    json_string(f, ref);
-    fprintf(f, ",\"cached\":%s", r->cached ? "true" : "false");
-    json_number_member(f, "rest", r->rest);
-    fputs(",\"candidates\":[", f);
-    for (i = 0; i < r->n; i++) {
-        const struct compare_result *x = &r->of[i];
-
-        fputs(i ? ",\n{\"name\":" : "\n{\"name\":", f);
-        json_string(f, set.name[i]);
-        fprintf(f, ",\"kind\":\"%s\",\"within\":%s", set.of[i].plan ? "plan" : "model",
-                within(x) ? "true" : "false");
-        json_number_member(f, "category_mean", x->category_mean);
-        json_string_member(f, "worst", c->category[x->worst]);
-        json_number_member(f, "worst_kl", x->category[x->worst].kl_mean);
-        fputc(',', f);
-        json_by_category(f, c, print_json_row, &x->total, x->category, sizeof *x->category);
-        fputc('}', f);
-    }
-    fputs("\n]}\n", f);
+    jo_open(&j, NULL, '{');
+    jo_string(&j, "reference", ref);
+    jo_bool(&j, "cached", r->cached);
+    jo_double(&j, "rest", r->rest);
+    jo_open(&j, "candidates", '[');
+    for (i = 0; i < r->n; i++)
+        candidate_json(&j, i, &r->of[i], c);
+    jo_close(&j);
+    jo_close(&j);
+    json_print(f, &j);
 }
 
 /* ---- tables ---- */
@@ -267,27 +271,18 @@ static void free_candidates(void)
 
 /* ---- */
 
-/* What would only fail, or destroy something, after all the work. */
-static void check_cache(void)
+/* What would destroy something after all the work. */
+static void check_cache(int n_data, char **data)
 {
     size_t i;
+    int k;
 
-    if (cache && strcmp(cache, "-") == 0)
-        usage_error("--cache - is not possible: give it a file of its own");
-    if (cache && common.out && path_same(cache, common.out))
-        usage_error("-o and --cache name the same file, %s", cache);
     for (i = 0; i < plans.n; i++) {
         check_input("-o", common.out, plans.v[i]);
         check_input("--cache", cache, plans.v[i]);
     }
-}
-
-static void read_limit(const char *text, const char *what, double *limit)
-{
-    struct err e = {0};
-
-    if (text && num_double(text, what, 0, 1e9, limit, &e))
-        usage_error("%s", e.msg);
+    for (k = 0; k < n_data; k++)
+        check_input("--cache", cache, data[k]);
 }
 
 /* The answer to --max-kl and --max-kl-category; without them always yes. */
@@ -299,36 +294,29 @@ static int verdict(const struct compare_report *r, const struct corpus *c)
         const struct compare_result *x = &r->of[i];
         double worst = x->category[x->worst].kl_mean;
 
-        if (x->total.kl_mean > max_kl)
-            note("%s: mean divergence %.5f is above --max-kl %s", set.name[i], x->total.kl_mean, max_kl_text);
-        if (worst > max_category)
+        if (x->total.kl_mean > max_kl.v)
+            note("%s: mean divergence %.5f is above --max-kl %s", set.name[i], x->total.kl_mean, max_kl.text);
+        if (worst > max_category.v)
             note("%s: mean divergence %.5f on %s is above --max-kl-category %s", set.name[i], worst,
-                 c->category[x->worst], max_category_text);
+                 c->category[x->worst], max_category.text);
         if (!within(x))
             status = EXIT_NO;
     }
     return status;
 }
 
-void bench_compare(int argc, char **argv)
+static int compare(int n, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv), status, r0, i;
     bool listed = plans.n + models.n > 0;
     struct compare_options o = {cache, common.force};
+    int status, r0 = listed ? 0 : 1; /* index of REF */
     struct compare_report r;
     struct bench b; /* of REF */
     struct err e = {0};
     FILE *f;
 
-    if (n < (listed ? 2 : 3))
-        usage_error(listed ? "with --plan or --model the operands are REF DATA..."
-                           : "the operands are MODEL REF DATA...");
-    read_limit(max_kl_text, "--max-kl", &max_kl);
-    read_limit(max_category_text, "--max-kl-category", &max_category);
-    check_cache();
-    r0 = listed ? 0 : 1; /* index of REF */
-    for (i = r0 + 1; i < n; i++)
-        check_input("--cache", cache, argv[i]);
+    cmd_operands(listed ? "REF DATA..." : "MODEL REF DATA...", n, argv);
+    check_cache(n - r0 - 1, argv + r0 + 1);
     f = result_open();
     open_model(&b.m, argv[r0]);
     read_candidates(&b.m, listed ? NULL : argv[0]);
@@ -341,7 +329,7 @@ void bench_compare(int argc, char **argv)
         note("divergences are estimates: of %.2f%% of the probability, %s has only samples", 100 * r.rest,
              cache);
     if (common.json)
-        print_json(f, argv[r0], &r, &b.c);
+        compare_json(f, argv[r0], &r, &b.c);
     else if (r.n == 1)
         print_one(f, &r.of[0], &b.c);
     else
@@ -351,5 +339,5 @@ void bench_compare(int argc, char **argv)
     compare_report_free(&r);
     bench_close(&b);
     free_candidates();
-    cmd_exit(status);
+    return status;
 }

@@ -1,32 +1,29 @@
-/* moe-bench perplexity -- how well a model predicts text, by category. */
-#include <math.h>
-
+/* bench_perplexity.c -- how well a model predicts text, by category. */
 #include "base/num.h"
 #include "bench.h"
 
+static int perplexity(int n, char **argv);
+
 static const struct opt opts[] = {ENGINE_OPTS, TEXT_OPTS, OPT_END};
-static const struct cmd cmd = {
+const struct cmd bench_perplexity = {
     .name = "moe-bench perplexity",
     .purpose = "perplexity of a model on text, by category",
     .usage = "moe-bench perplexity [options] MODEL DATA...",
     .opts = opts,
+    .want = WANT_OUT | WANT_FORCE | WANT_JSON,
+    .operands = "MODEL DATA...",
+    .run = perplexity,
     .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
                 "  moe-bench perplexity --json --max-len 512 --precision f32 pruned/ eval.jsonl\n",
 };
 
-static double ppl(const struct ppl_row *r)
-{
-    return r->tokens ? exp(r->nll / (double)r->tokens) : NAN;
-}
-
-static void print_json_row(FILE *f, const void *row)
+static void row_json(struct json_out *j, const void *row)
 {
     const struct ppl_row *r = row;
 
-    fprintf(f, "{\"tokens\":%lld", (long long)r->tokens);
-    json_number_member(f, "nll", r->nll);
-    json_number_member(f, "ppl", ppl(r));
-    fputc('}', f);
+    jo_int(j, "tokens", r->tokens);
+    jo_double(j, "nll", r->nll);
+    jo_double(j, "ppl", judge_ppl(r->nll, r->tokens));
 }
 
 static void print_row(FILE *f, int width, const char *name, const struct ppl_row *r)
@@ -36,7 +33,7 @@ static void print_row(FILE *f, int width, const char *name, const struct ppl_row
     put_name(f, width, name);
     fprintf(f, "  %12s", num_thousands(r->tokens, buf));
     if (r->tokens)
-        fprintf(f, "  %10.5f  %12.4f\n", r->nll / (double)r->tokens, ppl(r));
+        fprintf(f, "  %10.5f  %12.4f\n", r->nll / (double)r->tokens, judge_ppl(r->nll, r->tokens));
     else
         fprintf(f, "  %10s  %12s\n", "-", "-");
 }
@@ -51,30 +48,30 @@ static void print_table(FILE *f, const struct ppl_report *r, const struct corpus
     print_row(f, width, "total", &r->total);
 }
 
-void bench_perplexity(int argc, char **argv)
+static int perplexity(int n, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv);
+    struct json_out j = {0};
     struct ppl_report r;
     struct bench b;
     struct err e = {0};
     FILE *f;
 
-    if (n < 2)
-        usage_error(n ? "no DATA after MODEL" : "MODEL and DATA are missing");
     f = result_open();
     open_model(&b.m, argv[0]);
     bench_open(&b, argv + 1, n - 1);
     if (judge_perplexity(&r, b.en, &b.m, &b.c, pass_display("scoring"), &e))
         die(&e);
     if (common.json) {
-        fputc('{', f);
-        json_by_category(f, &b.c, print_json_row, &r.total, r.category, sizeof *r.category);
-        fputs("}\n", f);
-    } else
+        jo_open(&j, NULL, '{');
+        json_by_category(&j, &b.c, row_json, &r.total, r.category, sizeof *r.category);
+        jo_close(&j);
+        json_print(f, &j);
+    } else {
         print_table(f, &r, &b.c);
+    }
     result_close(f);
     detail("%lld tokens in %.1f s", (long long)b.c.tokens, r.cost.seconds);
     ppl_report_free(&r);
     bench_close(&b);
-    cmd_exit(EXIT_DONE);
+    return EXIT_DONE;
 }

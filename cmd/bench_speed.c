@@ -1,4 +1,4 @@
-/* moe-bench speed -- how fast a model reads. */
+/* bench_speed.c -- how fast a model reads. */
 #include <math.h>
 
 #include "base/num.h"
@@ -6,20 +6,25 @@
 
 static int64_t docs = 16, tokens = 512, repeat = 3, seed = 1;
 
+static int speed(int n, char **argv);
+
 static const struct opt opts[] = {
     OPT_HEADING("What is run"),
-    {"docs", 0, OPT_INT, &docs, "N", "made-up documents (16)", 1, 1000000},
-    {"tokens", 0, OPT_INT, &tokens, "N", "tokens of each (512)", 1, 10000000},
-    {"repeat", 0, OPT_INT, &repeat, "N", "runs, of which the fastest counts (3)", 1, 1000},
-    {"seed", 0, OPT_INT, &seed, "N", "of the made-up documents (1)", 0, INT64_MAX},
+    OPT_INT("docs", 0, &docs, "N", "made-up documents (16)", 1, 1000000),
+    OPT_INT("tokens", 0, &tokens, "N", "tokens of each (512)", 1, 10000000),
+    OPT_INT("repeat", 0, &repeat, "N", "runs, of which the fastest counts (3)", 1, 1000),
+    OPT_INT("seed", 0, &seed, "N", "of the made-up documents (1)", 0, INT64_MAX),
     ENGINE_OPTS,
     OPT_END,
 };
-static const struct cmd cmd = {
+const struct cmd bench_speed = {
     .name = "moe-bench speed",
     .purpose = "prefill speed of a model, with and without observing",
     .usage = "moe-bench speed [options] MODEL",
     .opts = opts,
+    .want = WANT_OUT | WANT_FORCE | WANT_JSON,
+    .operands = "MODEL",
+    .run = speed,
     .examples = "  moe-bench speed openai/gpt-oss-20b\n"
                 "  moe-bench speed --docs 64 --tokens 2048 --precision bf16 --json pruned/\n",
 };
@@ -40,7 +45,7 @@ static double of_peak(const struct speed_report *r, double seconds)
     return rate(r->plain.flops, seconds) / r->peak_flops;
 }
 
-static void print_json(FILE *f, const struct speed_report *r, const struct engine *en)
+static void speed_json(FILE *f, const struct speed_report *r, const struct engine *en)
 {
     const double n = (double)r->tokens;
     const struct {
@@ -68,14 +73,18 @@ static void print_json(FILE *f, const struct speed_report *r, const struct engin
         {"peak_bytes", (double)r->observe.peak_bytes},
         {"peak_device_bytes", (double)r->observe.peak_device_bytes},
     };
+    struct json_out j = {0};
     size_t i;
 
-    fprintf(f, "{\"documents\":%lld,\"tokens\":%lld,\"seed\":%lld", (long long)docs, (long long)r->tokens,
-            (long long)seed);
-    json_engine_members(f, en);
+    jo_open(&j, NULL, '{');
+    jo_int(&j, "documents", docs);
+    jo_int(&j, "tokens", r->tokens);
+    jo_int(&j, "seed", seed);
+    json_engine(&j, en);
     for (i = 0; i < sizeof fields / sizeof *fields; i++)
-        json_number_member(f, fields[i].name, fields[i].v);
-    fputs("}\n", f);
+        jo_double(&j, fields[i].name, fields[i].v);
+    jo_close(&j);
+    json_print(f, &j);
 }
 
 /* "61234 tokens/s (0.535 s, +2.1%), 70123 without waiting for weights (+2.2%)"; no percentages without
@@ -92,7 +101,7 @@ static void print_run(FILE *f, const char *what, const struct speed_report *r, c
     fputc('\n', f);
 }
 
-static void print_table(FILE *f, const struct speed_report *r, const struct engine *en)
+static void speed_table(FILE *f, const struct speed_report *r, const struct engine *en)
 {
     double seconds = r->plain.seconds, reading = r->plain.read_seconds,
            unit = r->peak_flops < 1e13 ? 1e9 : 1e12;
@@ -119,9 +128,8 @@ static void print_table(FILE *f, const struct speed_report *r, const struct engi
     fputc('\n', f);
 }
 
-void bench_speed(int argc, char **argv)
+static int speed(int n, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_OUT | WANT_FORCE | WANT_JSON, argc, argv);
     struct speed_options o;
     struct speed_report r;
     struct engine *en;
@@ -129,8 +137,7 @@ void bench_speed(int argc, char **argv)
     struct err e = {0};
     FILE *f;
 
-    if (n != 1)
-        usage_error(n ? "only one operand, MODEL" : "MODEL is missing");
+    (void)n;
     f = result_open();
     open_model(&m, argv[0]);
     en = open_engine();
@@ -142,11 +149,11 @@ void bench_speed(int argc, char **argv)
     if (judge_speed(&r, en, &m, &o, &e))
         die(&e);
     if (common.json)
-        print_json(f, &r, en);
+        speed_json(f, &r, en);
     else
-        print_table(f, &r, en);
+        speed_table(f, &r, en);
     result_close(f);
     engine_close(en);
     model_close(&m);
-    cmd_exit(EXIT_DONE);
+    return EXIT_DONE;
 }

@@ -6,8 +6,7 @@
 #include "base/num.h"
 #include "device/registry.h"
 
-static void list_devices(void);
-struct engine_opts engine_opts = {.device = "auto", .precision = "auto", .list_devices = list_devices};
+struct engine_opts engine_opts = {.device = "auto", .precision = "auto"};
 
 /* What the progress line says: pass `pass` of `passes` of `what`. */
 static struct {
@@ -97,7 +96,7 @@ static enum precision precision_of(const char *name)
 
 /* --list-devices, for completion and tests: KIND, how many there are, and, if none (0) or if the backend is
  * broken (-1), why; separated by tabs. */
-static void list_devices(void)
+void list_devices(void)
 {
     struct err e = {0};
     int n, i;
@@ -114,6 +113,32 @@ static void list_devices(void)
     }
     backend_kinds_free(kind);
     cmd_exit(EXIT_DONE);
+}
+
+/* auto, and the kinds of which there is a device. */
+void print_devices(void)
+{
+    struct err e = {0};
+    char **kind;
+    int n, i;
+
+    printf("auto\n");
+    kind = backend_kinds(&n, &e);
+    for (i = 0; kind && i < n; i++) {
+        const struct backend *b = backend_find(kind[i], NULL, &e);
+
+        if (b && b->count(&e) > 0)
+            printf("%s\n", kind[i]);
+    }
+    backend_kinds_free(kind);
+}
+
+void print_precisions(void)
+{
+    int p;
+
+    for (p = 0; p < PRECISIONS; p++)
+        printf("%s\n", precision_row(p)->name);
 }
 
 static void engine_options(struct engine_options *o)
@@ -158,10 +183,10 @@ void detail_engine(const struct engine *en)
            engine_threads(en));
 }
 
-void json_engine_members(FILE *f, const struct engine *en)
+void json_engine(struct json_out *j, const struct engine *en)
 {
-    json_string_member(f, "device", engine_device(en));
-    json_string_member(f, "library", engine_library(en));
-    json_string_member(f, "precision", engine_precision(en)->name);
-    fprintf(f, ",\"threads\":%d", engine_threads(en));
+    jo_string(j, "device", engine_device(en));
+    jo_string(j, "library", engine_library(en));
+    jo_string(j, "precision", engine_precision(en)->name);
+    jo_int(j, "threads", engine_threads(en));
 }

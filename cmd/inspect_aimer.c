@@ -1,21 +1,17 @@
+/* inspect_aimer.c -- the criterion file of the weights. */
 #include "inspect_aimer.h"
 
 #include "common.h"
 #include "stats/aimer.h"
 
-static void show_progress(void *ctx, double fraction)
-{
-    (void)ctx;
-    progress("reading experts", fraction);
-}
-
 void inspect_aimer(const struct model *m)
 {
+    struct working working = {"reading experts", NULL};
     struct pool *pool = NULL;
     struct scores s;
     struct err e = {0};
 
-    if (pool_open(&pool, 0, NULL, &e) || aimer_scores(&s, m, pool, show_progress, NULL, &e))
+    if (pool_open(&pool, 0, NULL, &e) || aimer_scores(&s, m, pool, working_fraction, &working, &e))
         die(&e);
     progress_done();
     if (scores_write(&s, common.out ? common.out : "-", common.force, &e))

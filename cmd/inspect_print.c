@@ -1,30 +1,26 @@
+/* inspect_print.c -- what moe-inspect shows. */
 #include "inspect_print.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/file.h"
-#include "base/json.h"
 #include "base/num.h"
 #include "common.h"
+#include "model/findings.h"
 #include "model/summary.h"
 #include "surgery/fit.h"
 #include "surgery/prune.h"
 
-#define HUB_HEADER_LIMIT 25000000u /* what the hub's own header parser accepts */
-
-static void name_list(const char *const *list, int max)
+static void name_list(struct json_out *j, const char *name, const char *const *list, int max)
 {
     int i;
 
-    for (i = 0; i < max && list[i]; i++) {
-        fputs(i ? ", " : "", stdout);
-        json_string(stdout, list[i]);
-    }
+    jo_open(j, name, '[');
+    for (i = 0; i < max && list[i]; i++)
+        jo_string(j, NULL, list[i]);
+    jo_close(j);
 }
 
-#define LIST(list) name_list(list, (int)(sizeof(list) / sizeof *(list)))
+#define LIST(j, name, list) name_list(j, name, list, (int)(sizeof(list) / sizeof *(list)))
 
 static const char *storage(const struct family *f)
 {
@@ -33,24 +29,25 @@ static const char *storage(const struct family *f)
 
 static void families_json(const struct family *f, int n)
 {
+    struct json_out j = {0};
     int i;
 
-    printf("[");
+    jo_open(&j, NULL, '[');
     for (i = 0; i < n; i++, f++) {
-        printf("%s\n  {\"name\": \"%s\", \"title\": \"%s\", \"stored\": \"%s\", \"needs\": ", i ? "," : "",
-               f->name, f->title, storage(f));
-        json_string(stdout, f->needs);
-        printf(",\n   \"model_type\": \"%s\", \"model_types\": [", f->model_type[0]);
-        LIST(f->model_type);
-        printf("], \"architectures\": [");
-        LIST(f->architectures);
-        printf("],\n   \"expert_count_keys\": [");
-        LIST(f->key_experts);
-        printf("], \"topk_keys\": [");
-        LIST(f->key_topk);
-        printf("]}");
+        jo_open(&j, NULL, '{');
+        jo_string(&j, "name", f->name);
+        jo_string(&j, "title", f->title);
+        jo_string(&j, "stored", storage(f));
+        jo_string(&j, "needs", f->needs);
+        jo_string(&j, "model_type", f->model_type[0]);
+        LIST(&j, "model_types", f->model_type);
+        LIST(&j, "architectures", f->architectures);
+        LIST(&j, "expert_count_keys", f->key_experts);
+        LIST(&j, "topk_keys", f->key_topk);
+        jo_close(&j);
     }
-    printf("\n]\n");
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
 void print_families(void)
@@ -123,37 +120,49 @@ static int first_moe_layer(const struct model *m)
     return i;
 }
 
-static void summary_json(const struct model *m, const struct model_summary *s, const char *digest)
+static void arch_json(struct json_out *j, const struct model *m)
 {
     const struct arch *a = &m->arch;
 
-    printf("{\"directory\": ");
-    json_string(stdout, m->dir);
-    printf(", \"revision\": ");
-    if (m->revision)
-        json_string(stdout, m->revision);
-    else
-        printf("null");
-    printf(", \"family\": \"%s\", \"digest\": \"%s\",\n \"layers\": %d, \"moe_layers\": %d, \"experts\": %d, "
-           "\"topk\": %d, "
-           "\"hidden\": %d, \"intermediate\": %d, \"vocabulary\": %d, \"expert_storage\": \"%s\",\n",
-           a->family->name, digest, a->layers, a->moe_layers, a->experts, a->topk, a->hidden, a->inter,
-           a->vocab, expert_layout_name(m->layout));
-    printf(" \"fp8\": %s, \"groups\": %d, \"topk_group\": %d, \"group\": %s, \"shared_intermediate\": %d, "
-           "\"mtp_layers\": %d, \"mtp_tensors\": %d,\n",
-           a->fp8_config ? "true" : "false", a->groups, a->topk_group,
-           a->groups < 2            ? "null"
-           : a->group == GROUP_TOP2 ? "\"top2\""
-                                    : "\"max\"",
-           a->shared_inter, a->mtp_layers, s->mtp_tensors);
-    printf(" \"parameters\": %llu, \"active_parameters\": %llu, \"files\": %d, \"tensors\": %zu,\n "
-           "\"bytes\": %llu, "
-           "\"expert_bytes\": %llu, \"router_bytes\": %llu, \"mtp_bytes\": %llu, \"other_bytes\": %llu, "
-           "\"bytes_per_expert\": %llu}\n",
-           (unsigned long long)s->params, (unsigned long long)s->active, m->ckpt.shards, m->ckpt.n,
-           (unsigned long long)s->file_bytes, (unsigned long long)s->expert_bytes,
-           (unsigned long long)s->router_bytes, (unsigned long long)s->mtp_bytes,
-           (unsigned long long)s->other_bytes, (unsigned long long)model_expert_bytes(m, first_moe_layer(m)));
+    jo_int(j, "layers", a->layers);
+    jo_int(j, "moe_layers", a->moe_layers);
+    jo_int(j, "experts", a->experts);
+    jo_int(j, "topk", a->topk);
+    jo_int(j, "hidden", a->hidden);
+    jo_int(j, "intermediate", a->inter);
+    jo_int(j, "vocabulary", a->vocab);
+    jo_string(j, "expert_storage", expert_layout_name(m->layout));
+    jo_bool(j, "fp8", a->fp8_config);
+    jo_int(j, "groups", a->groups);
+    jo_int(j, "topk_group", a->topk_group);
+    jo_string(j, "group", a->groups < 2 ? NULL : a->group == GROUP_TOP2 ? "top2" : "max");
+    jo_int(j, "shared_intermediate", a->shared_inter);
+    jo_int(j, "mtp_layers", a->mtp_layers);
+}
+
+static void summary_json(const struct model *m, const struct model_summary *s, const char *digest)
+{
+    struct json_out j = {.pretty = true};
+
+    jo_open(&j, NULL, '{');
+    jo_string(&j, "directory", m->dir);
+    jo_string(&j, "revision", m->revision);
+    jo_string(&j, "family", m->arch.family->name);
+    jo_string(&j, "digest", digest);
+    arch_json(&j, m);
+    jo_int(&j, "mtp_tensors", s->mtp_tensors);
+    jo_uint(&j, "parameters", s->params);
+    jo_uint(&j, "active_parameters", s->active);
+    jo_int(&j, "files", m->ckpt.shards);
+    jo_uint(&j, "tensors", m->ckpt.n);
+    jo_uint(&j, "bytes", s->file_bytes);
+    jo_uint(&j, "expert_bytes", s->expert_bytes);
+    jo_uint(&j, "router_bytes", s->router_bytes);
+    jo_uint(&j, "mtp_bytes", s->mtp_bytes);
+    jo_uint(&j, "other_bytes", s->other_bytes);
+    jo_uint(&j, "bytes_per_expert", model_expert_bytes(m, first_moe_layer(m)));
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
 static void print_architecture(const struct model *m)
@@ -213,34 +222,49 @@ void print_summary(const struct model *m)
     ratio_table(m, s.file_bytes);
 }
 
+static void tensor_json(const struct model *m, const struct tensor *t)
+{
+    struct json_out j = {0};
+    int d;
+
+    jo_open(&j, NULL, '{');
+    jo_string(&j, "name", t->name);
+    jo_string(&j, "dtype", dtype_name(t->dtype));
+    jo_open(&j, "shape", '[');
+    for (d = 0; d < t->rank; d++)
+        jo_uint(&j, NULL, t->shape[d]);
+    jo_close(&j);
+    jo_uint(&j, "bytes", t->size);
+    jo_string(&j, "file", m->ckpt.shard_name[t->shard]);
+    jo_uint(&j, "offset", t->begin);
+    jo_close(&j);
+    json_print(stdout, &j);
+}
+
+static void tensor_row(const struct tensor *t)
+{
+    char shape[200] = "[";
+    size_t at = 1;
+    int d;
+
+    for (d = 0; d < t->rank; d++)
+        at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%llu", d ? "," : "",
+                               (unsigned long long)t->shape[d]);
+    snprintf(shape + at, sizeof shape - at, "]");
+    printf("%-9s %-24s %15llu %s\n", dtype_name(t->dtype), shape, (unsigned long long)t->size, t->name);
+}
+
 void print_tensors(const struct model *m)
 {
     size_t i;
-    int d;
 
     if (!common.json)
         printf("%-9s %-24s %15s %s\n", "#dtype", "shape", "bytes", "name");
-    for (i = 0; i < m->ckpt.n; i++) {
-        const struct tensor *t = m->ckpt.tensor[i];
-        char shape[200] = "[";
-        size_t at = 1;
-
-        for (d = 0; d < t->rank; d++)
-            at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%llu", d ? "," : "",
-                                   (unsigned long long)t->shape[d]);
-        snprintf(shape + at, sizeof shape - at, "]");
-        if (!common.json) {
-            printf("%-9s %-24s %15llu %s\n", dtype_name(t->dtype), shape, (unsigned long long)t->size,
-                   t->name);
-            continue;
-        }
-        printf("{\"name\": ");
-        json_string(stdout, t->name);
-        printf(", \"dtype\": \"%s\", \"shape\": %s, \"bytes\": %llu, \"file\": ", dtype_name(t->dtype), shape,
-               (unsigned long long)t->size);
-        json_string(stdout, m->ckpt.shard_name[t->shard]);
-        printf(", \"offset\": %llu}\n", (unsigned long long)t->begin);
-    }
+    for (i = 0; i < m->ckpt.n; i++)
+        if (common.json)
+            tensor_json(m, m->ckpt.tensor[i]);
+        else
+            tensor_row(m->ckpt.tensor[i]);
 }
 
 static const char *const part_names[] = {"-", "gate", "up", "down", "gate_up"};
@@ -250,6 +274,7 @@ static void expert_row(const struct model *m, size_t i, int expert, uint64_t beg
 {
     const struct tensor_role *r = &m->role[i];
     const struct tensor *t = m->ckpt.tensor[i];
+    struct json_out j = {0};
 
     if (!common.json) {
         printf("%d\t%d\t%s\t%s\t%s\t%llu\t%llu\t%s\n", r->layer, expert, part_names[r->part],
@@ -257,13 +282,17 @@ static void expert_row(const struct model *m, size_t i, int expert, uint64_t beg
                (unsigned long long)bytes, t->name);
         return;
     }
-    printf("{\"layer\": %d, \"expert\": %d, \"part\": \"%s\", \"piece\": \"%s\", \"file\": ", r->layer,
-           expert, part_names[r->part], piece_names[r->piece]);
-    json_string(stdout, m->ckpt.shard_name[t->shard]);
-    printf(", \"offset\": %llu, \"bytes\": %llu, \"tensor\": ", (unsigned long long)begin,
-           (unsigned long long)bytes);
-    json_string(stdout, t->name);
-    printf("}\n");
+    jo_open(&j, NULL, '{');
+    jo_int(&j, "layer", r->layer);
+    jo_int(&j, "expert", expert);
+    jo_string(&j, "part", part_names[r->part]);
+    jo_string(&j, "piece", piece_names[r->piece]);
+    jo_string(&j, "file", m->ckpt.shard_name[t->shard]);
+    jo_uint(&j, "offset", begin);
+    jo_uint(&j, "bytes", bytes);
+    jo_string(&j, "tensor", t->name);
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
 void print_experts(const struct model *m)
@@ -289,16 +318,23 @@ void print_experts(const struct model *m)
 static void size_answer(const struct model *m, int keep, uint64_t size)
 {
     struct model_summary s;
+    struct json_out j = {0};
     char b1[32], b2[32];
 
     model_summarize(m, &s);
-    if (common.json)
-        printf("{\"keep\": %d, \"experts\": %d, \"bytes\": %llu, \"bytes_now\": %llu}\n", keep,
-               m->arch.experts, (unsigned long long)size, (unsigned long long)s.file_bytes);
-    else
+    if (common.json) {
+        jo_open(&j, NULL, '{');
+        jo_int(&j, "keep", keep);
+        jo_int(&j, "experts", m->arch.experts);
+        jo_uint(&j, "bytes", size);
+        jo_uint(&j, "bytes_now", s.file_bytes);
+        jo_close(&j);
+        json_print(stdout, &j);
+    } else {
         printf("%d of %d experts in every layer: %s (%llu bytes) of %s, %.1f%%\n", keep, m->arch.experts,
                num_bytes(size, b1), (unsigned long long)size, num_bytes(s.file_bytes, b2),
                percent(size, s.file_bytes));
+    }
 }
 
 void print_keep(const struct model *m, int keep)
@@ -325,6 +361,20 @@ void print_plan_size(const struct model *m, const char *plan_path)
     plan_free(&p);
 }
 
+static void fit_json(const struct model *m, const struct fit *f, uint64_t limit)
+{
+    struct json_out j = {0};
+
+    jo_open(&j, NULL, '{');
+    jo_int(&j, "keep", f->keep);
+    jo_int(&j, "experts", m->arch.experts);
+    jo_uint(&j, "weights_bytes", f->weights);
+    jo_uint(&j, "kv_bytes", f->kv);
+    jo_uint(&j, "limit_bytes", limit);
+    jo_close(&j);
+    json_print(stdout, &j);
+}
+
 int print_fit(const struct model *m, uint64_t bytes, int64_t context)
 {
     char b1[32], b2[32], b3[32];
@@ -334,10 +384,7 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
     if (fit_keep(m, bytes, context, &f, &e))
         die(&e);
     if (common.json) {
-        printf("{\"keep\": %d, \"experts\": %d, \"weights_bytes\": %llu, \"kv_bytes\": %llu, "
-               "\"limit_bytes\": %llu}\n",
-               f.keep, m->arch.experts, (unsigned long long)f.weights, (unsigned long long)f.kv,
-               (unsigned long long)bytes);
+        fit_json(m, &f, bytes);
     } else if (f.keep) {
         printf("%d of %d experts fit into %s: weights %s, key-value cache of %lld tokens %s (bf16)\n", f.keep,
                m->arch.experts, num_bytes(bytes, b1), num_bytes(f.weights, b2), (long long)context,
@@ -361,120 +408,51 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
 
 /* ---- --check ---- */
 
-static int problems;
-
-static void problem(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static void problem(const char *fmt, ...)
+static void check_json(const struct model *m, const struct findings *f)
 {
-    char text[600];
-    va_list ap;
+    struct json_out j = {.pretty = true};
+    size_t i;
 
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (common.json) {
-        printf("%s\n  ", problems ? "," : "");
-        json_string(stdout, text);
-    } else {
-        printf("problem: %s\n", text);
-    }
-    problems++;
+    jo_open(&j, NULL, '{');
+    jo_open(&j, "problems", '[');
+    for (i = 0; i < f->n; i++)
+        jo_string(&j, NULL, f->v[i].text);
+    jo_close(&j);
+    jo_uint(&j, "tensors", m->ckpt.n);
+    jo_uint(&j, "bytes", m->ckpt.tensor_bytes);
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
-static void value_problem(void *ctx, const struct value_problem *p)
+static void check_text(const struct model *m, const struct findings *f)
 {
-    (void)ctx;
-    problem("tensor '%s' holds %s at element %llu", p->tensor, p->what, (unsigned long long)p->index);
-}
+    char b[32];
+    size_t i;
 
-static void value_progress(void *ctx, uint64_t done, uint64_t total)
-{
-    (void)ctx;
-    progress("checking values", total ? (double)done / (double)total : 1);
-}
-
-static bool in_dir(const struct model *m, const char *name)
-{
-    char *p = path_join(m->dir, name, NULL);
-    bool yes = p && path_exists(p);
-
-    free(p);
-    return yes;
-}
-
-/* What loaders trip over although every tensor is right. */
-static void check_files(const struct model *m)
-{
-    char **names;
-    size_t n, i;
-    int k;
-    struct err e = {0};
-
-    if (!in_dir(m, "tokenizer.json") && !in_dir(m, "tokenizer.model") && !in_dir(m, "tekken.json"))
-        problem("there is no tokenizer.json, tokenizer.model or tekken.json");
-    if (!in_dir(m, "tokenizer_config.json"))
-        problem("there is no tokenizer_config.json");
-    for (k = 0; k < m->ckpt.shards; k++)
-        if (m->ckpt.shard[k].header_bytes > HUB_HEADER_LIMIT)
-            problem("'%s' has a header over 25 MB, which the hub refuses", m->ckpt.shard_name[k]);
-    if (!m->ckpt.has_index && in_dir(m, "model.safetensors.index.json"))
-        problem("an index lies beside model.safetensors: loaders disagree on which one counts");
-    if (dir_list(m->dir, &names, &n, &e))
-        die(&e);
-    for (i = 0; i < n; i++) {
-        size_t len = strlen(names[i]);
-        bool used = false;
-
-        if (len < 12 || strcmp(names[i] + len - 12, ".safetensors") != 0)
-            continue;
-        for (k = 0; k < m->ckpt.shards; k++)
-            used = used || strcmp(names[i], m->ckpt.shard_name[k]) == 0;
-        if (!used)
-            problem("'%s' belongs to no index: some loaders would read it", names[i]);
-    }
-    dir_free(names, n);
-}
-
-static void check_index_size(const struct model *m)
-{
-    struct err e = {0};
-    const cJSON *meta, *size;
-    cJSON *index;
-    char *path;
-
-    if (!m->ckpt.has_index)
-        return;
-    path = path_join(m->dir, "model.safetensors.index.json", &e);
-    if (!path || json_read(path, ST_MAX_HEADER, &index, &e))
-        die(&e);
-    free(path);
-    meta = cJSON_GetObjectItemCaseSensitive(index, "metadata");
-    size = cJSON_GetObjectItemCaseSensitive(meta, "total_size");
-    if (cJSON_IsNumber(size) && size->valuedouble != (double)m->ckpt.tensor_bytes)
-        problem("the index says total_size %.0f, the tensors take %llu bytes", size->valuedouble,
-                (unsigned long long)m->ckpt.tensor_bytes);
-    cJSON_Delete(index);
+    for (i = 0; i < f->n; i++)
+        printf("problem: %s\n", f->v[i].text);
+    if (f->n)
+        printf("%zu problem%s\n", f->n, f->n == 1 ? "" : "s");
+    else
+        printf("good: %zu tensors, %d layers x %d experts, %s, every value a number\n", m->ckpt.n,
+               m->arch.moe_layers, m->arch.experts, num_bytes(m->ckpt.tensor_bytes, b));
 }
 
 int print_check(const struct model *m)
 {
+    struct working working = {"checking values", NULL};
+    struct findings f;
     struct err e = {0};
-    char b[32];
+    int status;
 
-    if (common.json)
-        printf("{\"problems\": [");
-    check_files(m);
-    check_index_size(m);
-    if (model_check_values(m, 0, value_problem, value_progress, NULL, &e))
+    if (model_findings(&f, m, 0, working_bytes, &working, &e))
         die(&e);
+    progress_done();
     if (common.json)
-        printf("], \"tensors\": %zu, \"bytes\": %llu}\n", m->ckpt.n,
-               (unsigned long long)m->ckpt.tensor_bytes);
-    else if (problems)
-        printf("%d problem%s\n", problems, problems == 1 ? "" : "s");
+        check_json(m, &f);
     else
-        printf("good: %zu tensors, %d layers x %d experts, %s, every value a number\n", m->ckpt.n,
-               m->arch.moe_layers, m->arch.experts, num_bytes(m->ckpt.tensor_bytes, b));
-    return problems ? EXIT_NO : EXIT_DONE;
+        check_text(m, &f);
+    status = f.n ? EXIT_NO : EXIT_DONE;
+    findings_free(&f);
+    return status;
 }

@@ -1,3 +1,4 @@
+/* inspect_tokenize.c -- the documents of DATA as the model will see them. */
 #include "inspect_tokenize.h"
 
 #include <stdlib.h>
@@ -11,26 +12,24 @@
 static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
 {
     const bool *with_file = ctx;
+    struct json_out j = {0};
     size_t i;
 
     (void)e;
-    printf("{");
-    if (*with_file) {
-        printf("\"file\":");
-        json_string(stdout, item->file);
-        printf(",");
-    }
-    printf("\"line\":%d,", item->line);
+    jo_open(&j, NULL, '{');
+    if (*with_file)
+        jo_string(&j, "file", item->file);
+    jo_int(&j, "line", item->line);
     if (item->ids) {
-        printf("\"ids\":[");
+        jo_open(&j, "ids", '[');
         for (i = 0; i < item->ids->n; i++)
-            printf("%s%d", i ? "," : "", item->ids->id[i]);
-        printf("]}\n");
+            jo_int(&j, NULL, item->ids->id[i]);
+        jo_close(&j);
     } else {
-        printf("\"text\":");
-        json_string(stdout, item->text->p ? item->text->p : "");
-        printf("}\n");
+        jo_string(&j, "text", item->text->p ? item->text->p : "");
     }
+    jo_close(&j);
+    json_print(stdout, &j);
     return 0;
 }
 

@@ -1,32 +1,22 @@
-/* moe-bench -- perplexity, divergence from the original, speed. */
+/* moe-bench.c -- the subcommands of moe-bench, and what they share. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "bench.h"
 
+#define ADDRESS_(name) &bench_##name,
+static const struct cmd *const subcommands[] = {BENCH_SUBCOMMANDS(ADDRESS_) NULL};
+
 static const struct cmd cmd = {
     .name = "moe-bench",
     .purpose = "judge a model: perplexity, divergence from the original, speed",
-    .usage = "moe-bench perplexity [options] MODEL DATA...\n"
-             "moe-bench compare [options] MODEL REF DATA...\n"
-             "moe-bench compare --plan PLAN... [options] REF DATA...\n"
-             "moe-bench refine --plan PLAN [-o PLAN] [options] REF DATA...\n"
-             "moe-bench repair --plan PLAN [-o FILE] [options] REF DATA...\n"
-             "moe-bench speed [options] MODEL\n"
-             "moe-bench SUBCOMMAND --help",
+    .usage = "moe-bench SUBCOMMAND --help",
+    .sub = subcommands,
     .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
                 "  moe-bench compare pruned/ openai/gpt-oss-20b eval.jsonl\n"
                 "  moe-bench compare --plan plan.tsv --max-kl 0.1 openai/gpt-oss-20b eval.jsonl\n"
                 "  moe-bench speed pruned/\n",
-};
-
-static const struct {
-    const char *name;
-    void (*run)(int argc, char **argv);
-} subcommands[] = {
-    {"perplexity", bench_perplexity}, {"compare", bench_compare}, {"refine", bench_refine},
-    {"repair", bench_repair},         {"speed", bench_speed},
 };
 
 static FILE *memory;
@@ -59,22 +49,22 @@ void result_close(FILE *f)
     free(memory_text);
 }
 
-void json_by_category(FILE *f, const struct corpus *c, void (*row)(FILE *f, const void *row),
-                      const void *total, const void *category, size_t size)
+void json_by_category(struct json_out *j, const struct corpus *c,
+                      void (*row)(struct json_out *j, const void *row), const void *total,
+                      const void *category, size_t size)
 {
     int k;
 
-    fputs("\"total\":", f);
-    row(f, total);
-    fputs(",\"category\":{", f);
+    jo_open(j, "total", '{');
+    row(j, total);
+    jo_close(j);
+    jo_open(j, "category", '{');
     for (k = 0; k < c->categories; k++) {
-        if (k)
-            fputc(',', f);
-        json_string(f, c->category[k]);
-        fputc(':', f);
-        row(f, (const char *)category + (size_t)k * size);
+        jo_open(j, c->category[k], '{');
+        row(j, (const char *)category + (size_t)k * size);
+        jo_close(j);
     }
-    fputc('}', f);
+    jo_close(j);
 }
 
 void bench_open(struct bench *b, char **data, int n_data)
@@ -105,25 +95,7 @@ void bench_close(struct bench *b)
     model_close(&b->m);
 }
 
-/* Index of a subcommand, or -1. */
-static int find(const char *name)
-{
-    int i;
-
-    for (i = 0; i < (int)(sizeof subcommands / sizeof *subcommands); i++)
-        if (strcmp(name, subcommands[i].name) == 0)
-            return i;
-    return -1;
-}
-
 int main(int argc, char **argv)
 {
-    int i = argc > 1 ? find(argv[1]) : -1;
-
-    if (i >= 0)
-        subcommands[i].run(argc - 1, argv + 1);
-    if (cmd_start(&cmd, 0, argc, argv))
-        usage_error(find(argv[0]) < 0 ? "unknown subcommand '%s'" : "options come after the subcommand '%s'",
-                    argv[0]);
-    usage_error("a subcommand is missing: perplexity, compare, refine, repair or speed");
+    return cmd_main(&cmd, argc, argv);
 }

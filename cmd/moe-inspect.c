@@ -10,30 +10,41 @@
 #include "text_opts.h"
 
 static bool want_tensors, want_experts, want_check, want_families, want_render, want_aimer;
-static int64_t keep, context = -1;
+static int64_t keep, context = 8192;
 static const char *plan, *tokenize;
 static uint64_t fit;
 static struct opt_list ignore_keys;
 
+static int inspect(int n, char **argv);
+
 static const struct opt options[] = {
     OPT_HEADING("What to show (default: a summary)"),
-    {"tensors", 0, OPT_FLAG, &want_tensors, NULL, "every tensor: dtype, shape, bytes", 0, 0},
-    {"experts", 0, OPT_FLAG, &want_experts, NULL, "where every expert's bytes are", 0, 0},
-    {"check", 0, OPT_FLAG, &want_check, NULL, "read everything; exit 3 if something is wrong", 0, 0},
-    {"families", 0, OPT_FLAG, &want_families, NULL, "the model families that are understood", 0, 0},
+    OPT_FLAG("tensors", 0, &want_tensors, "every tensor: dtype, shape, bytes", .mode = "MODEL",
+             .want = WANT_JSON),
+    OPT_FLAG("experts", 0, &want_experts, "where every expert's bytes are", .mode = "MODEL",
+             .want = WANT_JSON),
+    OPT_FLAG("check", 0, &want_check, "read everything; exit 3 if something is wrong", .mode = "MODEL",
+             .want = WANT_JSON),
+    OPT_FLAG("families", 0, &want_families, "the model families that are understood", .mode = "",
+             .want = WANT_JSON),
     OPT_HEADING("What pruning would give"),
-    {"keep", 'k', OPT_INT, &keep, "N", "size with N experts in every layer", 1, 65536},
-    {"plan", 0, OPT_TEXT, &plan, "PLAN", "size with this plan", 0, 0},
-    {"fit", 0, OPT_SIZE, &fit, "SIZE", "how many experts fit into SIZE (16GB); exit 3 if none", 0, 0},
-    {"context", 0, OPT_INT, &context, "N", "with --fit: tokens in the key-value cache (8192)", 0, 1LL << 40},
+    OPT_INT("keep", 'k', &keep, "N", "size with N experts in every layer", 1, 65536, .mode = "MODEL",
+            .want = WANT_JSON),
+    OPT_TEXT("plan", 0, &plan, "PLAN", "size with this plan", .mode = "MODEL", .want = WANT_JSON),
+    OPT_SIZE("fit", 0, &fit, "SIZE", "how many experts fit into SIZE (16GB); exit 3 if none", .mode = "MODEL",
+             .want = WANT_JSON),
+    OPT_INT("context", 0, &context, "N", "with --fit: tokens in the key-value cache (8192)", 0, 1LL << 40,
+            .needs = "fit"),
     OPT_HEADING("What its experts are worth by their weights"),
-    {"aimer", 0, OPT_FLAG, &want_aimer, NULL, "write a criterion file for moe-score -c file:FILE", 0, 0},
+    OPT_FLAG("aimer", 0, &want_aimer, "write a criterion file for moe-score -c file:FILE", .mode = "MODEL",
+             .want = WANT_OUT | WANT_FORCE),
     OPT_HEADING("What the model will see"),
-    {"tokenize", 0, OPT_TEXT, &tokenize, "DATA", "token ids of each document, one JSON object a line", 0, 0},
-    {"render", 0, OPT_FLAG, &want_render, NULL, "with --tokenize: the text instead of its ids", 0, 0},
-    TEXT_OPTS_RENDER,
+    OPT_TEXT("tokenize", 0, &tokenize, "DATA", "token ids of each document, one JSON object a line",
+             .mode = "MODEL", .want = WANT_JSON),
+    OPT_FLAG("render", 0, &want_render, "with --tokenize: the text instead of its ids", .needs = "tokenize"),
+    TEXT_OPTS_RENDER(.needs = "tokenize"),
     OPT_HEADING("Reading the model"),
-    {"ignore-key", 0, OPT_LIST, &ignore_keys, "KEY", "a config.json key that changes nothing", 0, 0},
+    OPT_LIST("ignore-key", 0, &ignore_keys, "KEY", "a config.json key that changes nothing"),
     OPT_END,
 };
 
@@ -46,6 +57,9 @@ static const struct cmd cmd = {
              "moe-inspect --tokenize DATA [--render] [--chat NAME] [--date YYYY-MM-DD] [--no-special] MODEL\n"
              "moe-inspect --families [--json]",
     .opts = options,
+    .want = WANT_JSON,
+    .operands = "MODEL",
+    .run = inspect,
     .examples = "  moe-inspect openai/gpt-oss-20b\n"
                 "  moe-inspect --fit 16GB --context 32768 openai/gpt-oss-20b\n"
                 "  moe-inspect --check ./pruned && echo it is whole\n"
@@ -67,47 +81,36 @@ static int show(const struct model *m)
     else if (plan)
         print_plan_size(m, plan);
     else if (fit)
-        return print_fit(m, fit, context < 0 ? 8192 : context);
+        return print_fit(m, fit, context);
     else
         print_summary(m);
     return EXIT_DONE;
 }
 
-int main(int argc, char **argv)
+static int inspect(int n, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_JSON | WANT_OUT | WANT_FORCE, argc, argv), status;
-    int asked = want_tensors + want_experts + want_check + want_families + want_aimer + !!keep + !!plan +
-                !!fit + !!tokenize;
     struct model_options o = {.arch.ignore_keys = ignore_keys.v};
     struct err e = {0};
     struct model m;
+    int status;
 
-    if (asked > 1)
-        usage_error("one question at a time: --tensors, --experts, --check, --aimer, --families, --keep, "
-                    "--plan, --fit or --tokenize");
-    if ((common.out || common.force) && !want_aimer)
-        usage_error("--output and --force go with --aimer");
-    if (common.json && want_aimer)
-        usage_error("--aimer writes a criterion file, which has no JSON form");
-    if (context >= 0 && !fit)
-        usage_error("--context goes with --fit");
-    if (!tokenize && (want_render || text_opts.chat || text_opts.date || text_opts.no_special))
-        usage_error("--render, --chat, --date and --no-special go with --tokenize");
+    (void)n;
     if (want_families) {
-        if (n)
-            usage_error("--families takes no operand");
         print_families();
-        cmd_exit(EXIT_DONE);
+        return EXIT_DONE;
     }
-    if (n != 1)
-        usage_error(n ? "one MODEL, please" : "which MODEL?");
     if (tokenize) {
         inspect_tokenize(argv[0], tokenize, want_render);
-        cmd_exit(EXIT_DONE);
+        return EXIT_DONE;
     }
     if (model_open(&m, argv[0], &o, &e))
         die(&e);
     status = show(&m);
     model_close(&m);
-    cmd_exit(status);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    return cmd_main(&cmd, argc, argv);
 }

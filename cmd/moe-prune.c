@@ -7,52 +7,66 @@
 #include "surgery/prune.h"
 
 static bool want_verify;
-static const char *mtp = "drop", *repair_path;
+static int mtp;
+enum { MTP_DROP, MTP_REFUSE };
+static const char *repair_path;
 static struct opt_list ignore_keys;
 
 static const struct opt options[] = {
-    {"verify", 0, OPT_FLAG, &want_verify, NULL, "read the result back and compare every kept byte", 0, 0},
-    {"mtp", 0, OPT_TEXT, &mtp, "drop|refuse", "what to do with multi-token-prediction layers (drop)", 0, 0},
-    {"repair", 0, OPT_TEXT, &repair_path, "FILE", "change the experts that stay as moe-bench repair says", 0,
-     0},
-    {"ignore-key", 0, OPT_LIST, &ignore_keys, "KEY", "a config.json key that changes nothing", 0, 0},
+    OPT_FLAG("verify", 0, &want_verify, "read the result back and compare every kept byte"),
+    OPT_CHOICE("mtp", 0, &mtp, "drop|refuse", "what to do with multi-token-prediction layers (drop)"),
+    OPT_TEXT("repair", 0, &repair_path, "FILE", "change the experts that stay as moe-bench repair says"),
+    OPT_LIST("ignore-key", 0, &ignore_keys, "KEY", "a config.json key that changes nothing"),
     OPT_END,
 };
 
+static int prune(int n, char **argv);
 static const struct cmd cmd = {
     .name = "moe-prune",
     .purpose = "cut the experts that a plan does not keep out of a model",
     .usage = "moe-prune [--verify] [--mtp drop|refuse] [--repair FILE] MODEL PLAN OUT",
     .opts = options,
+    .want = WANT_JSON | WANT_FORCE | WANT_DRY_RUN,
+    .operands = "MODEL PLAN OUT",
+    .run = prune,
     .examples = "  moe-prune openai/gpt-oss-20b plan.tsv gpt-oss-20b-24e\n"
                 "  moe-prune --verify ./model plan.tsv ./pruned\n"
                 "  moe-prune --dry-run --json ./model plan.tsv ./pruned\n",
 };
 
-static void on_progress(void *ctx, uint64_t done, uint64_t total)
+static void print_change(struct json_out *j, const char *name, int before, int after)
 {
-    (void)ctx;
-    progress(want_verify && done > total / 2 ? "verifying" : "writing",
-             total ? (double)done / (double)total : 1);
+    jo_open(j, name, '{');
+    jo_int(j, "before", before);
+    jo_int(j, "after", after);
+    jo_close(j);
 }
 
-static void print_json(const struct prune_report *r, const char *out)
+static void prune_json(const struct prune_report *r, const char *out)
 {
-    printf("{\"out\":");
-    json_string(stdout, out);
-    printf(",\"written\":%s", common.dry_run ? "false" : "true");
-    printf(",\"experts\":{\"before\":%d,\"after\":%d}", r->experts_before, r->experts_after);
-    printf(",\"topk\":{\"before\":%d,\"after\":%d}", r->topk_before, r->topk_after);
-    printf(",\"bytes\":{\"before\":%llu,\"after\":%llu,\"tensors\":%llu,\"verified\":%llu,\"needed\":%llu,"
-           "\"free\":%llu}",
-           (unsigned long long)r->bytes_before, (unsigned long long)r->bytes_after,
-           (unsigned long long)r->tensor_bytes_after, (unsigned long long)r->bytes_verified,
-           (unsigned long long)r->bytes_needed, (unsigned long long)r->bytes_free);
-    printf(",\"files\":%d,\"mtp_tensors\":%d,\"other_model\":%s}\n", r->files, r->mtp_tensors,
-           r->crossed ? "true" : "false");
+    struct json_out j = {0};
+
+    jo_open(&j, NULL, '{');
+    jo_string(&j, "out", out);
+    jo_bool(&j, "written", !common.dry_run);
+    print_change(&j, "experts", r->experts_before, r->experts_after);
+    print_change(&j, "topk", r->topk_before, r->topk_after);
+    jo_open(&j, "bytes", '{');
+    jo_uint(&j, "before", r->bytes_before);
+    jo_uint(&j, "after", r->bytes_after);
+    jo_uint(&j, "tensors", r->tensor_bytes_after);
+    jo_uint(&j, "verified", r->bytes_verified);
+    jo_uint(&j, "needed", r->bytes_needed);
+    jo_uint(&j, "free", r->bytes_free);
+    jo_close(&j);
+    jo_int(&j, "files", r->files);
+    jo_int(&j, "mtp_tensors", r->mtp_tensors);
+    jo_bool(&j, "other_model", r->crossed);
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
-static void print_text(const struct prune_report *r, const char *out)
+static void prune_text(const struct prune_report *r, const char *out)
 {
     char a[32], b[32];
 
@@ -70,24 +84,48 @@ static void print_text(const struct prune_report *r, const char *out)
                (unsigned long long)r->bytes_verified, repair_path ? ", but for the repair" : "");
 }
 
-static void prune(const char *model, const char *plan_path, const char *out)
+/* What people should know of it. */
+static void prune_notes(const struct prune_report *r, const struct repair *repair, const struct plan *p,
+                        char **argv)
 {
+    if (r->crossed)
+        note("'%s' was made from another model than '%s'; used all the same (--force)", argv[1], argv[0]);
+    if (repair_path && strcmp(repair->plan, p->criterion) != 0)
+        note("'%s' was made for a plan by '%s', not for '%s'; moe-bench repair makes one for it", repair_path,
+             repair->plan, argv[1]);
+    if (r->topk_after < r->topk_before)
+        note("only %d experts are left: experts per token goes from %d to %d", r->experts_after,
+             r->topk_before, r->topk_after);
+    if (r->mtp_tensors)
+        note("the layers that predict further tokens (MTP) are dropped: %d tensors", r->mtp_tensors);
+    if (r->mtp_config)
+        note("config.json announces no such layers any more");
+    if (r->temperature)
+        note("config.json: attn_temperature_tuning is true or false now; transformers 5 refuses a number");
+}
+
+static int prune(int n, char **argv)
+{
+    struct working working = {"writing", want_verify ? "verifying" : NULL};
+    const char *model = argv[0], *plan_path = argv[1], *out = argv[2];
     struct model_options mo = {.arch.ignore_keys = ignore_keys.v};
     struct prune_options o = {.force = common.force,
                               .cross_digest = common.force,
                               .dry_run = common.dry_run,
-                              .refuse_mtp = strcmp(mtp, "refuse") == 0,
+                              .refuse_mtp = mtp == MTP_REFUSE,
                               .verify = want_verify,
                               .command = command_line(),
                               .plan_name = path_base(plan_path),
                               .model = &mo,
-                              .progress = on_progress};
+                              .progress = working_bytes,
+                              .progress_ctx = &working};
     struct repair repair = {0};
     struct prune_report r;
     struct model m;
     struct plan p;
     struct err e = {0};
 
+    (void)n;
     if (repair_path) {
         if (repair_read(&repair, repair_path, &e))
             die(&e);
@@ -98,37 +136,18 @@ static void prune(const char *model, const char *plan_path, const char *out)
         prune_model(&m, &p, out, &o, &r, &e))
         die(&e);
     progress_done();
-    if (r.crossed)
-        note("'%s' was made from another model than '%s'; used all the same (--force)", plan_path, model);
-    if (repair_path && strcmp(repair.plan, p.criterion) != 0)
-        note("'%s' was made for a plan by '%s', not for '%s'; moe-bench repair makes one for it", repair_path,
-             repair.plan, plan_path);
-    if (r.topk_after < r.topk_before)
-        note("only %d experts are left: experts per token goes from %d to %d", r.experts_after, r.topk_before,
-             r.topk_after);
-    if (r.mtp_tensors)
-        note("the layers that predict further tokens (MTP) are dropped: %d tensors", r.mtp_tensors);
-    if (r.mtp_config)
-        note("config.json announces no such layers any more");
-    if (r.temperature)
-        note("config.json: attn_temperature_tuning is true or false now; transformers 5 refuses a number");
+    prune_notes(&r, &repair, &p, argv);
     if (common.json)
-        print_json(&r, out);
+        prune_json(&r, out);
     else if (common.verbose >= 0)
-        print_text(&r, out);
+        prune_text(&r, out);
     model_close(&m);
     repair_free(&repair);
     plan_free(&p);
+    return EXIT_DONE;
 }
 
 int main(int argc, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_JSON | WANT_FORCE | WANT_DRY_RUN, argc, argv);
-
-    if (n != 3)
-        usage_error(n < 3 ? "MODEL, PLAN and OUT are needed" : "MODEL, PLAN and OUT are all it takes");
-    if (strcmp(mtp, "drop") != 0 && strcmp(mtp, "refuse") != 0)
-        usage_error("--mtp takes drop or refuse, not '%s'", mtp);
-    prune(argv[0], argv[1], argv[2]);
-    cmd_exit(EXIT_DONE);
+    return cmd_main(&cmd, argc, argv);
 }

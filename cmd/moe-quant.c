@@ -1,89 +1,104 @@
 /* moe-quant -- changes the number format of a model's weights. */
 #include <math.h>
-#include <string.h>
 
-#include "base/json_out.h"
 #include "base/num.h"
 #include "common.h"
 #include "surgery/quantize.h"
 
-static const char *to_name;
+static int to;
+static const enum quant_format formats[] = {QF_MXFP4, QF_BF16}; /* in the order of -t's words */
 static int64_t threads;
 static struct opt_list include, exclude, ignore_keys;
 
 static const struct opt options[] = {
-    {"to", 't', OPT_TEXT, &to_name, "mxfp4|bf16", "the number format to convert to", 0, 0},
-    {"include", 0, OPT_LIST, &include, "GLOB", "convert these tensors (default: the routed experts)", 0, 0},
-    {"exclude", 0, OPT_LIST, &exclude, "GLOB", "but not these", 0, 0},
-    {"threads", 0, OPT_INT, &threads, "N", "threads (default: all processors)", 1, 4096},
-    {"ignore-key", 0, OPT_LIST, &ignore_keys, "KEY", "a config.json key that changes nothing", 0, 0},
+    OPT_CHOICE("to", 't', &to, "mxfp4|bf16", "the number format to convert to", .required = true),
+    OPT_LIST("include", 0, &include, "GLOB", "convert these tensors (default: the routed experts)"),
+    OPT_LIST("exclude", 0, &exclude, "GLOB", "but not these"),
+    OPT_INT("threads", 0, &threads, "N", "threads (default: all processors)", 1, 4096),
+    OPT_LIST("ignore-key", 0, &ignore_keys, "KEY", "a config.json key that changes nothing"),
     OPT_END,
 };
 
+static int quantize(int n, char **argv);
 static const struct cmd cmd = {
     .name = "moe-quant",
     .purpose = "change the number format of a model's weights",
     .usage = "moe-quant -t mxfp4|bf16 [--include GLOB]... [--exclude GLOB]... MODEL OUT",
     .opts = options,
+    .want = WANT_JSON | WANT_FORCE | WANT_DRY_RUN,
+    .operands = "MODEL OUT",
+    .run = quantize,
     .examples = "  moe-quant -t mxfp4 ./qwen3-30b-96e ./qwen3-30b-96e-mxfp4\n"
                 "  moe-quant -t bf16 openai/gpt-oss-20b ./gpt-oss-20b-bf16\n"
                 "  moe-quant -t mxfp4 --json ./model ./out | jq '.tensors | max_by(.error)'\n",
 };
 
-/* One line for each tensor, kept back until all went well: a failed run prints no table. */
+/* What was said of the tensors, kept back until all went well: a failed run prints no table. */
 static struct str rows;
+static struct json_out json;
 
 static void add_error(struct str *s, double err2, double sum2)
 {
-    bool exact = err2 == 0;
-
-    if (common.json && exact)
-        str_adds(s, "\"error\":0,\"sqnr_db\":null");
-    else if (common.json)
-        str_addf(s, "\"error\":%.9g,\"sqnr_db\":%.4f", err2 / sum2, 10 * log10(sum2 / err2));
-    else if (exact)
+    if (err2 == 0)
         str_adds(s, "0          exact");
     else
         str_addf(s, "%-9.3g  %8.2f", err2 / sum2, 10 * log10(sum2 / err2));
+}
+
+static void json_error(struct json_out *j, double err2, double sum2)
+{
+    if (err2 == 0) {
+        jo_int(j, "error", 0);
+        jo_null(j, "sqnr_db");
+    } else {
+        jo_printf(j, "error", "%.9g", err2 / sum2);
+        jo_printf(j, "sqnr_db", "%.4f", 10 * log10(sum2 / err2));
+    }
 }
 
 static void on_tensor(void *ctx, const struct quant_tensor_report *r)
 {
     (void)ctx;
     if (common.json) {
-        str_adds(&rows, rows.n ? ",{\"name\":" : "{\"name\":");
-        json_quote(&rows, r->name, strlen(r->name));
-        str_addf(&rows, ",\"elements\":%llu,", (unsigned long long)r->count);
-        add_error(&rows, r->err2, r->sum2);
-        str_adds(&rows, "}");
+        jo_open(&json, NULL, '{');
+        jo_string(&json, "name", r->name);
+        jo_uint(&json, "elements", r->count);
+        json_error(&json, r->err2, r->sum2);
+        jo_close(&json);
         return;
     }
     add_error(&rows, r->err2, r->sum2);
     str_addf(&rows, "  %11llu  %s\n", (unsigned long long)r->count, r->name);
 }
 
-static void on_progress(void *ctx, uint64_t done, uint64_t total)
+/* Up to the tensors, and from there on. */
+static void begin_json(const char *out)
 {
-    (void)ctx;
-    progress("converting", total ? (double)done / (double)total : 1);
+    jo_open(&json, NULL, '{');
+    jo_string(&json, "out", out);
+    jo_bool(&json, "written", !common.dry_run);
+    jo_open(&json, "tensors", '[');
 }
 
-static void print_json(const struct quantize_report *r, const char *out)
+static void finish_json(const struct quantize_report *r)
 {
-    struct str total = {0};
-
-    add_error(&total, r->err2, r->sum2);
-    printf("{\"out\":");
-    json_string(stdout, out);
-    printf(",\"written\":%s,\"tensors\":[%s]", common.dry_run ? "false" : "true", rows.p ? rows.p : "");
-    printf(",\"total\":{\"tensors\":%llu,%s}", (unsigned long long)r->tensors, total.p);
-    printf(",\"bytes\":{\"before\":%llu,\"after\":%llu,\"needed\":%llu,\"free\":%llu},\"files\":%d}\n",
-           (unsigned long long)r->bytes_before, (unsigned long long)r->bytes_after,
-           (unsigned long long)r->bytes_needed, (unsigned long long)r->bytes_free, r->files);
-    str_free(&total);
+    jo_close(&json);
+    jo_open(&json, "total", '{');
+    jo_uint(&json, "tensors", r->tensors);
+    json_error(&json, r->err2, r->sum2);
+    jo_close(&json);
+    jo_open(&json, "bytes", '{');
+    jo_uint(&json, "before", r->bytes_before);
+    jo_uint(&json, "after", r->bytes_after);
+    jo_uint(&json, "needed", r->bytes_needed);
+    jo_uint(&json, "free", r->bytes_free);
+    jo_close(&json);
+    jo_int(&json, "files", r->files);
+    jo_close(&json);
+    json_print(stdout, &json);
 }
 
-static void print_text(const struct quantize_report *r, const char *out)
+static void quantize_text(const struct quantize_report *r, const char *out)
 {
     struct str total = {0};
     char a[32], b[32];
@@ -104,8 +119,10 @@ static void print_text(const struct quantize_report *r, const char *out)
     str_free(&total);
 }
 
-static void quantize(const char *model, enum quant_format to, const char *out)
+static int quantize(int n, char **argv)
 {
+    struct working working = {"converting", NULL};
+    const char *model = argv[0], *out = argv[1];
     struct model_options mo = {.arch.ignore_keys = ignore_keys.v};
     struct quantize_options o = {.force = common.force,
                                  .dry_run = common.dry_run,
@@ -115,32 +132,29 @@ static void quantize(const char *model, enum quant_format to, const char *out)
                                  .command = command_line(),
                                  .model = &mo,
                                  .tensor = on_tensor,
-                                 .progress = on_progress};
+                                 .progress = working_bytes,
+                                 .ctx = &working};
     struct quantize_report r;
     struct model m;
     struct err e = {0};
 
-    if (model_open(&m, model, &mo, &e) || quantize_model(&m, to, out, &o, &r, &e) || str_ok(&rows, &e))
+    (void)n;
+    if (common.json)
+        begin_json(out);
+    if (model_open(&m, model, &mo, &e) || quantize_model(&m, formats[to], out, &o, &r, &e) ||
+        str_ok(&rows, &e))
         die(&e);
     progress_done();
     if (common.json)
-        print_json(&r, out);
+        finish_json(&r);
     else if (common.verbose >= 0)
-        print_text(&r, out);
+        quantize_text(&r, out);
     str_free(&rows);
     model_close(&m);
+    return EXIT_DONE;
 }
 
 int main(int argc, char **argv)
 {
-    int n = cmd_start(&cmd, WANT_JSON | WANT_FORCE | WANT_DRY_RUN, argc, argv);
-
-    if (!to_name)
-        usage_error("convert to what? -t mxfp4 or -t bf16");
-    if (strcmp(to_name, "mxfp4") != 0 && strcmp(to_name, "bf16") != 0)
-        usage_error("-t takes mxfp4 or bf16, not '%s'", to_name);
-    if (n != 2)
-        usage_error(n < 2 ? "MODEL and OUT are needed" : "MODEL and OUT are all it takes");
-    quantize(argv[0], strcmp(to_name, "mxfp4") == 0 ? QF_MXFP4 : QF_BF16, argv[1]);
-    cmd_exit(EXIT_DONE);
+    return cmd_main(&cmd, argc, argv);
 }

@@ -8,46 +8,55 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/words.h"
 #include "common.h"
 #include "score_print.h"
 
 static struct {
-    const char *criterion, *ratio, *weights, *protect, *select, *budget, *min_jaccard;
+    const char *criterion, *ratio, *weights, *protect;
     struct opt_list matrices;
     int64_t keep, min_keep, min_tokens; /* 0: not said */
+    struct opt_real min_jaccard;
+    int select, budget; /* indices of their words */
     bool list, diff, stability, coverage;
-} opt = {.criterion = "reap"};
+} opt = {.criterion = "reap", .min_jaccard = {0.95, NULL}};
+
+static void criterion_names(void);
+
+/* What goes with a question that is not for a plan: the last two change nothing. */
+enum { WANT_ANSWER = WANT_JSON | WANT_FORCE | WANT_DRY_RUN };
 
 static const struct opt options[] = {
     OPT_HEADING("Selection"),
-    {"criterion", 'c', OPT_TEXT, &opt.criterion, "NAME",
-     "what an expert is worth (default: reap; see --list), or file:FILE", 0, 0},
-    {"matrices", 0, OPT_LIST, &opt.matrices, "FILE", "sums over pairs, for criteria of pairs", 0, 0},
-    {"ratio", 'r', OPT_TEXT, &opt.ratio, "RATIO", "remove this share of each layer: 0.25 (default), 25%", 0,
-     0},
-    {"keep", 'k', OPT_INT, &opt.keep, "KEEP", "keep this many experts in each layer", 1, INT_MAX},
-    {"weights", 0, OPT_TEXT, &opt.weights, "CAT=W,...",
-     "how much each category counts; others do not, or *=W", 0, 0},
-    {"select", 0, OPT_TEXT, &opt.select, "all|worst", "what all categories lose (default), or the worst one",
-     0, 0},
-    {"protect", 0, OPT_TEXT, &opt.protect, "super,N,turns=N",
-     "super experts; each category's N most frequent; N chosen in turns", 0, 0},
-    {"budget", 0, OPT_TEXT, &opt.budget, "uniform|global",
-     "as many in each layer (default), or on average: to judge only", 0, 0},
-    {"min-keep", 0, OPT_INT, &opt.min_keep, "N", "with --budget global: as many at least (top-k)", 1,
-     INT_MAX},
+    OPT_TEXT("criterion", 'c', &opt.criterion, "NAME",
+             "what an expert is worth (default: reap; see --list), or file:FILE", .values = criterion_names),
+    OPT_LIST("matrices", 0, &opt.matrices, "FILE", "sums over pairs, for criteria of pairs"),
+    OPT_TEXT("ratio", 'r', &opt.ratio, "RATIO", "remove this share of each layer: 0.25 (default), 25%",
+             .excludes = "keep"),
+    OPT_INT("keep", 'k', &opt.keep, "KEEP", "keep this many experts in each layer", 1, INT_MAX),
+    OPT_TEXT("weights", 0, &opt.weights, "CAT=W,...", "how much each category counts; others do not, or *=W"),
+    OPT_CHOICE("select", 0, &opt.select, "all|worst", "what all categories lose (default), or the worst one"),
+    OPT_TEXT("protect", 0, &opt.protect, "super,N,turns=N",
+             "super experts; each category's N most frequent; N chosen in turns"),
+    OPT_CHOICE("budget", 0, &opt.budget, "uniform|global",
+               "as many in each layer (default), or on average: to judge only"),
+    OPT_INT("min-keep", 0, &opt.min_keep, "N", "with --budget global: as many at least (top-k)", 1, INT_MAX,
+            .needs = "budget=global"),
     OPT_HEADING("Other questions"),
-    {"list", 0, OPT_FLAG, &opt.list, NULL, "print the criteria", 0, 0},
-    {"diff", 0, OPT_FLAG, &opt.diff, NULL, "compare two plans", 0, 0},
-    {"stability", 0, OPT_FLAG, &opt.stability, NULL, "compare the plans of the two halves of the data", 0, 0},
-    {"min-jaccard", 0, OPT_TEXT, &opt.min_jaccard, "X",
-     "with --stability: agreement wanted (0.95); exit 3 if it is less", 0, 0},
-    {"coverage", 0, OPT_FLAG, &opt.coverage, NULL, "print how many tokens the experts have", 0, 0},
-    {"min-tokens", 0, OPT_INT, &opt.min_tokens, "N", "with --coverage: few (100); exit 3 if one has less", 1,
-     INT64_MAX},
+    OPT_FLAG("list", 0, &opt.list, "print the criteria", .mode = "", .want = WANT_ANSWER),
+    OPT_FLAG("diff", 0, &opt.diff, "compare two plans", .mode = "PLAN OTHER-PLAN", .want = WANT_ANSWER),
+    OPT_FLAG("stability", 0, &opt.stability, "compare the plans of the two halves of the data",
+             .mode = "[STATS...]", .want = WANT_ANSWER),
+    OPT_REAL("min-jaccard", 0, &opt.min_jaccard, "X",
+             "with --stability: agreement wanted (0.95); exit 3 if it is less", 0, 1, .needs = "stability"),
+    OPT_FLAG("coverage", 0, &opt.coverage, "print how many tokens the experts have", .mode = "STATS...",
+             .want = WANT_ANSWER),
+    OPT_INT("min-tokens", 0, &opt.min_tokens, "N", "with --coverage: few (100); exit 3 if one has less", 1,
+            INT64_MAX, .needs = "coverage"),
     OPT_END,
 };
 
+static int answer(int n, char **argv);
 static const struct cmd command = {
     .name = "moe-score",
     .purpose = "choose the experts that stay",
@@ -59,6 +68,9 @@ static const struct cmd command = {
              "moe-score --diff [--json] PLAN PLAN\n"
              "moe-score --list [--json]",
     .opts = options,
+    .want = WANT_JSON | WANT_FORCE | WANT_DRY_RUN | WANT_OUT,
+    .operands = "[STATS...]",
+    .run = answer,
     .examples = "  moe-score -r 25% -o plan.tsv run.stats\n"
                 "  moe-score -c frequency -k 24 --protect super run.stats > plan.tsv\n"
                 "  moe-score -c gram --matrices run.matrices -o plan.tsv run.stats\n"
@@ -150,16 +162,6 @@ static void read_protect(struct score_options *o, char *text)
     }
 }
 
-/* Which of two words; the first is the default. */
-static bool is_second(const char *text, const char *option, const char *first, const char *second)
-{
-    if (!text || strcmp(text, first) == 0)
-        return false;
-    if (strcmp(text, second) != 0)
-        usage_error("%s: '%s' is neither %s nor %s", option, text, first, second);
-    return true;
-}
-
 /* ---- files ---- */
 
 static void read_stats(struct stats *s, char **path, int n)
@@ -220,6 +222,47 @@ struct sources {
     struct scores scores;
 };
 
+/* Every name of every criterion of the table. */
+static void each_criterion(void (*fn)(void *ctx, const char *name), void *ctx)
+{
+    int n, i, k;
+    const struct criterion *t = criterion_table(&n);
+
+    for (i = 0; i < n; i++) {
+        fn(ctx, t[i].name);
+        for (k = 0; k < 3 && t[i].aliases[k]; k++)
+            fn(ctx, t[i].aliases[k]);
+    }
+}
+
+static void print_name(void *ctx, const char *name)
+{
+    (void)ctx;
+    printf("%s\n", name);
+}
+
+/* For completion. */
+static void criterion_names(void)
+{
+    each_criterion(print_name, NULL);
+}
+
+static void try_name(void *nearest, const char *name)
+{
+    nearest_try(nearest, name);
+}
+
+static _Noreturn void unknown_criterion(void)
+{
+    struct nearest x = {.typed = opt.criterion};
+
+    each_criterion(try_name, &x);
+    if (x.word)
+        usage_error("unknown criterion '%s' (did you mean %s?): moe-score --list prints them", opt.criterion,
+                    x.word);
+    usage_error("unknown criterion '%s': moe-score --list prints them", opt.criterion);
+}
+
 /* The criterion, and the files that it is computed from. */
 static void open_sources(struct sources *in, struct score_options *o, char **path, int n)
 {
@@ -232,7 +275,7 @@ static void open_sources(struct sources *in, struct score_options *o, char **pat
     *in = (struct sources){0};
     o->criterion = criterion_find(file ? "file" : opt.criterion);
     if (!o->criterion || (!file && o->criterion->kind == CRITERION_FILE))
-        usage_error("unknown criterion '%s': moe-score --list prints them", opt.criterion);
+        unknown_criterion();
     if (criterion_is_pair(o->criterion) != (opt.matrices.n > 0))
         usage_error(opt.matrices.n ? "--matrices goes with a criterion of pairs, which '%s' is not"
                                    : "'%s' is a criterion of pairs: add --matrices FILE (see moe-observe)",
@@ -371,17 +414,15 @@ static void make_plan(const struct stats *s, const struct score_options *o)
 
 static int halves(const struct stats *s, const struct score_options *o)
 {
-    double wanted = 0.95;
+    double wanted = opt.min_jaccard.v;
     struct stability t;
     struct err e = {0};
     bool below;
 
-    if (opt.min_jaccard && num_double(opt.min_jaccard, "--min-jaccard", 0, 1, &wanted, &e))
-        usage_error("%s", e.msg);
     if (stability(&t, s, o, wanted, &e))
         die(&e);
     print_stability(&t, wanted);
-    below = opt.min_jaccard && t.halves.jaccard < wanted;
+    below = opt.min_jaccard.text && t.halves.jaccard < wanted;
     stability_free(&t);
     return below ? EXIT_NO : EXIT_DONE;
 }
@@ -389,7 +430,10 @@ static int halves(const struct stats *s, const struct score_options *o)
 /* A plan, or what its choice depends on. */
 static int score(char **path, int n)
 {
-    struct score_options o = {.default_weight = 1, .min_keep = (int)opt.min_keep};
+    struct score_options o = {.default_weight = 1,
+                              .min_keep = (int)opt.min_keep,
+                              .over = opt.select ? SELECT_WORST : SELECT_ALL,
+                              .budget = opt.budget ? BUDGET_GLOBAL : BUDGET_UNIFORM};
     char *weights = NULL, *protect = NULL, ratio[64] = "";
     struct sources in;
     struct err e = {0};
@@ -409,10 +453,6 @@ static int score(char **path, int n)
         read_weights(&o, weights);
     if (protect)
         read_protect(&o, protect);
-    o.over = is_second(opt.select, "--select", "all", "worst") ? SELECT_WORST : SELECT_ALL;
-    o.budget = is_second(opt.budget, "--budget", "uniform", "global") ? BUDGET_GLOBAL : BUDGET_UNIFORM;
-    if (opt.min_keep && o.budget == BUDGET_UNIFORM)
-        usage_error("--min-keep goes with --budget global");
     open_sources(&in, &o, path, n);
     choose_keep(&o, &in.stats.model, ratio, sizeof ratio);
     o.note = ratio;
@@ -461,38 +501,24 @@ static int cover(char **path, int n)
     return few ? EXIT_NO : EXIT_DONE;
 }
 
+static int answer(int n, char **argv)
+{
+    bool to_stdout = !common.out || strcmp(common.out, "-") == 0;
+
+    if (opt.list)
+        print_criteria();
+    else if (opt.diff)
+        diff(argv[0], argv[1]);
+    else if (opt.coverage)
+        return cover(argv, n);
+    else if (common.json && to_stdout && !common.dry_run && !opt.stability)
+        usage_error("--json prints a summary where the plan goes: add -o PLAN or --dry-run");
+    else
+        return score(argv, n);
+    return EXIT_DONE;
+}
+
 int main(int argc, char **argv)
 {
-    int n = cmd_start(&command, WANT_JSON | WANT_FORCE | WANT_DRY_RUN | WANT_OUT, argc, argv);
-    bool to_stdout = !common.out || strcmp(common.out, "-") == 0;
-    int status = EXIT_DONE;
-
-    if (opt.list + opt.diff + opt.stability + opt.coverage > 1)
-        usage_error("one question at a time: --list, --diff, --stability or --coverage");
-    if (opt.min_jaccard && !opt.stability)
-        usage_error("--min-jaccard goes with --stability");
-    if (opt.min_tokens && !opt.coverage)
-        usage_error("--min-tokens goes with --coverage");
-    if (opt.ratio && opt.keep)
-        usage_error("--ratio and --keep exclude each other");
-    if (common.out && (opt.list || opt.diff || opt.stability || opt.coverage))
-        usage_error("-o is for a plan: --list, --diff, --stability and --coverage print on standard output");
-    if (opt.list) {
-        if (n)
-            usage_error("--list takes no operand");
-        print_criteria();
-    } else if (opt.diff) {
-        if (n != 2)
-            usage_error("--diff takes two plans");
-        diff(argv[0], argv[1]);
-    } else if (opt.coverage) {
-        if (n == 0)
-            usage_error("which statistics? STATS is missing");
-        status = cover(argv, n);
-    } else {
-        if (common.json && to_stdout && !common.dry_run && !opt.stability)
-            usage_error("--json prints a summary where the plan goes: add -o PLAN or --dry-run");
-        status = score(argv, n);
-    }
-    cmd_exit(status);
+    return cmd_main(&command, argc, argv);
 }

@@ -10,29 +10,40 @@
 
 /* ---- --list ---- */
 
+static void powers_json(struct json_out *j, const struct criterion *c)
+{
+    static const char *const name[] = {"b", "a", "c"};
+    const int power[] = {c->b, c->a, c->c};
+    int i;
+
+    for (i = 0; i < 3; i++)
+        if (c->kind == CRITERION_POWERS)
+            jo_int(j, name[i], power[i]);
+        else
+            jo_null(j, name[i]);
+}
+
 static void criteria_json(const struct criterion *t, int n)
 {
+    struct json_out j = {0};
     int i, k;
 
-    printf("[");
+    jo_open(&j, NULL, '[');
     for (i = 0; i < n; i++) {
-        printf("%s{\"name\":", i ? ",\n" : "");
-        json_string(stdout, t[i].name);
-        printf(",\"aliases\":[");
-        for (k = 0; k < 3 && t[i].aliases[k]; k++) {
-            printf("%s", k ? "," : "");
-            json_string(stdout, t[i].aliases[k]);
-        }
-        if (t[i].kind == CRITERION_POWERS)
-            printf("],\"b\":%d,\"a\":%d,\"c\":%d", t[i].b, t[i].a, t[i].c);
-        else
-            printf("],\"b\":null,\"a\":null,\"c\":null");
-        printf(",\"matrices\":%s", criterion_is_pair(&t[i]) ? "true" : "false");
-        json_string_member(stdout, "formula", t[i].formula);
-        json_string_member(stdout, "source", t[i].source);
-        printf("}");
+        jo_open(&j, NULL, '{');
+        jo_string(&j, "name", t[i].name);
+        jo_open(&j, "aliases", '[');
+        for (k = 0; k < 3 && t[i].aliases[k]; k++)
+            jo_string(&j, NULL, t[i].aliases[k]);
+        jo_close(&j);
+        powers_json(&j, &t[i]);
+        jo_bool(&j, "matrices", criterion_is_pair(&t[i]));
+        jo_string(&j, "formula", t[i].formula);
+        jo_string(&j, "source", t[i].source);
+        jo_close(&j);
     }
-    printf("]\n");
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
 void print_criteria(void)
@@ -59,26 +70,34 @@ void print_criteria(void)
 
 /* ---- --diff ---- */
 
-static void diff_json(const struct plan_diff *d)
+/* Of a layer, or of all. */
+static void agreement_json(struct json_out *j, int kept_a, int kept_b, int both, double jaccard,
+                           double removed, double spearman)
+{
+    jo_int(j, "kept_a", kept_a);
+    jo_int(j, "kept_b", kept_b);
+    jo_int(j, "both", both);
+    jo_double(j, "jaccard", jaccard);
+    jo_double(j, "removed", removed);
+    jo_double(j, "spearman", spearman);
+    jo_close(j);
+}
+
+static void diff_json(struct json_out *j, const struct plan_diff *d)
 {
     int l;
 
-    printf("\"layer\":[");
+    jo_open(j, "layer", '[');
     for (l = 0; l < d->n; l++) {
         const struct plan_diff_layer *x = &d->layer[l];
 
-        printf("%s{\"layer\":%d,\"kept_a\":%d,\"kept_b\":%d,\"both\":%d", l ? ",\n" : "", x->layer, x->kept_a,
-               x->kept_b, x->both);
-        json_number_member(stdout, "jaccard", x->jaccard);
-        json_number_member(stdout, "removed", x->removed);
-        json_number_member(stdout, "spearman", x->spearman);
-        printf("}");
+        jo_open(j, NULL, '{');
+        jo_int(j, "layer", x->layer);
+        agreement_json(j, x->kept_a, x->kept_b, x->both, x->jaccard, x->removed, x->spearman);
     }
-    printf("],\n\"total\":{\"kept_a\":%d,\"kept_b\":%d,\"both\":%d", d->kept_a, d->kept_b, d->both);
-    json_number_member(stdout, "jaccard", d->jaccard);
-    json_number_member(stdout, "removed", d->removed);
-    json_number_member(stdout, "spearman", d->spearman);
-    printf("}");
+    jo_close(j);
+    jo_open(j, "total", '{');
+    agreement_json(j, d->kept_a, d->kept_b, d->both, d->jaccard, d->removed, d->spearman);
 }
 
 static void diff_table(const struct plan_diff *d)
@@ -99,13 +118,16 @@ static void diff_table(const struct plan_diff *d)
 
 void print_diff(const struct plan_diff *d)
 {
+    struct json_out j = {0};
+
     if (!common.json) {
         diff_table(d);
         return;
     }
-    printf("{");
-    diff_json(d);
-    printf("}\n");
+    jo_open(&j, NULL, '{');
+    diff_json(&j, d);
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
 /* ---- --stability ---- */
@@ -118,20 +140,31 @@ static int64_t roughly(double n)
     return (int64_t)(ceil(n / unit) * unit);
 }
 
+static void stability_json(const struct stability *t, double wanted)
+{
+    struct json_out j = {0};
+
+    jo_open(&j, NULL, '{');
+    diff_json(&j, &t->halves);
+    jo_open(&j, "tokens", '[');
+    jo_double(&j, NULL, t->tokens[0]);
+    jo_double(&j, NULL, t->tokens[1]);
+    jo_close(&j);
+    jo_double(&j, "correlation", t->correlation);
+    jo_double(&j, "whole", t->whole);
+    jo_double(&j, "wanted", wanted);
+    jo_double(&j, "needed", t->needed);
+    jo_close(&j);
+    json_print(stdout, &j);
+}
+
 void print_stability(const struct stability *t, double wanted)
 {
     char half[2][32], needed[32];
     int i;
 
     if (common.json) {
-        printf("{");
-        diff_json(&t->halves);
-        printf(",\n\"tokens\":[%.17g,%.17g]", t->tokens[0], t->tokens[1]);
-        json_number_member(stdout, "correlation", t->correlation);
-        json_number_member(stdout, "whole", t->whole);
-        json_number_member(stdout, "wanted", wanted);
-        json_number_member(stdout, "needed", t->needed);
-        printf("}\n");
+        stability_json(t, wanted);
         return;
     }
     diff_table(&t->halves);
@@ -149,32 +182,45 @@ void print_stability(const struct stability *t, double wanted)
 
 /* ---- --coverage ---- */
 
+/* name NULL: a row of the array. */
+static void coverage_row_json(struct json_out *j, const char *name, const struct coverage_row *r)
+{
+    jo_open(j, name, '{');
+    if (r->category)
+        jo_string(j, "name", r->category);
+    jo_int(j, "experts", r->experts);
+    jo_int(j, "none", r->none);
+    jo_int(j, "few", r->few);
+    jo_uint(j, "smallest", r->smallest);
+    jo_double(j, "median", r->median);
+    jo_double(j, "tokens", r->tokens);
+    jo_close(j);
+}
+
 static void coverage_json(const struct coverage *c, uint64_t least)
 {
+    const struct coverage_row *total = &c->row[c->rows - 1];
+    struct json_out j = {0};
     int i;
 
-    printf("{\"min_tokens\":%" PRIu64 ",\"category\":[", least);
-    for (i = 0; i < c->rows; i++) {
-        const struct coverage_row *r = &c->row[i];
-
-        if (r->category) {
-            printf("%s{\"name\":", i ? ",\n" : "");
-            json_string(stdout, r->category);
-            printf(",");
-        } else {
-            printf("],\n\"total\":{");
-        }
-        printf("\"experts\":%d,\"none\":%d,\"few\":%d,\"smallest\":%" PRIu64, r->experts, r->none, r->few,
-               r->smallest);
-        json_number_member(stdout, "median", r->median);
-        json_number_member(stdout, "tokens", r->tokens);
-        printf("}");
+    jo_open(&j, NULL, '{');
+    jo_uint(&j, "min_tokens", least);
+    jo_open(&j, "category", '[');
+    for (i = 0; i < c->rows - 1; i++)
+        coverage_row_json(&j, NULL, &c->row[i]);
+    jo_close(&j);
+    coverage_row_json(&j, "total", total);
+    jo_open(&j, "few", '[');
+    for (i = 0; i < total->few; i++) {
+        jo_open(&j, NULL, '{');
+        jo_int(&j, "layer", c->few[i].layer);
+        jo_int(&j, "expert", c->few[i].expert);
+        jo_uint(&j, "n", c->few[i].n);
+        jo_close(&j);
     }
-    printf(",\n\"few\":[");
-    for (i = 0; i < c->row[c->rows - 1].few; i++)
-        printf("%s{\"layer\":%d,\"expert\":%d,\"n\":%" PRIu64 "}", i ? "," : "", c->few[i].layer,
-               c->few[i].expert, c->few[i].n);
-    printf("]}\n");
+    jo_close(&j);
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
 void print_coverage(const struct coverage *c, uint64_t least)
@@ -204,21 +250,35 @@ void print_coverage(const struct coverage *c, uint64_t least)
 void print_plan_json(const struct plan *p, const struct score_options *o, const struct score_report *r,
                      const char *out)
 {
-    printf("{\"plan\":");
-    json_string(stdout, out);
-    json_string_member(stdout, "criterion", o->criterion->name);
-    json_string_member(stdout, "select", o->over == SELECT_WORST ? "worst" : "all");
-    json_string_member(stdout, "budget", o->budget == BUDGET_GLOBAL ? "global" : "uniform");
-    printf(",\"layers\":%d,\"experts\":%d,\"topk\":%d,\"keep\":%d,\"keep_min\":%d,\"keep_max\":%d",
-           p->n_layers, p->model.experts, p->model.topk, o->keep, r->keep_min, r->keep_max);
-    printf(r->better_keep ? ",\"better_keep\":%d" : ",\"better_keep\":null", r->better_keep);
-    printf(",\"protected_super\":%d,\"protected_top\":%d,\"protected_turns\":%d,\"unused\":%d,\"swaps\":%d",
-           r->protected_super, r->protected_top, r->protected_turns, r->zero, r->swaps);
-    json_number_member(stdout, "gained", r->gained);
-    json_number_member(stdout, "lost", r->lost);
-    json_string_member(stdout, "worst", r->worst);
-    json_number_member(stdout, "worst_lost", r->worst ? r->worst_lost : NAN);
-    json_string_member(stdout, "twin", r->twin);
-    json_number_member(stdout, "overlap", r->overlap);
-    printf(",\"disagree\":%s}\n", r->disagree ? "true" : "false");
+    struct json_out j = {0};
+
+    jo_open(&j, NULL, '{');
+    jo_string(&j, "plan", out);
+    jo_string(&j, "criterion", o->criterion->name);
+    jo_string(&j, "select", o->over == SELECT_WORST ? "worst" : "all");
+    jo_string(&j, "budget", o->budget == BUDGET_GLOBAL ? "global" : "uniform");
+    jo_int(&j, "layers", p->n_layers);
+    jo_int(&j, "experts", p->model.experts);
+    jo_int(&j, "topk", p->model.topk);
+    jo_int(&j, "keep", o->keep);
+    jo_int(&j, "keep_min", r->keep_min);
+    jo_int(&j, "keep_max", r->keep_max);
+    if (r->better_keep)
+        jo_int(&j, "better_keep", r->better_keep);
+    else
+        jo_null(&j, "better_keep");
+    jo_int(&j, "protected_super", r->protected_super);
+    jo_int(&j, "protected_top", r->protected_top);
+    jo_int(&j, "protected_turns", r->protected_turns);
+    jo_int(&j, "unused", r->zero);
+    jo_int(&j, "swaps", r->swaps);
+    jo_double(&j, "gained", r->gained);
+    jo_double(&j, "lost", r->lost);
+    jo_string(&j, "worst", r->worst);
+    jo_double(&j, "worst_lost", r->worst ? r->worst_lost : NAN);
+    jo_string(&j, "twin", r->twin);
+    jo_double(&j, "overlap", r->overlap);
+    jo_bool(&j, "disagree", r->disagree);
+    jo_close(&j);
+    json_print(stdout, &j);
 }

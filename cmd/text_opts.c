@@ -1,3 +1,4 @@
+/* text_opts.c -- what the TEXT options mean. */
 #include "text_opts.h"
 
 #include <string.h>
@@ -20,8 +21,6 @@ void text_options(struct corpus_options *o)
 {
     const struct text_opts *t = &text_opts;
 
-    if (t->seed >= 0 && !t->samples)
-        usage_error("--seed draws samples: say how many with --samples-per-category");
     if (t->date && !is_date(t->date))
         usage_error("--date: '%s' is not a date like 2025-01-31", t->date);
     *o = (struct corpus_options){

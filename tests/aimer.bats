@@ -75,7 +75,7 @@ END
 
 @test "wrong usage" {
     run -2 moe-inspect -o x "$TINY_QWEN3"
-    [[ $output == *"--output and --force go with --aimer"* ]]
+    [[ $output == *"--output goes with --aimer"* ]]
     run -2 moe-inspect --aimer --json "$TINY_QWEN3"
     run -2 moe-inspect --aimer --check "$TINY_QWEN3"
     [[ $output == *"one question at a time"* ]]

@@ -28,7 +28,7 @@ END
 #!/bin/bash
 case " \$* " in *" --device "*) exec '$BUILD/moe-bench' "\$@" ;; esac
 case \$1 in
-perplexity | compare | refine | repair | speed) exec '$BUILD/moe-bench' "\$1" --device $MOE_DEVICE "\${@:2}" ;;
+$("$BUILD/moe-bench" --list-subcommands | paste -sd '|')) exec '$BUILD/moe-bench' "\$1" --device $MOE_DEVICE "\${@:2}" ;;
 esac
 exec '$BUILD/moe-bench' "\$@"
 END

@@ -2,8 +2,16 @@
 # The house around the programs: installation, completion, and that the README tells the truth.
 load helper
 
-PROGRAMS='moe-inspect moe-observe moe-score moe-prune moe-quant moe-bench'
-SUBCOMMANDS='perplexity compare refine repair speed'
+PROGRAMS=$(sed -n 's/^PROGRAMS *= *//p' "$ROOT/Makefile")
+
+# "PROGRAM" or "PROGRAM SUBCOMMAND": everything that has options and help of its own, a line each.
+commands() {
+    local p s
+    for p in $PROGRAMS; do
+        echo "$p"
+        "$p" --list-subcommands | while read -r s; do echo "$p $s"; done
+    done
+}
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
@@ -43,11 +51,10 @@ make_here() {
     done
 }
 
-# Every option of a program, those of moe-bench's subcommands too.
+# Every option of a program, those of its subcommands too.
 options() {
-    local s
-    "$1" --list-options
-    [ "$1" != moe-bench ] || for s in $SUBCOMMANDS; do moe-bench "$s" --list-options; done
+    local c
+    commands | grep "^$1\( \|\$\)" | while read -r c; do $c --list-options; done
 }
 
 # Options that --help does not list, but doc/ or a test uses.
@@ -74,12 +81,11 @@ HIDDEN=--states-on-host
 }
 
 @test "commands in documentation, --help and examples have options that exist" {
-    local p s name rest option
+    local p name rest option
     for p in $PROGRAMS; do options "$p" | sort -u >"$p.options"; done
     {
         cat "$ROOT"/README.md "$ROOT"/doc/*.md "$ROOT"/man/* "$ROOT"/examples/*.* "$ROOT"/examples/*/* | sed 's/\\-/-/g'
-        for p in $PROGRAMS; do "$p" --help; done
-        for s in $SUBCOMMANDS; do moe-bench "$s" --help; done
+        commands | while read -r p; do $p --help; done
     } | sed -e ':a' -e '/\\$/{N;s/\\\n//;ba}' | grep -oE '\bmoe-(inspect|observe|score|prune|quant|bench) [^|;&`]*' >commands
     while read -r name rest; do
         for option in $rest; do
@@ -95,6 +101,9 @@ HIDDEN=--states-on-host
 @test "documentation refers to pages and files that exist" {
     local p s f link
     for p in $PROGRAMS; do [ -f "$ROOT/man/$p.1" ]; done
+    commands | while read -r p s; do
+        [ -z "$s" ] || grep -qx "\.Ss $s" "$ROOT/man/$p.1" || { echo "man/$p.1 has no section $s"; exit 1; }
+    done
     for f in stats plan scores matrices reservoir logprobs repair; do [ -f "$ROOT/man/moe-$f.5" ]; done
     sed -n 's/^\.Xr \(moe[a-z-]*\) \([1-8]\).*/\1.\2/p' "$ROOT"/man/* | sort -u | while read -r f; do
         [ -f "$ROOT/man/$f" ] || { echo "there is no man/$f"; exit 1; }
@@ -161,13 +170,26 @@ HIDDEN=--states-on-host
     [ "${COMPREPLY[*]}" = '--max-kl --max-kl-category' ]
     COMP_WORDS=(moe-bench '') COMP_CWORD=1
     _moe_tools
-    [ "${COMPREPLY[*]}" = "$SUBCOMMANDS" ]
+    [ "${COMPREPLY[*]}" = "$(moe-bench --list-subcommands | paste -sd ' ')" ]
+    [ ${#COMPREPLY[@]} -ge 5 ]
     COMP_WORDS=(moe-bench --vers) COMP_CWORD=1
     _moe_tools
     [ "${COMPREPLY[*]}" = --version ]
     COMP_WORDS=(moe-prune --mtp '') COMP_CWORD=2
     _moe_tools
     [ "${COMPREPLY[*]}" = 'drop refuse' ]
+    COMP_WORDS=(moe-quant -t m) COMP_CWORD=2
+    _moe_tools
+    [ "${COMPREPLY[*]}" = mxfp4 ]
+    COMP_WORDS=(moe-bench speed --device c) COMP_CWORD=3
+    _moe_tools
+    [[ ${COMPREPLY[0]} == cpu ]]
+    COMP_WORDS=(moe-observe --precision '') COMP_CWORD=2
+    _moe_tools
+    [ "${COMPREPLY[*]}" = 'auto bf16 f32' ]
+    COMP_WORDS=(moe-inspect mod) COMP_CWORD=1
+    _moe_tools
+    [ -z "${COMPREPLY[*]}" ] # bash's own: files
 }
 
 # The README's transcript: each command that follows "$ ", and exactly what it prints on a terminal.
@@ -268,11 +290,45 @@ wrong_usage() {
 @test "an option that would have no effect is an error" {
     local o
     for o in --render --no-special '--chat=qwen3' '--date=2025-01-31'; do
-        wrong_usage 'go with --tokenize' moe-inspect "$o" "$TINY_QWEN3"
+        wrong_usage 'goes with --tokenize' moe-inspect "$o" "$TINY_QWEN3"
     done
     wrong_usage '--context goes with --fit' moe-inspect --context 4096 "$TINY_QWEN3"
     wrong_usage "--fit: '0' is no size" moe-inspect --fit 0 "$TINY_QWEN3"
     wrong_usage "--mem-max: '0GB' is no size" moe-observe -o never --mem-max 0GB "$TINY_QWEN3" README.md
+}
+
+@test "options may be cut short where that leaves no doubt, and a misspelt word is answered with what was meant" {
+    diff <(moe-inspect --fam) <(moe-inspect --families)
+    moe-score --li --js | jq -e 'length > 10'
+    moe-inspect --no-prog --che "$TINY_QWEN3"
+    wrong_usage "'--t' may be --tensors or --tokenize;" moe-inspect --t "$TINY_QWEN3"
+    wrong_usage "'--no' may be --no-special or --no-progress;" moe-inspect --no "$TINY_QWEN3"
+    wrong_usage "unknown option '--tensros' \(did you mean --tensors\?\);" moe-inspect --tensros "$TINY_QWEN3"
+    wrong_usage "unknown option '--states-on-h';" moe-bench speed --states-on-h # hidden
+    wrong_usage "unknown option '--xyzzy';" moe-inspect --xyzzy
+    wrong_usage "unknown subcommand 'comapre' \(did you mean compare\?\)" moe-bench comapre a b
+    wrong_usage "unknown criterion 'raep' \(did you mean reap\?\)" moe-score -c raep run.stats
+    wrong_usage "unknown criterion 'xyzzy': " moe-score -c xyzzy run.stats
+}
+
+@test "operands and options that are missing, too many, or do not go together" {
+    wrong_usage 'MODEL, PLAN and OUT are missing' moe-prune
+    wrong_usage 'PLAN and OUT are missing after MODEL' moe-prune a
+    wrong_usage "'d' is too many: MODEL, PLAN and OUT are all it takes" moe-prune a b c d
+    wrong_usage 'MODEL is missing' moe-inspect --check
+    wrong_usage '--families takes no operand' moe-inspect --families x
+    wrong_usage 'no OTHER-PLAN after PLAN' moe-score --diff a
+    wrong_usage '--to is missing: the number format to convert to, ' moe-quant a b
+    wrong_usage '--ratio does not go with --keep' moe-score -k 3 -r 0.5 run.stats
+    wrong_usage '--min-keep goes with --budget global' moe-score --min-keep 3 --budget uniform run.stats
+    wrong_usage '--min-jaccard goes with --stability' moe-score --min-jaccard 0.5 --coverage run.stats
+    wrong_usage '--min-jaccard: 2 is outside 0 to 1' moe-score --stability --min-jaccard 2 run.stats
+    wrong_usage '--output does not go with --list' moe-score --list -o x
+    wrong_usage 'one question at a time: --diff or --coverage' moe-score --coverage --diff a b
+    wrong_usage '--resume does not go with --reservoir, which' moe-observe --resume --reservoir r -o s model data
+    wrong_usage '--seed goes with --samples-per-category, which' moe-bench perplexity --seed 1 model data
+    wrong_usage 'no DATA after REF' moe-bench compare --plan p ref
+    wrong_usage 'no DATA after MODEL and REF' moe-bench compare model ref
 }
 
 @test "an output is never a device, a pipe, a link or nothing, --force or not" {

@@ -338,7 +338,7 @@ LIST
 
 @test "usage" {
     run -2 --separate-stderr moe-prune "$TINY_GPTOSS" plan.tsv
-    [[ $stderr == *'MODEL, PLAN and OUT are needed'* ]]
+    [[ $stderr == *'no OUT after MODEL and PLAN'* ]]
     run -2 --separate-stderr moe-prune --mtp keep a b c
     [[ $stderr == *"--mtp takes drop or refuse"* ]]
     run -0 moe-prune --help

@@ -207,7 +207,7 @@ only() {
 
 @test "usage" {
     run -2 --separate-stderr moe-quant "$TINY_QWEN3" out
-    [[ $stderr == *'-t mxfp4 or -t bf16'* ]]
+    [[ $stderr == *'mxfp4 or bf16'* ]]
     run -2 --separate-stderr moe-quant -t int3 "$TINY_QWEN3" out
     [[ $stderr == *"not 'int3'"* ]]
     run -2 --separate-stderr moe-quant -t bf16 --include 'x*' "$TINY_GPTOSS" out

@@ -146,7 +146,7 @@ END
     [ "$(moe-score --list --json | jq '[.[] | select(.formula == "" or .source == "")] | length')" -eq 0 ]
     moe-score -q -c S\(0,2,1\) "$GOOD" | cmp - <(moe-score -q -c 0,2,1 "$GOOD")
     run moe-score --list --json
-    [[ ${lines[0]} == '[{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"matrices":false,"formula":"'* ]]
+    [[ ${lines[1]} == '{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"matrices":false,"formula":"'* ]]
 }
 
 @test "--diff" {
@@ -353,8 +353,8 @@ END
 
 @test "wrong usage" {
     usage "neither 'super', nor a number .* nor turns=N" --protect turns=x "$GOOD"
-    usage "'best' is neither all nor worst" --select best "$GOOD"
-    usage "'all' is neither uniform nor global" --budget all "$GOOD"
+    usage "--select takes all or worst, not 'best'" --select best "$GOOD"
+    usage "--budget takes uniform or global, not 'all'" --budget all "$GOOD"
     usage '--min-keep goes with --budget global' --min-keep 2 "$GOOD"
     usage "'gram' is a criterion of pairs: add --matrices" -c gram "$GOOD"
     usage "'reap' is not" --matrices x "$GOOD"
@@ -367,7 +367,7 @@ END
     usage 'STATS is missing'
     usage "unknown criterion 'rep'" -c rep "$GOOD"
     usage "unknown criterion '1,0,0'" -c 1,0,0 "$GOOD"
-    usage 'exclude each other' -r 0.5 -k 2 "$GOOD"
+    usage '--ratio does not go with --keep' -r 0.5 -k 2 "$GOOD"
     usage 'would remove everything' -r 1 "$GOOD"
     usage 'cannot keep 5 of 4 experts' -k 5 "$GOOD"
     usage "is not CATEGORY=WEIGHT" --weights code "$GOOD"
@@ -377,9 +377,9 @@ END
     usage 'no category weighs more than 0' --weights code=0 "$GOOD"
     usage "neither 'super', nor a number" --protect supper "$GOOD"
     usage 'layer 1: 2 experts are protected, but only 1 stay' -k 1 --protect 1 "$GOOD"
-    usage 'takes two plans' --diff "$GOOD"
+    usage 'no OTHER-PLAN after PLAN' --diff "$GOOD"
     usage 'add -o PLAN or --dry-run' --json "$GOOD"
-    usage '-o is for a plan' --coverage -o x "$GOOD"
+    usage '--output does not go with --coverage' --coverage -o x "$GOOD"
     usage 'more than a number can hold' --weights 'code=1e308,*=1e308' "$GOOD"
     cp "$GOOD" mine.stats
     usage '-o ./mine.stats is one of the inputs' -f -o ./mine.stats mine.stats
