@@ -485,6 +485,47 @@ static void check_damage(const char *from)
     model_close(&m);
 }
 
+static void no_sums(void *ctx, int layer, double *sum[EXPERT_SUMS])
+{
+    (void)ctx;
+    (void)layer;
+    (void)sum;
+}
+
+/* What a device lacks is said before anything is computed: by whom, and what. */
+static void check_lacking(const struct model *m, const struct batch *b)
+{
+    const struct engine_options o = {.device = "cpu", .threads = 1};
+    const struct observer pairs = {.routed = in_order, .pairs = pairs_in_order},
+                          sums = {.routed = in_order, .sums = no_sums};
+    struct engine *en;
+    struct hidden *h;
+    struct ops half;
+    float nll = 0;
+
+    CHECK(engine_open(&en, &o, &err) == 0 && engine_forward(en, m, b, NULL, NULL, &h, NULL, &err) == 0);
+    half = *en->d->ops;
+    en->d->ops = &half;
+    half.pairs = NULL;
+    half.head = NULL;
+    CHECK(engine_forward(en, m, b, NULL, &pairs, NULL, NULL, &err) == -1);
+    CHECK_MSG(strstr(err.msg, "'pairs'") && strstr(err.msg, "'cpu'"), "%s", err.msg);
+    err_clear(&err);
+    CHECK(engine_nll(en, m, h, b, &nll, &err) == -1);
+    CHECK_MSG(strstr(err.msg, "'head'") != NULL, "%s", err.msg);
+    err_clear(&err);
+    en->d->can.f64 = false;
+    CHECK(engine_forward(en, m, b, NULL, &sums, NULL, NULL, &err) == -1);
+    CHECK_MSG(strstr(err.msg, "f64") != NULL, "%s", err.msg);
+    err_clear(&err);
+    half.route = NULL;
+    CHECK(engine_forward(en, m, b, NULL, NULL, NULL, NULL, &err) == -1);
+    CHECK_MSG(strstr(err.msg, "layer 0") && strstr(err.msg, "'route'"), "%s", err.msg);
+    err_clear(&err);
+    hidden_free(h);
+    engine_close(en);
+}
+
 static void check_model(const char *name)
 {
     struct model m;
@@ -503,6 +544,7 @@ static void check_model(const char *name)
     check_order(&m, &b);
     if (!on_gpu())
         check_budget(&m, &b);
+    check_lacking(&m, &b);
     free(ids);
     model_close(&m);
 }

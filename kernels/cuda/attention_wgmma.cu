@@ -45,8 +45,15 @@ static __device__ __forceinline__ int phase(int n, int stages)
     return n / stages & 1;
 }
 
-template <int ROWS> static __device__ __forceinline__ struct tile tile_of(const struct attend &a, int t)
+/* The position of the first key that a query sees: three warpgroups work where that is 0. */
+template <int WGS> static __device__ __forceinline__ int wgmma_first(const struct attend &a, int query)
 {
+    return WGS == 3 ? 0 : first_seen(a, query);
+}
+
+template <int WGS> static __device__ __forceinline__ struct tile tile_of(const struct attend &a, int t)
+{
+    const int rows = WGS * 64;
     struct tile r = {};
     int end;
 
@@ -57,8 +64,8 @@ template <int ROWS> static __device__ __forceinline__ struct tile tile_of(const 
     r.at = a.span[t / a.heads];
     r.head = t % a.heads;
     r.group = r.head / (a.heads / a.kv_heads);
-    end = r.at.from + ROWS < r.at.len ? r.at.from + ROWS : r.at.len;
-    r.lo = first_seen(a, r.at.from) / KEYS;
+    end = r.at.from + rows < r.at.len ? r.at.from + rows : r.at.len;
+    r.lo = wgmma_first<WGS>(a, r.at.from) / KEYS;
     r.hi = (end - 1) / KEYS;
     return r;
 }
@@ -84,7 +91,7 @@ static __device__ __forceinline__ void feed(const struct attend &a, const CUtens
     int t = (int)blockIdx.x, keys = 0, values = 0;
 
     for (int i = 0;; i++) {
-        struct tile x = tile_of<room::rows>(a, t);
+        struct tile x = tile_of<WGS>(a, t);
         int s = wgmma_place(i, room::q_stages);
 
         if (x.head >= 0)
@@ -165,12 +172,13 @@ static __device__ __forceinline__ void wgmma_add_values(float (&o)[DV / 2], cons
 }
 
 /* Scores of what a query does not see become -infinity. query: of row lane / 4; at: the block's first key. */
+template <int WGS>
 static __device__ __forceinline__ void hide(const struct attend &a, float (&s)[KEYS / 2], int query, int at)
 {
     at += (int)threadIdx.x % 4 * 2;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        int last = query + 8 * h - at, first = first_seen(a, query + 8 * h) - at;
+        int last = query + 8 * h - at, first = wgmma_first<WGS>(a, query + 8 * h) - at;
 
 #pragma unroll
         for (int i = 0; i < KEYS / 4; i++) {
@@ -357,7 +365,7 @@ template <int D, int DV, int WGS> struct worker {
         wgmma_wait(0);
         wgmma_pin(s);
         release(smem + room::k_empty + wgmma_place(n, STAGES) * 8);
-        hide(a, s, row, top * KEYS);
+        hide<WGS>(a, s, row, top * KEYS);
         wgmma_softmax<DV>(st, s, scale, shrink);
         to_halves(p, s);
         if ((top + 1) * KEYS > x.at.len) {
@@ -387,7 +395,7 @@ template <int D, int DV, int WGS> struct worker {
         wgmma_pin(s);
         release(smem + room::k_empty + wgmma_place(n, STAGES) * 8);
         if (masked)
-            hide(a, s, row, b * KEYS);
+            hide<WGS>(a, s, row, b * KEYS);
         wgmma_softmax<DV>(st, s, scale, shrink);
         wgmma_pin(s);
         /* Waiting for the next keys here keeps the compiler from waiting for the products before the softmax.
@@ -417,7 +425,7 @@ template <int D, int DV, int WGS> struct worker {
                                          uint32_t queries, uint32_t q_empty)
     {
         int warp = (int)threadIdx.x / WARP % 4, lane = (int)threadIdx.x % WARP;
-        int mine = x.at.from + group * 64, row = mine + warp * 16, low = first_seen(a, mine + 63);
+        int mine = x.at.from + group * 64, row = mine + warp * 16, low = wgmma_first<WGS>(a, mine + 63);
         int top = (mine + 63) / KEYS < x.hi ? (mine + 63) / KEYS : x.hi;
         uint64_t q = tile_rows(queries + (uint32_t)(group * 64 * TILE_ROW_BYTES));
         struct state<DV> st;

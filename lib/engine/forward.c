@@ -39,6 +39,25 @@ static int check_arch(const struct device *d, const struct arch *a, struct err *
     return mixing_check(d, a, e);
 }
 
+/* What is observed beyond the layers themselves. */
+static int check_observer(const struct device *d, const struct observer *o, struct err *e)
+{
+    const char *op = device_lacks(d, (o->pairs ? 1u << OP_PAIRS : 0) | (o->viewed ? 1u << OP_VIEW : 0));
+
+    if (op)
+        return err_set(e, ERR_UNKNOWN,
+                       "what is observed needs the operation '%s', which the device '%s' does not have: "
+                       "--device chooses another",
+                       op, d->kind);
+    if (o->sums && !d->can.f64)
+        return err_set(
+            e, ERR_UNKNOWN,
+            "sums by element need arithmetic in f64, which the device '%s' does not have: --device "
+            "chooses another",
+            d->kind);
+    return 0;
+}
+
 static int check_mask(const struct mask *m, const struct arch *a, struct err *e)
 {
     int i, j, n;
@@ -233,7 +252,11 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
     struct engine_cost c = {0};
     int64_t doc[ENGINE_DEVICES + 1];
     double t0 = seconds_now();
-    int v, n = 1, rc = check_arch(en->d, &m->arch, e) || check_batch(b, &m->arch, e) ? -1 : 0;
+    int v, n = 1,
+           rc = check_arch(en->d, &m->arch, e) || check_batch(b, &m->arch, e) ||
+                        (observer && check_observer(en->d, observer, e))
+                    ? -1
+                    : 0;
 
     for (v = 0; rc == 0 && v < variants; v++)
         rc = check_mask(&variant[v].mask, &m->arch, e);

@@ -13,6 +13,10 @@ enum { PIECE = 4096 }; /* tokens between looks at a signal */
 static int check_side(const struct device *d, const struct model *m, const struct hidden *h,
                       const struct batch *b, struct err *e)
 {
+    if (device_lacks(d, 1u << OP_HEAD))
+        return err_set(e, ERR_UNKNOWN,
+                       "the device '%s' does not have the operation 'head': --device chooses another",
+                       d->kind);
     if (b && (b->docs ? b->first[b->docs] : 0) != h->tokens)
         return err_set(e, ERR_USAGE, "hidden states of another batch");
     if (h->d != d || h->hidden != m->arch.hidden)
