@@ -43,6 +43,7 @@ static void repair_say(const struct repair_report *r, bool bias)
 
 static int repair(int n, char **argv)
 {
+    const struct format *f;
     struct repair_report r;
     struct repair made;
     struct plan p = {0};
@@ -54,9 +55,11 @@ static int repair(int n, char **argv)
     open_model(&b.m, argv[0]);
     if (plan_read(&p, plan_path, &e))
         die(&e);
-    if (b.m.layout == EXPERTS_SPLIT_MXFP4)
-        note("no factor can multiply MXFP4 weights: moe-prune --repair will need the model in BF16 "
-             "(moe-quant -t bf16)");
+    f = model_expert_format(&b.m);
+    if (!b.m.arch.family->expert_bias && f->scalable == STORED_PIECES)
+        note("no factor can multiply %s weights: moe-prune --repair will need the model in BF16 "
+             "(moe-quant -t bf16)",
+             f->name);
     bench_open(&b, argv + 1, n - 1);
     if (judge_repair(&made, &r, b.en, &b.m, &p, &b.c, ridge.v, pass_display("fitting"), &e) ||
         repair_write(&made, common.out ? common.out : "-", common.force, &e))

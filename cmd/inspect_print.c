@@ -22,9 +22,33 @@ static void name_list(struct json_out *j, const char *name, const char *const *l
 
 #define LIST(j, name, list) name_list(j, name, list, (int)(sizeof(list) / sizeof *(list)))
 
+/* How families store experts: a fused layout of its own goes with a format of its own. */
 static const char *storage(const struct family *f)
 {
-    return f->fused_layout == EXPERTS_INTERLEAVED_IO ? "fused, MXFP4" : "split, fused";
+    static char text[64];
+    int n, i;
+    const struct format *const *format = format_table(&n);
+
+    for (i = 0; i < n; i++)
+        if (format[i]->interleaved && f->fused_layout == EXPERTS_INTERLEAVED) {
+            snprintf(text, sizeof text, "fused, %s", format[i]->name);
+            return text;
+        }
+    return "split, fused";
+}
+
+static void print_formats(void)
+{
+    int n, i;
+    const struct format *const *f = format_table(&n);
+
+    printf(
+        "\nsplit: a tensor for each matrix of each expert; fused: tensors with all experts of a layer. Read "
+        "are\n");
+    for (i = n - 1; i >= 0; i--)
+        printf("    %-36s %s%s%s\n", f[i]->title, f[i]->piece->suffix ? "split" : "",
+               f[i]->piece->suffix && f[i]->piece->fused_suffix ? ", " : "",
+               f[i]->piece->fused_suffix ? "fused" : "");
 }
 
 static void families_json(const struct family *f, int n)
@@ -63,10 +87,7 @@ void print_families(void)
     for (i = 0; i < n; i++, f++)
         printf("%-14s %-14s %-24s %s\n    %s\n", f->name, f->title, f->architectures[0], storage(f),
                f->needs);
-    printf(
-        "\nsplit: a tensor for each matrix of each expert, in BF16, F16, F32, FP8 with scales of 128 x 128 "
-        "blocks,\nor MXFP4 (compressed-tensors); fused: tensors with all experts of a layer, in BF16, F16 or "
-        "F32\n");
+    print_formats();
 }
 
 static double percent(uint64_t part, uint64_t whole)
@@ -120,6 +141,21 @@ static int first_moe_layer(const struct model *m)
     return i;
 }
 
+static const char *layout_text(const struct model *m)
+{
+    const struct format *f = model_expert_format(m);
+
+    return f->stored ? f->stored : expert_layout_name(m->layout);
+}
+
+/* A format that the description of the layout says nothing of; NULL: none. */
+static const struct format *also_in(const struct model *m)
+{
+    const struct format *f = m->arch.claim[0].format;
+
+    return f->name && !f->stored ? f : NULL;
+}
+
 static void arch_json(struct json_out *j, const struct model *m)
 {
     const struct arch *a = &m->arch;
@@ -131,8 +167,8 @@ static void arch_json(struct json_out *j, const struct model *m)
     jo_int(j, "hidden", a->hidden);
     jo_int(j, "intermediate", a->inter);
     jo_int(j, "vocabulary", a->vocab);
-    jo_string(j, "expert_storage", expert_layout_name(m->layout));
-    jo_bool(j, "fp8", a->fp8_config);
+    jo_string(j, "expert_storage", layout_text(m));
+    jo_bool(j, "fp8", also_in(m) && also_in(m)->coding == CODING_E4M3);
     jo_int(j, "groups", a->groups);
     jo_int(j, "topk_group", a->topk_group);
     jo_string(j, "group", a->groups < 2 ? NULL : a->group == GROUP_TOP2 ? "top2" : "max");
@@ -173,8 +209,8 @@ static void print_architecture(const struct model *m)
 
     printf("  family      %s (%s)\n", a->family->title, a->family->name);
     printf("  layers      %d, %d with experts\n", a->layers, a->moe_layers);
-    printf("  experts     %d in each, %d per token; stored as %s%s\n", a->experts, a->topk,
-           expert_layout_name(m->layout), a->fp8_config ? ", FP8" : "");
+    printf("  experts     %d in each, %d per token; stored as %s%s%s\n", a->experts, a->topk, layout_text(m),
+           also_in(m) ? ", " : "", also_in(m) ? also_in(m)->name : "");
     if (a->groups > 1)
         printf("  groups      %d, of which a token uses %d (by %s); each must keep as many experts\n",
                a->groups, a->topk_group,
@@ -268,7 +304,15 @@ void print_tensors(const struct model *m)
 }
 
 static const char *const part_names[] = {"-", "gate", "up", "down", "gate_up"};
-static const char *const piece_names[] = {"weight", "bias", "scales", "blocks"};
+
+static const char *piece_name(const struct tensor_role *r)
+{
+    static const char *const name[] = {
+        [USE_WEIGHT] = "weight", [USE_SCALE] = "scales", [USE_GLOBAL] = "global", [USE_ZERO] = "zeros",
+        [USE_ORDER] = "order",   [USE_BIAS] = "bias",    [USE_OTHER] = "other"};
+
+    return r->use == USE_WEIGHT && piece_weights(r->piece, 1) > 1 ? "blocks" : name[r->use];
+}
 
 static void expert_row(const struct model *m, size_t i, int expert, uint64_t begin, uint64_t bytes)
 {
@@ -277,16 +321,15 @@ static void expert_row(const struct model *m, size_t i, int expert, uint64_t beg
     struct json_out j = {0};
 
     if (!common.json) {
-        printf("%d\t%d\t%s\t%s\t%s\t%llu\t%llu\t%s\n", r->layer, expert, part_names[r->part],
-               piece_names[r->piece], m->ckpt.shard_name[t->shard], (unsigned long long)begin,
-               (unsigned long long)bytes, t->name);
+        printf("%d\t%d\t%s\t%s\t%s\t%llu\t%llu\t%s\n", r->layer, expert, part_names[r->part], piece_name(r),
+               m->ckpt.shard_name[t->shard], (unsigned long long)begin, (unsigned long long)bytes, t->name);
         return;
     }
     jo_open(&j, NULL, '{');
     jo_int(&j, "layer", r->layer);
     jo_int(&j, "expert", expert);
     jo_string(&j, "part", part_names[r->part]);
-    jo_string(&j, "piece", piece_names[r->piece]);
+    jo_string(&j, "piece", piece_name(r));
     jo_string(&j, "file", m->ckpt.shard_name[t->shard]);
     jo_uint(&j, "offset", begin);
     jo_uint(&j, "bytes", bytes);

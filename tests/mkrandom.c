@@ -32,7 +32,6 @@
 #include "base/thread.h"
 #include "model/model.h"
 #include "quant/bf16.h"
-#include "quant/fp8.h"
 
 enum { BLOCK = 8 << 20, TABLE = 4096 };
 
@@ -65,7 +64,9 @@ static struct {
 static struct err err;
 static struct arch a;
 static enum expert_layout layout;
-static bool fp8; /* linear maps but for the router and the head, whose experts are split */
+enum { FP8_BLOCK = 128 };
+static bool mxfp4; /* the experts are */
+static bool fp8;   /* linear maps but for the router and the head, whose experts are split */
 static const char *ffn_module;
 static struct tensor *tensor;
 static size_t n_tensors, cap_tensors;
@@ -130,13 +131,12 @@ static void cut_layers(cJSON *text)
 static void choose_layout(cJSON *root)
 {
     const struct family *f = a.family;
-    bool mxfp4 = a.mxfp4_config || a.ct_mxfp4_config, own = f->fused_layout == EXPERTS_INTERLEAVED_IO;
+    bool says = a.claim[0].format->coding == CODING_MXFP4, own = f->fused_layout == EXPERTS_INTERLEAVED;
     cJSON *q;
 
-    fp8 = o.layout ? strcmp(o.layout, "fp8") == 0 : a.fp8_config;
-    if (o.layout)
-        mxfp4 = strcmp(o.layout, "mxfp4") == 0;
-    layout = mxfp4 ? (own ? EXPERTS_MXFP4 : EXPERTS_SPLIT_MXFP4) : f->fused_layout;
+    fp8 = o.layout ? strcmp(o.layout, "fp8") == 0 : a.claim[0].format->coding == CODING_E4M3;
+    mxfp4 = o.layout ? strcmp(o.layout, "mxfp4") == 0 : says;
+    layout = mxfp4 && !own ? EXPERTS_SPLIT : f->fused_layout;
     if (!mxfp4 && f->expert_gate && !(o.layout && strcmp(o.layout, "fused") == 0))
         layout = EXPERTS_SPLIT;
     if (((o.layout && strcmp(o.layout, "split") == 0) || fp8) && layout != EXPERTS_SPLIT)
@@ -144,7 +144,7 @@ static void choose_layout(cJSON *root)
     ffn_module = layout == EXPERTS_FUSED && f->fused_module ? f->fused_module : f->ffn_module;
     if (mxfp4 && (a.hidden % 32 || a.inter % 32))
         fail("MXFP4 needs sizes that are multiples of 32");
-    if ((mxfp4 && (a.mxfp4_config || a.ct_mxfp4_config)) || (fp8 && a.fp8_config))
+    if ((mxfp4 && says) || (fp8 && a.claim[0].format->coding == CODING_E4M3))
         return;
     cJSON_DeleteItemFromObjectCaseSensitive(root, "quantization_config");
     if (mxfp4 || fp8) {
@@ -207,7 +207,7 @@ static void add(enum dtype type, struct dims d, const char *fmt, ...)
     t = &tensor[n_tensors++];
     *t = (struct tensor){.name = mem_strdup(name, &err), .dtype = type, .rank = d.rank};
     must(t->name);
-    t->size = dtype_bits(type) / 8;
+    t->size = dtype_bytes(type);
     for (i = 0; i < d.rank; i++) {
         t->shape[i] = d.d[i];
         if (!mul_u64(t->size, d.d[i], &t->size))
@@ -283,7 +283,7 @@ static void add_expert(const char *ffn, int j)
     for (i = 0; i < 3; i++) {
         int out = i < 2 ? a.inter : a.hidden, in = i < 2 ? a.hidden : a.inter;
 
-        if (layout == EXPERTS_SPLIT) {
+        if (!mxfp4) {
             add_linear(base, name[i], out, in, false);
         } else {
             add(DT_U8, DIMS(N(out), N(in) / 2), "%s.%s.weight_packed", base, name[i]);
@@ -296,7 +296,7 @@ static void add_fused(const char *ffn)
 {
     uint64_t e = N(a.experts), h = N(a.hidden), n = N(a.inter);
 
-    if (layout == EXPERTS_MXFP4) {
+    if (mxfp4) {
         add(DT_U8, DIMS(e, 2 * n, h / 32, 16), "%s.experts.gate_up_proj_blocks", ffn);
         add(DT_U8, DIMS(e, 2 * n, h / 32), "%s.experts.gate_up_proj_scales", ffn);
         add(DT_U8, DIMS(e, h, n / 32, 16), "%s.experts.down_proj_blocks", ffn);
@@ -330,7 +330,7 @@ static void add_moe(const char *ffn)
         if (f->shared_gated)
             add(DT_BF16, DIMS(1, N(a.hidden)), "%s.shared_expert_gate.weight", ffn);
     }
-    if (layout != EXPERTS_SPLIT && layout != EXPERTS_SPLIT_MXFP4) {
+    if (layout != EXPERTS_SPLIT) {
         add_fused(ffn);
         return;
     }

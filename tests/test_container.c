@@ -193,7 +193,7 @@ static void write_header(struct container_writer *w, struct str *s)
         struct tensor *t = &w->tensor[i];
 
         t->begin = (1 << 20) + at; /* room for any header of this test */
-        t->size = tensor_count(t) * dtype_bits(t->dtype) / 8;
+        t->size = tensor_count(t) * 8 * dtype_bytes(t->dtype) / 8;
         at += (t->size + ALIGN - 1) / ALIGN * ALIGN;
         to_own(t->name, own);
         str_addf(s, "tensor\t%s\t%d\t%llu\t%llu", own, (int)t->dtype, (unsigned long long)t->begin,

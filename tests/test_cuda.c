@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "device/registry.h"
 #include "quant/bf16.h"
+#include "quant/format_rows.h"
 #include "stats/matrices.h"
 
 static struct err err;
@@ -134,41 +135,70 @@ static void no_failure(const char *what)
 
 /* ---- weights ---- */
 
-/* A stored matrix: [rows][stride] of a type, random; `data` and `scales` to be freed. */
-static struct source stored(enum source_type type, int rows, int stride)
+/* Stored types: plain ones, and formats with their blocks. */
+enum kind { BF16, F16, F32, MXFP4, FP8 };
+
+static const struct {
+    enum dtype dtype, scale;
+    struct format_claim claim;
+} kinds[] = {
+    [BF16] = {DT_BF16, DT_F32, {&format_plain, {0, 0}}},
+    [F16] = {DT_F16, DT_F32, {&format_plain, {0, 0}}},
+    [F32] = {DT_F32, DT_F32, {&format_plain, {0, 0}}},
+    [MXFP4] = {DT_U8, DT_U8, {&format_mxfp4_ct, {0, 0}}},
+    [FP8] = {DT_F8_E4M3, DT_F32, {&format_fp8_block, {128, 128}}},
+};
+
+static void fill(enum dtype type, uint8_t *data, size_t n, bool scales)
 {
-    size_t n = (size_t)rows * (size_t)stride, i;
-    struct source s = {.type = type, .step = 1, .stride = stride, .name = "stored"};
-    uint8_t *data = malloc(n * 4), *scales = calloc(n / 32 + 1, 1);
+    size_t i;
 
     for (i = 0; i < n; i++) {
         float v = bf16_to_f32(f32_to_bf16(noise() * .1f));
 
-        if (type == SOURCE_BF16)
+        if (type == DT_BF16)
             ((uint16_t *)(void *)data)[i] = f32_to_bf16(v);
-        else if (type == SOURCE_F16)
+        else if (type == DT_F16)
             ((uint16_t *)(void *)data)[i] =
                 (uint16_t)(0x2000 + (seed >> 9) % 0x0c00) | (uint16_t)(seed >> 31 << 15);
-        else if (type == SOURCE_F32)
+        else if (type == DT_F32)
             memcpy(data + 4 * i, &v, 4);
-        else if (type == SOURCE_FP8)
+        else if (type == DT_F8_E4M3)
             data[i] = (uint8_t)(seed >> 16) % 0x70 | (uint8_t)(seed >> 31 << 7);
         else
-            data[i / 2] = (uint8_t)(seed >> 16);
-        if (type == SOURCE_FP8 && i % 128 == 0 && i / 128 < n / 32 / 4)
-            memcpy(scales + i / 32, &v, 4);
-        else if (type != SOURCE_FP8 && i % 32 == 0)
-            scales[i / 32] = (uint8_t)(120 + (seed >> 11) % 6);
+            data[i] = scales ? (uint8_t)(120 + (seed >> 11) % 6) : (uint8_t)(seed >> 16);
     }
-    s.data = data;
-    s.scales = scales;
+}
+
+/* A random map [rows][stride], stored in a way; its pieces to be freed. */
+static struct stored stored(enum kind kind, int rows, int stride)
+{
+    enum dtype scale = kinds[kind].scale;
+    struct stored s = {.name = "stored"};
+    bool scaled = kinds[kind].claim.format->coding != CODING_FLOAT;
+    size_t n;
+    uint8_t *p;
+
+    s.piece[USE_WEIGHT].dtype = kinds[kind].dtype;
+    s.piece[USE_SCALE].dtype = scale;
+    format_describe(&s, &kinds[kind].claim, rows, stride, false);
+    n = (size_t)rows * s.piece[USE_WEIGHT].row / dtype_bytes(kinds[kind].dtype);
+    s.piece[USE_WEIGHT].at = p = malloc(n * 4);
+    fill(kinds[kind].dtype, p, n, false);
+    if (scaled) {
+        const struct stored_piece *q = &s.piece[USE_SCALE];
+
+        n = (size_t)((rows + q->per - 1) / q->per) * q->row / dtype_bytes(scale);
+        s.piece[USE_SCALE].at = p = malloc(n * 4);
+        fill(scale, p, n, true);
+    }
     return s;
 }
 
-static void source_free(struct source *s)
+static void source_free(struct stored *s)
 {
-    free((void *)(uintptr_t)s->data);
-    free((void *)(uintptr_t)s->scales);
+    free((void *)(uintptr_t)s->piece[USE_WEIGHT].at);
+    free((void *)(uintptr_t)s->piece[USE_SCALE].at);
 }
 
 static void pack_both(struct matrix **m, struct matrix_job job)
@@ -190,9 +220,9 @@ static void free_both(struct matrix **m)
 
 /* ---- operations ---- */
 
-static void check_linear(enum source_type type, bool in_out, int n, int in, int out, bool f32)
+static void check_linear(enum kind type, bool in_out, int n, int in, int out, bool f32)
 {
-    struct source s = in_out ? stored(type, in, out) : stored(type, out, in), third = s;
+    struct stored s = in_out ? stored(type, in, out) : stored(type, out, in), third = s;
     float *xh = random_floats((size_t)n * (size_t)in, 1), *bh = random_floats((size_t)out, 1);
     float *hh = random_floats((size_t)n * (size_t)out, 1);
     struct twin x = twin_new(xh, (size_t)n * (size_t)in, true, (size_t)in),
@@ -235,7 +265,7 @@ static void check_linear(enum source_type type, bool in_out, int n, int in, int 
 static void check_rows_alone(void)
 {
     enum { N = 300, IN = 256, OUT = 384, ROW = 201 };
-    struct source s = stored(SOURCE_BF16, OUT, IN);
+    struct stored s = stored(BF16, OUT, IN);
     float *xh = random_floats(N * IN, 1), *all, *one;
     struct twin x = twin_new(xh, N * IN, true, IN), y = twin_new(NULL, N * OUT, false, OUT);
     struct twin z = twin_new(NULL, OUT, false, OUT);
@@ -263,11 +293,11 @@ static void check_rows_alone(void)
 
 static void check_bad_weights(void)
 {
-    struct source s = stored(SOURCE_BF16, 8, 64), t = s;
+    struct stored s = stored(BF16, 8, 64), t = s;
     struct matrix *m = NULL;
     struct matrix_job job = {.m = &m, .part = {s, t}, .parts = 2};
 
-    ((uint16_t *)(uintptr_t)s.data)[64 * 5 + 3] = 0x7fc0;
+    ((uint16_t *)(uintptr_t)s.piece[USE_WEIGHT].at)[64 * 5 + 3] = 0x7fc0;
     job.part[0].out = job.part[1].out = 4;
     job.part[0].in = job.part[1].in = 64;
     job.part[1].first = 4;
@@ -553,21 +583,21 @@ static void check_routes(void)
 
 struct layer {
     struct matrix *up[BOTH][32], *down[BOTH][32];
-    struct source src[32][2];
+    struct stored src[32][2];
 };
 
-static void layer_new(struct layer *l, enum source_type type, int experts, int hidden, int inter)
+static void layer_new(struct layer *l, enum kind type, int experts, int hidden, int inter)
 {
     int j, i;
 
     for (j = 0; j < experts; j++) {
-        struct source gate = stored(type, 2 * inter, hidden), up, down = stored(type, hidden, inter);
+        struct stored gate = stored(type, 2 * inter, hidden), up, down = stored(type, hidden, inter);
 
         gate.in = hidden;
         gate.out = inter;
-        gate.step = type == SOURCE_MXFP4 ? 2 : 1;
+        gate.step = type == MXFP4 ? 2 : 1;
         up = gate;
-        up.first = type == SOURCE_MXFP4 ? 1 : inter;
+        up.first = type == MXFP4 ? 1 : inter;
         down.in = inter;
         down.out = hidden;
         l->src[j][0] = gate;
@@ -706,8 +736,8 @@ static void check_view(int n, int experts, int topk)
     twin_free(&out);
 }
 
-static void check_experts(enum source_type type, enum act_kind act, int experts, int topk, int hidden,
-                          int inter, bool in_gate)
+static void check_experts(enum kind type, enum act_kind act, int experts, int topk, int hidden, int inter,
+                          bool in_gate)
 {
     enum { N = 321 };
     size_t slots = N * (size_t)topk, i, h = (size_t)hidden;
@@ -801,7 +831,7 @@ static void check_part(int experts, int topk, int hidden, int inter)
         memcpy(&ids[i], &id, 4);
     }
     chosen = twin_new(ids, slots, false, 0);
-    layer_new(l, SOURCE_BF16, experts, hidden, inter);
+    layer_new(l, BF16, experts, hidden, inter);
     for (j = 0; j < BOTH; j++) {
         struct experts_args a = {.x = x.p[j],
                                  .chosen = chosen.p[j],
@@ -877,7 +907,7 @@ static void check_combine(int n, int topk, int width, bool shared)
 static void check_head(int sides, int vocab, int hidden)
 {
     enum { N = 150, SIDES = 3, PICKS = 5 };
-    struct source s = stored(SOURCE_BF16, vocab, hidden);
+    struct stored s = stored(BF16, vocab, hidden);
     float *xh = random_floats(SIDES * N * (size_t)hidden, 4);
     struct twin x = twin_new(xh, SIDES * N * (size_t)hidden, true, (size_t)hidden);
     float *bh = random_floats((size_t)vocab, 1);
@@ -932,27 +962,27 @@ static void check_head(int sides, int vocab, int hidden)
 
 static void check_all(void)
 {
-    check_linear(SOURCE_BF16, false, 1, 64, 32, false);
-    check_linear(SOURCE_BF16, false, 130, 96, 200, false);
-    check_linear(SOURCE_F32, false, 300, 2048, 513, false);
-    check_linear(SOURCE_F16, false, 77, 40, 129, false);
-    check_linear(SOURCE_MXFP4, false, 128, 288, 256, false);
-    check_linear(SOURCE_BF16, true, 50, 72, 90, false);
-    check_linear(SOURCE_F32, true, 50, 30, 33, false);
-    check_linear(SOURCE_F32, false, 70, 200, 32, true);
-    check_linear(SOURCE_FP8, false, 70, 256, 400, false);
+    check_linear(BF16, false, 1, 64, 32, false);
+    check_linear(BF16, false, 130, 96, 200, false);
+    check_linear(F32, false, 300, 2048, 513, false);
+    check_linear(F16, false, 77, 40, 129, false);
+    check_linear(MXFP4, false, 128, 288, 256, false);
+    check_linear(BF16, true, 50, 72, 90, false);
+    check_linear(F32, true, 50, 30, 33, false);
+    check_linear(F32, false, 70, 200, 32, true);
+    check_linear(FP8, false, 70, 256, 400, false);
     check_rows_alone();
     check_bad_weights();
     check_norm(7, 2048);
     check_norm(100, 30);
     check_attentions();
     check_routes();
-    check_experts(SOURCE_BF16, ACT_SILU_GLU, 16, 4, 256, 96, false);
-    check_experts(SOURCE_MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
-    check_experts(SOURCE_F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
+    check_experts(BF16, ACT_SILU_GLU, 16, 4, 256, 96, false);
+    check_experts(MXFP4, ACT_OSS_GLU, 32, 4, 96, 160, false);
+    check_experts(F32, ACT_SILU_GLU, 3, 2, 200, 44, true);
     check_part(16, 4, 256, 96);
     check_part(7, 3, 200, 44);
-    check_experts(SOURCE_F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
+    check_experts(F16, ACT_SILU_GLU, 1, 1, 64, 130, false);
     check_view(50, 128, 8);
     check_view(9, 60, 6);
     check_pairs(70, 8, 300, true);

@@ -9,6 +9,7 @@
 
 #include "device/registry.h"
 #include "quant/bf16.h"
+#include "quant/format_rows.h"
 #include "quant/fp8.h"
 
 enum { TOKENS = 100, EXPERTS = 24, GROUPS = 6, SIZE = EXPERTS / GROUPS, K = 5 };
@@ -259,13 +260,7 @@ static int pack(struct device *d, struct matrix **m, const float *w, int out, in
 {
     struct matrix_job job = {.m = m, .parts = 1, .f32 = f32};
 
-    job.part[0] = (struct source){.type = SOURCE_F32,
-                                  .data = (const uint8_t *)w,
-                                  .out = out,
-                                  .in = in,
-                                  .step = 1,
-                                  .stride = in,
-                                  .name = "test"};
+    job.part[0] = stored_floats(DT_F32, w, out, in, "test");
     return d->ops->pack(d, &job, 1, &err);
 }
 
@@ -313,7 +308,7 @@ static void check_input_gates(struct device *d)
     const float gate[N] = {0, 0.25f, 1};
     float norm[N], max[N];
     struct matrix *m[2] = {NULL, NULL};
-    struct source s = {SOURCE_F32, (const uint8_t *)gu, NULL, I, H, false, 0, 1, H, "test"}, up = s;
+    struct stored s = stored_floats(DT_F32, gu, I, H, "test"), up = s;
     struct matrix_job job = {.m = &m[0], .parts = 2, .paired = true};
     int t, i, k;
 
@@ -379,12 +374,16 @@ static void check_fp8_rows(void)
     static const float scale[2 * 3] = {1, 2, 0.5f, 4, 0.25f, 8};
     float f[N * IN];
     uint16_t h[N * IN];
-    struct source s = {SOURCE_FP8, code, (const uint8_t *)scale, OUT, IN, false, 0, 1, IN, "test"};
+    const struct format_claim c = {&format_fp8_block, {128, 128}};
+    struct stored s = {.name = "test"};
     int i, wrong = 0;
 
+    s.piece[USE_WEIGHT] = (struct stored_piece){.at = code, .dtype = DT_F8_E4M3};
+    s.piece[USE_SCALE] = (struct stored_piece){.at = (const uint8_t *)scale, .dtype = DT_F32};
+    format_describe(&s, &c, OUT, IN, false);
     for (i = 0; i < OUT * IN; i++)
         code[i] = (uint8_t)(i * 7 % 127 + i % 2 * 128);
-    CHECK(source_rows(&s, ROW, N, f, IN, false) && source_rows(&s, ROW, N, h, IN, true));
+    CHECK(stored_rows(&s, ROW, N, f, IN, false) && stored_rows(&s, ROW, N, h, IN, true));
     for (i = 0; i < N * IN; i++) {
         float want = e4m3_value[code[ROW * IN + i]] * scale[(ROW + i / IN) / 128 * 3 + i % IN / 128];
 
@@ -392,7 +391,7 @@ static void check_fp8_rows(void)
     }
     CHECK_MSG(wrong == 0, "%d FP8 values are wrong", wrong);
     code[(ROW + 2) * IN + 299] = 0x7f;
-    CHECK(!source_rows(&s, ROW, N, f, IN, false) && !source_rows(&s, ROW, N, h, IN, true));
+    CHECK(!stored_rows(&s, ROW, N, f, IN, false) && !stored_rows(&s, ROW, N, h, IN, true));
 }
 
 int main(void)

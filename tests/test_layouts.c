@@ -118,9 +118,11 @@ static void put_fused(struct st_writer *w, const struct copy *c, size_t at, bool
 
     for (e = 0; e < a->experts; e++)
         for (p = down ? PART_DOWN : PART_GATE; p <= (down ? PART_DOWN : PART_UP); p++) {
-            const struct tensor *t = model_expert_tensor(c->m, c->layer[at], e, p, PIECE_WEIGHT);
+            struct linear_tensors l;
 
-            CHECK(model_read_f32(c->m, t, f, &err) == 0 && st_put(w, f, n * sizeof *f, &err) == 0);
+            CHECK(model_expert_linear(c->m, c->layer[at], e, p, &l) &&
+                  model_read_f32(c->m, l.piece[USE_WEIGHT], f, &err) == 0 &&
+                  st_put(w, f, n * sizeof *f, &err) == 0);
         }
     free(f);
 }

@@ -24,7 +24,7 @@ static uint64_t beside(const struct model *m)
         const struct tensor *t = m->ckpt.tensor[i];
 
         if ((m->role[i].role == ROLE_MTP || strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix))) &&
-            m->role[i].piece != PIECE_SCALE && !strstr(t->name, ".weight_scale"))
+            m->role[i].use != USE_SCALE)
             n += tensor_count(t);
     }
     return n;

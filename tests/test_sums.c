@@ -46,17 +46,6 @@ static void draw(void)
     gate[4] = 0;
 }
 
-static struct source f32_source(const float *w, int out, int in)
-{
-    return (struct source){.type = SOURCE_F32,
-                           .data = (const uint8_t *)w,
-                           .out = out,
-                           .in = in,
-                           .step = 1,
-                           .stride = in,
-                           .name = "test"};
-}
-
 struct run {
     struct device *d;
     struct matrix *up[EXPERTS], *down[EXPERTS];
@@ -134,14 +123,14 @@ static bool run_open(struct run *r, enum precision p, int threads)
         return false;
     }
     for (j = 0; j < EXPERTS; j++) {
-        struct source up = f32_source(gate_up[j], I, H), both = up;
+        struct stored up = stored_floats(DT_F32, gate_up[j], I, H, "test"), both = up;
         struct matrix_job job[2] = {{.m = &r->up[j], .parts = 2, .paired = true},
                                     {.m = &r->down[j], .parts = 1}};
 
         both.first = I;
         job[0].part[0] = up;
         job[0].part[1] = both;
-        job[1].part[0] = f32_source(down[j], H, I);
+        job[1].part[0] = stored_floats(DT_F32, down[j], H, I, "test");
         CHECK_MSG(r->d->ops->pack(r->d, job, 2, &err) == 0, "%s", err.msg);
     }
     r->x = calloc(TOKENS + TILE_ROWS, H * 4);

@@ -197,7 +197,7 @@ static int cuda_open(struct device **out, const struct device_options *o, struct
     row = precision_row(c->dev.precision);
     c->dev.bf16 = row->bf16;
     c->dev.elem_bytes = row->elem_bytes;
-    c->dev.can = {(1ull << SOURCES) - 1, cuda_products, true, true, p.integrated != 0};
+    c->dev.can = {cuda_codings, cuda_products, true, true, p.integrated != 0};
     c->processors = p.multiProcessorCount;
     c->wgmma = cuda_gemm_wgmma();
     c->shared_max = p.sharedMemPerBlockOptin;

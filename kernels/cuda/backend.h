@@ -151,6 +151,7 @@ int cuda_lanes_open(struct cuda *c);
 void cuda_lanes_close(struct cuda *c);
 int cuda_small_open(struct cuda *c);
 void cuda_small_close(struct cuda *c);
+extern const uint64_t cuda_codings; /* bits of enum coding that cuda_pack decodes */
 int cuda_pack_open(struct cuda *c);
 void cuda_pack_close(struct cuda *c);
 void cuda_mirror_free(struct cuda *c, struct mirror *m);

@@ -16,21 +16,44 @@ enum {
     PAIR = 8,
     SIDE = 32,
     MX_BLOCK = 32,
-    FP8_BLOCK = 128,
     THREADS = 256,
-    SLAB_ALIGN = 512
+    SLAB_ALIGN = 512,
+    ALIGN = 256
 };
 
-/* Stored rows r0 .. r0+rows-1 of a part, on the device. */
+/* Rows of a part, on the device: its pieces begin with stored row s.row0. */
 struct decode {
-    const uint8_t *raw, *scales;
-    struct source s; /* its pointers are the host's */
-    int r0, rows;
+    struct stored s;
+    int rows;
     void *dst; /* of the matrix, as are the next two */
     int ld, all_rows, row, which;
     bool paired, bf16;
     unsigned long long id, *bad;
 };
+
+/* What this file decodes; cuda_pack refuses other codings. */
+const uint64_t cuda_codings = 1ull << CODING_FLOAT | 1ull << CODING_E4M3 | 1ull << CODING_MXFP4;
+
+/* Where the row of a piece is that stored row s.row0 + row belongs to. */
+static __device__ __forceinline__ const uint8_t *row_of(const struct stored &s, enum piece_use use, int row)
+{
+    const struct stored_piece &p = s.piece[use];
+
+    return p.at + ((s.row0 + row) / p.per - s.row0 / p.per) * (int64_t)p.row;
+}
+
+static __device__ __forceinline__ float plain(enum dtype type, const uint8_t *p, int64_t i)
+{
+    return type == DT_F32    ? ((const float *)(const void *)p)[i]
+           : type == DT_BF16 ? __bfloat162float(((const __nv_bfloat16 *)(const void *)p)[i])
+                             : __half2float(((const __half *)(const void *)p)[i]);
+}
+
+/* The scale of element col of a row. */
+static __device__ __forceinline__ float scale_of(const struct stored &s, int row, int col)
+{
+    return plain(s.piece[USE_SCALE].dtype, row_of(s, USE_SCALE, row), col / s.block);
+}
 
 /* 2^(byte - 127) times an e2m1 code. */
 static __device__ __forceinline__ float mxfp4(int code, int scale)
@@ -47,26 +70,22 @@ static __device__ __forceinline__ float e4m3(uint8_t code)
     return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
 }
 
-/* Element `col` of the row that is stored `row` rows after r0. */
+/* Element `col` of stored row s.row0 + row. */
 static __device__ __forceinline__ float stored(const struct decode &d, int row, int col)
 {
-    int64_t at = (int64_t)row * d.s.stride + col;
+    const uint8_t *p = row_of(d.s, USE_WEIGHT, row);
 
-    switch (d.s.type) {
-    case SOURCE_BF16:
-        return __bfloat162float(((const __nv_bfloat16 *)d.raw)[at]);
-    case SOURCE_F16:
-        return __half2float(((const __half *)d.raw)[at]);
-    case SOURCE_F32:
-        return ((const float *)d.raw)[at];
-    case SOURCE_FP8:
-        row = (d.r0 + row) / FP8_BLOCK - d.r0 / FP8_BLOCK;
-        return e4m3(d.raw[at]) *
-               ((const float *)(const void *)
-                    d.scales)[row * ((d.s.in + FP8_BLOCK - 1) / FP8_BLOCK) + col / FP8_BLOCK];
-    default:
-        return mxfp4(d.raw[at / 2] >> 4 * (at & 1) & 15, d.scales[at / MX_BLOCK]);
+    switch (d.s.coding) {
+    case CODING_FLOAT:
+        return plain(d.s.piece[USE_WEIGHT].dtype, p, col);
+    case CODING_E4M3:
+        return e4m3(p[col]) * scale_of(d.s, row, col);
+    case CODING_MXFP4:
+        return mxfp4(p[col / 2] >> 4 * (col & 1) & 15, row_of(d.s, USE_SCALE, row)[col / MX_BLOCK]);
+    case CODING_COUNT:
+        break;
     }
+    return NAN;
 }
 
 /* Where row n of the part goes. */
@@ -87,28 +106,28 @@ static __device__ __forceinline__ void put(const struct decode &d, int n, int k,
 
 __global__ void decode_rows(const struct decode d, int n0)
 {
-    int n = n0 + (int)blockIdx.x, row = d.s.first + n * d.s.step - d.r0;
+    int n = n0 + (int)blockIdx.x, row = d.s.first + n * d.s.step - d.s.row0;
 
     for (int k = (int)threadIdx.x; k < d.s.in; k += (int)blockDim.x)
         put(d, n, k, stored(d, row, k));
 }
 
-/* ---- eight elements at a time, from types of at most two bytes to bf16 ---- */
+/* ---- eight elements at a time, to bf16: BF16, MXFP4 and FP8 ---- */
 
 static __device__ __forceinline__ void load_eight(const struct decode &d, int row, int col, float v[EIGHT])
 {
-    int64_t at = (int64_t)row * d.s.stride + col;
+    const uint8_t *p = row_of(d.s, USE_WEIGHT, row);
 
-    if (d.s.type == SOURCE_BF16) {
-        uint4 raw = *(const uint4 *)(const void *)(d.raw + at * 2);
+    if (d.s.coding == CODING_FLOAT) {
+        uint4 raw = *(const uint4 *)(const void *)(p + (int64_t)col * 2);
         const uint32_t two[4] = {raw.x, raw.y, raw.z, raw.w};
 
 #pragma unroll
         for (int i = 0; i < EIGHT; i++)
             v[i] = __uint_as_float(i % 2 ? two[i / 2] & 0xffff0000u : two[i / 2] << 16);
-    } else if (d.s.type == SOURCE_MXFP4) {
-        uint32_t codes = *(const uint32_t *)(const void *)(d.raw + at / 2);
-        int byte = d.scales[at / MX_BLOCK];
+    } else if (d.s.coding == CODING_MXFP4) {
+        uint32_t codes = *(const uint32_t *)(const void *)(p + col / 2);
+        int byte = row_of(d.s, USE_SCALE, row)[col / MX_BLOCK];
         /* 2^(byte - 127), the smallest of which is no normal number */
         float scale = byte == 255 ? NAN : __uint_as_float(byte ? (uint32_t)byte << 23 : 1u << 22);
 
@@ -119,11 +138,9 @@ static __device__ __forceinline__ void load_eight(const struct decode &d, int ro
 
             v[i] = (code & 8 ? -one : one) * scale;
         }
-    } else {
-        uint2 raw = *(const uint2 *)(const void *)(d.raw + at);
-        int block = (d.r0 + row) / FP8_BLOCK - d.r0 / FP8_BLOCK,
-            blocks = (d.s.in + FP8_BLOCK - 1) / FP8_BLOCK;
-        float scale = ((const float *)(const void *)d.scales)[block * blocks + col / FP8_BLOCK];
+    } else { /* CODING_E4M3: fits_eights */
+        uint2 raw = *(const uint2 *)(const void *)(p + col);
+        float scale = scale_of(d.s, row, col);
 
 #pragma unroll
         for (int i = 0; i < EIGHT; i++)
@@ -143,7 +160,7 @@ __global__ void __launch_bounds__(THREADS) decode_eights(const struct decode d, 
     if (row >= n)
         return;
     row += n0;
-    load_eight(d, d.s.first + row * d.s.step - d.r0, col, v);
+    load_eight(d, d.s.first + row * d.s.step - d.s.row0, col, v);
 #pragma unroll
     for (int j = 0; j < EIGHT / 2; j++) {
         float2 back;
@@ -160,11 +177,14 @@ __global__ void __launch_bounds__(THREADS) decode_eights(const struct decode d, 
 
 static bool fits_eights(const struct decode *d)
 {
-    const struct source *s = &d->s;
-    int by = s->type == SOURCE_MXFP4 ? (int)MX_BLOCK : (int)EIGHT;
+    const struct stored *s = &d->s;
+    const struct stored_piece *p = &s->piece[USE_WEIGHT];
+    bool type = s->coding == CODING_FLOAT ? p->dtype == DT_BF16
+                                          : s->coding == CODING_MXFP4 || s->coding == CODING_E4M3;
+    int by = s->coding == CODING_MXFP4 ? (int)MX_BLOCK : (int)EIGHT;
 
-    return d->bf16 && !s->in_out && s->type != SOURCE_F32 && s->type != SOURCE_F16 && s->in % EIGHT == 0 &&
-           s->stride % by == 0 && (uintptr_t)d->raw % 16 == 0;
+    return type && d->bf16 && !s->in_out && s->in % EIGHT == 0 && s->stride % by == 0 &&
+           (s->block % EIGHT == 0 || s->block >= s->in) && (uintptr_t)p->at % 16 == 0;
 }
 
 /* Stored transposed: blocks of 32 x 32 turn over in shared memory. */
@@ -179,20 +199,21 @@ __global__ void decode_turned(const struct decode d)
     __syncthreads();
     for (int y = (int)threadIdx.y; y < SIDE; y += (int)blockDim.y)
         if (n0 + y < d.s.out && k0 + x < d.rows)
-            put(d, n0 + y, d.r0 + k0 + x, t[x][y]);
+            put(d, n0 + y, d.s.row0 + k0 + x, t[x][y]);
 }
 
 static void decode(struct cuda *c, const struct decode *d)
 {
-    const struct source *s = &d->s;
+    const struct stored *s = &d->s;
 
     if (s->in_out) {
         dim3 grid((unsigned)ceil_div(s->out, SIDE), (unsigned)ceil_div(d->rows, SIDE));
 
         decode_turned<<<grid, dim3(SIDE, 8), 0, c->packing>>>(*d);
     } else {
-        int64_t from = ceil_div(d->r0 > s->first ? d->r0 - s->first : 0, s->step);
-        int64_t to = d->r0 + d->rows > s->first ? ceil_div(d->r0 + d->rows - s->first, s->step) : 0;
+        int end = s->row0 + d->rows;
+        int64_t from = ceil_div(s->row0 > s->first ? s->row0 - s->first : 0, s->step);
+        int64_t to = end > s->first ? ceil_div(end - s->first, s->step) : 0;
 
         to = to < s->out ? to : s->out;
         if (to > from && fits_eights(d))
@@ -205,14 +226,6 @@ static void decode(struct cuda *c, const struct decode *d)
 }
 
 /* ---- up ---- */
-
-static size_t bytes_of(enum source_type t, int64_t elements)
-{
-    return t == SOURCE_MXFP4 ? (size_t)elements / 2
-                             : (size_t)elements * (t == SOURCE_F32   ? 4
-                                                   : t == SOURCE_FP8 ? 1
-                                                                     : 2);
-}
 
 /* Before what is computed: packing is little work for the device, and the next layer waits for it. */
 int cuda_pack_open(struct cuda *c)
@@ -263,69 +276,88 @@ static int stages(struct cuda *c, struct err *e)
     return 0;
 }
 
-/* Where the scales of rows r0 .. r0+rows-1 are, and their size; 0: there are none. */
-static size_t scale_bytes(const struct source *s, int r0, int rows, const uint8_t **at)
+/* Bytes of a piece that rows r0 .. r0+rows-1 need. */
+static size_t piece_bytes(const struct stored_piece *p, int r0, int rows)
 {
-    size_t row = s->type == SOURCE_MXFP4 ? (size_t)s->stride / MX_BLOCK
-                 : s->type == SOURCE_FP8 ? ((size_t)s->in + FP8_BLOCK - 1) / FP8_BLOCK * sizeof(float)
-                                         : 0;
-    int by = s->type == SOURCE_FP8 ? FP8_BLOCK : 1, first = r0 / by;
+    return p->at ? (size_t)((r0 + rows - 1) / p->per - r0 / p->per + 1) * p->row : 0;
+}
 
-    *at = row ? s->scales + (size_t)first * row : NULL;
-    return (size_t)((r0 + rows - 1) / by - first + 1) * row;
+static size_t staged_bytes(const struct stored *s, int r0, int rows)
+{
+    size_t bytes = 0;
+
+    for (const struct stored_piece &p : s->piece)
+        bytes += (piece_bytes(&p, r0, rows) + ALIGN - 1) / ALIGN * ALIGN;
+    return bytes;
+}
+
+/* Rows from r0 on that fit into a stage; 0: not even one. */
+static int rows_at_once(const struct stored *s, int r0, int rows)
+{
+    while (rows && staged_bytes(s, r0, rows) > STAGE)
+        rows = rows > 1 ? rows - rows / 8 - 1 : 0;
+    return rows;
 }
 
 /* Stored rows that a part touches: [from, to). */
-static void touched(const struct source *s, int *from, int *to)
+static void touched(const struct stored *s, int *from, int *to)
 {
     *from = s->in_out ? 0 : s->first;
     *to = s->in_out ? s->in : s->first + (s->out - 1) * s->step + 1;
 }
 
-static bool together(const struct source *a, const struct source *b)
+static bool together(const struct stored *a, const struct stored *b)
 {
-    return a->data == b->data && a->type == b->type && a->in_out == b->in_out && a->stride == b->stride;
+    return a->piece[USE_WEIGHT].at == b->piece[USE_WEIGHT].at && a->coding == b->coding &&
+           a->in_out == b->in_out && a->stride == b->stride;
 }
 
-/* Stored bytes of rows r0 .. r0+rows-1 where kernels of the packing stream can read them. */
-static void send_rows(struct cuda *c, const struct source *s, struct decode *d, size_t row, int stage)
+/* Stored bytes of d->rows rows from r0 on where kernels of the packing stream can read them: where they are,
+ * if the device reaches that and numbers are aligned there. */
+static void send_rows(struct cuda *c, const struct stored *s, int r0, struct decode *d, int stage,
+                      struct stored_piece to[STORED_PIECES])
 {
-    const uint8_t *raw = s->data + (size_t)d->r0 * row, *scales;
-    /* the last stored row of a transposed or interleaved part may end before its stride does */
-    size_t bytes = (size_t)d->rows * row, scale = scale_bytes(s, d->r0, d->rows, &scales);
-    uint8_t *staged = c->staged[stage], *staged_scales = staged + (bytes + 255) / 256 * 256;
+    bool here = reaches(c, s->piece[USE_WEIGHT].at);
+    uint8_t *staged = c->staged[stage];
 
-    if (((uintptr_t)raw | (uintptr_t)scales) % sizeof(float) == 0 && reaches(c, raw)) {
-        d->raw = raw;
-        d->scales = scales;
-        return;
+    for (int i = 0; i < STORED_PIECES; i++) {
+        to[i] = s->piece[i];
+        to[i].at += to[i].at ? (size_t)(r0 / to[i].per) * to[i].row : 0;
+        here = here && (uintptr_t)to[i].at % sizeof(float) == 0;
     }
+    if (here)
+        return;
     cuda_ok(c, cudaStreamWaitEvent(c->sending, c->decoded[stage], 0), "copying weights");
-    cuda_ok(c, cudaMemcpyAsync(staged, raw, bytes, cudaMemcpyHostToDevice, c->sending), "copying weights");
-    if (scale)
-        cuda_ok(c, cudaMemcpyAsync(staged_scales, scales, scale, cudaMemcpyHostToDevice, c->sending),
+    for (int i = 0; i < STORED_PIECES; i++) {
+        size_t bytes = piece_bytes(&s->piece[i], r0, d->rows);
+
+        if (!bytes)
+            continue;
+        cuda_ok(c, cudaMemcpyAsync(staged, to[i].at, bytes, cudaMemcpyHostToDevice, c->sending),
                 "copying weights");
+        to[i].at = staged;
+        staged += (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    }
     cuda_ok(c, cudaEventRecord(c->sent, c->sending), "copying weights");
     cuda_ok(c, cudaStreamWaitEvent(c->packing, c->sent, 0), "copying weights");
-    d->raw = staged;
-    d->scales = staged_scales;
 }
 
 /* Part p of a job and those after it that share its storage; *used counts them. */
 static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p, int *used, int *stage,
                      struct err *e)
 {
-    const struct source *s = &j->part[p];
+    const struct stored *s = &j->part[p];
     const struct matrix *m = *j->m;
-    size_t row = bytes_of(s->type, s->stride);
-    const uint8_t *scales;
-    int from, to, i, rows, first[3] = {0, j->part[0].out, j->part[0].out + j->part[1].out};
+    struct stored_piece piece[STORED_PIECES];
+    int from, to, r0, i, first[3] = {0, j->part[0].out, j->part[0].out + j->part[1].out};
     struct decode d = {.ld = m->ld,
                        .all_rows = m->rows,
                        .paired = m->paired,
                        .bf16 = c->dev.bf16 && !m->f32,
                        .bad = &c->flags->matrix};
 
+    if (!(cuda_codings >> s->coding & 1))
+        return err_set(e, ERR_UNKNOWN, "tensor '%s' is in a coding that is not decoded here", s->name);
     touched(s, &from, &to);
     for (*used = 1; p + *used < j->parts && together(s, &j->part[p + *used]); ++*used) {
         int lo, hi;
@@ -334,16 +366,17 @@ static int send_part(struct cuda *c, const struct matrix_job *j, int job, int p,
         from = lo < from ? lo : from;
         to = hi > to ? hi : to;
     }
-    rows = (int)((STAGE - 256) / (row + scale_bytes(s, 0, 1, &scales)));
-    if (rows == 0)
-        return err_set(e, ERR_UNKNOWN, "tensor '%s': a row of %zu bytes is more than is provided for",
-                       s->name, row);
-    for (d.r0 = from; d.r0 < to; d.r0 += d.rows, *stage = (*stage + 1) % STAGES_UP) {
-        d.rows = to - d.r0 < rows ? to - d.r0 : rows;
-        send_rows(c, s, &d, row, *stage);
+    for (r0 = from; r0 < to; r0 += d.rows, *stage = (*stage + 1) % STAGES_UP) {
+        d.rows = rows_at_once(s, r0, to - r0);
+        if (d.rows == 0)
+            return err_set(e, ERR_UNKNOWN, "tensor '%s': a row of %zu bytes is more than is provided for",
+                           s->name, s->piece[USE_WEIGHT].row);
+        send_rows(c, s, r0, &d, *stage, piece);
         d.dst = m->w;
         for (i = p; i < p + *used; i++) {
             d.s = j->part[i];
+            memcpy(d.s.piece, piece, sizeof piece);
+            d.s.row0 = r0;
             d.row = first[i];
             d.which = i;
             d.id = (unsigned long long)job * 3 + (unsigned)i;

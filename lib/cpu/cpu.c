@@ -197,7 +197,7 @@ int cpu_open(struct device **out, const struct device_options *o, struct err *e)
     c->dev.ops = &cpu_ops;
     c->dev.kind = "cpu";
     c->dev.can = (struct device_can){
-        .formats = (UINT64_C(1) << SOURCES) - 1, .products = gemm_products, .f64 = true, .unified = true};
+        .codings = (UINT64_C(1) << CODING_COUNT) - 1, .products = gemm_products, .f64 = true, .unified = true};
     atomic_store(&c->bad, INT64_MAX);
     if (pool_open(&c->pool, o->threads, gemm_thread_start, e))
         goto fail;

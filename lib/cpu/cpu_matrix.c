@@ -72,11 +72,11 @@ static void stacked_rows(struct pack *p, const struct matrix_job *j, int from, i
     int i;
 
     for (i = 0; i < j->parts && n > 0; i++) {
-        const struct source *s = &j->part[i];
+        const struct stored *s = &j->part[i];
         int c = s->out - from < n ? s->out - from : n;
 
         if (c > 0) {
-            if (!source_rows(s, from, c, dst, ld, bf16))
+            if (!stored_rows(s, from, c, dst, ld, bf16))
                 atomic_store(&p->bad, s->name);
             dst += (size_t)c * ld * (bf16 ? 2 : 4);
             n -= c;
@@ -98,7 +98,7 @@ static void paired_rows(struct pack *p, const struct matrix_job *j, int panel, i
             hi = (i + 1) * half < from + n ? (i + 1) * half : from + n;
 
         if (lo < hi &&
-            !source_rows(&j->part[i], panel * (m->width / 2) + lo - i * half, hi - lo,
+            !stored_rows(&j->part[i], panel * (m->width / 2) + lo - i * half, hi - lo,
                          dst + (size_t)(lo - from) * ld * p->c->dev.elem_bytes, ld, p->c->dev.bf16))
             atomic_store(&p->bad, j->part[i].name);
     }
@@ -133,11 +133,11 @@ static const char *first_bad(struct pack *p, int jobs)
 
     for (i = 0; i < jobs; i++)
         for (k = 0; k < p->job[i].parts; k++) {
-            const struct source *s = &p->job[i].part[k];
+            const struct stored *s = &p->job[i].part[k];
             int r;
 
             for (r = 0; r < s->out; r++)
-                if (!source_rows(s, r, 1, p->c->scratch[0], gemm_ld(s->in), p->c->dev.bf16 && !p->job[i].f32))
+                if (!stored_rows(s, r, 1, p->c->scratch[0], gemm_ld(s->in), p->c->dev.bf16 && !p->job[i].f32))
                     return s->name;
         }
     return atomic_load(&p->bad);

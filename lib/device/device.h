@@ -36,7 +36,7 @@
 
 #include "base/err.h"
 #include "device/kinds.h"
-#include "device/source.h"
+#include "quant/stored.h"
 
 enum { TILE_ROWS = 64, MAX_TOPK = 64, VECTOR_ALIGN = 16 };
 
@@ -52,7 +52,7 @@ struct matrix; /* one linear map, packed for the device's products */
  */
 struct matrix_job {
     struct matrix **m;
-    struct source part[3];
+    struct stored part[3];
     int parts;
     bool paired, for_head, f32;
 };
@@ -352,7 +352,7 @@ enum device_op {
 };
 
 struct device_can {
-    uint64_t formats; /* bits of enum source_type that pack() decodes; others are decoded to elements on
+    uint64_t codings; /* bits of enum coding that pack() decodes; others are decoded to elements on
                          the host first (load/): slower, and as right */
     const char *const *products; /* names of its makers of linear maps, best first, NULL-terminated */
     bool f64; /* adds in f64. False: it is never given expert_sums, and an observer that wants sums by element

@@ -225,7 +225,6 @@ int engine_peak(struct engine *en, int size, double *flops, struct err *e)
 {
     struct device *d = en->d;
     int n = size ? size : d->can.beside ? PEAK_DEVICE : PEAK_HOST;
-    struct source s = {.out = n, .in = n, .step = 1, .stride = n, .name = "peak"};
     struct matrix *w = NULL;
     struct matrix_job job = {.m = &w, .parts = 1};
     size_t xn = ((size_t)n + TILE_ROWS) * (size_t)n;
@@ -236,9 +235,7 @@ int engine_peak(struct engine *en, int size, double *flops, struct err *e)
     if (!host)
         return -1;
     peak_fill(d, host, xn);
-    s.type = d->bf16 ? SOURCE_BF16 : SOURCE_F32;
-    s.data = host;
-    job.part[0] = s;
+    job.part[0] = stored_floats(d->bf16 ? DT_BF16 : DT_F32, host, n, n, "peak");
     x = d->ops->buf_new(d, xn * d->elem_bytes, e);
     y = x ? d->ops->buf_new(d, (size_t)n * (size_t)n * sizeof *y, e) : NULL;
     if (y && d->ops->pack(d, &job, 1, e) == 0) {

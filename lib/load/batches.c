@@ -37,7 +37,7 @@ static int by_place(const void *a, const void *b)
 /* Whether a tensor is a matrix of all experts (its scales too), of which each has a slice. */
 static bool sliced(const struct tensor_role *r)
 {
-    return r->role == ROLE_EXPERTS && r->piece != PIECE_BIAS;
+    return r->role == ROLE_EXPERTS && r->use != USE_BIAS;
 }
 
 /* Tensor numbers by layer: those of layer i are list[from[i]] .. list[from[i + 1] - 1]. */

@@ -1,6 +1,6 @@
 /*
  * blob.h -- private to weights: tensors of a checkpoint, or parts of them, in one piece of memory, described
- * as matrix sources.
+ * as stored maps.
  *
  *     blob_add(&b, tensor, e) ...; blob_sort(&b)      b.size is the memory that it needs
  *     b.bytes = memory, filled by reader.h
@@ -10,7 +10,6 @@
 #ifndef MOE_ENGINE_BLOB_H
 #define MOE_ENGINE_BLOB_H
 
-#include "device/source.h"
 #include "model/model.h"
 
 /* Bytes from .. from+size-1 of a tensor, at byte `at` of the memory. */
@@ -29,8 +28,7 @@ struct blob {
 
 int blob_add(struct blob *b, const struct tensor *t, struct err *e);
 int blob_add_part(struct blob *b, const struct tensor *t, uint64_t from, uint64_t size, struct err *e);
-/* Adds the tensor "NAME.weight" (FP8: and "NAME.weight_scale_inv"), or "NAME.weight_packed" and
- * "NAME.weight_scale", of a layer (-1: none). */
+/* Adds the tensors of the map "NAME.weight", in whatever format, of a layer (-1: none). */
 int blob_add_linear(struct blob *b, int layer, const char *name, struct err *e);
 /* Before anything is asked for. */
 void blob_sort(struct blob *b);
@@ -44,9 +42,9 @@ const uint8_t *blob_get(const struct blob *b, const struct tensor *t);
 int blob_vector(const struct blob *b, const struct tensor *t, int64_t first, int step, int n, float *dst,
                 struct err *e);
 /* A whole tensor of [out][in], see blob_add_linear. */
-int blob_linear(const struct blob *b, int layer, const char *name, int out, int in, struct source *s,
+int blob_linear(const struct blob *b, int layer, const char *name, int out, int in, struct stored *s,
                 struct err *e);
 /* The three matrices of an expert: gate, up, down. */
-int blob_expert(const struct blob *b, int layer, int expert, struct source s[3], struct err *e);
+int blob_expert(const struct blob *b, int layer, int expert, struct stored s[3], struct err *e);
 
 #endif

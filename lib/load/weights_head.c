@@ -24,7 +24,7 @@ static int read_linear(struct blob *b, const char *name, struct err *e)
 struct embedding {
     struct blob blob;
     uint8_t *bytes;
-    struct source s;
+    struct stored s;
     struct pool *pool;
     pthread_mutex_t lock; /* of the pool, which does one thing at a time */
     bool bf16;
@@ -71,7 +71,7 @@ static void rows_task(void *ctx, long task, int worker)
 
     (void)worker;
     for (; i < end; i++)
-        if (!source_rows(&r->t->s, r->ids[i], 1, r->dst + (size_t)i * width * (r->t->bf16 ? 2 : 4), width,
+        if (!stored_rows(&r->t->s, r->ids[i], 1, r->dst + (size_t)i * width * (r->t->bf16 ? 2 : 4), width,
                          r->t->bf16)) {
             for (seen = atomic_load(&r->bad); i < seen && !atomic_compare_exchange_weak(&r->bad, &seen, i);)
                 ;
@@ -157,13 +157,14 @@ void head_weights_free(struct device *d, struct head_weights *h)
 int weights_head(struct device *d, const struct model *m, struct head_weights *out, struct err *e)
 {
     const char *name = "lm_head";
+    struct linear_tensors l;
     struct matrix_job job = {.m = &out->w, .parts = 1, .for_head = true};
     struct blob b = {.m = m};
     uint8_t *bytes;
     int rc;
 
     *out = (struct head_weights){0};
-    if (!model_tensor(m, -1, "lm_head.weight") && !model_tensor(m, -1, "lm_head.weight_packed"))
+    if (!model_linear(m, -1, "lm_head", &l))
         name = "model.embed_tokens";
     rc = read_linear(&b, name, e);
     bytes = b.bytes;

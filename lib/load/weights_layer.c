@@ -191,8 +191,8 @@ static int stacked_biases(struct weights *w, int layer, const struct piece_of *p
 /* Of all experts, gate's before up's. */
 static int expert_biases(struct weights *w, int layer, const struct slot *s, float *dst, struct err *e)
 {
-    bool down = s->at == MLP_DOWN, together = w->m->layout == EXPERTS_FUSED;
-    const struct tensor *t = model_expert_tensor(w->m, layer, 0, down ? PART_DOWN : PART_GATE_UP, PIECE_BIAS);
+    bool down = s->at == MLP_DOWN, together = w->m->layout != EXPERTS_INTERLEAVED;
+    const struct tensor *t = model_expert_bias(w->m, layer, down ? PART_DOWN : PART_GATE_UP);
     int half = s->out / 2, j;
 
     if (down)
@@ -269,7 +269,7 @@ static int piece_job(struct weights *w, int layer, const struct piece_of *p, str
             return -1;
     /* a router kept in f32 is meant to be multiplied in f32 */
     if (s->id == SLOT_ROUTER)
-        job->f32 = w->m->arch.family->router_f32 || job->part[0].type == SOURCE_F32;
+        job->f32 = w->m->arch.family->router_f32 || job->part[0].piece[USE_WEIGHT].dtype == DT_F32;
     return 0;
 }
 
@@ -290,7 +290,7 @@ int weights_expert_jobs(struct weights *w, int layer, const int *expert, int n, 
                         struct err *e)
 {
     const struct ffn_weights *f = &w->to->moe;
-    struct source s[3];
+    struct stored s[3];
     int i;
 
     for (i = 0; i < n; i++, job += 2) {

@@ -215,41 +215,21 @@ static int agreed(struct config *c, const char *const *keys, int max)
     return value;
 }
 
-/* FP8 as DeepSeek-V3 ships it: e4m3 with one f32 scale per 128 x 128 block. */
-static bool is_block_fp8(struct config *q, const char *method)
-{
-    const cJSON *block = config_get(q, "weight_block_size"), *a, *b;
-    const char *fmt = config_string(q, "fmt"), *scale = config_string(q, "scale_fmt");
-
-    if (!method || strcmp(method, "fp8") != 0 || (fmt && strcmp(fmt, "e4m3") != 0) ||
-        (scale && strcmp(scale, "float") != 0))
-        return false;
-    a = block ? block->child : NULL;
-    b = a ? a->next : NULL;
-    return b && !b->next && cJSON_IsNumber(a) && cJSON_IsNumber(b) && a->valuedouble == 128 &&
-           b->valuedouble == 128;
-}
-
 static void read_quantization(struct arch *a, struct config *c)
 {
     const cJSON *q = config_get(c, "quantization_config");
     struct config d = {q, c->what, c->e};
     const char *method, *format;
 
-    if (!q || cJSON_IsNull(q))
+    if (cJSON_IsNull(q))
+        q = NULL;
+    a->claims = format_claims(q, a->claim);
+    if (!q || a->claims > 1)
         return;
     method = config_string(&d, "quant_method");
     format = config_string(&d, "format");
-    if (method && strcmp(method, "mxfp4") == 0)
-        a->mxfp4_config = true;
-    else if (method && strcmp(method, "compressed-tensors") == 0 && format &&
-             strcmp(format, "mxfp4-pack-quantized") == 0)
-        a->ct_mxfp4_config = true;
-    else if (is_block_fp8(&d, method))
-        a->fp8_config = true;
-    else
-        err_set(c->e, ERR_UNKNOWN, "'%s': the quantization '%s%s%s' is not read", c->what,
-                method ? method : "(no name)", format ? ", " : "", format ? format : "");
+    err_set(c->e, ERR_UNKNOWN, "'%s': the quantization '%s%s%s' is not read", c->what,
+            method ? method : "(no name)", format ? ", " : "", format ? format : "");
 }
 
 static void read_groups(struct arch *a, struct config *c)

@@ -11,7 +11,6 @@
 #include "model/slots.h"
 
 enum { NAME_LEN = 512 };
-enum want_kind { WANT_FLOAT, WANT_U8, WANT_FP8 };
 
 struct checker {
     struct model *m;
@@ -31,26 +30,23 @@ static void shape_text(char *buf, size_t n, const uint64_t *shape, int rank)
         snprintf(buf + at, n - at, "]");
 }
 
-/* The tensor must exist with this shape and kind; marks it as seen. */
-static int want(struct checker *c, const char *name, enum want_kind kind, int rank, const uint64_t *shape)
+/* The tensor must exist with this shape and one of these dtypes; marks it as seen. */
+static int want(struct checker *c, const char *name, uint64_t dtypes, int rank, const uint64_t *shape)
 {
     const struct tensor *t = checkpoint_find(&c->m->ckpt, name);
-    bool is_float, right, same;
     char have[120], need[120];
+    bool same;
     size_t i;
 
     if (!t)
         return err_set(c->e, ERR_INPUT, "'%s': tensor '%s' is missing", c->m->dir, name);
     i = (size_t)checkpoint_index(&c->m->ckpt, name);
     c->seen[i] = true;
-    is_float = t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16;
-    right = kind == WANT_FLOAT ? is_float : t->dtype == (kind == WANT_FP8 ? DT_F8_E4M3 : DT_U8);
-    if (!right)
+    if (!(dtypes >> t->dtype & 1)) {
+        dtype_list(dtypes, need);
         return err_set(c->e, ERR_INPUT, "'%s': tensor '%s' has dtype %s where %s is needed", c->m->dir, name,
-                       dtype_name(t->dtype),
-                       kind == WANT_FLOAT ? "BF16, F16 or F32"
-                       : kind == WANT_FP8 ? "F8_E4M3"
-                                          : "U8");
+                       dtype_name(t->dtype), need);
+    }
     same = t->rank == rank && memcmp(t->shape, shape, (size_t)rank * sizeof *shape) == 0;
     if (same)
         return 0;
@@ -67,35 +63,39 @@ static int want(struct checker *c, const char *name, enum want_kind kind, int ra
                    name, have, need);
 }
 
-#define WANT(c, kind, name, ...)                                                                             \
-    want(c, name, kind, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)),                         \
+#define WANT_FLOAT(c, name, ...)                                                                             \
+    want(c, name, DT_FLOATS, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)),                    \
          (uint64_t[]){__VA_ARGS__})
 
-/* A linear's weight [out, in]: as it is, as compressed-tensors MXFP4, or as block-scaled FP8. */
+/* All pieces of the map [out][in] that is called base, in the format that it has; fused: of all experts. */
+static int want_map(struct checker *c, const char *base, bool fused, int out, int in)
+{
+    uint64_t shape[1 + PIECE_DIMS] = {(uint64_t)c->m->arch.experts};
+    struct linear_tensors l;
+    const struct piece *p;
+    char name[NAME_LEN];
+    int rank;
+
+    find_map(c->m, base, fused, &l);
+    if (in % l.as->format->multiple)
+        return err_set(c->e, ERR_INPUT, "'%s': '%s' has rows of %d elements, and %s needs a multiple of %d",
+                       c->m->dir, base, in, l.as->format->title, l.as->format->multiple);
+    FOR_PIECES(p, l.as->format)
+    {
+        snprintf(name, sizeof name, "%s%s", base, piece_suffix(p, fused));
+        if (p->optional && !checkpoint_find(&c->m->ckpt, name))
+            continue;
+        rank = piece_shape(p, l.as->block, (uint64_t)out, (uint64_t)in,
+                           fused && model_in_out(c->m, l.as->format), shape + 1);
+        if (fused ? want(c, name, p->dtypes, rank + 1, shape) : want(c, name, p->dtypes, rank, shape + 1))
+            return -1;
+    }
+    return 0;
+}
+
 static int want_linear(struct checker *c, const char *base, int out, int in)
 {
-    const struct arch *a = &c->m->arch;
-    const struct tensor *t;
-    char name[NAME_LEN];
-
-    if (a->ct_mxfp4_config) {
-        snprintf(name, sizeof name, "%s.weight_packed", base);
-        if (checkpoint_find(&c->m->ckpt, name)) {
-            if (WANT(c, WANT_U8, name, (uint64_t)out, (uint64_t)in / 2))
-                return -1;
-            snprintf(name, sizeof name, "%s.weight_scale", base);
-            return WANT(c, WANT_U8, name, (uint64_t)out, (uint64_t)in / 32);
-        }
-    }
-    snprintf(name, sizeof name, "%s.weight", base);
-    t = checkpoint_find(&c->m->ckpt, name);
-    if (a->fp8_config && t && t->dtype == DT_F8_E4M3) {
-        if (WANT(c, WANT_FP8, name, (uint64_t)out, (uint64_t)in))
-            return -1;
-        snprintf(name, sizeof name, "%s.weight_scale_inv", base);
-        return WANT(c, WANT_FLOAT, name, ((uint64_t)out + 127) / 128, ((uint64_t)in + 127) / 128);
-    }
-    return WANT(c, WANT_FLOAT, name, (uint64_t)out, (uint64_t)in);
+    return want_map(c, base, false, out, in);
 }
 
 static int want_vector(struct checker *c, const char *base, const char *suffix, int n)
@@ -103,10 +103,10 @@ static int want_vector(struct checker *c, const char *base, const char *suffix, 
     char name[NAME_LEN];
 
     snprintf(name, sizeof name, "%s%s", base, suffix);
-    return WANT(c, WANT_FLOAT, name, (uint64_t)n);
+    return WANT_FLOAT(c, name, (uint64_t)n);
 }
 
-/* Layout A and its MXFP4 form: a matrix for each expert. */
+/* A matrix for each expert. */
 static int want_each(struct checker *c, const char *base, const struct slot *s)
 {
     char name[NAME_LEN], module[SLOT_NAME];
@@ -121,40 +121,29 @@ static int want_each(struct checker *c, const char *base, const struct slot *s)
     return 0;
 }
 
-/* One tensor for all experts, or two in MXFP4. */
+/* One matrix for all experts. */
 static int want_stacked(struct checker *c, const char *base, const struct slot *s)
 {
-    uint64_t e = (uint64_t)c->m->arch.experts, out = (uint64_t)s->out, in = (uint64_t)s->in;
     char module[300], name[NAME_LEN];
 
     snprintf(module, sizeof module, "%s%s", base, s->name);
     snprintf(name, sizeof name, "%s_bias", module);
-    if (s->bias && WANT(c, WANT_FLOAT, name, e, out))
+    if (s->bias && WANT_FLOAT(c, name, (uint64_t)c->m->arch.experts, (uint64_t)s->out))
         return -1;
-    if (c->m->layout == EXPERTS_FUSED)
-        return WANT(c, WANT_FLOAT, module, e, out, in);
-    if (c->m->layout != EXPERTS_MXFP4)
-        return WANT(c, WANT_FLOAT, module, e, in, out);
-    if (in % 32)
-        return err_set(c->e, ERR_INPUT,
-                       "'%s': MXFP4 needs hidden and intermediate sizes that are multiples of 32", c->m->dir);
-    snprintf(name, sizeof name, "%s_blocks", module);
-    if (WANT(c, WANT_U8, name, e, out, in / 32, 16))
-        return -1;
-    snprintf(name, sizeof name, "%s_scales", module);
-    return WANT(c, WANT_U8, name, e, out, in / 32);
+    return want_map(c, module, true, s->out, s->in);
 }
 
 /* One matrix, with its bias if it has one. */
 static int want_matrix(struct checker *c, const char *base, const struct slot *s)
 {
     char module[300], name[NAME_LEN];
+    struct linear_tensors l;
 
     snprintf(module, sizeof module, "%s%s", base, s->name);
     snprintf(name, sizeof name, "%s.weight", module);
-    if (!(s->optional && !checkpoint_find(&c->m->ckpt, name)) &&
+    if ((!s->optional || find_map(c->m, module, false, &l)) &&
         (s->linear ? want_linear(c, module, s->out, s->in)
-                   : WANT(c, WANT_FLOAT, name, (uint64_t)s->out, (uint64_t)s->in)))
+                   : WANT_FLOAT(c, name, (uint64_t)s->out, (uint64_t)s->in)))
         return -1;
     return s->bias ? want_vector(c, module, ".bias", s->out) : 0;
 }
@@ -170,8 +159,8 @@ static int want_slots(struct checker *c, const char *base, const struct slot *s,
         r = s->role == ROLE_EXPERT    ? want_each(c, base, s)
             : s->role == ROLE_EXPERTS ? want_stacked(c, base, s)
             : s->in                   ? want_matrix(c, base, s)
-            : s->row                  ? WANT(c, WANT_FLOAT, name, 1, (uint64_t)s->out)
-                                      : WANT(c, WANT_FLOAT, name, (uint64_t)s->out);
+            : s->row                  ? WANT_FLOAT(c, name, 1, (uint64_t)s->out)
+                                      : WANT_FLOAT(c, name, (uint64_t)s->out);
     }
     return r;
 }

@@ -181,7 +181,7 @@ static const struct family table[] = {
         .gate = GATE_SOFTMAX_SELECTED,
         .ffn_module = "mlp",
         .router = "router",
-        .fused_layout = EXPERTS_INTERLEAVED_IO,
+        .fused_layout = EXPERTS_INTERLEAVED,
     },
     {
         .name = "llama4",
@@ -221,7 +221,7 @@ static const struct family table[] = {
         .expert_gate = "gate_proj",
         .expert_up = "up_proj",
         .expert_down = "down_proj",
-        .fused_layout = EXPERTS_CONCAT_IO,
+        .fused_layout = EXPERTS_CONCAT,
     },
     {
         .name = "mixtral",
@@ -556,10 +556,8 @@ const char *expert_layout_name(enum expert_layout l)
     static const char *const name[] = {
         [EXPERTS_SPLIT] = "split",
         [EXPERTS_FUSED] = "fused",
-        [EXPERTS_CONCAT_IO] = "fused, input-major",
-        [EXPERTS_INTERLEAVED_IO] = "fused, interleaved, input-major",
-        [EXPERTS_MXFP4] = "MXFP4",
-        [EXPERTS_SPLIT_MXFP4] = "MXFP4, split (compressed-tensors)",
+        [EXPERTS_CONCAT] = "fused, input-major",
+        [EXPERTS_INTERLEAVED] = "fused, interleaved, input-major",
     };
 
     return name[l];

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "device/kinds.h"
+#include "quant/format.h"
 
 /* ---- variants of operations; those that a device knows by name: device/kinds.h ---- */
 
@@ -27,17 +28,14 @@ enum ffn_kind { FFN_DENSE, FFN_MOE };
 /* The gate multiplies the expert's output, or its input (Llama4). */
 enum gate_site { GATE_OUTPUT, GATE_INPUT };
 
-/* How one layer's experts are stored (detected from the tensors, not from the family). Shapes:
- * E experts, H hidden, I intermediate; rows are output features unless "in-out". */
+/* How the matrices of a layer's experts lie together (detected from the tensors, not from the family); what
+ * each consists of is its format's affair (quant/format.h). Shapes of plain numbers: E experts, H hidden, I
+ * intermediate; rows are output features unless "in-out". */
 enum expert_layout {
-    EXPERTS_SPLIT,          /* A: experts.J.{gate,up,down}: [I,H] [I,H] [H,I] */
-    EXPERTS_FUSED,          /* B: gate_up [E,2I,H] (gate rows first), down [E,H,I] */
-    EXPERTS_CONCAT_IO,      /* C: gate_up [E,H,2I] in-out, gate columns first; down [E,I,H] in-out */
-    EXPERTS_INTERLEAVED_IO, /* D: gate_up [E,H,2I] in-out, column 2n gate, 2n+1 up; down [E,I,H] in-out */
-    EXPERTS_MXFP4,          /* E: gate_up_blocks u8 [E,2I,H/32,16] + _scales u8 [E,2I,H/32], rows
-                               interleaved as in D; down [E,H,I/32,16] + [E,H,I/32] */
-    EXPERTS_SPLIT_MXFP4,    /* compressed-tensors: experts.J.X.weight_packed u8 [out,in/2] +
-                               weight_scale u8 [out,in/32] */
+    EXPERTS_SPLIT,       /* A: experts.J.{gate,up,down}: [I,H] [I,H] [H,I] */
+    EXPERTS_FUSED,       /* B: gate_up [E,2I,H] (gate rows first), down [E,H,I] */
+    EXPERTS_CONCAT,      /* C: gate_up [E,H,2I] in-out, gate columns first; down [E,I,H] in-out */
+    EXPERTS_INTERLEAVED, /* D: gate_up [E,H,2I] in-out, column 2n gate, 2n+1 up; down [E,I,H] in-out */
 };
 const char *expert_layout_name(enum expert_layout l);
 
@@ -199,12 +197,11 @@ struct arch {
     struct layer_arch *layer; /* [layers] */
     int moe_layers;           /* how many are FFN_MOE */
     int max_position;
-    int mtp_layers;       /* MTP/nextn layers that config.json announces */
-    bool nested;          /* everything but architectures and quantization is inside "text_config" */
-    const char *prefix;   /* before "model." in tensor names: "" or "language_model." */
-    bool mxfp4_config;    /* quantization_config says mxfp4 (GPT-OSS) */
-    bool ct_mxfp4_config; /* compressed-tensors, format mxfp4-pack-quantized */
-    bool fp8_config;      /* FP8 with f32 scales of 128 x 128 blocks */
+    int mtp_layers;     /* MTP/nextn layers that config.json announces */
+    bool nested;        /* everything but architectures and quantization is inside "text_config" */
+    const char *prefix; /* before "model." in tensor names: "" or "language_model." */
+    struct format_claim claim[MAX_CLAIMS]; /* the formats that linear maps may have, the plain one last */
+    int claims;
 };
 
 struct arch_options {

@@ -11,46 +11,88 @@
 #include "model/container.h"
 #include "model/locate.h"
 #include "model/parts.h"
-#include "quant/bf16.h"
+#include "quant/floats.h"
 
 /* ---- opening ---- */
 
-/* The experts' storage, from the first MoE layer's tensors; checked against the rest by check_tensors. */
+static int first_moe_layer(const struct arch *a)
+{
+    int i = 0;
+
+    while (a->layer[i].ffn != FFN_MOE)
+        i++;
+    return i;
+}
+
+/* Whether experts of this layout are there, in one of the formats that config.json announces. */
+static bool has_experts(struct model *m, const char *module, enum expert_layout layout)
+{
+    struct linear_tensors l;
+
+    m->ffn_module = module;
+    m->layout = layout;
+    return module &&
+           model_expert_linear(m, first_moe_layer(&m->arch), 0,
+                               layout == EXPERTS_SPLIT ? PART_GATE : PART_GATE_UP, &l) &&
+           (!l.as->format->interleaved || layout == EXPERTS_INTERLEAVED);
+}
+
+/* The experts were not found: why. */
+static int no_experts(const struct model *m, struct err *e)
+{
+    const struct family *f = m->arch.family;
+    size_t i;
+
+    for (i = 0; i < m->ckpt.n; i++) {
+        const struct tensor_role *r = &m->role[i];
+
+        if ((r->role == ROLE_EXPERT || r->role == ROLE_EXPERTS) && r->part != PART_NONE && !r->piece &&
+            r->use != USE_BIAS)
+            return err_set(e, ERR_INPUT,
+                           "'%s': tensor '%s' (%s) is in no format that config.json announces in "
+                           "quantization_config",
+                           m->dir, m->ckpt.tensor[i]->name, dtype_name(m->ckpt.tensor[i]->dtype));
+    }
+    if (f->expert_gate)
+        return 0; /* check_tensors says which tensor is missing */
+    return err_set(e, ERR_INPUT,
+                   "'%s': tensor 'model.layers.%d.%s.experts.gate_up_proj' is missing (also as _blocks)",
+                   m->dir, first_moe_layer(&m->arch), f->ffn_module);
+}
+
+/* How the experts lie together, from the first MoE layer's tensors; checked against the rest by
+ * check_tensors. */
 static int detect_layout(struct model *m, struct err *e)
 {
     const struct family *f = m->arch.family;
-    char packed[64];
-    int i;
 
-    for (i = 0; m->arch.layer[i].ffn != FFN_MOE; i++)
-        ;
+    if (has_experts(m, f->ffn_module, f->fused_layout) ||
+        (f->expert_gate && has_experts(m, f->ffn_module, EXPERTS_SPLIT)) ||
+        has_experts(m, f->fused_module, f->fused_layout))
+        return 0;
     m->ffn_module = f->ffn_module;
-    snprintf(packed, sizeof packed, "experts.0.%s.weight_packed", f->expert_gate ? f->expert_gate : "");
-    if (model_ffn_tensor(m, i, "experts.gate_up_proj_blocks")) {
-        m->layout = EXPERTS_MXFP4;
-    } else if (model_ffn_tensor(m, i, "experts.gate_up_proj")) {
-        m->layout = f->fused_layout;
-    } else if (f->expert_gate && model_ffn_tensor(m, i, packed)) {
-        m->layout = EXPERTS_SPLIT_MXFP4;
-    } else if (f->fused_module &&
-               (m->ffn_module = f->fused_module, model_ffn_tensor(m, i, "experts.gate_up_proj"))) {
-        m->layout = f->fused_layout;
-    } else if (f->expert_gate) {
-        m->ffn_module = f->ffn_module;
-        m->layout = EXPERTS_SPLIT;
-    } else {
-        return err_set(e, ERR_INPUT,
-                       "'%s': tensor 'model.layers.%d.%s.experts.gate_up_proj' is missing (also as _blocks)",
-                       m->dir, i, f->ffn_module);
+    m->layout = f->expert_gate ? EXPERTS_SPLIT : f->fused_layout;
+    return no_experts(m, e);
+}
+
+/* What each tensor is, by its name and dtype. */
+static int find_roles(struct model *m, struct err *e)
+{
+    size_t i;
+
+    m->role = mem_new(m->ckpt.n, sizeof *m->role, e);
+    for (i = 0; m->role && i < m->ckpt.n; i++) {
+        const struct tensor *t = m->ckpt.tensor[i];
+        struct tensor_role r = role_of(&m->arch, t->name);
+
+        if (r.use != USE_BIAS)
+            r.piece = format_find_piece(m->arch.claim, m->arch.claims, t->name, r.role == ROLE_EXPERTS,
+                                        t->dtype, &r.format);
+        if (r.piece)
+            r.use = r.piece->use;
+        m->role[i] = r;
     }
-    if (m->layout == EXPERTS_MXFP4 && (!m->arch.mxfp4_config || f->fused_layout != EXPERTS_INTERLEAVED_IO))
-        return err_set(e, ERR_INPUT,
-                       "'%s' has MXFP4 experts, but config.json does not say quant_method mxfp4", m->dir);
-    if (m->layout == EXPERTS_SPLIT_MXFP4 && !m->arch.ct_mxfp4_config)
-        return err_set(e, ERR_INPUT,
-                       "'%s' has packed MXFP4 experts, but config.json does not say mxfp4-pack-quantized",
-                       m->dir);
-    return 0;
+    return m->role ? 0 : -1;
 }
 
 /* config.json, from wherever the container has it. */
@@ -70,7 +112,6 @@ static int read_config(struct model *m, const struct model_options *o, struct er
 static int open_all(struct model *m, const char *arg, const struct model_options *o, struct err *e)
 {
     const struct container *c;
-    size_t i;
 
     m->containers = o ? o->containers : NULL;
     c = container_of(arg, m->containers);
@@ -83,12 +124,7 @@ static int open_all(struct model *m, const char *arg, const struct model_options
         return -1;
     if (checkpoint_find(&m->ckpt, "language_model.model.embed_tokens.weight"))
         m->arch.prefix = "language_model.";
-    m->role = mem_new(m->ckpt.n, sizeof *m->role, e);
-    if (!m->role)
-        return -1;
-    for (i = 0; i < m->ckpt.n; i++)
-        m->role[i] = role_of(&m->arch, m->ckpt.tensor[i]->name);
-    return detect_layout(m, e) || check_tensors(m, e) ? -1 : 0;
+    return find_roles(m, e) || detect_layout(m, e) || check_tensors(m, e) ? -1 : 0;
 }
 
 int model_open(struct model *m, const char *arg, const struct model_options *o, struct err *e)
@@ -114,6 +150,15 @@ void model_close(struct model *m)
 
 /* ---- sizes and digests ---- */
 
+const struct format *model_expert_format(const struct model *m)
+{
+    enum part part = m->layout == EXPERTS_SPLIT ? PART_GATE : PART_GATE_UP;
+    struct linear_tensors l;
+
+    model_expert_linear(m, first_moe_layer(&m->arch), 0, part, &l);
+    return l.as->format;
+}
+
 uint64_t model_expert_bytes(const struct model *m, int layer)
 {
     uint64_t bytes = 0;
@@ -133,26 +178,18 @@ uint64_t model_expert_bytes(const struct model *m, int layer)
 int model_read_f32(const struct model *m, const struct tensor *t, float *dst, struct err *e)
 {
     size_t n = (size_t)tensor_count(t);
-    uint16_t *half;
+    void *raw;
+    int r;
 
-    if (t->dtype == DT_F32)
-        return checkpoint_read(&m->ckpt, t, 0, dst, n * 4, e);
-    if (t->dtype != DT_BF16 && t->dtype != DT_F16)
+    if (!dtype_is_float(t->dtype))
         return err_set(e, ERR_INPUT, "'%s': tensor '%s' has dtype %s where BF16, F16 or F32 is needed",
                        m->dir, t->name, dtype_name(t->dtype));
-    half = mem_new_aligned(n, 2, e);
-    if (!half)
-        return -1;
-    if (checkpoint_read(&m->ckpt, t, 0, half, n * 2, e)) {
-        free(half);
-        return -1;
-    }
-    if (t->dtype == DT_BF16)
-        bf16_to_f32_n(half, dst, n);
-    else
-        f16_to_f32_n(half, dst, n);
-    free(half);
-    return 0;
+    raw = mem_new_aligned((size_t)t->size, 1, e);
+    r = raw ? checkpoint_read(&m->ckpt, t, 0, raw, (size_t)t->size, e) : -1;
+    if (!r)
+        floats_to_f32(t->dtype, raw, n, dst);
+    free(raw);
+    return r;
 }
 
 int model_digest(const struct model *m, char out[HASH_HEX], struct err *e)

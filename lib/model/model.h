@@ -24,16 +24,15 @@ enum role {
 };
 /* Which matrix of the expert; PART_GATE_UP is the fused one. */
 enum part { PART_NONE, PART_GATE, PART_UP, PART_DOWN, PART_GATE_UP };
-/* What the tensor holds of it. */
-enum piece { PIECE_WEIGHT, PIECE_BIAS, PIECE_SCALE, PIECE_BLOCKS };
-
 struct tensor_role {
     enum role role;
     int layer;  /* -1: not in a layer */
     int expert; /* ROLE_EXPERT */
     int axis;   /* the dimension that counts experts: 0, or 1 behind a leading 1 */
     enum part part;
-    enum piece piece;
+    enum piece_use use;        /* what it is to the linear map that it belongs to */
+    const struct piece *piece; /* of which of the model's formats, by name and dtype; NULL: of none */
+    const struct format *format;
     size_t digits, digits_n; /* ROLE_EXPERT: where the expert's number stands in the name */
 };
 
@@ -65,15 +64,29 @@ struct model_options {
 int model_open(struct model *m, const char *arg, const struct model_options *o, struct err *e);
 void model_close(struct model *m);
 
-/* "model.layers.3.mlp.experts.down_proj_bias" etc. by parts: the tensor of MoE layer `layer` holding
- * piece of part for all experts (fused layouts), or for one expert (split layouts; expert is ignored by
- * fused ones). NULL: absent. */
-const struct tensor *model_expert_tensor(const struct model *m, int layer, int expert, enum part part,
-                                         enum piece piece);
 /* "model.layers.LAYER.SUFFIX" (layer >= 0) or SUFFIX as it is (layer < 0). NULL: absent. */
 const struct tensor *model_tensor(const struct model *m, int layer, const char *suffix);
 /* "model.layers.LAYER.MODULE.SUFFIX", MODULE being the MoE module's name in this checkpoint. */
 const struct tensor *model_ffn_tensor(const struct model *m, int layer, const char *suffix);
+
+/* A linear map: its format and its tensors, by use. */
+struct linear_tensors {
+    const struct format_claim *as;
+    const struct tensor *piece[STORED_PIECES]; /* NULL: absent */
+};
+/* The map whose weight is "NAME.weight" (or as its format calls it) of a layer (-1: of none); name is what
+ * stands after "model.layers.LAYER.". false: there is none. */
+bool model_linear(const struct model *m, int layer, const char *name, struct linear_tensors *l);
+/* The matrix of an expert of a MoE layer; in other layouts than the split one the tensors are those of all
+ * experts, and parts gate and up are one, PART_GATE_UP. */
+bool model_expert_linear(const struct model *m, int layer, int expert, enum part part,
+                         struct linear_tensors *l);
+/* The biases of all experts of a layer. NULL: absent. */
+const struct tensor *model_expert_bias(const struct model *m, int layer, enum part part);
+/* Whether matrices of this format are in-out in the model's layout of experts. */
+bool model_in_out(const struct model *m, const struct format *f);
+/* The format of the routed experts, as far as the first one of all tells. */
+const struct format *model_expert_format(const struct model *m);
 
 /* Bytes that one expert of one layer takes, all pieces; its row of the router aside. */
 uint64_t model_expert_bytes(const struct model *m, int layer);

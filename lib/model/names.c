@@ -44,45 +44,85 @@ const char *part_module(const struct family *f, enum part p)
     return p == PART_GATE ? f->expert_gate : p == PART_UP ? f->expert_up : f->expert_down;
 }
 
-bool split_layout(enum expert_layout l)
+/* The tensor of a piece, base being the map's whole name. */
+static const struct tensor *piece_tensor(const struct model *m, const char *base, const struct piece *p,
+                                         bool fused)
 {
-    return l == EXPERTS_SPLIT || l == EXPERTS_SPLIT_MXFP4;
+    const char *suffix = piece_suffix(p, fused);
+    char name[NAME_LEN];
+    int n = suffix ? snprintf(name, sizeof name, "%s%s", base, suffix) : 0;
+
+    return n > 0 && n < NAME_LEN ? checkpoint_find(&m->ckpt, name) : NULL;
 }
 
-/* Suffix of a piece in each layout; NULL: that layout has no such piece. */
-static const char *piece_suffix(enum expert_layout l, enum piece p)
+bool find_map(const struct model *m, const char *base, bool fused, struct linear_tensors *l)
 {
-    switch (l) {
-    case EXPERTS_SPLIT: /* the scale is that of block-scaled FP8 */
-        return p == PIECE_WEIGHT ? ".weight" : p == PIECE_SCALE ? ".weight_scale_inv" : NULL;
-    case EXPERTS_SPLIT_MXFP4:
-        return p == PIECE_BLOCKS ? ".weight_packed" : p == PIECE_SCALE ? ".weight_scale" : NULL;
-    case EXPERTS_FUSED:
-    case EXPERTS_CONCAT_IO:
-    case EXPERTS_INTERLEAVED_IO:
-        return p == PIECE_WEIGHT ? "" : p == PIECE_BIAS ? "_bias" : NULL;
-    case EXPERTS_MXFP4:
-        return p == PIECE_BLOCKS  ? "_blocks"
-               : p == PIECE_SCALE ? "_scales"
-               : p == PIECE_BIAS  ? "_bias"
-                                  : NULL;
+    const struct arch *a = &m->arch;
+    const struct piece *p;
+    const struct tensor *t;
+    int i;
+
+    *l = (struct linear_tensors){0};
+    for (i = 0; i < a->claims && !l->as; i++) {
+        p = a->claim[i].format->piece;
+        t = piece_tensor(m, base, p, fused);
+        if (t && p->dtypes >> t->dtype & 1)
+            l->as = &a->claim[i];
     }
-    return NULL;
+    while (!l->as && i-- > 0) /* none has this dtype: for the message, plain numbers before others */
+        if (piece_tensor(m, base, a->claim[i].format->piece, fused))
+            l->as = &a->claim[i];
+    if (!l->as) {
+        l->as = &a->claim[a->claims - 1];
+        return false;
+    }
+    FOR_PIECES(p, l->as->format)
+    if (p->use < STORED_PIECES)
+        l->piece[p->use] = piece_tensor(m, base, p, fused);
+    return true;
 }
 
-const struct tensor *model_expert_tensor(const struct model *m, int layer, int expert, enum part part,
-                                         enum piece piece)
+bool model_linear(const struct model *m, int layer, const char *name, struct linear_tensors *l)
 {
-    const char *suffix = piece_suffix(m->layout, piece);
-    bool split = split_layout(m->layout);
+    char base[NAME_LEN];
+    int n = layer < 0 ? snprintf(base, sizeof base, "%s%s", m->arch.prefix, name)
+                      : snprintf(base, sizeof base, "%smodel.layers.%d.%s", m->arch.prefix, layer, name);
 
-    if (!suffix || part == PART_NONE || split != (part != PART_GATE_UP && (split || part != PART_DOWN)))
-        return NULL;
+    *l = (struct linear_tensors){0};
+    return n > 0 && n < NAME_LEN && find_map(m, base, false, l);
+}
+
+static const char *fused_part(enum part part)
+{
+    return part == PART_DOWN ? "down_proj" : "gate_up_proj";
+}
+
+bool model_expert_linear(const struct model *m, int layer, int expert, enum part part,
+                         struct linear_tensors *l)
+{
+    bool split = m->layout == EXPERTS_SPLIT;
+    char base[NAME_LEN];
+    int n =
+        snprintf(base, sizeof base, "%smodel.layers.%d.%s.experts.", m->arch.prefix, layer, m->ffn_module);
+
+    *l = (struct linear_tensors){0};
+    if (part == PART_NONE || split != (part != PART_GATE_UP && (split || part != PART_DOWN)))
+        return false;
     if (split)
-        return find_name(m, "model.layers.%d.%s.experts.%d.%s%s", layer, m->ffn_module, expert,
-                         part_module(m->arch.family, part), suffix);
-    return find_name(m, "model.layers.%d.%s.experts.%s%s", layer, m->ffn_module,
-                     part == PART_DOWN ? "down_proj" : "gate_up_proj", suffix);
+        n += snprintf(base + n, sizeof base - (size_t)n, "%d.%s", expert, part_module(m->arch.family, part));
+    else
+        n += snprintf(base + n, sizeof base - (size_t)n, "%s", fused_part(part));
+    return n < NAME_LEN && find_map(m, base, !split, l);
+}
+
+const struct tensor *model_expert_bias(const struct model *m, int layer, enum part part)
+{
+    return find_name(m, "model.layers.%d.%s.experts.%s_bias", layer, m->ffn_module, fused_part(part));
+}
+
+bool model_in_out(const struct model *m, const struct format *f)
+{
+    return (m->layout == EXPERTS_CONCAT || m->layout == EXPERTS_INTERLEAVED) && !f->interleaved;
 }
 
 /* ---- from names to meaning ---- */
@@ -97,23 +137,15 @@ static bool take(const char **s, const char *word)
     return true;
 }
 
-static bool piece_of(const char *suffix, enum piece *piece)
+/* What a tensor with this suffix is to its map; false: nothing that is known. */
+static bool use_of(const char *suffix, bool fused, enum piece_use *use)
 {
-    static const struct {
-        const char *suffix;
-        enum piece piece;
-    } known[] = {
-        {"", PIECE_WEIGHT},       {".weight", PIECE_WEIGHT},      {"_bias", PIECE_BIAS},
-        {".bias", PIECE_BIAS},    {"_blocks", PIECE_BLOCKS},      {".weight_packed", PIECE_BLOCKS},
-        {"_scales", PIECE_SCALE}, {".weight_scale", PIECE_SCALE}, {".weight_scale_inv", PIECE_SCALE}};
-    size_t i;
+    const struct piece *p = format_find_suffix(suffix, fused);
 
-    for (i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(suffix, known[i].suffix) == 0) {
-            *piece = known[i].piece;
-            return true;
-        }
-    return false;
+    if (!p && strcmp(suffix, fused ? "_bias" : ".bias") != 0)
+        return false;
+    *use = p ? p->use : USE_BIAS;
+    return true;
 }
 
 /* s follows "experts." */
@@ -130,7 +162,7 @@ static void expert_role(struct tensor_role *r, const struct family *f, const cha
             return;
         for (p = PART_GATE; p <= PART_DOWN; p++)
             if (take(&s, part_module(f, p))) {
-                r->part = piece_of(s, &r->piece) ? p : PART_NONE;
+                r->part = use_of(s, false, &r->use) ? p : PART_NONE;
                 return;
             }
         return;
@@ -140,7 +172,7 @@ static void expert_role(struct tensor_role *r, const struct family *f, const cha
         r->part = PART_GATE_UP;
     else if (take(&s, "down_proj"))
         r->part = PART_DOWN;
-    if (!piece_of(s, &r->piece))
+    if (!use_of(s, true, &r->use))
         r->part = PART_NONE;
 }
 

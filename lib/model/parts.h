@@ -8,7 +8,9 @@
 
 /* names.c */
 const char *part_module(const struct family *f, enum part p); /* layout A module of a part; may be NULL */
-bool split_layout(enum expert_layout l);
+/* As model_linear, by the map's whole name; fused: that of all experts. Where none has the right dtype, l is
+ * the one that comes nearest; where there is none, plain. */
+bool find_map(const struct model *m, const char *base, bool fused, struct linear_tensors *l);
 struct tensor_role role_of(const struct arch *a, const char *name);
 
 /* check.c: every tensor that the architecture asks for, and no other. */

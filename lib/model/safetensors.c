@@ -6,53 +6,15 @@
 #include "base/json.h"
 #include "base/json_out.h"
 
-static const struct {
-    const char *name;
-    unsigned bits;
-} dtypes[DT_COUNT] = {
-    [DT_BOOL] = {"BOOL", 8},
-    [DT_F4] = {"F4", 4},
-    [DT_F6_E2M3] = {"F6_E2M3", 6},
-    [DT_F6_E3M2] = {"F6_E3M2", 6},
-    [DT_U8] = {"U8", 8},
-    [DT_I8] = {"I8", 8},
-    [DT_F8_E5M2] = {"F8_E5M2", 8},
-    [DT_F8_E4M3] = {"F8_E4M3", 8},
-    [DT_F8_E8M0] = {"F8_E8M0", 8},
-    [DT_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8},
-    [DT_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8},
-    [DT_I16] = {"I16", 16},
-    [DT_U16] = {"U16", 16},
-    [DT_F16] = {"F16", 16},
-    [DT_BF16] = {"BF16", 16},
-    [DT_I32] = {"I32", 32},
-    [DT_U32] = {"U32", 32},
-    [DT_F32] = {"F32", 32},
-    [DT_C64] = {"C64", 64},
-    [DT_F64] = {"F64", 64},
-    [DT_I64] = {"I64", 64},
-    [DT_U64] = {"U64", 64},
-};
-
-const char *dtype_name(enum dtype d)
-{
-    return dtypes[d].name;
-}
-
 /* enum dtype, or -1. */
 static int dtype_from_name(const char *name)
 {
     int d;
 
-    for (d = 0; d < DT_COUNT; d++)
-        if (strcmp(dtypes[d].name, name) == 0)
+    for (d = 0; d <= DT_U64; d++)
+        if (strcmp(dtype_name((enum dtype)d), name) == 0)
             return d;
     return -1;
-}
-
-unsigned dtype_bits(enum dtype d)
-{
-    return dtypes[d].bits;
 }
 
 uint64_t tensor_count(const struct tensor *t)
@@ -74,10 +36,7 @@ static bool tensor_bytes(const struct tensor *t, uint64_t *bytes)
     for (i = 0; i < t->rank; i++)
         if (!mul_u64(n, t->shape[i], &n))
             return false;
-    if (!mul_u64(n, dtype_bits(t->dtype), &n) || n % 8)
-        return false;
-    *bytes = n / 8;
-    return true;
+    return dtype_size(t->dtype, n, bytes);
 }
 
 /* ---- reading ---- */

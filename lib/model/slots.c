@@ -80,7 +80,7 @@ static int expert_slots(const struct model *m, struct slot *s)
 {
     static const enum part each[] = {PART_GATE, PART_UP, PART_DOWN}, fused[] = {PART_GATE_UP, PART_DOWN};
     const struct arch *a = &m->arch;
-    bool split = split_layout(m->layout);
+    bool split = m->layout == EXPERTS_SPLIT;
     int n = split ? 3 : 2, i;
     char name[SLOT_NAME / 2];
 

@@ -8,19 +8,6 @@
 
 enum { CHUNK = 4 << 20 }; /* bytes read at once when values are checked */
 
-/* Weights that a tensor holds: MXFP4 packs two into a byte, and its scales are no weights. */
-static uint64_t weights_in(const struct model *m, size_t i)
-{
-    const struct tensor *t = m->ckpt.tensor[i];
-    const char *packed = strstr(t->name, ".weight_packed"), *scale = strstr(t->name, ".weight_scale");
-
-    if (m->role[i].piece == PIECE_SCALE || scale)
-        return 0;
-    if (m->role[i].piece == PIECE_BLOCKS || packed)
-        return 2 * t->size;
-    return tensor_count(t);
-}
-
 void model_summarize(const struct model *m, struct model_summary *s)
 {
     uint64_t expert_params = 0, mtp_params = 0, n;
@@ -33,7 +20,7 @@ void model_summarize(const struct model *m, struct model_summary *s)
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
 
-        n = weights_in(m, i);
+        n = piece_weights(m->role[i].piece, tensor_count(t));
         s->params += n;
         if (m->role[i].role == ROLE_EXPERT || m->role[i].role == ROLE_EXPERTS) {
             s->expert_bytes += t->size;
@@ -72,55 +59,14 @@ struct value_job {
     unsigned char **buf;         /* [threads] [CHUNK] */
 };
 
-static const char *bad_float(uint32_t bits, uint32_t exp_mask, uint32_t man_mask)
-{
-    if ((bits & exp_mask) != exp_mask)
-        return NULL;
-    return bits & man_mask ? "NaN" : "infinity";
-}
-
-/* First bad element among n bytes; returns what is wrong with it or NULL. */
-static const char *scan(const struct tensor *t, bool scales, const unsigned char *p, size_t n, size_t *at)
-{
-    const char *what = NULL;
-    size_t i;
-
-    if (t->dtype == DT_BF16 || t->dtype == DT_F16) {
-        uint32_t exp = t->dtype == DT_BF16 ? 0x7f80 : 0x7c00, man = t->dtype == DT_BF16 ? 0x7f : 0x3ff;
-
-        for (i = 0; !what && i < n / 2; i++) {
-            uint16_t v;
-
-            memcpy(&v, p + 2 * i, 2);
-            what = bad_float(v, exp, man);
-        }
-    } else if (t->dtype == DT_F32) {
-        for (i = 0; !what && i < n / 4; i++) {
-            uint32_t v;
-
-            memcpy(&v, p + 4 * i, 4);
-            what = bad_float(v, 0x7f800000, 0x7fffff);
-        }
-    } else if (scales) {
-        for (i = 0; !what && i < n; i++)
-            what = p[i] == 255 ? "MXFP4 scale 255 (NaN)" : NULL;
-    } else if (t->dtype == DT_F8_E4M3) { /* has no infinity */
-        for (i = 0; !what && i < n; i++)
-            what = (p[i] & 0x7f) == 0x7f ? "NaN" : NULL;
-    } else {
-        return NULL;
-    }
-    *at = i - 1;
-    return what;
-}
-
 static void check_tensor(void *ctx, long task, int worker)
 {
     struct value_job *j = ctx;
     size_t i = j->first + (size_t)task;
     const struct tensor *t = j->m->ckpt.tensor[i];
-    bool scales = j->m->role[i].piece == PIECE_SCALE || strstr(t->name, ".weight_scale");
-    unsigned elem = dtype_bits(t->dtype) / 8;
+    const struct piece *p = j->m->role[i].piece;
+    enum dtype type = p && p->e8m0 ? DT_F8_E8M0 : t->dtype;
+    unsigned elem = dtype_bytes(type);
     uint64_t off;
     size_t at;
 
@@ -130,10 +76,10 @@ static void check_tensor(void *ctx, long task, int worker)
         if (check_cancelled(&j->errs[worker]) ||
             checkpoint_read(&j->m->ckpt, t, off, j->buf[worker], n, &j->errs[worker]))
             return;
-        j->found[i].what = scan(t, scales, j->buf[worker], n, &at);
+        j->found[i].what = dtype_bad(type, j->buf[worker], n / elem, &at);
         if (j->found[i].what) {
             j->found[i].tensor = t->name;
-            j->found[i].index = (elem ? off / elem : off) + at;
+            j->found[i].index = off / elem + at;
             return;
         }
     }

@@ -28,7 +28,7 @@ uint64_t model_kv_bytes(const struct model *m, int64_t context);
  * of 255; index is the first such element. Returns 0 when everything could be read (problems or not).
  */
 struct value_problem {
-    const char *tensor, *what; /* what: "NaN", "infinity", "MXFP4 scale 255 (NaN)" */
+    const char *tensor, *what; /* what: "NaN", "infinity", "scale 255 (NaN)" (E8M0) */
     uint64_t index;
 };
 int model_check_values(const struct model *m, int threads,

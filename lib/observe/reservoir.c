@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "model/safetensors.h"
-#include "quant/bf16.h"
+#include "quant/floats.h"
 
 /* The tensors: of the sample, and of each layer. */
 enum { T_CATEGORY, T_HALF, T_HASH, T_ID, T_POSITION, OF_TOKENS };
@@ -196,27 +196,20 @@ void reservoir_free(struct reservoir *r)
     *r = (struct reservoir){0};
 }
 
-static float element(const void *p, size_t i, bool bf16)
-{
-    return bf16 ? bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
-}
-
 /* What the experts of a token add, from its results at element `at` of y. */
 static void put_output(const struct reservoir *r, const void *y, size_t at, const float *gate, bool gated,
                        uint8_t *out)
 {
     size_t width = (size_t)r->hidden, i;
+    enum dtype type = r->bf16 ? DT_BF16 : DT_F32;
     int k;
 
     for (i = 0; i < width; i++) {
         float sum = 0;
 
         for (k = 0; k < r->topk; k++)
-            sum += element(y, at + (size_t)k * width + i, r->bf16) * (gated ? 1 : gate[k]);
-        if (r->bf16)
-            ((uint16_t *)(void *)out)[i] = f32_to_bf16(sum);
-        else
-            ((float *)(void *)out)[i] = sum;
+            sum += float_at(type, y, at + (size_t)k * width + i) * (gated ? 1 : gate[k]);
+        float_put(type, out, i, sum);
     }
 }
 

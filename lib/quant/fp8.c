@@ -1,3 +1,4 @@
+/* fp8.c -- the values of E4M3 codes. */
 #include "quant/fp8.h"
 
 #include <math.h>
@@ -69,26 +70,18 @@ const float e4m3_value[256] = {0.0f,        0.001953125f,  0.00390625f,  0.00585
                                -256.0f,     -288.0f,       -320.0f,      -352.0f,
                                -384.0f,     -416.0f,       -448.0f,      NAN};
 
-void fp8_to_f32(const uint8_t *src, const float *scale, size_t first, size_t rows, size_t in, float *dst)
+void e4m3_to_f32(const uint8_t *src, float scale, size_t n, float *dst)
 {
-    size_t blocks = (in + FP8_BLOCK - 1) / FP8_BLOCK, r, c;
+    size_t i;
 
-    for (r = 0; r < rows; r++, src += in, dst += in) {
-        const float *s = scale + (first + r) / FP8_BLOCK * blocks;
-
-        for (c = 0; c < in; c++)
-            dst[c] = e4m3_value[src[c]] * s[c / FP8_BLOCK];
-    }
+    for (i = 0; i < n; i++)
+        dst[i] = e4m3_value[src[i]] * scale;
 }
 
-void fp8_to_bf16(const uint8_t *src, const float *scale, size_t first, size_t rows, size_t in, uint16_t *dst)
+void e4m3_to_bf16(const uint8_t *src, float scale, size_t n, uint16_t *dst)
 {
-    size_t blocks = (in + FP8_BLOCK - 1) / FP8_BLOCK, r, c;
+    size_t i;
 
-    for (r = 0; r < rows; r++, src += in, dst += in) {
-        const float *s = scale + (first + r) / FP8_BLOCK * blocks;
-
-        for (c = 0; c < in; c++)
-            dst[c] = f32_to_bf16(e4m3_value[src[c]] * s[c / FP8_BLOCK]);
-    }
+    for (i = 0; i < n; i++)
+        dst[i] = f32_to_bf16(e4m3_value[src[i]] * scale);
 }

@@ -1,34 +1,23 @@
 #include "stats/aimer.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "quant/bf16.h"
-#include "quant/fp8.h"
-#include "quant/mxfp4.h"
 #include "quant/hot.h"
 
-enum { PIECE = 1 << 18, LANES = 16, NAME_LEN = 256 }; /* elements read at once; sums side by side */
+enum { PIECE = 1 << 18, LANES = 16 }; /* elements read at once; sums side by side */
 
 struct sums {
     double count, abs, square;
 };
 
-/* The weights of one matrix of one expert: elements first .. first+n-1 of t. */
-struct matrix_ref {
-    const struct tensor *t, *scale; /* scale: MXFP4 and FP8 */
-    uint64_t first, n;
-    uint64_t in; /* FP8: elements of a row */
-};
-
 struct worker {
-    uint8_t *raw; /* [PIECE * 4] */
-    uint8_t *scale;
-    size_t scale_cap;
+    struct stored
+        s; /* the matrix at hand; the weight's rows row0 .. are in raw, other pieces whole in rest */
+    uint8_t *raw, *rest;
+    size_t raw_cap, rest_cap;
     float *value; /* [PIECE] */
     struct err err;
 };
@@ -63,135 +52,118 @@ HOT(static void, add_values, (struct sums * s, const float *v, size_t n), (s, v,
     s->count += (double)n;
 }
 
-/* Elements at .. at+n-1 of the tensor: whole blocks of MXFP4, whole rows of FP8. */
-static int read_values(struct worker *w, const struct model *m, const struct matrix_ref *x, uint64_t at,
-                       size_t n, struct err *e)
-{
-    unsigned bits = x->t->dtype == DT_U8 ? 4 : dtype_bits(x->t->dtype);
+/* A matrix of one expert; `of` experts are together in its tensors. */
+struct matrix_ref {
+    const struct model *m;
+    struct linear_tensors l;
+    int expert, of;
+    uint64_t rows;
+};
 
-    if (checkpoint_read(&m->ckpt, x->t, at * bits / 8, w->raw, n * bits / 8, e))
-        return -1;
-    switch (x->t->dtype) {
-    case DT_BF16:
-        bf16_to_f32_n((const uint16_t *)(const void *)w->raw, w->value, n);
-        return 0;
-    case DT_F16:
-        f16_to_f32_n((const uint16_t *)(const void *)w->raw, w->value, n);
-        return 0;
-    case DT_F32:
-        memcpy(w->value, w->raw, n * sizeof *w->value);
-        return 0;
-    case DT_F8_E4M3:
-        fp8_to_f32(w->raw, (const float *)(const void *)w->scale, (size_t)(at / x->in), n / (size_t)x->in,
-                   (size_t)x->in, w->value);
-        return 0;
-    default:
-        mxfp4_to_f32(w->raw, w->scale + (at - x->first) / MXFP4_BLOCK, n / MXFP4_BLOCK, w->value);
-        return 0;
+static int read_part(const struct matrix_ref *x, enum piece_use use, uint64_t from, void *dst, size_t n,
+                     struct err *e)
+{
+    const struct tensor *t = x->l.piece[use];
+
+    return checkpoint_read(&x->m->ckpt, t, t->size / (uint64_t)x->of * (uint64_t)x->expert + from, dst, n, e);
+}
+
+/* All pieces but the weight. */
+static int read_rest(struct worker *w, const struct matrix_ref *x, struct err *e)
+{
+    size_t at[STORED_PIECES], size = 0;
+    int i;
+
+    for (i = USE_WEIGHT + 1; i < STORED_PIECES; i++) {
+        at[i] = size;
+        if (x->l.piece[i])
+            size += ((size_t)x->l.piece[i]->size / (size_t)x->of + 7) / 8 * 8;
     }
+    if (mem_grow(&w->rest, &w->rest_cap, size, 1, e))
+        return -1;
+    for (i = USE_WEIGHT + 1; i < STORED_PIECES; i++) {
+        if (!x->l.piece[i])
+            continue;
+        w->s.piece[i].at = w->rest + at[i];
+        if (read_part(x, i, 0, w->rest + at[i], (size_t)x->l.piece[i]->size / (size_t)x->of, e))
+            return -1;
+    }
+    return 0;
 }
 
-/* All the scales that a matrix needs. */
-static int read_scales(struct worker *w, const struct model *m, const struct matrix_ref *x, struct err *e)
+/* n elements from element `at` of the matrix on, as it is stored. */
+static int read_values(struct worker *w, const struct matrix_ref *x, uint64_t at, size_t n, struct err *e)
 {
-    bool fp8 = x->t->dtype == DT_F8_E4M3;
-    uint64_t from = fp8 ? 0 : x->first / MXFP4_BLOCK, n = fp8 ? x->scale->size : x->n / MXFP4_BLOCK;
+    uint64_t stride = (uint64_t)w->s.stride, first = at / stride, rows = (at + n - 1) / stride - first + 1, c;
+    size_t row = w->s.piece[USE_WEIGHT].row;
+    struct stored s = w->s;
+    float *to = w->value;
+    int i;
 
-    if (mem_grow(&w->scale, &w->scale_cap, n, 1, e))
+    if (mem_grow(&w->raw, &w->raw_cap, (size_t)rows * row, 1, e) ||
+        read_part(x, USE_WEIGHT, first * row, w->raw, (size_t)rows * row, e))
         return -1;
-    return checkpoint_read(&m->ckpt, x->scale, from, w->scale, n, e);
+    for (i = 0; i < STORED_PIECES; i++)
+        if (s.piece[i].at)
+            s.piece[i].at = stored_row(&w->s, i, (int64_t)first);
+    s.piece[USE_WEIGHT].at = w->raw;
+    s.row0 = (int)first;
+    for (; n; n -= c, at += c, to += c) {
+        c = stride - at % stride < n ? stride - at % stride : n;
+        stored_span(&s, (int64_t)(at / stride), (int64_t)(at % stride), (int)c, to);
+    }
+    return 0;
 }
 
-static int add_matrix(struct sums *s, struct worker *w, const struct model *m, const struct matrix_ref *x,
-                      struct err *e)
+static int add_matrix(struct sums *s, struct worker *w, const struct matrix_ref *x, struct err *e)
 {
-    uint64_t piece = x->in ? PIECE / x->in * x->in : PIECE, at, n;
+    uint64_t row = (uint64_t)w->s.stride, all = row * x->rows, at, n;
+    /* of blocks of rows whole rows */
+    uint64_t piece = w->s.piece[USE_SCALE].per > 1 && row <= PIECE ? PIECE / row * row : PIECE;
 
-    if (piece == 0)
-        return err_set(e, ERR_UNKNOWN, "tensor '%s' has rows that are too long", x->t->name);
-    if (x->scale && read_scales(w, m, x, e))
-        return -1;
-    for (at = 0; at < x->n; at += n) {
-        n = x->n - at < piece ? x->n - at : piece;
-        if (check_cancelled(e) || read_values(w, m, x, x->first + at, (size_t)n, e))
+    for (at = 0; at < all; at += n) {
+        n = all - at < piece ? all - at : piece;
+        if (check_cancelled(e) || read_values(w, x, at, (size_t)n, e))
             return -1;
         add_values(s, w->value, (size_t)n);
     }
     if (!isfinite(s->square))
         return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number",
-                       x->t->dtype == DT_U8 ? x->scale->name : x->t->name);
+                       x->l.piece[coding_suspect(w->s.coding)]->name);
     return 0;
 }
 
-/* ---- finding the matrices ---- */
-
-static const struct tensor *split_piece(const struct model *m, int layer, int expert, const char *part,
-                                        const char *suffix)
+/* Finds a matrix [out][in] of an expert, and its pieces but the weight. */
+static int open_matrix(const struct aimer *a, struct worker *w, int expert, enum part part,
+                       struct matrix_ref *x, struct err *e)
 {
-    char name[NAME_LEN];
-    int n = snprintf(name, sizeof name, "experts.%d.%s.%s", expert, part, suffix);
+    const struct arch *arch = &a->m->arch;
+    bool split = a->m->layout == EXPERTS_SPLIT, down = part == PART_DOWN;
+    int out = down ? arch->hidden : (split ? 1 : 2) * arch->inter, in = down ? arch->inter : arch->hidden, i;
 
-    return n > 0 && n < NAME_LEN ? model_ffn_tensor(m, layer, name) : NULL;
-}
-
-static int check_format(const struct matrix_ref *x, const struct model *m, int layer, struct err *e)
-{
-    enum dtype d = x->t ? x->t->dtype : DT_BF16;
-    bool scaled = d == DT_U8 || d == DT_F8_E4M3;
-
-    if (!x->t || (scaled && !x->scale))
-        return err_set(e, ERR_INPUT, "'%s': layer %d: an expert's weight is missing, or its scales", m->dir,
-                       layer);
-    if (scaled || d == DT_BF16 || d == DT_F16 || d == DT_F32)
-        return 0;
-    return err_set(e, ERR_UNKNOWN, "tensor '%s' has dtype %s, which is not read", x->t->name, dtype_name(d));
-}
-
-/* Of a model that is MXFP4 otherwise, some linears may have been left as they were. */
-static void split_matrix(struct matrix_ref *x, const struct model *m, int layer, int expert, const char *part)
-{
-    *x = (struct matrix_ref){.t = split_piece(m, layer, expert, part, "weight")};
-    if (x->t) {
-        if (x->t->dtype == DT_F8_E4M3) {
-            x->scale = split_piece(m, layer, expert, part, "weight_scale_inv");
-            x->in = x->t->shape[1];
-        }
-    } else {
-        x->t = split_piece(m, layer, expert, part, "weight_packed");
-        x->scale = split_piece(m, layer, expert, part, "weight_scale");
-    }
-    if (x->t)
-        x->n = tensor_count(x->t) * (x->t->dtype == DT_U8 ? 2 : 1);
-}
-
-static void fused_matrix(struct matrix_ref *x, const struct model *m, int layer, int expert, enum part part)
-{
-    bool mxfp4 = m->layout == EXPERTS_MXFP4;
-
-    *x = (struct matrix_ref){.t = model_expert_tensor(m, layer, 0, part, mxfp4 ? PIECE_BLOCKS : PIECE_WEIGHT),
-                             .scale = mxfp4 ? model_expert_tensor(m, layer, 0, part, PIECE_SCALE) : NULL};
-    if (x->t)
-        x->n = tensor_count(x->t) * (mxfp4 ? 2 : 1) / (uint64_t)m->arch.experts;
-    x->first = x->n * (uint64_t)expert;
+    *x = (struct matrix_ref){.m = a->m, .expert = split ? 0 : expert, .of = split ? 1 : arch->experts};
+    if (!model_expert_linear(a->m, a->layer, expert, part, &x->l))
+        return err_set(e, ERR_INPUT, "'%s': layer %d: an expert's weight is missing", a->m->dir, a->layer);
+    w->s = (struct stored){0};
+    for (i = 0; i < STORED_PIECES; i++)
+        if (x->l.piece[i])
+            w->s.piece[i].dtype = x->l.piece[i]->dtype;
+    format_describe(&w->s, x->l.as, out, in, !split && model_in_out(a->m, x->l.as->format));
+    x->rows = (uint64_t)(w->s.in_out ? in : out);
+    return read_rest(w, x, e);
 }
 
 static int expert_score(const struct aimer *a, int expert, struct worker *w, struct err *e)
 {
-    const struct family *f = a->m->arch.family;
-    const char *const part[] = {f->expert_gate, f->expert_up, f->expert_down};
-    bool split = a->m->layout == EXPERTS_SPLIT || a->m->layout == EXPERTS_SPLIT_MXFP4;
+    static const enum part split[] = {PART_GATE, PART_UP, PART_DOWN}, fused[] = {PART_GATE_UP, PART_DOWN};
+    bool each = a->m->layout == EXPERTS_SPLIT;
     struct sums s = {0};
     struct matrix_ref x;
     int i;
 
-    for (i = 0; i < (split ? 3 : 2); i++) {
-        if (split)
-            split_matrix(&x, a->m, a->layer, expert, part[i]);
-        else
-            fused_matrix(&x, a->m, a->layer, expert, i ? PART_DOWN : PART_GATE_UP);
-        if (check_format(&x, a->m, a->layer, e) || add_matrix(&s, w, a->m, &x, e))
+    for (i = 0; i < (each ? 3 : 2); i++)
+        if (open_matrix(a, w, expert, each ? split[i] : fused[i], &x, e) || add_matrix(&s, w, &x, e))
             return -1;
-    }
     a->score[expert] = s.abs > 0 ? sqrt(s.square * s.count) / s.abs : 0;
     return 0;
 }
@@ -250,9 +222,8 @@ int aimer_scores(struct scores *s, const struct model *m, struct pool *pool,
     if (!a.worker)
         return -1;
     for (i = 0; i < threads && status == 0; i++) {
-        a.worker[i].raw = mem_new_aligned(PIECE, sizeof(float), e);
         a.worker[i].value = mem_new_aligned(PIECE, sizeof(float), e);
-        status = a.worker[i].raw && a.worker[i].value ? 0 : -1;
+        status = a.worker[i].value ? 0 : -1;
     }
     if (status == 0)
         status = new_scores(s, m, e) || run_layers(&a, s, pool, progress, ctx, e) ? -1 : 0;
@@ -261,7 +232,7 @@ int aimer_scores(struct scores *s, const struct model *m, struct pool *pool,
     for (i = 0; i < threads; i++) {
         free(a.worker[i].raw);
         free(a.worker[i].value);
-        free(a.worker[i].scale);
+        free(a.worker[i].rest);
     }
     free(a.worker);
     return status;

@@ -4,8 +4,8 @@
  * AIMER (arXiv 2603.18492) is mean|w| / rms(w) over the elements of an expert's gate, up and down matrices
  * together, and prunes the largest: the experts whose weights are least concentrated. The score here is its
  * reciprocal rms / mean|w|, so that larger is better: at least 1, sqrt(pi / 2) = 1.2533 for normally
- * distributed weights; 0 for an expert without weights other than 0. Biases are left out; FP8 and MXFP4
- * are decoded.
+ * distributed weights; 0 for an expert without weights other than 0. Biases are left out; all storage
+ * formats are decoded.
  */
 #ifndef MOE_STATS_AIMER_H
 #define MOE_STATS_AIMER_H

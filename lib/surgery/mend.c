@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "quant/bf16.h"
+#include "quant/floats.h"
 
 static bool of_down(const struct tensor_role *role)
 {
@@ -10,11 +10,11 @@ static bool of_down(const struct tensor_role *role)
 }
 
 /* One of the tensors that hold what is changed. */
-static bool holds(const struct repair *r, const struct tensor_role *role, const struct tensor *t)
+static bool holds(const struct repair *r, const struct tensor_role *role)
 {
     if (!of_down(role))
         return false;
-    return r->bias ? role->piece == PIECE_BIAS : t->dtype != DT_F8_E4M3; /* its scales are */
+    return role->use == USE_BIAS || (!r->bias && role->format && role->use == role->format->scalable);
 }
 
 static const float *value_of(const struct repair *r, int layer, int expert)
@@ -41,23 +41,25 @@ int mend_check(const struct repair *r, const struct model *m, const struct plan 
                        r->n_layers, p->n_layers);
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
-        bool mxfp4 = m->role[i].piece == PIECE_BLOCKS || t->dtype == DT_U8;
+        const struct tensor_role *role = &m->role[i];
+        const struct format *f = role->format;
+        bool never = !r->bias && f && f->scalable == STORED_PIECES && of_down(role);
 
-        if (!holds(r, &m->role[i], t))
+        if (!never && !holds(r, role))
             continue;
         any = true;
-        if (t->dtype != DT_BF16 && t->dtype != DT_F32)
+        if (never || (t->dtype != DT_BF16 && t->dtype != DT_F32))
             return err_set(e, ERR_UNKNOWN, "tensor '%s' is %s, which cannot be multiplied by a factor%s",
-                           t->name, mxfp4 ? "MXFP4" : dtype_name(t->dtype),
-                           mxfp4 ? "; moe-quant -t bf16 makes a model that can" : "");
+                           t->name, never ? f->name : dtype_name(t->dtype),
+                           never && f->exact ? "; moe-quant -t bf16 makes a model that can" : "");
     }
     return any ? 0
                : err_set(e, ERR_INPUT, "'%s': its experts have no biases, which the repair adds to", m->dir);
 }
 
-bool mend_changes(const struct repair *r, const struct tensor_role *role, const struct tensor *t, int expert)
+bool mend_changes(const struct repair *r, const struct tensor_role *role, int expert)
 {
-    const float *v = r && holds(r, role, t) ? value_of(r, role->layer, expert) : NULL;
+    const float *v = r && holds(r, role) ? value_of(r, role->layer, expert) : NULL;
     float none = r && r->bias ? 0 : 1;
     int i;
 
@@ -70,18 +72,12 @@ bool mend_changes(const struct repair *r, const struct tensor_role *role, const 
 void mend_apply(const struct repair *r, const struct tensor_role *role, const struct tensor *t, int expert,
                 uint64_t at, void *bytes, size_t n)
 {
-    size_t size = t->dtype == DT_F32 ? 4 : 2, first = (size_t)at / size, i;
+    size_t size = dtype_bytes(t->dtype), first = (size_t)at / size, i;
     const float *v = value_of(r, role->layer, expert);
-    uint16_t *half = bytes;
-    float *single = bytes;
 
     for (i = 0; i < n / size; i++) {
-        double x = t->dtype == DT_F32 ? single[i] : bf16_to_f32(half[i]);
-        float y = (float)(r->bias ? x + v[first + i] : x * v[0]);
+        double x = float_at(t->dtype, bytes, i);
 
-        if (t->dtype == DT_F32)
-            single[i] = y;
-        else
-            half[i] = f32_to_bf16(y);
+        float_put(t->dtype, bytes, i, (float)(r->bias ? x + v[first + i] : x * v[0]));
     }
 }

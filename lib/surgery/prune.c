@@ -147,7 +147,7 @@ static int put_mended(const struct job *j, const struct out_tensor *t, int exper
 
 static bool mended(const struct job *j, const struct out_tensor *t, int expert)
 {
-    return mend_changes(j->o->repair, t->role, t->from, expert);
+    return mend_changes(j->o->repair, t->role, expert);
 }
 
 /* One row for each expert, those of consecutive ones together. */

@@ -26,7 +26,7 @@ struct check {
 static int same(struct check *v, const struct tensor *from, uint64_t from_off, const struct tensor *to,
                 uint64_t to_off, uint64_t n, const struct tensor_role *role, int expert, struct err *e)
 {
-    bool mended = expert >= 0 && mend_changes(v->repair, role, from, expert);
+    bool mended = expert >= 0 && mend_changes(v->repair, role, expert);
     uint64_t at = 0;
 
     while (n) {

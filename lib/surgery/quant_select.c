@@ -17,17 +17,12 @@ static bool matches(const char *name, const char *const *globs)
     return false;
 }
 
-static bool is_float(const struct tensor *t)
-{
-    return t->dtype == DT_BF16 || t->dtype == DT_F16 || t->dtype == DT_F32;
-}
-
 static bool is_expert_weight(const struct model *m, size_t i)
 {
     enum role r = m->role[i].role;
 
-    return (r == ROLE_EXPERT || r == ROLE_EXPERTS) && m->role[i].piece == PIECE_WEIGHT &&
-           is_float(m->ckpt.tensor[i]);
+    return (r == ROLE_EXPERT || r == ROLE_EXPERTS) && m->role[i].use == USE_WEIGHT &&
+           dtype_is_float(m->ckpt.tensor[i]->dtype);
 }
 
 /* ---- to MXFP4 ---- */
@@ -37,7 +32,7 @@ static uint64_t row_length(const struct model *m, size_t i)
 {
     const struct tensor *t = m->ckpt.tensor[i];
 
-    return t->shape[m->layout == EXPERTS_INTERLEAVED_IO ? t->rank - 2 : t->rank - 1];
+    return t->shape[m->layout == EXPERTS_INTERLEAVED ? t->rank - 2 : t->rank - 1];
 }
 
 static int check_chosen(const struct model *m, size_t i, struct err *e)
@@ -51,11 +46,12 @@ static int check_chosen(const struct model *m, size_t i, struct err *e)
         why = "is the gate of a shared expert, which stays as it is";
     else if (strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix)) != 0)
         why = "is no part of the language model";
-    else if (m->layout == EXPERTS_INTERLEAVED_IO && !is_expert_weight(m, i))
+    else if (m->layout == EXPERTS_INTERLEAVED && !is_expert_weight(m, i))
         why = "is no expert's weight, and the MXFP4 layout of this family has no other";
     else if (ends_with(t->name, "embed_tokens.weight"))
         why = "is an embedding, not a linear layer";
-    else if (!is_float(t) || t->rank < 2 || (!is_expert_weight(m, i) && !ends_with(t->name, ".weight")))
+    else if (!dtype_is_float(t->dtype) || t->rank < 2 ||
+             (!is_expert_weight(m, i) && !ends_with(t->name, ".weight")))
         why = "is not the weight of a linear layer";
     if (why)
         return err_set(e, ERR_INPUT, "tensor '%s' %s: leave it out with --exclude", t->name, why);
@@ -91,18 +87,17 @@ static int check_source(const struct model *m, struct err *e)
 {
     size_t i;
 
-    if (m->layout == EXPERTS_MXFP4 || m->layout == EXPERTS_SPLIT_MXFP4 || m->arch.mxfp4_config ||
-        m->arch.ct_mxfp4_config)
-        return err_set(e, ERR_INPUT, "'%s' is quantized already: make it BF16 first (-t bf16)", m->dir);
+    for (i = 0; i < (size_t)m->arch.claims; i++)
+        if (m->arch.claim[i].format->encode)
+            return err_set(e, ERR_INPUT, "'%s' is quantized already: make it BF16 first (-t bf16)", m->dir);
     for (i = 0; i < m->ckpt.n; i++)
-        if (m->arch.fp8_config && m->ckpt.tensor[i]->dtype == DT_F8_E4M3)
-            return err_set(
-                e, ERR_UNKNOWN,
-                "'%s': tensor '%s' is FP8, and only BF16, F16 and F32 become MXFP4: start from the "
-                "model's BF16 checkpoint",
-                m->dir, m->ckpt.tensor[i]->name);
+        if (m->role[i].format && m->role[i].format->name)
+            return err_set(e, ERR_UNKNOWN,
+                           "'%s': tensor '%s' is %s, and only BF16, F16 and F32 become MXFP4: start from the "
+                           "model's BF16 checkpoint",
+                           m->dir, m->ckpt.tensor[i]->name, m->role[i].format->name);
     for (i = 0; i < m->ckpt.n; i++)
-        if (m->role[i].role == ROLE_EXPERTS && m->layout != EXPERTS_INTERLEAVED_IO)
+        if (m->role[i].role == ROLE_EXPERTS && m->layout != EXPERTS_INTERLEAVED)
             return err_set(
                 e, ERR_UNKNOWN,
                 "'%s': tensor '%s' holds all experts of a layer (%s), and no MXFP4 layout is known "
@@ -138,17 +133,12 @@ static int select_mxfp4(const struct model *m, const struct quantize_options *o,
 static const char *const packed_end[] = {"_blocks", ".weight_packed"};
 static const char *const scale_end[] = {"_scales", ".weight_scale"};
 
-/* Which of the two MXFP4 layouts, or -1: not MXFP4. */
-static int packed_kind(const struct model *m, const struct tensor *t)
+/* Whether tensor i is of a format that BF16 holds exactly, and which part of it. */
+static bool is_exact(const struct model *m, size_t i, enum piece_use use)
 {
-    int kind = m->layout == EXPERTS_MXFP4 ? 0 : 1;
+    const struct tensor_role *r = &m->role[i];
 
-    return t->dtype == DT_U8 && ends_with(t->name, packed_end[kind]) ? kind : -1;
-}
-
-static bool is_scale(const struct model *m, const struct tensor *t)
-{
-    return t->dtype == DT_U8 && ends_with(t->name, scale_end[m->layout == EXPERTS_MXFP4 ? 0 : 1]);
+    return r->format && r->format->exact && r->use == use;
 }
 
 static int select_bf16(const struct model *m, const struct quantize_options *o, bool *chosen, struct err *e)
@@ -160,12 +150,12 @@ static int select_bf16(const struct model *m, const struct quantize_options *o, 
         return err_set(e, ERR_USAGE,
                        "--include and --exclude go with -t mxfp4: everything MXFP4 becomes BF16");
     for (i = 0; i < m->ckpt.n; i++) {
-        chosen[i] = packed_kind(m, m->ckpt.tensor[i]) >= 0;
+        chosen[i] = is_exact(m, i, USE_WEIGHT);
         any = any || chosen[i];
     }
     return any ? 0
                : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert%s", m->dir,
-                         m->arch.fp8_config ? " (FP8 is not decoded)" : "");
+                         m->arch.claims > 1 ? " (FP8 is not decoded)" : "");
 }
 
 bool *quant_select(const struct model *m, enum quant_format to, const struct quantize_options *o,
@@ -189,7 +179,7 @@ bool *quant_select(const struct model *m, enum quant_format to, const struct qua
 static int plan_encode(struct rewrite *rw, size_t i, struct err *e)
 {
     const struct tensor *from = rw->m->ckpt.tensor[i];
-    bool oss = rw->m->layout == EXPERTS_INTERLEAVED_IO;
+    bool oss = rw->m->layout == EXPERTS_INTERLEAVED;
     int base = (int)strlen(from->name) - (oss ? 0 : (int)strlen(".weight")), r = from->rank;
     uint64_t in = from->shape[oss ? r - 2 : r - 1], out = from->shape[oss ? r - 1 : r - 2];
     struct out_tensor *t = rewrite_add(rw, i, e), *s;
@@ -223,7 +213,7 @@ static int plan_encode(struct rewrite *rw, size_t i, struct err *e)
 static int plan_decode(struct rewrite *rw, size_t i, struct err *e)
 {
     const struct tensor *from = rw->m->ckpt.tensor[i];
-    int kind = packed_kind(rw->m, from), r = from->rank;
+    int kind = rw->m->role[i].role == ROLE_EXPERTS ? 0 : 1, r = from->rank;
     int base = (int)(strlen(from->name) - strlen(packed_end[kind]));
     char *scale = mem_printf(e, "%.*s%s", base, from->name, scale_end[kind]);
     struct out_tensor *t = rewrite_add(rw, i, e);
@@ -269,7 +259,7 @@ int quant_plan(struct rewrite *rw, const bool *chosen, enum quant_format to, str
     for (i = 0; i < m->ckpt.n && !r; i++) {
         if (chosen[i])
             r = to == QF_MXFP4 ? plan_encode(rw, i, e) : plan_decode(rw, i, e);
-        else if (to == QF_MXFP4 || !is_scale(m, m->ckpt.tensor[i]))
+        else if (to == QF_MXFP4 || !is_exact(m, i, USE_SCALE))
             r = rewrite_add(rw, i, e) ? 0 : -1;
     }
     for (k = 0; k < m->ckpt.shards && !r; k++)
@@ -360,7 +350,7 @@ static int ct_config(struct json_out *j, const struct model *m, const bool *chos
 static int config_value(struct json_out *j, const struct model *m, const bool *chosen, struct err *e)
 {
     jo_open(j, NULL, '{');
-    if (m->layout == EXPERTS_INTERLEAVED_IO)
+    if (m->layout == EXPERTS_INTERLEAVED)
         oss_config(j);
     else if (ct_config(j, m, chosen, e))
         return -1;

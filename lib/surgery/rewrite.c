@@ -68,17 +68,6 @@ int rewrite_order(const struct model *m, int shard, size_t **index, size_t *n, s
     return 0;
 }
 
-/* Parameters of a tensor when packed ones are counted as the weights they hold. */
-static uint64_t logical_count(const struct model *m, const struct tensor *t, const struct tensor_role *r)
-{
-    uint64_t n = tensor_count(t);
-    bool packed = m->layout == EXPERTS_MXFP4 || m->layout == EXPERTS_SPLIT_MXFP4;
-
-    if (!packed || (r->role != ROLE_EXPERT && r->role != ROLE_EXPERTS))
-        return n;
-    return r->piece == PIECE_BLOCKS ? 2 * n : r->piece == PIECE_SCALE ? 0 : n;
-}
-
 /* All tensors in the order of writing, and how many parameters there are and were. */
 static void list_tensors(struct rewrite *rw)
 {
@@ -89,14 +78,14 @@ static void list_tensors(struct rewrite *rw)
 
     for (i = 0; i < m->ckpt.n; i++) {
         w->before.stored += tensor_count(m->ckpt.tensor[i]);
-        w->before.logical += logical_count(m, m->ckpt.tensor[i], &m->role[i]);
+        w->before.logical += piece_weights(m->role[i].piece, tensor_count(m->ckpt.tensor[i]));
     }
     for (k = 0; k < m->ckpt.shards; k++)
         for (i = 0; i < rw->shard[k].n; i++) {
             const struct out_tensor *t = &rw->shard[k].out[i];
 
             w->after.stored += tensor_count(&t->t);
-            w->after.logical += logical_count(m, &t->t, t->role);
+            w->after.logical += piece_weights(t->role->piece, tensor_count(&t->t));
             w->tensor[w->n++] = t->t;
         }
     if (rw->same_weights)

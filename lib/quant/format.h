@@ -1,0 +1,107 @@
+/*
+ * format.h -- the storage formats of a checkpoint's linear maps: which tensors a map [out][in] consists of,
+ * what config.json says about it, how numbers are made of it and it of numbers. A format is a row of the
+ * table (and its file); the other rooms ask the table.
+ *
+ * A format belongs to a map, not to a model: of the formats that config.json announces, and plain numbers,
+ * each map has the one whose tensors are there.
+ */
+#ifndef MOE_QUANT_FORMAT_H
+#define MOE_QUANT_FORMAT_H
+
+#include "base/mem.h"
+#include "quant/stored.h"
+
+struct cJSON;
+
+/* Sizes that config.json may choose: the block of a map that shares a scale. 0: all of that dimension. */
+struct block_size {
+    int out, in;
+};
+
+/* A dimension of a piece: out or in of the map divided by `per` and rounded up, or just `per`. */
+enum dim_of { DIM_END, DIM_OUT, DIM_IN, DIM_FIXED };
+enum { PER_BLOCK = -1 }; /* `per` is that of struct block_size */
+struct dim {
+    enum dim_of of;
+    int per;
+};
+enum { PIECE_DIMS = 3, FORMAT_PIECES = 6 };
+
+struct piece {
+    const char *suffix;       /* after the name of the map: ".weight"; NULL: never a tensor for each map */
+    const char *fused_suffix; /* after the name of those of all experts together; NULL: never */
+    enum piece_use use;
+    uint64_t dtypes; /* DT_BIT()s */
+    bool optional;
+    bool e8m0;                  /* U8 stands for F8_E8M0 */
+    struct dim dim[PIECE_DIMS]; /* beside all experts, [experts] goes before them */
+};
+
+struct format {
+    const char *name;   /* "FP8"; NULL: that of the dtype */
+    const char *title;  /* "FP8 with scales of 128 x 128 blocks" */
+    const char *stored; /* how experts in it are described; NULL: by their layout (model/family.h) */
+    enum coding coding;
+    struct piece piece[FORMAT_PIECES]; /* the weight first; ends with use USE_OTHER and no suffix */
+    int multiple;                      /* rows of the map have a multiple of so many elements */
+    /* Beside all experts of interleaved layout only: rows are output features, whatever the family's plain
+     * numbers are. */
+    bool interleaved;
+    bool exact; /* BF16 holds every value */
+    /* What a factor is multiplied into (repair): a piece of BF16 or F32; STORED_PIECES: none can be. */
+    enum piece_use scalable;
+    /* How many block sizes (at most max, into b) this quantization_config announces of this format; NULL: it
+     * needs no announcement. */
+    int (*claims)(const struct cJSON *config, struct block_size *b, int max);
+    const struct encoder *encode; /* NULL: not written by moe-quant */
+};
+
+/* Making it. */
+struct encoder {
+    const char *target; /* moe-quant -t; may serve several formats, of which each model can have one */
+    const char *about;  /* for the model card */
+    /* n rows of in finite numbers to the rows of all pieces; adds sum (v - q)^2 and sum v^2. */
+    void (*rows)(const float *src, size_t n, size_t in, uint8_t *const piece[STORED_PIECES], double *err2,
+                 double *sum2);
+    /* quantization_config; ignore: the linear maps that stay as they are, ends with NULL. */
+    void (*config)(struct str *s, const char *const *ignore);
+};
+
+/* The table: the plain one is the last. *n rows. */
+const struct format *const *format_table(int *n);
+extern const struct format format_plain;
+
+/* A format that a model may have, with its block sizes. */
+struct format_claim {
+    const struct format *format;
+    struct block_size block;
+};
+enum { MAX_CLAIMS = 8 };
+/* The formats that a quantization_config announces, and the plain one; returns how many: 1, if it is none of
+ * those known. config NULL: there is none. */
+int format_claims(const struct cJSON *config, struct format_claim claim[MAX_CLAIMS]);
+
+static inline const char *piece_suffix(const struct piece *p, bool fused)
+{
+    return fused ? p->fused_suffix : p->suffix;
+}
+#define FOR_PIECES(p, f) for ((p) = (f)->piece; (p)->suffix || (p)->fused_suffix; (p)++)
+
+/* The piece that some format knows by this suffix; NULL: none. */
+const struct piece *format_find_suffix(const char *suffix, bool fused);
+/* The piece of one of these formats, *f, that a tensor's name (its end) and dtype say it is; NULL: none. */
+const struct piece *format_find_piece(const struct format_claim *claim, int n, const char *name, bool fused,
+                                      enum dtype dtype, const struct format **f);
+/* Shape of a piece of a map; in_out: with out and in exchanged. Returns the rank. */
+int piece_shape(const struct piece *p, struct block_size b, uint64_t out, uint64_t in, bool in_out,
+                uint64_t shape[PIECE_DIMS]);
+/* Weights that count elements of a tensor are: an element of a packed one is several, a scale none. p NULL:
+ * they are what they are. */
+uint64_t piece_weights(const struct piece *p, uint64_t count);
+
+/* A whole map [out][in] with its pieces in memory, s->piece[].at and .dtype: fills in everything else but
+ * the name. A part of it (first, step, out) is for the caller to say. */
+void format_describe(struct stored *s, const struct format_claim *c, int out, int in, bool in_out);
+
+#endif

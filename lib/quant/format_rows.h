@@ -1,0 +1,22 @@
+/*
+ * format_rows.h -- private to quant: the rows of the table, and what they share.
+ */
+#ifndef MOE_QUANT_FORMAT_ROWS_H
+#define MOE_QUANT_FORMAT_ROWS_H
+
+#include "quant/format.h"
+
+extern const struct format format_fp8_block, format_mxfp4_oss, format_mxfp4_ct;
+
+/* Whether the text under key is value. */
+bool config_says(const struct cJSON *config, const char *key, const char *value);
+/* The same, or there is none, or null. */
+bool config_allows(const struct cJSON *config, const char *key, const char *value);
+
+/* Both layouts of MXFP4 have one encoder. */
+#define MXFP4_ABOUT                                                                                          \
+    "MXFP4 (blocks of 32 E2M1 values with one E8M0 scale), each scale the better of two by squared error"
+void mxfp4_encode_rows(const float *src, size_t n, size_t in, uint8_t *const piece[STORED_PIECES],
+                       double *err2, double *sum2);
+
+#endif

@@ -1,0 +1,189 @@
+/* stored.c -- rows of a stored map as numbers: a row of the table for each coding. */
+#include "quant/stored.h"
+
+#include "quant/floats.h"
+#include "quant/fp8.h"
+#include "quant/mxfp4.h"
+#include "quant/hot.h"
+
+/* Elements that a conversion goes through at a time when the target type is not the stored one; the tiles in
+ * which transposed maps are turned. */
+enum { RUN = 256, EDGE = 32, SIDE = 128, EXTRA = 64 };
+
+/* *ok stays true if all are finite. */
+HOT(static void, finite_bf16, (const uint16_t *restrict p, size_t n, bool *restrict ok), (p, n, ok))
+{
+    uint16_t bad = 0;
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        bad |= (uint16_t)((p[i] & 0x7f80) == 0x7f80);
+    *ok &= !bad;
+}
+
+HOT(static void, finite_f32, (const float *restrict p, size_t n, bool *restrict ok), (p, n, ok))
+{
+    uint32_t bad = 0, b;
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        memcpy(&b, &p[i], 4);
+        bad |= (b & 0x7f800000) == 0x7f800000;
+    }
+    *ok &= !bad;
+}
+
+/* ---- codings ---- */
+
+static void float_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
+{
+    enum dtype d = s->piece[USE_WEIGHT].dtype;
+
+    floats_to_f32(d, stored_row(s, USE_WEIGHT, row) + (size_t)col * (d == DT_F32 ? 4 : 2), (size_t)n, dst);
+}
+
+/* The elements from col on that share a scale, at most n. */
+static int same_scale(const struct stored *s, int64_t col, int n)
+{
+    int64_t left = s->block - col % s->block;
+
+    return left < n ? (int)left : n;
+}
+
+static float scale_of(const struct stored *s, int64_t row, int64_t col)
+{
+    return float_at(s->piece[USE_SCALE].dtype, stored_row(s, USE_SCALE, row), (size_t)(col / s->block));
+}
+
+static void e4m3_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
+{
+    int c;
+
+    for (; n > 0; n -= c, col += c, dst += c) {
+        c = same_scale(s, col, n);
+        e4m3_to_f32(stored_row(s, USE_WEIGHT, row) + col, scale_of(s, row, col), (size_t)c, dst);
+    }
+}
+
+static void e4m3_bf16(const struct stored *s, int64_t row, int64_t col, int n, uint16_t *dst)
+{
+    int c;
+
+    for (; n > 0; n -= c, col += c, dst += c) {
+        c = same_scale(s, col, n);
+        e4m3_to_bf16(stored_row(s, USE_WEIGHT, row) + col, scale_of(s, row, col), (size_t)c, dst);
+    }
+}
+
+static void mxfp4_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
+{
+    mxfp4_to_f32(stored_row(s, USE_WEIGHT, row) + col / 2, stored_row(s, USE_SCALE, row) + col / MXFP4_BLOCK,
+                 (size_t)n / MXFP4_BLOCK, dst);
+}
+
+static void mxfp4_bf16(const struct stored *s, int64_t row, int64_t col, int n, uint16_t *dst)
+{
+    mxfp4_to_bf16(stored_row(s, USE_WEIGHT, row) + col / 2, stored_row(s, USE_SCALE, row) + col / MXFP4_BLOCK,
+                  (size_t)n / MXFP4_BLOCK, dst);
+}
+
+static const struct {
+    int block;
+    enum piece_use suspect;
+    void (*f32)(const struct stored *s, int64_t row, int64_t col, int n, float *dst);
+    void (*bf16)(const struct stored *s, int64_t row, int64_t col, int n, uint16_t *dst); /* NULL: by f32 */
+} coding[CODING_COUNT] = {
+    [CODING_FLOAT] = {1, USE_WEIGHT, float_f32, NULL},
+    [CODING_E4M3] = {1, USE_WEIGHT, e4m3_f32, e4m3_bf16},
+    [CODING_MXFP4] = {MXFP4_BLOCK, USE_SCALE, mxfp4_f32, mxfp4_bf16},
+};
+
+int coding_block(enum coding c)
+{
+    return coding[c].block;
+}
+
+enum piece_use coding_suspect(enum coding c)
+{
+    return coding[c].suspect;
+}
+
+/* ---- rows ---- */
+
+void stored_span(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
+{
+    coding[s->coding].f32(s, row, col, n, dst);
+}
+
+static void row_bf16(const struct stored *s, int64_t row, uint16_t *dst)
+{
+    float run[RUN];
+    int i, c;
+
+    if (s->piece[USE_WEIGHT].dtype == DT_BF16) {
+        memcpy(dst, stored_row(s, USE_WEIGHT, row), (size_t)s->in * 2);
+    } else if (coding[s->coding].bf16) {
+        coding[s->coding].bf16(s, row, 0, s->in, dst);
+    } else {
+        for (i = 0; i < s->in; i += c) {
+            c = s->in - i < RUN ? s->in - i : RUN;
+            stored_span(s, row, i, c, run);
+            f32_to_bf16_n(run, dst + i, (size_t)c);
+        }
+    }
+}
+
+/* Rows from .. from+n-1, of which stored rows k0 .. k0+k-1 hold an element each. */
+static void turn_tile(const struct stored *s, int from, int n, int k0, int k, void *dst, size_t ld, bool bf16)
+{
+    int block = coding[s->coding].block, at = s->first + from * s->step, i, r;
+    int64_t lo = at / block * block, hi = at + (int64_t)(n - 1) * s->step + 1;
+    float tile[EDGE][SIDE + EXTRA];
+
+    hi = (hi + block - 1) / block * block;
+    for (i = 0; i < k; i++)
+        stored_span(s, k0 + i, lo, (int)(hi - lo), tile[i]);
+    for (r = 0; r < n; r++)
+        for (i = 0; i < k; i++)
+            float_put(bf16 ? DT_BF16 : DT_F32, dst, (size_t)r * ld + (size_t)(k0 + i),
+                      tile[i][at - lo + r * s->step]);
+}
+
+static void turned_rows(const struct stored *s, int from, int n, uint8_t *dst, size_t ld, bool bf16)
+{
+    int most = SIDE / s->step, k, r, rows;
+
+    for (r = 0; r < n; r += rows) {
+        rows = n - r < most ? n - r : most;
+        for (k = 0; k < s->in; k += EDGE)
+            turn_tile(s, from + r, rows, k, s->in - k < EDGE ? s->in - k : EDGE,
+                      dst + (size_t)r * ld * (bf16 ? 2 : 4), ld, bf16);
+    }
+}
+
+bool stored_rows(const struct stored *s, int from, int n, void *dst, size_t ld, bool bf16)
+{
+    bool ok = true;
+    int r;
+
+    if (s->in_out)
+        turned_rows(s, from, n, dst, ld, bf16);
+    for (r = 0; r < n; r++) {
+        int64_t row = s->first + (int64_t)(from + r) * s->step;
+
+        if (bf16) {
+            uint16_t *to = (uint16_t *)dst + (size_t)r * ld;
+
+            if (!s->in_out)
+                row_bf16(s, row, to);
+            finite_bf16(to, (size_t)s->in, &ok);
+        } else {
+            float *to = (float *)dst + (size_t)r * ld;
+
+            if (!s->in_out)
+                stored_span(s, row, 0, s->in, to);
+            finite_f32(to, (size_t)s->in, &ok);
+        }
+    }
+    return ok;
+}
