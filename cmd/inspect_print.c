@@ -39,16 +39,18 @@ static const char *storage(const struct family *f)
 
 static void print_formats(void)
 {
-    int n, i;
+    char plain[64];
+    int n, i, left = 0;
     const struct format *const *f = format_table(&n);
 
-    printf(
-        "\nsplit: a tensor for each matrix of each expert; fused: tensors with all experts of a layer. Read "
-        "are\n");
-    for (i = n - 1; i >= 0; i--)
-        printf("    %-36s %s%s%s\n", f[i]->title, f[i]->piece->suffix ? "split" : "",
-               f[i]->piece->suffix && f[i]->piece->fused_suffix ? ", " : "",
-               f[i]->piece->fused_suffix ? "fused" : "");
+    for (i = 0; i < n; i++)
+        left += f[i]->name && f[i]->piece->suffix;
+    printf("\nsplit: a tensor for each matrix of each expert, in %s", format_plain.title);
+    for (i = 0; i < n; i++)
+        if (f[i]->name && f[i]->piece->suffix)
+            printf(",%s%s", --left ? " " : "\nor ", f[i]->title);
+    dtype_list(DT_FLOATS, plain);
+    printf("; fused: tensors with all experts of a layer, in %s\n", plain);
 }
 
 static void families_json(const struct family *f, int n)

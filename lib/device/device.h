@@ -352,8 +352,8 @@ enum device_op {
 };
 
 struct device_can {
-    uint64_t codings; /* bits of enum coding that pack() decodes; others are decoded to elements on
-                         the host first (load/): slower, and as right */
+    uint64_t codings;            /* bits of enum coding that pack() decodes; others are decoded to elements on
+                                    the host first (load/): slower, and as right */
     const char *const *products; /* names of its makers of linear maps, best first, NULL-terminated */
     bool f64; /* adds in f64. False: it is never given expert_sums, and an observer that wants sums by element
                  is refused with the device's name; nothing else needs f64 of a device */
