@@ -196,8 +196,10 @@ int cpu_open(struct device **out, const struct device_options *o, struct err *e)
         return -1;
     c->dev.ops = &cpu_ops;
     c->dev.kind = "cpu";
-    c->dev.can = (struct device_can){
-        .codings = (UINT64_C(1) << CODING_COUNT) - 1, .products = gemm_products, .f64 = true, .unified = true};
+    c->dev.can = (struct device_can){.codings = (UINT64_C(1) << CODING_COUNT) - 1,
+                                     .products = gemm_products,
+                                     .f64 = true,
+                                     .unified = true};
     atomic_store(&c->bad, INT64_MAX);
     if (pool_open(&c->pool, o->threads, gemm_thread_start, e))
         goto fail;
