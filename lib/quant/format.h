@@ -9,10 +9,10 @@
 #ifndef MOE_QUANT_FORMAT_H
 #define MOE_QUANT_FORMAT_H
 
-#include "base/mem.h"
 #include "quant/stored.h"
 
 struct cJSON;
+struct json_out;
 
 /* Sizes that config.json may choose: the block of a map that shares a scale. 0: all of that dimension. */
 struct block_size {
@@ -64,8 +64,8 @@ struct encoder {
     /* n rows of in finite numbers to the rows of all pieces; adds sum (v - q)^2 and sum v^2. */
     void (*rows)(const float *src, size_t n, size_t in, uint8_t *const piece[STORED_PIECES], double *err2,
                  double *sum2);
-    /* quantization_config; ignore: the linear maps that stay as they are, ends with NULL. */
-    void (*config)(struct str *s, const char *const *ignore);
+    /* The members of quantization_config; ignore: the linear maps that stay as they are, ends with NULL. */
+    void (*config)(struct json_out *j, const char *const *ignore);
 };
 
 /* The table: the plain one is the last. *n rows. */

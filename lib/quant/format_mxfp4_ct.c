@@ -2,8 +2,8 @@
  * format_mxfp4_ct.c -- MXFP4 as compressed-tensors writes it: packed codes and scales of each linear map.
  */
 #include <cjson/cJSON.h>
-#include <string.h>
 
+#include "base/json_out.h"
 #include "quant/format_rows.h"
 #include "quant/mxfp4.h"
 
@@ -14,40 +14,40 @@ static int claims(const cJSON *config, struct block_size *b, int max)
            config_says(config, "format", "mxfp4-pack-quantized");
 }
 
-/* One group of weight-only MXFP4 for all linear layers, and the names of those that are not converted. */
-static void write_config(struct str *s, const char *const *ignore)
+/* One group of weight-only MXFP4 for all linear layers. */
+static void write_group(struct json_out *j)
 {
-    str_adds(s, "{\n"
-                "    \"config_groups\": {\n"
-                "      \"group_0\": {\n"
-                "        \"format\": \"mxfp4-pack-quantized\",\n"
-                "        \"input_activations\": null,\n"
-                "        \"output_activations\": null,\n"
-                "        \"targets\": [\n"
-                "          \"Linear\"\n"
-                "        ],\n"
-                "        \"weights\": {\n"
-                "          \"dynamic\": false,\n"
-                "          \"group_size\": 32,\n"
-                "          \"num_bits\": 4,\n"
-                "          \"scale_dtype\": \"torch.uint8\",\n"
-                "          \"strategy\": \"group\",\n"
-                "          \"symmetric\": true,\n"
-                "          \"type\": \"float\"\n"
-                "        }\n"
-                "      }\n"
-                "    },\n"
-                "    \"format\": \"mxfp4-pack-quantized\",\n"
-                "    \"ignore\": [");
-    for (; *ignore; ignore++) {
-        str_adds(s, "\n      \"");
-        str_add_json(s, *ignore, strlen(*ignore));
-        str_adds(s, ignore[1] ? "\"," : "\"");
-    }
-    str_adds(s, "\n    ],\n"
-                "    \"quant_method\": \"compressed-tensors\",\n"
-                "    \"quantization_status\": \"compressed\"\n"
-                "  }");
+    jo_open(j, "config_groups", '{');
+    jo_open(j, "group_0", '{');
+    jo_string(j, "format", "mxfp4-pack-quantized");
+    jo_null(j, "input_activations");
+    jo_null(j, "output_activations");
+    jo_open(j, "targets", '[');
+    jo_string(j, NULL, "Linear");
+    jo_close(j);
+    jo_open(j, "weights", '{');
+    jo_bool(j, "dynamic", false);
+    jo_int(j, "group_size", MXFP4_BLOCK);
+    jo_int(j, "num_bits", 4);
+    jo_string(j, "scale_dtype", "torch.uint8");
+    jo_string(j, "strategy", "group");
+    jo_bool(j, "symmetric", true);
+    jo_string(j, "type", "float");
+    jo_close(j);
+    jo_close(j);
+    jo_close(j);
+}
+
+static void write_config(struct json_out *j, const char *const *ignore)
+{
+    write_group(j);
+    jo_string(j, "format", "mxfp4-pack-quantized");
+    jo_open(j, "ignore", '[');
+    for (; *ignore; ignore++)
+        jo_string(j, NULL, *ignore);
+    jo_close(j);
+    jo_string(j, "quant_method", "compressed-tensors");
+    jo_string(j, "quantization_status", "compressed");
 }
 
 static const struct encoder encoder = {

@@ -3,6 +3,7 @@
  */
 #include <cjson/cJSON.h>
 
+#include "base/json_out.h"
 #include "quant/format_rows.h"
 #include "quant/mxfp4.h"
 
@@ -18,18 +19,18 @@ void mxfp4_encode_rows(const float *src, size_t n, size_t in, uint8_t *const pie
     mxfp4_from_f32(src, n * in / MXFP4_BLOCK, piece[USE_WEIGHT], piece[USE_SCALE], err2, sum2);
 }
 
-static void write_config(struct str *s, const char *const *ignore)
+static void write_config(struct json_out *j, const char *const *ignore)
 {
+    static const char *const kept[] = {"model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                       "model.embed_tokens", "lm_head"};
+    size_t i;
+
     (void)ignore; /* nothing but experts is converted */
-    str_adds(s, "{\n"
-                "    \"modules_to_not_convert\": [\n"
-                "      \"model.layers.*.self_attn\",\n"
-                "      \"model.layers.*.mlp.router\",\n"
-                "      \"model.embed_tokens\",\n"
-                "      \"lm_head\"\n"
-                "    ],\n"
-                "    \"quant_method\": \"mxfp4\"\n"
-                "  }");
+    jo_open(j, "modules_to_not_convert", '[');
+    for (i = 0; i < sizeof kept / sizeof *kept; i++)
+        jo_string(j, NULL, kept[i]);
+    jo_close(j);
+    jo_string(j, "quant_method", "mxfp4");
 }
 
 static const struct encoder encoder = {
