@@ -1,5 +1,5 @@
 /*
- * moe-inspect -- what is in a model, what pruning would give, whether it is whole; and what it will see
+ * moe-inspect.c -- what is in a model, what pruning would give, whether it is whole; and what it will see
  * of a text. Of the weights it reads the routers only, unless asked for more. Runs nothing.
  */
 #include "common.h"

@@ -1,4 +1,4 @@
-/* moe-observe -- runs text through a model and counts what every expert does. */
+/* moe-observe.c -- runs text through a model and counts what every expert does. */
 #include <stdlib.h>
 #include <string.h>
 

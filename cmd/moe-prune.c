@@ -1,4 +1,4 @@
-/* moe-prune -- cuts the experts that a plan does not keep out of a model. */
+/* moe-prune.c -- cuts the experts that a plan does not keep out of a model. */
 #include <string.h>
 
 #include "base/file.h"

@@ -1,4 +1,4 @@
-/* moe-quant -- changes the number format of a model's weights. */
+/* moe-quant.c -- changes the number format of a model's weights. */
 #include <math.h>
 
 #include "base/num.h"

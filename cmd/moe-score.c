@@ -1,5 +1,5 @@
 /*
- * moe-score -- from statistics to a plan: which experts stay. Reads no model and computes no activations;
+ * moe-score.c -- from statistics to a plan: which experts stay. Reads no model and computes no activations;
  * judging a plan is moe-bench's work.
  */
 #include <float.h>

@@ -1,4 +1,4 @@
-/* What moe-score prints on standard output. */
+/* score_print.c -- what moe-score prints on standard output. */
 #include "score_print.h"
 
 #include <inttypes.h>

@@ -114,6 +114,30 @@ observe_refuses() {
 @test "refused: NaN in an expert's weight" { observe_refuses nan-weight "'model.layers.1.mlp.experts.1.down_proj.weight'"; }
 @test "refused: NaN in a router" { observe_refuses nan-router "'model.layers.1.mlp.gate.weight'"; }
 
+@test "--check: what loaders trip over, and what is wrong" {
+    "$MKMODEL" shards=3 qwen3 many
+    local index=many/model.safetensors.index.json at n
+    sed -i 's/"total_size": [0-9]*/"total_size": 7/' $index
+    cp many/model-00001-of-00003.safetensors many/old.safetensors
+    n=$(od -An -N8 -tu8 many/old.safetensors)
+    at=$(tail -c +9 many/model-00001-of-00003.safetensors | head -c "$n" | jq '.["model.embed_tokens.weight"].data_offsets[0]')
+    printf '\377\377' | dd of=many/model-00001-of-00003.safetensors bs=1 seek=$((n + 8 + at + 2)) conv=notrunc status=none
+    run -3 --separate-stderr moe-inspect --check many
+    [ "${#lines[@]}" -eq 6 ]
+    [[ $output == *'problem: there is no tokenizer.json, '* ]]
+    [[ $output == *'problem: there is no tokenizer_config.json'* ]]
+    [[ $output == *"problem: 'old.safetensors' belongs to no index"* ]]
+    [[ $output == *'problem: the index says total_size 7, the tensors take '* ]]
+    [[ $output == *"problem: tensor 'model.embed_tokens.weight' holds NaN at element 1"* ]]
+    [ "${lines[5]}" = '5 problems' ]
+    run -3 --separate-stderr moe-inspect --check --json many
+    jq -e '(.problems | length) == 5 and .tensors > 10 and .bytes > 1000' <<<"$output"
+    "$MKMODEL" qwen3 one
+    cp $index one
+    run -3 moe-inspect --check one
+    [[ $output == *'problem: an index lies beside model.safetensors'* ]]
+}
+
 # large and odd, but right
 @test "a header of 100,000 tensors is read" {
     "$MKMODEL" layers=65 experts=512 hidden=8 inter=8 heads=2 kv_heads=1 head_dim=4 topk=4 qwen3 many

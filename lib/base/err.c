@@ -1,3 +1,4 @@
+/* err.c -- the first error wins. */
 #include "base/err.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* json.c -- JSON that is read: whole, or by a pull scanner. */
 #include "base/json.h"
 
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* mem.c -- memory whose sizes may come from a file, and growing strings. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "base/mem.h"
 

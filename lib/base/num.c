@@ -1,3 +1,4 @@
+/* num.c -- numbers that people type, and how numbers are printed. */
 #include "base/num.h"
 
 #include <ctype.h>

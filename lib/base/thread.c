@@ -1,3 +1,4 @@
+/* thread.c -- a pool of worker threads. */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "base/thread.h"
 
