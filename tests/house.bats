@@ -357,3 +357,18 @@ wrong_usage() {
     [[ ${lines[1]} == 'a?b?[1mü  '* ]]
     fails_with "no model 'no\?such'" moe-inspect $'no\nsuch'
 }
+
+@test "every quantity of the statistics is in the page of its file, a column with its rule" {
+    local name rule n=0
+    while read -r name rule; do
+        grep -q "^\.It Cm .*\b$name\b" "$ROOT/man/moe-stats.5"
+        sed -n '/^\.Ss How columns are merged/,/^\.El/p' "$ROOT/man/moe-stats.5" | grep -Eq "^\.It (.*, )?$name(,.*)? Ta ${rule,,}\$"
+        n=$((n + 1))
+    done < <(sed -n 's/.*COLUMN(M_[A-Z0-9]*, "\([a-z0-9_]*\)", MERGE_\([A-Z]*\).*/\1 \2/p' "$ROOT/lib/stats/statistic.h")
+    [ "$n" = 9 ]
+    while read -r name; do
+        grep -q "^\.It Cm $name Pq" "$ROOT/man/moe-matrices.5"
+        n=$((n + 1))
+    done < <(sed -n 's/^    {"\([a-z_]*\)", PER_.*/\1/p' "$ROOT/lib/stats/statistic.c")
+    [ "$n" = 20 ]
+}

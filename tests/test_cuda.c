@@ -670,7 +670,7 @@ static void sums_compare(struct twin_sums *s)
             dev[i]->ops->to_device(dev[i], t.p[i], some, t.n * sizeof *some);
             dev[i]->ops->buf_free(dev[i], s->sum[i][v]);
         }
-        compare(&t, expert_sum_name[v], near());
+        compare(&t, statistic_tensor(PAIR_SUMS + v)->name, near());
         twin_free(&t);
         free(all);
         free(some);

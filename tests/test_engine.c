@@ -201,120 +201,6 @@ static void check_masks(const struct model *m, const struct batch *b, struct run
     free(one);
 }
 
-/* ---- a mask that is observed and not followed ---- */
-
-/* What a pass showed of one layer. */
-struct shown {
-    const struct model *m;
-    int layer;
-    size_t elem;
-    int64_t next;    /* sample */
-    uint8_t *y;      /* elements [tokens][k][hidden] */
-    int32_t *expert; /* [tokens][k] */
-    float *gate;     /* [tokens][k] */
-    int64_t saved;   /* results that were there already */
-};
-
-static void show_token(struct shown *s, const struct token_rows *rows, const struct token_rows *whole,
-                       int64_t i, int t)
-{
-    size_t k = (size_t)s->m->arch.topk, row = (size_t)s->m->arch.hidden * s->elem, at = (size_t)t * k, j, w;
-
-    memcpy(s->expert + (size_t)i * k, rows->expert + at, k * 4);
-    memcpy(s->gate + (size_t)i * k, rows->gate + at, k * 4);
-    for (j = 0; j < k; j++) {
-        const uint8_t *y = (const uint8_t *)rows->y + (at + j) * row;
-
-        if (rows->fresh && rows->fresh[at + j] < 0) {
-            for (w = 0; w < k && whole->expert[at + w] != rows->expert[at + j]; w++)
-                ;
-            CHECK(w < k);
-            y = (const uint8_t *)whole->y + (at + w % k) * row;
-            s->saved++;
-        } else if (rows->fresh) {
-            CHECK(rows->fresh[at + j] == rows->expert[at + j]);
-        }
-        memcpy(s->y + ((size_t)i * k + j) * row, y, row);
-    }
-}
-
-static void show(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
-                 const struct token_rows *apart)
-{
-    struct shown *s = ctx;
-    int t;
-
-    if (layer != s->layer)
-        return;
-    CHECK(i == s->next);
-    s->next += n;
-    for (t = 0; t < n; t++)
-        show_token(s, apart ? apart : rows, rows, i + t, t);
-}
-
-static void shown_open(struct shown *s, const struct model *m, int layer, enum precision p, int64_t tokens)
-{
-    size_t slots = (size_t)tokens * (size_t)m->arch.topk;
-
-    *s = (struct shown){.m = m, .layer = layer, .elem = p == PREC_BF16 ? 2 : 4};
-    s->y = calloc(slots, (size_t)m->arch.hidden * s->elem);
-    s->expert = calloc(slots, 4);
-    s->gate = calloc(slots, 4);
-}
-
-static void shown_free(struct shown *s)
-{
-    free(s->y);
-    free(s->expert);
-    free(s->gate);
-}
-
-/* What it shows of a layer is what a pass shows that follows the mask in this layer alone; and that it is
- * there changes nothing that comes after. */
-static void check_apart(const struct model *m, const struct batch *b, enum precision p, int chunk)
-{
-    struct engine_options o = {
-        .device = on_gpu() ? "cuda" : "cpu", .precision = p, .threads = 2, .chunk_tokens = chunk};
-    size_t e = (size_t)m->arch.experts, n = e * (size_t)m->arch.layers, i, slots;
-    struct mask mask = {.experts = malloc(n)}, alone = {.experts = malloc(n)};
-    struct observer ob = {.sampled = show, .samples = b->first[b->docs]};
-    struct engine *en;
-    struct shown a, c;
-    int l;
-
-    slots = (size_t)ob.samples * (size_t)m->arch.topk;
-    if (engine_open(&en, &o, &err)) {
-        printf("not checked: %s\n", err.msg);
-        err_clear(&err);
-        return;
-    }
-    for (i = 0; i < n; i++)
-        mask.experts[i] = i % e % 3 != 1 || e < 3 * (size_t)m->arch.topk / 2;
-    for (l = 0; l < m->arch.layers; l++) {
-        if (m->arch.layer[l].ffn != FFN_MOE)
-            continue;
-        memset(alone.experts, 1, n);
-        memcpy(alone.experts + (size_t)l * e, mask.experts + (size_t)l * e, e);
-        shown_open(&a, m, l, p, ob.samples);
-        shown_open(&c, m, l, p, ob.samples);
-        ob.ctx = &a;
-        ob.apart = &mask;
-        CHECK_MSG(engine_forward(en, m, b, NULL, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
-        ob.ctx = &c;
-        ob.apart = NULL;
-        CHECK_MSG(engine_forward(en, m, b, &alone, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
-        CHECK(a.next == ob.samples && c.next == ob.samples && a.saved > 0 && c.saved == 0);
-        CHECK_MSG(!memcmp(a.expert, c.expert, slots * 4), "layer %d: other experts", l);
-        CHECK_MSG(!memcmp(a.gate, c.gate, slots * 4), "layer %d: other gates", l);
-        CHECK_MSG(!memcmp(a.y, c.y, slots * (size_t)m->arch.hidden * a.elem), "layer %d: other results", l);
-        shown_free(&a);
-        shown_free(&c);
-    }
-    engine_close(en);
-    mask_free(&mask);
-    mask_free(&alone);
-}
-
 /* Channels that are not there: an expert without any gives its bias; with all, everything is as it was. */
 static void check_channels(const struct model *m, const struct batch *b, struct run *plain)
 {
@@ -401,8 +287,6 @@ static void check_model(const char *dir)
         check_mask(&m, &b, &r);
         check_masks(&m, &b, &r);
         check_channels(&m, &b, &r);
-        check_apart(&m, &b, PREC_F32, 0);
-        check_apart(&m, &b, PREC_BF16, 70);
         b.docs = 0;
         CHECK_MSG(engine_forward(r.en, &m, &b, NULL, NULL, NULL, NULL, &err) == 0, "no documents: %s",
                   err.msg);
@@ -418,28 +302,9 @@ static void check_model(const char *dir)
     model_close(&m);
 }
 
-/* Routers and gates of other kinds. */
-static void check_apart_in(const char *dir)
-{
-    struct model m;
-    int32_t *ids;
-
-    if (model_open(&m, dir, NULL, &err)) {
-        CHECK_MSG(0, "%s", err.msg);
-        return;
-    }
-    ids = some_ids(&m);
-    check_apart(&m, &(struct batch){ids, doc_first, DOCS}, PREC_F32, 0);
-    free(ids);
-    model_close(&m);
-}
-
 int main(void)
 {
     check_model("examples/tiny-qwen3");
     check_model("examples/tiny-gptoss");
-    check_apart_in("tests/fixtures/llama4-split");
-    check_apart_in("tests/fixtures/deepseek-v2-groups");
-    check_apart_in("tests/fixtures/deepseek-v3-half");
     CHECK_END();
 }

@@ -9,7 +9,7 @@
 #include "surgery/quantize.h"
 
 /* Powers of g and f behind each moment. */
-static const int power[M_COUNT][2] = {
+static const int power[M_MAX][2] = {
     [M_G] = {1, 0},   [M_G2] = {2, 0}, [M_F] = {0, 1},   [M_GF] = {1, 1},
     [M_G2F] = {2, 1}, [M_F2] = {0, 2}, [M_GF2] = {1, 2}, [M_G2F2] = {2, 2},
 };
@@ -108,12 +108,13 @@ static void same_cell(const char *name, int layer, int expert, const struct expe
 
     CHECK_MSG(got->n == want->n, "%s layer %d expert %d: n = %d, not %d", name, layer, expert, (int)got->n,
               (int)want->n);
-    for (j = 0; j < M_COUNT; j++)
+    for (j = 0; j < M_MAX; j++)
         CHECK_MSG(fabs(got->m[j] - want->m[j]) <= 1e-4 * want->m[j],
-                  "%s layer %d expert %d: %s = %.9g, not %.9g", name, layer, expert, moment_name[j],
-                  got->m[j], want->m[j]);
-    CHECK_MSG(!max || fabs(got->max - want->max) <= 1e-4 * want->max,
-              "%s layer %d expert %d: max = %.9g, not %.9g", name, layer, expert, got->max, want->max);
+                  "%s layer %d expert %d: %s = %.9g, not %.9g", name, layer, expert,
+                  statistic_column(j)->name, got->m[j], want->m[j]);
+    CHECK_MSG(!max || fabs(got->m[M_MAX] - want->m[M_MAX]) <= 1e-4 * want->m[M_MAX],
+              "%s layer %d expert %d: max = %.9g, not %.9g", name, layer, expert, got->m[M_MAX],
+              want->m[M_MAX]);
 }
 
 /* What the matrices of an observation say of an expert alone is what its statistics say. */
@@ -287,8 +288,7 @@ static struct expert_stats added(const struct stats *s, int k, int i, int x)
 
             sum.n += c->n;
             for (j = 0; j < M_COUNT; j++)
-                sum.m[j] += c->m[j];
-            sum.max = c->max > sum.max ? c->max : sum.max;
+                sum.m[j] = merged(statistic_column(j)->merge, sum.m[j], c->m[j]);
         }
     return sum;
 }
@@ -320,7 +320,7 @@ static double worst_sum(const struct stats *s, const struct golden_sums *g, int 
         for (x = 0; x < s->model.experts; x++) {
             struct expert_stats got = added(s, k, i, x);
 
-            for (j = 0; got.n >= 50 && j < M_COUNT; j++) {
+            for (j = 0; got.n >= 50 && j < M_MAX; j++) {
                 double want = golden(g, s, k, i, power[j][0], power[j][1], x);
 
                 worst = fmax(worst, fabs(got.m[j] - want) / want);
@@ -342,7 +342,7 @@ static double worst_max(const struct stats *s, const struct golden_sums *g)
             for (k = 0; k < s->categories; k++)
                 n += golden(g, s, k, i, 0, 0, x);
             if ((double)got.n == n && n > 0)
-                worst = fmax(worst, fabs(got.max - want) / want);
+                worst = fmax(worst, fabs(got.m[M_MAX] - want) / want);
         }
     return worst;
 }

@@ -42,14 +42,14 @@ static void test_criteria(void)
         {"S(1,2,0)", "1,2,0", 0.4375},
     };
     struct expert_stats x = {0};
-    struct pooled p = {.n = 3, .max = 9}, none = {0};
+    struct pooled p = {.n = 3}, none = {0};
     const struct criterion *c;
     int n, i;
 
     stats_add(&x, 0.5, 2, 9);
     stats_add(&x, 0.25, 4, 3);
     stats_add(&x, 1, 1, 0.5);
-    CHECK(x.n == 3 && x.max == 9);
+    CHECK(x.n == 3 && x.m[M_MAX] == 9);
     memcpy(p.m, x.m, sizeof p.m);
     criterion_table(&n);
     CHECK(n == (int)(sizeof want / sizeof *want) + 3); /* pairs */

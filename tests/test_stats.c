@@ -215,7 +215,7 @@ static void test_merge(void)
     CHECK_STR(s.part[0].digest, DIGEST_A); /* in order */
     CHECK(stats_cell(&s, 1, 1, 0)[1].m[M_GF] == b_in_s + b_in_t);
     CHECK(stats_cell(&s, 1, 1, 0)[1].n == 4);
-    CHECK(stats_cell(&s, 0, 1, 1)[0].max == 1.7);
+    CHECK(stats_cell(&s, 0, 1, 1)[0].m[M_MAX] == 1.7);
     CHECK(stats_merge(&s, &t, &e) == -1 && strstr(e.msg, "twice"));
     err_clear(&e);
     make(&u, ab, 2, DIGEST_A, 1);
@@ -231,6 +231,88 @@ static void test_merge(void)
     stats_free(&s);
     stats_free(&t);
     stats_free(&u);
+}
+
+/* What a later version would write: x.stats with more columns, here and in its rows. */
+static void add_columns(const char *path, const char *columns, const char *values)
+{
+    char *text = slurp(in_tmp("x.stats")), *line, hex[HASH_HEX];
+    struct str out = {0};
+    struct err e = {0};
+    const char *v;
+
+    for (line = strtok(text, "\n"); line && strncmp(line, "#end", 4) != 0; line = strtok(NULL, "\n")) {
+        bool unused = strstr(line, "\t2\t0\t0\t") != NULL; /* the third expert: all sums are 0 */
+
+        str_addf(&out, "%s%s", line, strncmp(line, "#columns", 8) == 0 ? columns : "");
+        for (v = values; *line != '#' && unused && *v; v++)
+            str_adds(&out, *v == '\t' ? "\t0" : "");
+        str_addf(&out, "%s\n", *line != '#' && !unused ? values : "");
+    }
+    hash_once(out.p, out.n, hex);
+    str_addf(&out, "#end\trows=%d\txxh3=%s\n", 12, hex);
+    CHECK(file_write(path, out.p, out.n, true, &e) == 0);
+    str_free(&out);
+    free(text);
+}
+
+static void refused_columns(const char *columns, const char *values, const char *with)
+{
+    struct err e = {0};
+    struct stats s;
+
+    add_columns(in_tmp("later.stats"), columns, values);
+    CHECK(stats_read(&s, in_tmp("later.stats"), &e) == -1);
+    CHECK_MSG(strstr(e.msg, with), "'%s' does not say '%s'", e.msg, with);
+}
+
+/* Columns of a later version are carried along and merged by the rule that they name. */
+static void test_later_columns(void)
+{
+    static const char columns[] = "\tcos:sum\tdeep_3:count\ttop:max", values[] = "\t0.25\t7\t3";
+    char *names[] = {"a"}, *text, *again;
+    struct stats s, t, plain;
+    struct err e = {0};
+
+    make(&s, names, 1, DIGEST_A, 1);
+    CHECK(stats_write(&s, in_tmp("x.stats"), true, &e) == 0);
+    stats_free(&s);
+    add_columns(in_tmp("later.stats"), columns, values);
+    CHECK_MSG(stats_read(&s, in_tmp("later.stats"), &e) == 0 &&
+                  stats_read(&plain, in_tmp("x.stats"), &e) == 0,
+              "%s", e.msg);
+    CHECK(s.extras == 3 && s.extra[2].merge == MERGE_MAX && same_cells(&s, &plain));
+    CHECK_STR(s.extra[1].name, "deep_3");
+    CHECK(s.more[0] == 0.25 && s.more[1] == 7 && s.more[3 * 4 + 2] == 3 && s.more[3 * 2] == 0);
+    CHECK(stats_write(&s, in_tmp("back.stats"), true, &e) == 0);
+    text = slurp(in_tmp("later.stats"));
+    again = slurp(in_tmp("back.stats"));
+    CHECK_STR(text, again);
+    free(text);
+    free(again);
+    make(&t, names, 1, DIGEST_B, 1);
+    CHECK(stats_merge(&s, &t, &e) == -1 && strstr(e.msg, "column 'cos' is in one only"));
+    err_clear(&e);
+    CHECK(stats_merge(&t, &s, &e) == -1 && t.extras == 0);
+    err_clear(&e);
+    stats_free(&t);
+    CHECK(stats_read(&t, in_tmp("back.stats"), &e) == 0);
+    snprintf(t.part[0].digest, sizeof t.part[0].digest, "%s", DIGEST_B);
+    CHECK_MSG(stats_merge(&s, &t, &e) == 0, "%s", e.msg);
+    CHECK(s.extras == 3 && s.more[0] == 0.5 && s.more[1] == 14 && s.more[2] == 3);
+    stats_free(&s);
+    stats_free(&t);
+    stats_free(&plain);
+    refused_columns("\tcos", "\t1", "column 'cos' is not known to this version");
+    refused_columns("\tcos:mean", "\t1", "column 'cos:mean' is not known");
+    refused_columns("\t:sum", "\t1", "column ':sum' is not known");
+    refused_columns("\ta:sum\ta:max", "\t1\t1", "'a' stands twice");
+    refused_columns("\tgf:sum", "\t1", "'gf' stands twice");
+    refused_columns("\ta:count", "\t1.5", "column a: '1.5' is not a whole number");
+    refused_columns("\ta:sum", "\t-1", "column a: '-1' is not a finite decimal number");
+    refused_columns("\ta:sum", "", "too few columns");
+    refused_columns("\ta:sum", "\t1\t1", "too many columns");
+    refused_columns("\ta:sum\tb:max\tc:max", "\t1\t1\t1\t", "too many columns");
 }
 
 static void test_overflow_refused(void)
@@ -333,6 +415,7 @@ int main(int argc, char **argv)
     test_numbers();
     test_round_trip();
     test_merge();
+    test_later_columns();
     test_overflow_refused();
     test_plan();
     test_edited_plan();

@@ -276,62 +276,82 @@ static void check_masks(const struct model *m, const struct batch *b)
     free(mask);
 }
 
-/* ---- the order of what an observer is told ---- */
+/* ---- samples ---- */
 
-struct order {
-    int layer;
-    int64_t next, tokens, pairs;
+/* Rows of all layers, [layers][tokens]: x, the experts, the results under the mask that is only observed. */
+struct rows {
+    const struct model *m;
+    const int64_t *token; /* of each sample; NULL: its number */
+    int64_t tokens;
+    uint8_t *of;
+    size_t bytes; /* of a token */
 };
 
-static int in_order(void *ctx, int layer, int64_t first, int n, const int32_t *expert, const float *gate,
-                    const float *norm, const float *max, struct err *e)
+static void keep_rows(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
+                      const struct token_rows *apart)
 {
-    struct order *o = ctx;
+    struct rows *r = ctx;
+    size_t k = (size_t)r->m->arch.topk, h = (size_t)r->m->arch.hidden * sizeof(float), j;
+    int t;
 
-    (void)expert, (void)gate, (void)norm, (void)max, (void)e;
-    if (layer != o->layer) {
-        CHECK_MSG(layer == o->layer + 1 && o->next == o->tokens, "layer %d after %lld tokens of layer %d",
-                  layer, (long long)o->next, o->layer);
-        o->layer = layer;
-        o->next = 0;
+    for (t = 0; t < n; t++) {
+        int64_t token = r->token ? r->token[i + t] : i + t;
+        uint8_t *to = r->of + (size_t)(layer * r->tokens + token) * r->bytes;
+        size_t at = (size_t)t * k;
+
+        memcpy(to, (const uint8_t *)rows->x + (size_t)t * h, h);
+        memcpy(to + h, rows->expert + at, 4 * k);
+        memcpy(to + h + 4 * k, rows->gate + at, 4 * k);
+        memcpy(to + h + 8 * k, apart->gate + at, 4 * k);
+        memcpy(to + h + 12 * k, (const uint8_t *)rows->y + at * h, k * h);
+        for (j = 0; j < k; j++)
+            if (apart->fresh[at + j] >= 0)
+                memcpy(to + h + 12 * k + (k + j) * h, (const uint8_t *)apart->y + (at + j) * h, h);
     }
-    CHECK_MSG(first == o->next, "token %lld after %lld", (long long)first, (long long)o->next);
-    o->next = first + n;
-    return 0;
 }
 
-static int pairs_in_order(void *ctx, int layer, int64_t first, int n, const int32_t *expert,
-                          const float *gate, const float *norm, const float *inner, struct err *e)
+/* Of all tokens, and of some: the same of those, however chunks and copies go. */
+static void check_samples(const struct model *m, const struct batch *b)
 {
-    struct order *o = ctx;
+    static const int64_t some[] = {0, 3, 4, 5, 129, 130, 131, 196, 399};
+    size_t experts = (size_t)m->arch.experts, n = experts * (size_t)m->arch.layers, i, l;
+    struct mask mask = {.experts = malloc(n)};
+    struct rows all = {.m = m, .tokens = b->first[b->docs]}, few;
+    int way;
 
-    (void)expert, (void)gate, (void)norm, (void)inner, (void)e;
-    CHECK(layer == o->layer && first + n == o->next);
-    o->pairs += n;
-    return 0;
-}
+    all.bytes = (size_t)m->arch.hidden * 4 + (size_t)m->arch.topk * (12 + 8 * (size_t)m->arch.hidden);
+    for (i = 0; i < n; i++)
+        mask.experts[i] = i % experts % 2 == 0;
+    all.of = calloc((size_t)m->arch.layers * (size_t)all.tokens, all.bytes);
+    for (way = 0; way < 3; way++) {
+        struct engine_options o = {
+            .device = "cpu", .precision = PREC_F32, .threads = 2, .chunk_tokens = way ? 140 : 0};
+        struct observer ob = {.ctx = way ? &few : &all,
+                              .sampled = keep_rows,
+                              .sample = way ? some : NULL,
+                              .samples = way ? (int64_t)(sizeof some / sizeof *some) : all.tokens,
+                              .apart = &mask};
+        struct engine *en;
 
-static void check_order(const struct model *m, const struct batch *b)
-{
-    int devices, chunk;
+        few = all;
+        few.token = some;
+        few.of = calloc((size_t)m->arch.layers * (size_t)all.tokens, all.bytes);
+        CHECK(engine_open(&en, &o, &err) == 0);
+        if (way == 2)
+            pose(en);
+        CHECK_MSG(engine_forward(en, m, b, NULL, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
+        for (l = 0; way && l < (size_t)m->arch.layers; l++)
+            for (i = 0; i < sizeof some / sizeof *some; i++) {
+                size_t at = (l * (size_t)all.tokens + (size_t)some[i]) * all.bytes;
 
-    for (devices = 1; devices < 4; devices++)
-        for (chunk = 1; chunk < 200; chunk += 69) {
-            struct engine_options o = {.device = on_gpu() ? "cuda" : "cpu",
-                                       .precision = PREC_F32,
-                                       .threads = 2,
-                                       .devices = devices,
-                                       .chunk_tokens = chunk};
-            struct order order = {.layer = -1, .tokens = b->first[b->docs], .next = b->first[b->docs]};
-            struct observer ob = {.routed = in_order, .ctx = &order, .pairs = pairs_in_order};
-            struct engine *en;
-
-            CHECK_MSG(engine_open(&en, &o, &err) == 0, "%s", err.msg);
-            CHECK_MSG(engine_forward(en, m, b, NULL, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
-            CHECK(order.layer == m->arch.layers - 1 && order.next == order.tokens);
-            CHECK(order.pairs == order.tokens * m->arch.layers);
-            engine_close(en);
-        }
+                CHECK_MSG(!memcmp(all.of + at, few.of + at, all.bytes), "way %d, layer %d, token %d", way,
+                          (int)l, (int)some[i]);
+            }
+        free(few.of);
+        engine_close(en);
+    }
+    free(all.of);
+    mask_free(&mask);
 }
 
 /* ---- memory ---- */
@@ -485,47 +505,6 @@ static void check_damage(const char *from)
     model_close(&m);
 }
 
-static void no_sums(void *ctx, int layer, double *sum[EXPERT_SUMS])
-{
-    (void)ctx;
-    (void)layer;
-    (void)sum;
-}
-
-/* What a device lacks is said before anything is computed: by whom, and what. */
-static void check_lacking(const struct model *m, const struct batch *b)
-{
-    const struct engine_options o = {.device = "cpu", .threads = 1};
-    const struct observer pairs = {.routed = in_order, .pairs = pairs_in_order},
-                          sums = {.routed = in_order, .sums = no_sums};
-    struct engine *en;
-    struct hidden *h;
-    struct ops half;
-    float nll = 0;
-
-    CHECK(engine_open(&en, &o, &err) == 0 && engine_forward(en, m, b, NULL, NULL, &h, NULL, &err) == 0);
-    half = *en->d->ops;
-    en->d->ops = &half;
-    half.pairs = NULL;
-    half.head = NULL;
-    CHECK(engine_forward(en, m, b, NULL, &pairs, NULL, NULL, &err) == -1);
-    CHECK_MSG(strstr(err.msg, "'pairs'") && strstr(err.msg, "'cpu'"), "%s", err.msg);
-    err_clear(&err);
-    CHECK(engine_nll(en, m, h, b, &nll, &err) == -1);
-    CHECK_MSG(strstr(err.msg, "'head'") != NULL, "%s", err.msg);
-    err_clear(&err);
-    en->d->can.f64 = false;
-    CHECK(engine_forward(en, m, b, NULL, &sums, NULL, NULL, &err) == -1);
-    CHECK_MSG(strstr(err.msg, "f64") != NULL, "%s", err.msg);
-    err_clear(&err);
-    half.route = NULL;
-    CHECK(engine_forward(en, m, b, NULL, NULL, NULL, NULL, &err) == -1);
-    CHECK_MSG(strstr(err.msg, "layer 0") && strstr(err.msg, "'route'"), "%s", err.msg);
-    err_clear(&err);
-    hidden_free(h);
-    engine_close(en);
-}
-
 static void check_model(const char *name)
 {
     struct model m;
@@ -541,10 +520,9 @@ static void check_model(const char *name)
     check_groups(&m);
     check_same(&m, &b, PREC_F32);
     check_masks(&m, &b);
-    check_order(&m, &b);
+    check_samples(&m, &b);
     if (!on_gpu())
         check_budget(&m, &b);
-    check_lacking(&m, &b);
     free(ids);
     model_close(&m);
 }

@@ -218,7 +218,7 @@ static void check_plain(enum precision p, bool in_gate)
             most = fmax(most, fabs(want[v][n]));
         }
         CHECK_MSG(worst <= most * (v == SUM_INNER_SQUARE && r.d->bf16 ? 1e-2 : 1e-6),
-                  "%s, gate on the %s: differs by %.3g of %.3g", expert_sum_name[v],
+                  "%s, gate on the %s: differs by %.3g of %.3g", statistic_tensor(PAIR_SUMS + v)->name,
                   in_gate ? "input" : "output", worst, most);
         CHECK(r.sum[v][4 * width(v)] == 0);
         free(want[v]);
@@ -260,7 +260,7 @@ static void check_divided(enum precision p, bool in_gate)
             run_tokens(&r, in_gate, pieces[i][k], pieces[i][k + 1]);
         for (v = 0; v < EXPERT_SUMS; v++)
             CHECK_MSG(memcmp(r.sum[v], all.sum[v], EXPERTS * width(v) * sizeof(double)) == 0,
-                      "%s depends on how tokens are divided", expert_sum_name[v]);
+                      "%s depends on how tokens are divided", statistic_tensor(PAIR_SUMS + v)->name);
         CHECK(memcmp(r.pairs, all.pairs, sizeof r.pairs) == 0);
         run_close(&r);
     }

@@ -235,26 +235,24 @@ static int observe(struct sight *v, const struct model *m, const struct corpus *
 /* ---- comparing ---- */
 
 /* Every kind of sum of a layer. */
-enum { K_MOMENTS = M_COUNT + 2, K_PAIRS = 2, KINDS = K_MOMENTS + K_PAIRS + EXPERT_SUMS };
+enum { K_COLUMNS = M_COUNT + 1, K_PAIRS = 2, KINDS = K_COLUMNS + K_PAIRS + EXPERT_SUMS };
 
 static const char *kind_name(int kind)
 {
     if (kind == 0)
         return "n";
     if (kind <= M_COUNT)
-        return moment_name[kind - 1];
-    if (kind == M_COUNT + 1)
-        return "max";
-    if (kind < K_MOMENTS + K_PAIRS)
-        return kind == K_MOMENTS ? "weighted" : "gram";
-    return expert_sum_name[kind - K_MOMENTS - K_PAIRS];
+        return statistic_column(kind - 1)->name;
+    if (kind < K_COLUMNS + K_PAIRS)
+        return kind == K_COLUMNS ? "weighted" : "gram";
+    return statistic_tensor(PAIR_SUMS + kind - K_COLUMNS - K_PAIRS)->name;
 }
 
 /* One token decides the largest; what has signs cancels. */
 static bool is_rough(int kind)
 {
-    return kind == M_COUNT + 1 || kind == K_MOMENTS + 1 || kind == K_MOMENTS + K_PAIRS + SUM_OUTPUT ||
-           kind == K_MOMENTS + K_PAIRS + SUM_OUTPUT_GATED;
+    return kind == M_MAX + 1 || kind == K_COLUMNS + 1 || kind == K_COLUMNS + K_PAIRS + SUM_OUTPUT ||
+           kind == K_COLUMNS + K_PAIRS + SUM_OUTPUT_GATED;
 }
 
 /* Number i of a kind in a layer; false: there are no more. */
@@ -262,19 +260,19 @@ static bool value(const struct sight *v, int layer, int kind, int i, double *x)
 {
     int experts = v->s.model.experts;
 
-    if (kind < K_MOMENTS) {
+    if (kind < K_COLUMNS) {
         const struct expert_stats *c = stats_cell(&v->s, layer, 0, i % 2) + i / 2;
 
         if (i >= 2 * experts)
             return false;
-        *x = kind == 0 ? (double)c->n : kind <= M_COUNT ? c->m[kind - 1] : c->max;
-    } else if (kind < K_MOMENTS + K_PAIRS) {
+        *x = kind == 0 ? (double)c->n : c->m[kind - 1];
+    } else if (kind < K_COLUMNS + K_PAIRS) {
         if (i >= experts * experts)
             return false;
-        *x = kind == K_MOMENTS ? matrices_pairs(&v->m, layer, 0)[i].weighted
+        *x = kind == K_COLUMNS ? matrices_pairs(&v->m, layer, 0)[i].weighted
                                : matrices_pairs(&v->m, layer, 0)[i].gram;
     } else {
-        enum expert_sum sum = (enum expert_sum)(kind - K_MOMENTS - K_PAIRS);
+        enum expert_sum sum = (enum expert_sum)(kind - K_COLUMNS - K_PAIRS);
 
         if (i >= experts * matrices_width(&v->m, sum))
             return false;

@@ -1,6 +1,7 @@
 /* A pass over a batch: checks, loading, buffers, the first hidden states. */
 #include "engine/mixing.h"
 #include "engine/several.h"
+#include "stats/statistic.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,19 +43,28 @@ static int check_arch(const struct device *d, const struct arch *a, struct err *
 /* What is observed beyond the layers themselves. */
 static int check_observer(const struct device *d, const struct observer *o, struct err *e)
 {
-    const char *op = device_lacks(d, (o->pairs ? 1u << OP_PAIRS : 0) | (o->viewed ? 1u << OP_VIEW : 0));
+    const bool wanted[] = {[PER_EXPERT] = o->routed != NULL,
+                           [PER_PAIR] = o->pairs != NULL,
+                           [PER_ELEMENT] = o->sums != NULL,
+                           [PER_ROUTER] = o->viewed != NULL};
+    int i;
 
-    if (op)
-        return err_set(e, ERR_UNKNOWN,
-                       "what is observed needs the operation '%s', which the device '%s' does not have: "
-                       "--device chooses another",
-                       op, d->kind);
-    if (o->sums && !d->can.f64)
-        return err_set(
-            e, ERR_UNKNOWN,
-            "sums by element need arithmetic in f64, which the device '%s' does not have: --device "
-            "chooses another",
-            d->kind);
+    for (i = 0; i < STATISTICS; i++) {
+        const struct statistic *x = &statistic[i];
+        const char *op = wanted[x->per] ? device_lacks(d, UINT32_C(1) << x->op) : NULL;
+
+        if (op)
+            return err_set(e, ERR_UNKNOWN,
+                           "what is observed ('%s') needs the operation '%s', which the device '%s' does not "
+                           "have: --device chooses another",
+                           x->name, op, d->kind);
+        if (wanted[x->per] && x->per == PER_ELEMENT && !d->can.f64)
+            return err_set(
+                e, ERR_UNKNOWN,
+                "sums by element ('%s') need arithmetic in f64, which the device '%s' does not have: "
+                "--device chooses another",
+                x->name, d->kind);
+    }
     return 0;
 }
 

@@ -84,6 +84,11 @@ static int check_head(const char *path, const struct stats *got, const struct st
 
     if (n < 1 || n >= c->docs || got->n_layers != s->n_layers || got->categories != s->categories)
         return err_set(e, ERR_INPUT, "'%s' is of another run: remove it, or resume that one", path);
+    if (got->extras)
+        return err_set(e, ERR_UNKNOWN,
+                       "'%s' has column '%.60s', which this version cannot add to: remove it, or go on with "
+                       "the version that wrote it",
+                       path, got->extra[0].name);
     if (partial_head(&head, &part, &run, s, c, n, e))
         return -1;
     same = strcmp(got->run, head.run) == 0 && strcmp(got->part[0].digest, part.digest) == 0 &&

@@ -147,7 +147,7 @@ double criterion_value(const struct criterion *c, const struct pooled *p)
     if (!(p->n > 0))
         return 0;
     if (c->kind == CRITERION_MAX)
-        return p->max;
+        return p->m[M_MAX];
     sum = c->a || c->c ? p->m[moment[c->a][c->c]] : p->n;
     return c->b ? sum / p->n : sum;
 }

@@ -101,8 +101,11 @@ void pool_add(struct pooled *out, const struct stats *s, int l, int c, double sc
 
     for (i = 0; i < s->model.experts; i++) {
         out[i].n += scale * (double)(a[i].n + b[i].n);
-        for (k = 0; k < M_COUNT; k++)
-            out[i].m[k] += scale * (a[i].m[k] + b[i].m[k]);
-        out[i].max = fmax(out[i].max, fmax(a[i].max, b[i].max));
+        for (k = 0; k < M_COUNT; k++) {
+            enum merge_rule rule = statistic_column(k)->merge;
+            double both = merged(rule, a[i].m[k], b[i].m[k]);
+
+            out[i].m[k] = merged(rule, out[i].m[k], rule == MERGE_MAX ? both : scale * both);
+        }
     }
 }

@@ -12,7 +12,6 @@
 struct pooled {
     double n; /* routed tokens; not whole under weights */
     double m[M_COUNT];
-    double max;
 };
 
 /* POWERS and MAX; n = 0 scores 0. */

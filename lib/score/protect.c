@@ -34,7 +34,7 @@ int protect_super(unsigned char *flags, const struct stats *s, struct err *e)
             const struct expert_stats *x = stats_cell(s, l, c / 2, c % 2);
 
             for (i = 0; i < experts; i++)
-                max[(size_t)l * experts + i] = fmax(max[(size_t)l * experts + i], x[i].max);
+                max[(size_t)l * experts + i] = fmax(max[(size_t)l * experts + i], x[i].m[M_MAX]);
         }
     for (i = 0; i < n; i++)
         sorted[i] = max[i];

@@ -1,8 +1,8 @@
-/* format.h -- the fixed lines of statistics files. */
+/* format.h -- what begins a statistics file, and its columns line up to where the table's names follow. */
 #ifndef MOE_STATS_FORMAT_H
 #define MOE_STATS_FORMAT_H
 
 #define STATS_MAGIC   "#moe-stats 1"
-#define STATS_COLUMNS "#columns\tlayer\tcategory\thalf\texpert\tn\tg\tg2\tf\tgf\tg2f\tf2\tgf2\tg2f2\tmax"
+#define STATS_LEADING "#columns\tlayer\tcategory\thalf\texpert\tn"
 
 #endif

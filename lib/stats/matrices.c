@@ -1,3 +1,4 @@
+/* matrices.c -- sums over pairs of experts and over elements, and counts of what routers said, in memory. */
 #include "stats/matrices.h"
 
 #include <math.h>
@@ -6,27 +7,78 @@
 
 #include "base/mem.h"
 
-const char *const expert_sum_name[EXPERT_SUMS] = {"output_sum", "output_gated_sum", "output_square_sum",
-                                                  "input_square_sum", "inner_square_sum"};
+/* ---- sizes ---- */
 
-const char *const router_count_name[R_COUNT] = {"router_entropy", "router_margin", "near_misses"};
+struct dims {
+    int experts, hidden, inter, categories;
+    bool pooled;
+};
 
-static int blocks(const struct matrices *m)
+static struct dims dims_of(const struct matrices *m)
 {
-    return m->pooled ? 1 : m->head.categories;
+    const struct stats *s = &m->head;
+
+    return (struct dims){s->model.experts, s->model.hidden, m->inter, s->categories, m->pooled};
+}
+
+static int shape_of(const struct dims *d, int which, uint64_t shape[3])
+{
+    const struct statistic *x = statistic_tensor(which);
+    uint64_t experts = (uint64_t)d->experts, categories = (uint64_t)d->categories;
+
+    switch (x->per) {
+    case PER_PAIR:
+        shape[0] = d->pooled ? 1 : categories;
+        shape[1] = shape[2] = experts;
+        return 3;
+    case PER_ELEMENT:
+        shape[0] = experts;
+        shape[1] = (uint64_t)expert_sum_width((enum expert_sum)x->which, d->hidden, d->inter);
+        return 2;
+    default:
+        shape[0] = categories;
+        shape[1] = x->which == R_NEAR ? experts : ROUTER_BINS;
+        return 2;
+    }
+}
+
+int matrices_shape(const struct matrices *m, int which, uint64_t shape[3])
+{
+    const struct dims d = dims_of(m);
+
+    return shape_of(&d, which, shape);
+}
+
+static bool values_of(const struct dims *d, int which, uint64_t *n)
+{
+    uint64_t shape[3];
+    int rank = shape_of(d, which, shape), i;
+    bool fits = true;
+
+    for (*n = 1, i = 0; i < rank; i++)
+        fits = fits && mul_u64(*n, shape[i], n);
+    return fits;
+}
+
+size_t matrices_values(const struct matrices *m, int which)
+{
+    const struct dims d = dims_of(m);
+    uint64_t n;
+
+    values_of(&d, which, &n); /* of what is in memory: it fits */
+    return (size_t)n;
 }
 
 uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int categories, bool pooled)
 {
-    uint64_t pairs = (uint64_t)experts * (uint64_t)experts * sizeof(struct pair_sums), vectors;
-    uint64_t views = (2 * ROUTER_BINS + (uint64_t)experts) * sizeof(double);
+    const struct dims d = {experts, hidden, inter, categories, pooled};
+    uint64_t all = 0, n;
+    int which;
 
-    if (!mul_u64(pairs, pooled ? 1 : (uint64_t)categories, &pairs) ||
-        !mul_u64(4 * (uint64_t)hidden + (uint64_t)inter, (uint64_t)experts * sizeof(double), &vectors) ||
-        !mul_u64(views, (uint64_t)categories, &views) || !add_u64(pairs, vectors, &pairs) ||
-        !add_u64(pairs, views, &pairs) || !mul_u64(pairs, (uint64_t)layers, &pairs))
-        return UINT64_MAX;
-    return pairs;
+    for (which = 0; which < TENSORS; which++)
+        if (!values_of(&d, which, &n) || !mul_u64(n, sizeof(double), &n) || !add_u64(all, n, &all))
+            return UINT64_MAX;
+    return mul_u64(all, (uint64_t)layers, &all) ? all : UINT64_MAX;
 }
 
 int matrices_width(const struct matrices *m, enum expert_sum v)
@@ -39,30 +91,53 @@ int matrices_router_width(const struct matrices *m, enum router_count r)
     return r == R_NEAR ? m->head.model.experts : ROUTER_BINS;
 }
 
+size_t matrices_stride(int which)
+{
+    return statistic_tensor(which)->per == PER_PAIR ? PAIR_SUMS : 1;
+}
+
+double *matrices_place(const struct matrices *m, int which, int l)
+{
+    const struct statistic *x = statistic_tensor(which);
+
+    _Static_assert(sizeof(struct pair_sums) == PAIR_SUMS * sizeof(double),
+                   "one number for each enum pair_sum");
+    switch (x->per) {
+    case PER_PAIR:
+        return (double *)(void *)matrices_pairs(m, l, 0) + x->which;
+    case PER_ELEMENT:
+        return matrices_vector(m, (enum expert_sum)x->which, l);
+    default:
+        return matrices_router(m, (enum router_count)x->which, l, 0);
+    }
+}
+
 /* Room for the sums of a head that is filled. */
 static int new_sums(struct matrices *m, struct err *e)
 {
     const struct stats *s = &m->head;
-    size_t rows = (size_t)s->n_layers * (size_t)s->model.experts, pairs;
-    int v;
+    size_t layers = (size_t)s->n_layers;
+    int which;
 
     if (matrices_bytes(s->model.experts, s->model.hidden, m->inter, s->n_layers, s->categories, m->pooled) >
         SIZE_MAX / 2)
         return err_set(e, ERR_NOMEM, "too many layers, categories and experts");
-    pairs = rows * (size_t)blocks(m) * (size_t)s->model.experts;
-    m->pair = mem_new(pairs, sizeof *m->pair, e);
-    for (v = 0; v < EXPERT_SUMS && m->pair; v++) {
-        m->vector[v] = mem_new(rows * (size_t)matrices_width(m, v), sizeof(double), e);
-        if (!m->vector[v])
+    for (which = 0; which < TENSORS; which++) {
+        const struct statistic *x = statistic_tensor(which);
+        size_t n = layers * matrices_values(m, which);
+        void *room;
+
+        if (x->per == PER_PAIR && x->which > 0)
+            continue; /* all sums of a pair are together */
+        room = mem_new(n, x->per == PER_PAIR ? sizeof(struct pair_sums) : sizeof(double), e);
+        if (x->per == PER_PAIR)
+            m->pair = room;
+        else
+            *(x->per == PER_ELEMENT ? &m->vector[x->which] : &m->router[x->which]) = room;
+        if (!room)
             return -1;
     }
-    rows = (size_t)s->n_layers * (size_t)s->categories;
-    for (v = 0; v < R_COUNT && m->pair; v++) {
-        m->router[v] = mem_new(rows * (size_t)matrices_router_width(m, v), sizeof(double), e);
-        if (!m->router[v])
-            return -1;
-    }
-    return m->pair ? 0 : -1;
+    return 0;
 }
 
 int matrices_new(struct matrices *m, const struct model_id *id, const char *run, const int *layer,
@@ -87,6 +162,11 @@ void matrices_free(struct matrices *m)
     for (v = 0; v < R_COUNT; v++)
         free(m->router[v]);
     *m = (struct matrices){0};
+}
+
+static int blocks(const struct matrices *m)
+{
+    return m->pooled ? 1 : m->head.categories;
 }
 
 struct pair_sums *matrices_pairs(const struct matrices *m, int layer_index, int category)
@@ -163,49 +243,40 @@ void matrices_mirror(struct matrices *m)
 
 /* ---- merging ---- */
 
-static void add_pairs(struct matrices *to, int to_category, const struct matrices *from, int from_category)
+/* Numbers of one category, or of all together, of all layers. */
+static void add_block(struct matrices *to, int to_block, const struct matrices *from, int from_block,
+                      int which, size_t n)
 {
-    size_t n = (size_t)to->head.model.experts * (size_t)to->head.model.experts, i;
+    enum merge_rule rule = statistic_tensor(which)->merge;
+    size_t step = matrices_stride(which), i;
     int l;
 
     for (l = 0; l < to->head.n_layers; l++) {
-        struct pair_sums *a = matrices_pairs(to, l, to_category);
-        const struct pair_sums *b = matrices_pairs(from, l, from_category);
+        double *a = matrices_place(to, which, l) + (size_t)to_block * n * step;
+        const double *b = matrices_place(from, which, l) + (size_t)from_block * n * step;
 
-        for (i = 0; i < n; i++) {
-            a[i].n += b[i].n;
-            a[i].weighted += b[i].weighted;
-            a[i].gram += b[i].gram;
-        }
+        for (i = 0; i < n * step; i += step)
+            a[i] = merged(rule, a[i], b[i]);
     }
-}
-
-static void add_views(struct matrices *to, int to_category, const struct matrices *from, int from_category)
-{
-    int l, r, i;
-
-    for (l = 0; l < to->head.n_layers; l++)
-        for (r = 0; r < R_COUNT; r++)
-            for (i = 0; i < matrices_router_width(to, r); i++)
-                matrices_router(to, r, l, to_category)[i] += matrices_router(from, r, l, from_category)[i];
 }
 
 static void add_all(struct matrices *to, const struct matrices *from)
 {
-    size_t n, i;
-    int c, at = 0, v;
+    int which, c, at;
 
-    for (c = 0; c < from->head.categories; c++) {
-        while (strcmp(to->head.category[at], from->head.category[c]) != 0)
-            at++;
-        add_views(to, at, from, c);
-        if (!to->pooled || c == 0)
-            add_pairs(to, at, from, c);
-    }
-    for (v = 0; v < EXPERT_SUMS; v++) {
-        n = (size_t)to->head.n_layers * (size_t)to->head.model.experts * (size_t)matrices_width(to, v);
-        for (i = 0; i < n; i++)
-            to->vector[v][i] += from->vector[v][i];
+    for (which = 0; which < TENSORS; which++) {
+        enum statistic_per per = statistic_tensor(which)->per;
+        size_t n = matrices_values(to, which);
+
+        if (per == PER_ELEMENT || (per == PER_PAIR && to->pooled)) {
+            add_block(to, 0, from, 0, which, n);
+            continue;
+        }
+        for (c = 0, at = 0; c < from->head.categories; c++) {
+            while (strcmp(to->head.category[at], from->head.category[c]) != 0)
+                at++;
+            add_block(to, at, from, c, which, n / (size_t)to->head.categories);
+        }
     }
 }
 

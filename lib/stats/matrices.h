@@ -14,30 +14,13 @@
 #ifndef MOE_STATS_MATRICES_H
 #define MOE_STATS_MATRICES_H
 
-#include "device/kinds.h"
+#include "stats/statistic.h"
 #include "stats/stats.h"
 
-/* Sums over the tokens that two experts i and j worked on together. g is the gate weight, f(x) the ungated
- * output, a = g |f(x)|. Where i = j: n the routed tokens, both others the sum of a^2. */
+/* Of two experts: enum pair_sum. */
 struct pair_sums {
-    double n;        /* tokens: whole numbers */
-    double weighted; /* sum of a_i a_j */
-    double gram;     /* sum of g_i g_j <f_i(x), f_j(x)>: signed */
+    double n, weighted, gram;
 };
-
-/* Sums by element: enum expert_sum, [experts][width]. */
-extern const char *const expert_sum_name[EXPERT_SUMS]; /* of the file's tensors: "output_sum", ... */
-
-/* Counts of tokens by what the router's logits said, before groups and correction biases; see
- * moe-matrices(5). */
-enum router_count {
-    R_ENTROPY, /* [ROUTER_BINS] by the entropy of their softmax, of 0 .. ln(experts) */
-    R_MARGIN,  /* [ROUTER_BINS] by the lowest chosen minus the highest not chosen: below 0, then 1/8 each */
-    R_NEAR,    /* [experts] by the expert that was nearest to being chosen */
-    R_COUNT
-};
-enum { ROUTER_BINS = 64 };
-extern const char *const router_count_name[R_COUNT];
 
 struct matrices {
     struct stats head;           /* model, run, parts, layers, categories; no cells */
@@ -52,6 +35,14 @@ struct matrices {
 int matrices_new(struct matrices *m, const struct model_id *id, const char *run, const int *layer,
                  int n_layers, char *const *category, int categories, int inter, bool pooled, struct err *e);
 void matrices_free(struct matrices *m);
+/* Shape of one of a layer's TENSORS; returns its rank. */
+int matrices_shape(const struct matrices *m, int which, uint64_t shape[3]);
+/* Numbers of a layer's tensor, and where they are; of pairs, where that number of the first pair is, the
+ * others being sizeof(struct pair_sums) apart. */
+size_t matrices_values(const struct matrices *m, int which);
+double *matrices_place(const struct matrices *m, int which, int layer_index);
+/* From one of these numbers to the next. */
+size_t matrices_stride(int which);
 /* Bytes of the sums, in memory and (but for the header) in the file; UINT64_MAX if they are beyond that. */
 uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int categories, bool pooled);
 

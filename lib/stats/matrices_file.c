@@ -16,97 +16,44 @@ enum { META_FORMAT, META_LINES, META_PAIRS = META_LINES + STATS_LINES, METAS };
 static const char *const meta_name[METAS] = {"format", "model", "run", "parts", "categories", "pairs"};
 static const char *const by_category = "by category", *const pooled = "pooled";
 
-/* The tensors of a layer: three of pairs, then the sums by element, then counts of what routers said. */
-enum { COACTIVATION, WEIGHTED, GRAM, PAIRS };
-enum { VECTORS = PAIRS + EXPERT_SUMS, TENSORS = VECTORS + R_COUNT, NAME_MAX_BYTES = 64 };
-static const char *const pair_name[PAIRS] = {"coactivation", "coactivation_weighted", "gram"};
-
-static double *pair_value(struct pair_sums *p, int which)
-{
-    return which == COACTIVATION ? &p->n : which == WEIGHTED ? &p->weighted : &p->gram;
-}
-
-static const char *tensor_what(int which)
-{
-    return which < PAIRS     ? pair_name[which]
-           : which < VECTORS ? expert_sum_name[which - PAIRS]
-                             : router_count_name[which - VECTORS];
-}
+enum { NAME_MAX_BYTES = 64 };
 
 static void tensor_name(char name[NAME_MAX_BYTES], int layer, int which)
 {
-    snprintf(name, NAME_MAX_BYTES, "layers.%d.%s", layer, tensor_what(which));
-}
-
-/* Shape of a layer's tensor; returns its rank. */
-static int tensor_shape(const struct matrices *m, int which, uint64_t shape[3])
-{
-    uint64_t experts = (uint64_t)m->head.model.experts;
-    int at = 0;
-
-    if (which < PAIRS)
-        shape[at++] = m->pooled ? 1 : (uint64_t)m->head.categories;
-    if (which >= VECTORS) {
-        shape[at++] = (uint64_t)m->head.categories;
-        shape[at++] = (uint64_t)matrices_router_width(m, (enum router_count)(which - VECTORS));
-        return at;
-    }
-    shape[at++] = experts;
-    shape[at++] = which < PAIRS ? experts : (uint64_t)matrices_width(m, (enum expert_sum)(which - PAIRS));
-    return at;
-}
-
-static size_t tensor_values(const struct matrices *m, int which)
-{
-    uint64_t shape[3] = {1, 1, 1};
-
-    tensor_shape(m, which, shape);
-    return (size_t)(shape[0] * shape[1] * shape[2]);
+    snprintf(name, NAME_MAX_BYTES, "layers.%d.%s", layer, statistic_tensor(which)->name);
 }
 
 /* ---- writing ---- */
 
-/* Where the values of a tensor that is not of pairs are. */
-static double *tensor_place(const struct matrices *m, int l, int which)
-{
-    return which < VECTORS ? matrices_vector(m, (enum expert_sum)(which - PAIRS), l)
-                           : matrices_router(m, (enum router_count)(which - VECTORS), l, 0);
-}
-
-/* All values of a tensor, in a buffer for the pairs, in place for the others; NULL: one is not finite. */
+/* All values of a tensor, in a buffer where they are not together, else in place; NULL: one is not finite. */
 static const double *tensor_data(const struct matrices *m, int l, int which, double *buf, struct err *e)
 {
-    size_t n = tensor_values(m, which), i;
-    const double *v = buf;
+    size_t n = matrices_values(m, which), step = matrices_stride(which), i;
+    const double *v = matrices_place(m, which, l);
 
-    if (which < PAIRS) {
-        struct pair_sums *p = matrices_pairs(m, l, 0);
-
-        for (i = 0; i < n; i++)
-            buf[i] = *pair_value(&p[i], which);
-    } else {
-        v = tensor_place(m, l, which);
-    }
-    for (i = 0; i < n; i++)
-        if (!isfinite(v[i])) {
+    for (i = 0; i < n; i++) {
+        if (!isfinite(v[i * step])) {
             err_set(e, ERR_INPUT,
                     "matrices of layer %d: %s is infinite or not a number: activations overflowed",
-                    m->head.layer[l], tensor_what(which));
+                    m->head.layer[l], statistic_tensor(which)->name);
             return NULL;
         }
-    return v;
+        if (step > 1)
+            buf[i] = v[i * step];
+    }
+    return step > 1 ? buf : v;
 }
 
 static int put_all(const struct matrices *m, struct st_writer *w, struct err *e)
 {
-    double *buf = mem_new(tensor_values(m, 0), sizeof *buf, e);
+    double *buf = mem_new(matrices_values(m, 0), sizeof *buf, e);
     int l, which, status = buf ? 0 : -1;
 
     for (l = 0; l < m->head.n_layers && !status; l++)
         for (which = 0; which < TENSORS && !status; which++) {
             const double *v = tensor_data(m, l, which, buf, e);
 
-            status = !v || st_put(w, v, tensor_values(m, which) * sizeof *v, e) ? -1 : 0;
+            status = !v || st_put(w, v, matrices_values(m, which) * sizeof *v, e) ? -1 : 0;
         }
     free(buf);
     return status ? -1 : st_finish(w, e);
@@ -131,7 +78,7 @@ int matrices_write(const struct matrices *m, const char *path, bool force, struc
 
         tensor_name(name[i], m->head.layer[i / TENSORS], which);
         t[i] = (struct tensor){.name = name[i], .dtype = DT_F64};
-        t[i].rank = tensor_shape(m, which, t[i].shape);
+        t[i].rank = matrices_shape(m, which, t[i].shape);
     }
     if (st_create(&w, path, force, t, n, meta_name, value, METAS, e))
         goto out;
@@ -225,12 +172,13 @@ static int *read_layers(struct reader *r, const struct model_id *id, int *n)
 }
 
 /* The width of the experts: the file says it in the shape of a tensor. */
+enum { INNER = PAIR_SUMS + SUM_INNER_SQUARE };
 static int read_inter(struct reader *r, int layer)
 {
     char name[NAME_MAX_BYTES];
     const struct tensor *t;
 
-    tensor_name(name, layer, PAIRS + SUM_INNER_SQUARE);
+    tensor_name(name, layer, INNER);
     t = st_find(&r->st, name);
     return t && t->rank == 2 && t->shape[1] && t->shape[1] < 1u << 30 ? (int)t->shape[1] : 0;
 }
@@ -280,27 +228,15 @@ out:
     return status;
 }
 
-/* What no observation gives; NULL: fine. */
-static const char *bad_value(int which, double v)
-{
-    if (!isfinite(v))
-        return "not finite";
-    if ((which == COACTIVATION || which >= VECTORS) && (v < 0 || v != floor(v) || v > 0x1p53))
-        return "no count";
-    if ((which == WEIGHTED || which >= PAIRS + SUM_OUTPUT_SQUARE) && v < 0)
-        return "negative";
-    return NULL;
-}
-
 static int read_tensor(struct reader *r, struct matrices *m, int l, int which, double *buf)
 {
-    size_t n = tensor_values(m, which), i;
+    size_t n = matrices_values(m, which), step = matrices_stride(which), i;
+    const struct statistic *row = statistic_tensor(which);
+    double *to = matrices_place(m, which, l), *v = step > 1 ? buf : to;
     uint64_t shape[3];
     char name[NAME_MAX_BYTES];
     const struct tensor *t;
-    struct pair_sums *pair = matrices_pairs(m, l, 0);
-    double *v = which < PAIRS ? buf : tensor_place(m, l, which);
-    int rank = tensor_shape(m, which, shape);
+    int rank = matrices_shape(m, which, shape);
 
     tensor_name(name, m->head.layer[l], which);
     t = st_find(&r->st, name);
@@ -312,12 +248,11 @@ static int read_tensor(struct reader *r, struct matrices *m, int l, int which, d
     if (st_read(&r->st, t, 0, v, n * sizeof *v, r->e))
         return -1;
     for (i = 0; i < n; i++) {
-        const char *bad = bad_value(which, v[i]);
+        const char *bad = statistic_bad(row->merge, row->negative, v[i]);
 
         if (bad)
             return err_set(r->e, ERR_INPUT, "'%s': tensor %s: value %zu is %s", r->path, name, i, bad);
-        if (which < PAIRS)
-            *pair_value(&pair[i], which) = v[i];
+        to[i * step] = v[i];
     }
     return 0;
 }
@@ -342,7 +277,7 @@ static int check_symmetric(struct reader *r, const struct matrices *m, int l, in
 
 static int read_sums(struct reader *r, struct matrices *m)
 {
-    double *buf = mem_new(tensor_values(m, 0), sizeof *buf, r->e);
+    double *buf = mem_new(matrices_values(m, 0), sizeof *buf, r->e);
     int l, c, which, status = buf ? 0 : -1;
 
     for (l = 0; l < m->head.n_layers && !status; l++) {

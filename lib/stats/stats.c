@@ -1,11 +1,10 @@
+/* stats.c -- statistics in memory: cells, parts, merging. */
 #include "stats/stats.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-
-const char *const moment_name[M_COUNT] = {"g", "g2", "f", "gf", "g2f", "f2", "gf2", "g2f2"};
 
 static int copy_names(struct stats *s, char *const *category, int categories, struct err *e)
 {
@@ -61,7 +60,9 @@ static int new_cells(struct stats *s, struct err *e)
     } else {
         s->cell = mem_new(cells, sizeof *s->cell, e);
     }
-    if (s->cell)
+    if (s->cell && s->extras) /* of what is in memory: no overflow */
+        s->more = mem_new(cells, (size_t)s->extras * sizeof *s->more, e);
+    if (s->cell && (s->more || !s->extras))
         return 0;
     stats_free(s);
     return -1;
@@ -123,6 +124,10 @@ void stats_free(struct stats *s)
 
     for (i = 0; i < s->categories; i++)
         free(s->category[i]);
+    for (i = 0; i < s->extras; i++)
+        free(s->extra[i].name);
+    free(s->extra);
+    free(s->more);
     free(s->category);
     free(s->run);
     free(s->part);
@@ -133,23 +138,61 @@ void stats_free(struct stats *s)
 
 /* ---- merging ---- */
 
+static double *more_of(const struct stats *s, const struct expert_stats *cell)
+{
+    return s->more + (size_t)(cell - s->cell) * (size_t)s->extras;
+}
+
+static void add_cell(struct stats *to, struct expert_stats *a, const struct stats *from,
+                     const struct expert_stats *b)
+{
+    int m;
+
+    a->n += b->n;
+    for (m = 0; m < M_COUNT; m++)
+        a->m[m] = merged(statistic_column(m)->merge, a->m[m], b->m[m]);
+    for (m = 0; m < to->extras; m++)
+        more_of(to, a)[m] = merged(to->extra[m].merge, more_of(to, a)[m], more_of(from, b)[m]);
+}
+
 static void add_cells(struct stats *to, int to_category, const struct stats *from, int from_category)
 {
-    int l, half, x, m;
+    int l, half, x;
 
     for (l = 0; l < to->n_layers; l++)
-        for (half = 0; half < 2; half++) {
-            struct expert_stats *a = stats_cell(to, l, to_category, half);
-            const struct expert_stats *b = stats_cell(from, l, from_category, half);
+        for (half = 0; half < 2; half++)
+            for (x = 0; x < to->model.experts; x++)
+                add_cell(to, &stats_cell(to, l, to_category, half)[x], from,
+                         &stats_cell(from, l, from_category, half)[x]);
+}
 
-            for (x = 0; x < to->model.experts; x++) {
-                a[x].n += b[x].n;
-                for (m = 0; m < M_COUNT; m++)
-                    a[x].m[m] += b[x].m[m];
-                if (b[x].max > a[x].max)
-                    a[x].max = b[x].max;
-            }
-        }
+/* Columns that this version does not know can be merged if both have them. */
+static int check_extras(const struct stats *a, const struct stats *b, struct err *e)
+{
+    int i;
+
+    for (i = 0; i < a->extras && i < b->extras; i++)
+        if (strcmp(a->extra[i].name, b->extra[i].name) != 0 || a->extra[i].merge != b->extra[i].merge)
+            break;
+    if (i == a->extras && i == b->extras)
+        return 0;
+    return err_set(e, ERR_INPUT, "its columns differ from those before it: column '%s' is in one only",
+                   i < b->extras ? b->extra[i].name : a->extra[i].name);
+}
+
+static int copy_extras(struct stats *to, const struct stats *from, struct err *e)
+{
+    int i;
+
+    if (from->extras && !(to->extra = mem_new((size_t)from->extras, sizeof *to->extra, e)))
+        return -1;
+    for (i = 0; i < from->extras; i++) {
+        to->extra[i] = (struct stats_extra){mem_strdup(from->extra[i].name, e), from->extra[i].merge};
+        if (!to->extra[i].name)
+            return -1;
+        to->extras = i + 1;
+    }
+    return 0;
 }
 
 static int check_mergeable(const struct stats *a, const struct stats *b, struct err *e)
@@ -161,7 +204,7 @@ static int check_mergeable(const struct stats *a, const struct stats *b, struct 
                        b->run, a->run);
     if (a->n_layers != b->n_layers || memcmp(a->layer, b->layer, (size_t)a->n_layers * sizeof *a->layer) != 0)
         return err_set(e, ERR_INPUT, "it has other MoE layers than those before it");
-    return 0;
+    return check_extras(a, b, e);
 }
 
 /* Names of both, sorted, each once; the pointers stay theirs. The caller frees the array. */
@@ -204,6 +247,8 @@ int stats_head_merge(struct stats *sum, const struct stats *a, const struct stat
     for (i = 0; !status && i < a->parts + b->parts; i++)
         status = stats_add_part(sum, i < a->parts ? &a->part[i] : &b->part[i - a->parts], e);
     free(all);
+    if (!status)
+        status = copy_extras(sum, a, e);
     if (status)
         stats_free(sum);
     return status;

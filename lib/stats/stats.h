@@ -11,16 +11,19 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "stats/statistic.h"
 
-/* Sums over the tokens routed to one expert; g the gate weight that the model applied, f the L2 norm of
- * the ungated expert output. */
-enum moment { M_G, M_G2, M_F, M_GF, M_G2F, M_F2, M_GF2, M_G2F2, M_COUNT };
-extern const char *const moment_name[M_COUNT]; /* "g", "g2", ... as in the file's columns */
-
+/* Of one expert, over the tokens routed to it. */
 struct expert_stats {
-    uint64_t n; /* routed tokens */
-    double m[M_COUNT];
-    double max; /* largest |element| of the ungated output; 0 if n = 0 */
+    uint64_t n;        /* routed tokens */
+    double m[M_COUNT]; /* enum stats_column; 0 if n = 0 */
+};
+
+/* A column that this version does not know, but how it is merged: moe-stats(5). It is carried along, and
+ * nothing else asks for it. */
+struct stats_extra {
+    char *name;
+    enum merge_rule merge;
 };
 
 /* The #model line: of statistics and plans alike. */
@@ -48,7 +51,11 @@ struct stats {
     char **category; /* [categories], sorted by byte value, unescaped */
     int categories;
     struct expert_stats *cell; /* [n_layers][categories][2 halves][experts] */
+    struct stats_extra *extra; /* [extras] */
+    int extras;
+    double *more; /* [n_layers][categories][2 halves][experts][extras] */
 };
+enum { STATS_EXTRAS_MAX = 64 };
 
 /* Zeroed cells; copies everything. run is "" or tab-separated key=value fields; layers ascend, categories are
  * sorted by byte value, none empty or twice (refused otherwise). */
@@ -62,16 +69,9 @@ void stats_free(struct stats *s);
 static inline void stats_add(struct expert_stats *c, double g, double f, double max)
 {
     c->n++;
-    c->m[M_G] += g;
-    c->m[M_G2] += g * g;
-    c->m[M_F] += f;
-    c->m[M_GF] += g * f;
-    c->m[M_G2F] += g * g * f;
-    c->m[M_F2] += f * f;
-    c->m[M_GF2] += g * f * f;
-    c->m[M_G2F2] += g * g * f * f;
-    if (max > c->max)
-        c->max = max;
+#define STATS_COLUMN_ADD(id, name, rule, op, value) c->m[id] = merged(rule, c->m[id], value);
+    STATS_COLUMNS(STATS_COLUMN_ADD)
+#undef STATS_COLUMN_ADD
 }
 
 /* Keeps part ordered by digest and shard; refused: a part twice, one digest with two shard counts. */
@@ -84,7 +84,7 @@ int stats_write(const struct stats *s, const char *path, bool force, struct err 
  * 75 MB file reads in under half a second. */
 int stats_read(struct stats *s, const char *path, struct err *e);
 /* Adds b to a (categories that only b has are carried over); refused, leaving a as it was: another model,
- * another #run, other layers, a part twice, one digest with two shard counts. */
+ * another #run, other layers, other columns, a part twice, one digest with two shard counts. */
 int stats_merge(struct stats *a, const struct stats *b, struct err *e);
 /* For files that hold other sums of the same observation: everything of a stats but its cells (NULL); and
  * what stats_merge makes of two such, *sum being new. stats_add_part and stats_free serve them too. */

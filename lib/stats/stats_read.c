@@ -20,6 +20,7 @@ enum { MIN_ROW = 28 }; /* bytes of the shortest row: fourteen columns of one cha
 struct reader {
     const char *name; /* for messages */
     char *text;
+    uint64_t bytes;
     char *p, *end; /* what is still to be read, up to the end line */
     long line;     /* of p, from 1 */
     uint64_t rows; /* as the end line says */
@@ -114,6 +115,62 @@ static const char *after_tag(const char *line, const char *tag)
     return line + n + (line[n] == '\t');
 }
 
+/* What follows the columns of this version in the line that names them; NULL: they are not these. */
+static const char *own_columns(const char *line)
+{
+    const char *rest = after_tag(line, STATS_LEADING);
+    int i;
+
+    for (i = 0; rest && i < M_COUNT; i++)
+        rest = after_tag(rest, statistic_column(i)->name);
+    return rest;
+}
+
+/* "name:rule" of a later version's column, which ends at `end`. */
+static int read_extra(struct reader *r, struct stats *s, const char *p, const char *end, const char *where)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+    struct stats_extra *x = &s->extra[s->extras];
+    size_t n = strspn(p, letters), rule = 0;
+    int i;
+
+    for (; rule < MERGE_RULES && p[n] == ':'; rule++)
+        if (strlen(merge_rule_name[rule]) == (size_t)(end - p) - n - 1 &&
+            memcmp(merge_rule_name[rule], p + n + 1, (size_t)(end - p) - n - 1) == 0)
+            break;
+    if (n == 0 || p[n] != ':' || rule == MERGE_RULES)
+        return err_set(r->e, ERR_UNKNOWN,
+                       "%s: column '%.*s' is not known to this version, and does not say how it is merged "
+                       "(:count, :sum or :max), so it cannot be carried along either; a later version reads "
+                       "this file",
+                       where, (int)(end - p < 60 ? end - p : 60), p);
+    *x = (struct stats_extra){mem_strndup(p, n, r->e), (enum merge_rule)rule};
+    if (!x->name)
+        return -1;
+    s->extras++;
+    for (i = 0; i < M_COUNT + s->extras - 1; i++)
+        if (strcmp(i < M_COUNT ? statistic_column(i)->name : s->extra[i - M_COUNT].name, x->name) == 0)
+            return err_set(r->e, ERR_INPUT, "%s: column '%.60s' stands twice", where, x->name);
+    return 0;
+}
+
+static int read_extras(struct reader *r, struct stats *s, const char *p, const char *where)
+{
+    if (*p && !(s->extra = mem_new(STATS_EXTRAS_MAX, sizeof *s->extra, r->e)))
+        return -1;
+    while (*p) {
+        const char *end = p + strcspn(p, "\t");
+
+        if (s->extras == STATS_EXTRAS_MAX)
+            return err_set(r->e, ERR_UNKNOWN, "%s: more than %d columns that this version does not know",
+                           where, STATS_EXTRAS_MAX);
+        if (read_extra(r, s, p, end, where))
+            return -1;
+        p = end + (*end == '\t');
+    }
+    return 0;
+}
+
 /* One header line. *stage: 0 magic, 1 #model, 2 #run, 3 #part or #columns, 4 rows follow. */
 static int read_header_line(struct reader *r, struct stats *s, const char *line, int *stage)
 {
@@ -128,7 +185,11 @@ static int read_header_line(struct reader *r, struct stats *s, const char *line,
                        STATS_MAGIC);
     if (*stage == 3 && (rest = after_tag(line, "#part")))
         return read_part(r, s, rest, where);
-    if (*stage == 0 || (*stage == 3 && strcmp(line, STATS_COLUMNS) == 0)) {
+    if (*stage == 3 && (rest = own_columns(line))) {
+        ++*stage;
+        return read_extras(r, s, rest, where);
+    }
+    if (*stage == 0) {
         ++*stage;
         return 0;
     }
@@ -253,34 +314,48 @@ static int begin_block(struct reader *r, struct stats *s, int *c)
     return check_category(r, s, *c, p + 1, (size_t)(tab - p - 1));
 }
 
-static int bad_value(struct reader *r, const char *column, const char *p)
+static int bad_value(struct reader *r, const char *column, bool whole, const char *p)
 {
     char what[200];
 
-    snprintf(what, sizeof what, "column %s: '%.*s' is not a %s of at least 0", column,
+    snprintf(what, sizeof what, "column %.60s: '%.*s' is not a %s of at least 0", column,
              (int)strcspn(p, "\t\n") < 60 ? (int)strcspn(p, "\t\n") : 60, p,
-             *column == 'n' ? "whole number" : "finite decimal number");
+             whole ? "whole number" : "finite decimal number");
     return fail(r, what);
 }
 
-/* n and the nine doubles at p, each after a tab, to the newline. */
-static int read_values(struct reader *r, struct expert_stats *x, const char *p)
+/* A number after the tab at *p, which then stands behind it. */
+static int read_value(struct reader *r, const char **p, const char *column, enum merge_rule rule, double *v)
 {
-    double sum = 0;
+    const char *from = *p + 1;
+
+    if (**p != '\t')
+        return fail(r, "too few columns");
+    *p = decimal_parse(from, v);
+    if (!*p || (**p != '\t' && **p != '\n') || (rule == MERGE_COUNT && statistic_bad(rule, false, *v)))
+        return bad_value(r, column, rule == MERGE_COUNT, from);
+    return 0;
+}
+
+/* n, the columns and those of a later version at p, each after a tab, to the newline. */
+static int read_values(struct reader *r, const struct stats *s, uint64_t row, const char *p)
+{
+    struct expert_stats *x = &s->cell[row];
+    double sum = 0, *more = s->extras ? s->more + row * (uint64_t)s->extras : NULL;
+    const char *from = p + 1;
     int m;
 
-    for (m = -1; m <= M_COUNT; m++) {
-        const char *column = m < 0 ? "n" : m < M_COUNT ? moment_name[m] : "max", *from = p + 1;
-        double *v = m < M_COUNT ? &x->m[m < 0 ? 0 : m] : &x->max;
-
-        if (*p != '\t')
-            return fail(r, "too few columns");
-        p = m < 0 ? decimal_parse_u64(from, &x->n) : decimal_parse(from, v);
-        if (!p || (*p != '\t' && *p != '\n'))
-            return bad_value(r, column, from);
-        if (m >= 0)
-            sum += *v;
-    }
+    if (*p != '\t')
+        return fail(r, "too few columns");
+    p = decimal_parse_u64(from, &x->n);
+    if (!p || (*p != '\t' && *p != '\n'))
+        return bad_value(r, "n", true, from);
+    for (m = 0; m < M_COUNT; sum += x->m[m++])
+        if (read_value(r, &p, statistic_column(m)->name, statistic_column(m)->merge, &x->m[m]))
+            return -1;
+    for (m = 0; m < s->extras; sum += more[m++])
+        if (read_value(r, &p, s->extra[m].name, s->extra[m].merge, &more[m]))
+            return -1;
     if (*p != '\n')
         return fail(r, "too many columns");
     if (x->n == 0 && sum != 0)
@@ -303,7 +378,7 @@ static int read_row(struct reader *r, struct stats *s, uint64_t i)
     p = decimal_parse_u64(p + 1, &expert);
     if (!p || *p != '\t' || expert != i % experts)
         return wrong_row(r, s, i);
-    return read_values(r, &s->cell[i], p);
+    return read_values(r, s, i, p);
 }
 
 static int read_rows(struct reader *r, struct stats *s)
@@ -312,8 +387,14 @@ static int read_rows(struct reader *r, struct stats *s)
     char what[200];
     int c = -1;
 
+    if (r->rows > r->bytes / (MIN_ROW + 2 * (uint64_t)s->extras)) {
+        snprintf(what, sizeof what, "the #end line says rows=%" PRIu64 ", which cannot be", r->rows);
+        return fail(r, what);
+    }
     s->cell = mem_new(r->rows, sizeof *s->cell, r->e);
-    if (!s->cell)
+    if (s->extras)
+        s->more = mem_new(r->rows, (size_t)s->extras * sizeof *s->more, r->e);
+    if (!s->cell || (s->extras && !s->more))
         return -1;
     for (i = 0; r->p < r->end; i++) {
         if (i == r->rows)
@@ -344,6 +425,7 @@ int stats_read(struct stats *s, const char *path, struct err *e)
     if (file_read(path, UINT64_MAX, &r.text, &n, e))
         return -1;
     r.p = r.text;
+    r.bytes = n;
     if (read_end_line(&r, n) || read_header(&r, s) || read_rows(&r, s))
         goto out;
     hash_once(r.text, (size_t)(r.end - r.text), hex);

@@ -21,7 +21,12 @@ static int add_header(struct str *out, const struct stats *s, struct err *e)
         stats_part_print(&s->part[i], part);
         str_addf(out, "#part\t%s\n", part);
     }
-    str_adds(out, STATS_COLUMNS "\n");
+    str_adds(out, STATS_LEADING);
+    for (i = 0; i < M_COUNT; i++)
+        str_addf(out, "\t%s", statistic_column(i)->name);
+    for (i = 0; i < s->extras; i++)
+        str_addf(out, "\t%s:%s", s->extra[i].name, merge_rule_name[s->extra[i].merge]);
+    str_addc(out, '\n');
     return str_ok(out, e);
 }
 
@@ -55,9 +60,10 @@ static int add_rows(struct str *out, const struct stats *s, int l, int c, int ha
         str_add(out, buf, decimal_print_u64(x[i].n, buf));
         for (m = 0; m < M_COUNT; m++)
             if (add_double(out, x[i].m[m]))
-                bad = moment_name[m];
-        if (add_double(out, x[i].max))
-            bad = "max";
+                bad = statistic_column(m)->name;
+        for (m = 0; m < s->extras; m++)
+            if (add_double(out, s->more[(size_t)(x + i - s->cell) * (size_t)s->extras + (size_t)m]))
+                bad = s->extra[m].name;
         if (bad)
             return err_set(
                 e, ERR_INPUT,
