@@ -271,20 +271,6 @@ static void free_candidates(void)
 
 /* ---- */
 
-/* What would destroy something after all the work. */
-static void check_cache(int n_data, char **data)
-{
-    size_t i;
-    int k;
-
-    for (i = 0; i < plans.n; i++) {
-        check_input("-o", common.out, plans.v[i]);
-        check_input("--cache", cache, plans.v[i]);
-    }
-    for (k = 0; k < n_data; k++)
-        check_input("--cache", cache, data[k]);
-}
-
 /* The answer to --max-kl and --max-kl-category; without them always yes. */
 static int verdict(const struct compare_report *r, const struct corpus *c)
 {
@@ -316,7 +302,6 @@ static int compare(int n, char **argv)
     FILE *f;
 
     cmd_operands(listed ? "REF DATA..." : "MODEL REF DATA...", n, argv);
-    check_cache(n - r0 - 1, argv + r0 + 1);
     f = result_open();
     open_model(&b.m, argv[r0]);
     read_candidates(&b.m, listed ? NULL : argv[0]);

@@ -50,7 +50,6 @@ static int repair(int n, char **argv)
     struct bench b;
     struct err e = {0};
 
-    check_input("-o", common.out, plan_path);
     check_output(common.out);
     open_model(&b.m, argv[0]);
     if (plan_read(&p, plan_path, &e))

@@ -116,22 +116,12 @@ void die(const struct err *e)
     exit(e->kind == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED);
 }
 
-void check_input(const char *option, const char *output, const char *input)
-{
-    if (output && input && strcmp(output, "-") != 0 && strcmp(input, "-") != 0 && path_same(output, input))
-        usage_error("%s %s is one of the inputs: choose another name", option, output);
-}
-
 void check_output(const char *path)
 {
-    struct wfile w = {0};
     struct err e = {0};
 
-    if (common.dry_run || !path || strcmp(path, "-") == 0)
-        return;
-    if (wfile_open(&w, path, common.force, &e))
+    if (!common.dry_run && path && strcmp(path, "-") != 0 && output_check(path, common.force, &e))
         die(&e);
-    wfile_close(&w);
 }
 
 #define SAY(level)                                                                                           \

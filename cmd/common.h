@@ -28,12 +28,10 @@ _Noreturn void usage_error(const char *fmt, ...) __attribute__((format(printf, 1
 void note(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* not with -q: warnings, summaries */
 void detail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only with -v */
 
-/* Refuses an existing output file before the work, not after it. Not with --dry-run; path may be NULL or "-".
+/* Refuses an output that exists, or with --force one that is an input, before the work and not after it;
+ * called before the inputs are read, it makes reading them fail. Not with --dry-run; path may be NULL or "-".
  */
 void check_output(const char *path);
-/* Refuses an output that would take the place of an input, which --force does not mean. Either may be NULL or
- * "-". */
-void check_input(const char *option, const char *output, const char *input);
 
 /* One line on stderr, rewritten at most 5 times a second, first after 1 s, only on a terminal (or with
  * --progress). fraction in 0..1; the rest of time is estimated. */

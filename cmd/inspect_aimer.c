@@ -11,6 +11,7 @@ void inspect_aimer(const struct model *m)
     struct scores s;
     struct err e = {0};
 
+    check_output(common.out);
     if (pool_open(&pool, 0, NULL, &e) || aimer_scores(&s, m, pool, working_fraction, &working, &e))
         die(&e);
     progress_done();

@@ -72,10 +72,7 @@ void bench_open(struct bench *b, char **data, int n_data)
     struct corpus *c = &b->c;
     struct corpus_options o;
     struct err e = {0};
-    int i;
 
-    for (i = 0; i < n_data; i++)
-        check_input("-o", common.out, data[i]);
     b->en = open_engine();
     detail_engine(b->en);
     text_options(&o);

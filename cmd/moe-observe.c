@@ -196,10 +196,9 @@ static void parse_shard(void)
 }
 
 /* What would only fail after hours of work fails now. */
-static void check_operands(int n, char **argv)
+static void check_operands(char **argv)
 {
     bool to_stdout = common.out && strcmp(common.out, "-") == 0;
-    int i;
 
     if (!common.out && !common.dry_run)
         usage_error("-o STATS is missing");
@@ -210,11 +209,6 @@ static void check_operands(int n, char **argv)
     if (resume && to_stdout)
         usage_error("--resume needs an output file, not standard output");
     parse_shard();
-    for (i = 1; i < n; i++) {
-        check_input("-o", common.out, argv[i]);
-        check_input("--matrices", matrices_path, argv[i]);
-        check_input("--reservoir", reservoir_path, argv[i]);
-    }
 }
 
 /* less: which option makes it smaller. */
@@ -284,7 +278,7 @@ static int run(int n, char **argv)
     struct observe_report r;
     struct err e = {0};
 
-    check_operands(n, argv);
+    check_operands(argv);
     text_options(&co);
     check_output(common.out);
     check_output(matrices_path);

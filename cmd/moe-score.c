@@ -438,14 +438,7 @@ static int score(char **path, int n)
     struct sources in;
     struct err e = {0};
     int status = EXIT_DONE;
-    size_t i;
 
-    for (i = 0; i < (size_t)n; i++)
-        check_input("-o", common.out, path[i]);
-    for (i = 0; i < opt.matrices.n; i++)
-        check_input("-o", common.out, opt.matrices.v[i]);
-    if (strncmp(opt.criterion, "file:", 5) == 0)
-        check_input("-o", common.out, opt.criterion + 5);
     if ((opt.weights && !(weights = mem_strdup(opt.weights, &e))) ||
         (opt.protect && !(protect = mem_strdup(opt.protect, &e))))
         die(&e);
@@ -453,6 +446,7 @@ static int score(char **path, int n)
         read_weights(&o, weights);
     if (protect)
         read_protect(&o, protect);
+    check_output(common.out);
     open_sources(&in, &o, path, n);
     choose_keep(&o, &in.stats.model, ratio, sizeof ratio);
     o.note = ratio;

@@ -82,7 +82,8 @@ END
 
 @test "what is said on standard error" {
     run --separate-stderr moe-score -o a.tsv "$GOOD"
-    [ "$status" -eq 0 ] && [ -z "$output" ]
+    [ "$status" -eq 0 ]
+    [ -z "$output" ]
     [[ ${stderr_lines[0]} == "moe-score: reap: 3 of 4 experts stay in each of 2 layers" ]]
     [[ ${stderr_lines[1]} == *"reap and weighted_ean_sum agree on only 83% of the experts that stay (chance: 75%)"* ]]
     [ "${#stderr_lines[@]}" -eq 2 ]
@@ -382,7 +383,7 @@ END
     usage '--output does not go with --coverage' --coverage -o x "$GOOD"
     usage 'more than a number can hold' --weights 'code=1e308,*=1e308' "$GOOD"
     cp "$GOOD" mine.stats
-    usage '-o ./mine.stats is one of the inputs' -f -o ./mine.stats mine.stats
+    usage "'./mine.stats' is one of the inputs" -f -o ./mine.stats mine.stats
     cmp mine.stats "$GOOD"
 }
 

@@ -185,13 +185,137 @@ static void test_odd_targets(const char *to, const char *path)
     CHECK(symlink(to, path) == 0);
     CHECK(file_write(path, "x", 1, true, &e) == -1 && strstr(e.msg, "is not a regular file"));
     err_clear(&e);
-    CHECK(outdir_open(&d, path, true, &e) == -1 && strstr(e.msg, "is not a directory"));
+    CHECK(outdir_open(&d, path, true, NULL, NULL, &e) == -1 && strstr(e.msg, "is not a directory"));
     err_clear(&e);
     unlink(path);
     CHECK(file_write("", "x", 1, false, &e) == -1 && e.kind == ERR_USAGE);
     err_clear(&e);
-    CHECK(outdir_open(&d, "", false, &e) == -1 && e.kind == ERR_USAGE);
+    CHECK(outdir_open(&d, "", false, NULL, NULL, &e) == -1 && e.kind == ERR_USAGE);
     err_clear(&e);
+}
+
+/* What comes into being between opening and commit is not replaced without force. */
+static void test_meanwhile(void)
+{
+    const char *path = in_tmp("late"), *other = in_tmp("other");
+    struct err e = {0};
+    struct wfile w;
+    struct outdir d;
+    char *text, *complete;
+    size_t n;
+
+    CHECK(wfile_open(&w, path, false, &e) == 0 && wfile_write(&w, "mine", 4, &e) == 0);
+    CHECK(file_write(path, "theirs", 6, false, &e) == 0);
+    CHECK(wfile_commit(&w, &e) == -1 && strstr(e.msg, "came into being meanwhile"));
+    wfile_close(&w);
+    err_clear(&e);
+    complete = mem_printf(&e, "%s.complete-%ld", path, (long)getpid());
+    CHECK(complete && file_read(complete, 9, &text, &n, &e) == 0 && strcmp(text, "mine") == 0);
+    free(text);
+    input_release(complete);
+    unlink(complete);
+    free(complete);
+    CHECK(file_read(path, 9, &text, &n, &e) == 0 && strcmp(text, "theirs") == 0);
+    free(text);
+    input_release(path);
+    unlink(path);
+    CHECK(outdir_open(&d, path, false, NULL, NULL, &e) == 0 && mkdir(path, 0700) == 0);
+    CHECK(outdir_commit(&d, &e) == -1 && strstr(e.msg, "exists already"));
+    outdir_close(&d);
+    err_clear(&e);
+    rmdir(path);
+    /* a link to a directory, with force */
+    CHECK(mkdir(other, 0700) == 0 && file_write(in_tmp("other/file"), "x", 1, false, &e) == 0);
+    CHECK(outdir_open(&d, path, true, NULL, NULL, &e) == 0 && symlink(other, path) == 0);
+    CHECK(outdir_commit(&d, &e) == -1 && strstr(e.msg, "is not a directory"));
+    outdir_close(&d);
+    err_clear(&e);
+    CHECK(path_exists(in_tmp("other/file")));
+    CHECK(unlink(path) == 0 && unlink(in_tmp("other/file")) == 0 && rmdir(other) == 0);
+}
+
+/* Says yes that often. */
+static int fits(void *ctx, const char *dir, struct err *e)
+{
+    int *often = ctx;
+
+    return (*often)-- > 0 ? 0 : err_set(e, ERR_INPUT, "'%s' does not fit", dir);
+}
+
+/* With force a directory is replaced if it is empty or fits: when it is opened, at commit, and once it has
+ * another name; links in it are not followed. */
+static void test_replaced(void)
+{
+    const char *path = in_tmp("dir"), *kept = in_tmp("kept");
+    struct err e = {0};
+    struct outdir d;
+    int often;
+
+    CHECK(mkdir(path, 0700) == 0 && mkdir(in_tmp("dir/below"), 0700) == 0 && mkdir(kept, 0700) == 0);
+    CHECK(file_write(in_tmp("kept/file"), "x", 1, false, &e) == 0 &&
+          symlink(kept, in_tmp("dir/below/link")) == 0);
+    CHECK(outdir_open(&d, path, true, NULL, NULL, &e) == -1 && strstr(e.msg, "is not empty"));
+    err_clear(&e);
+    for (often = 0; often < 3; often++) {
+        int n = often;
+        bool opened = outdir_open(&d, path, true, fits, &n, &e) == 0;
+
+        CHECK(opened == (often > 0));
+        CHECK(!opened || outdir_commit(&d, &e) == -1);
+        CHECK(strstr(e.msg, often < 2 ? "does not fit" : "changed while") &&
+              path_exists(in_tmp("dir/below")));
+        outdir_close(&d);
+        err_clear(&e);
+    }
+    CHECK(outdir_open(&d, path, true, fits, &often, &e) == 0 && outdir_commit(&d, &e) == 0);
+    outdir_close(&d);
+    CHECK(!path_exists(in_tmp("dir/below")) && path_exists(in_tmp("kept/file")));
+    CHECK(rmdir(path) == 0 && unlink(in_tmp("kept/file")) == 0 && rmdir(kept) == 0);
+}
+
+/* Files that were read, files of a model's directory, files that were announced as outputs. */
+static void test_inputs(void)
+{
+    const char *path = in_tmp("in"), *linked = in_tmp("linked");
+    struct err e = {0};
+    struct outdir d;
+    struct rfile f;
+    char *text;
+    size_t n;
+
+    CHECK(file_write(path, "x", 1, false, &e) == 0 && link(path, linked) == 0);
+    CHECK(file_write(path, "x", 1, true, &e) == 0); /* another file now */
+    CHECK(unlink(linked) == 0 && link(path, linked) == 0);
+    CHECK(rfile_open(&f, path, &e) == 0);
+    rfile_close(&f);
+    CHECK(file_write(path, "y", 1, true, &e) == -1 && e.kind == ERR_USAGE &&
+          strstr(e.msg, "/in' is one of the inputs"));
+    err_clear(&e);
+    CHECK(file_write(linked, "y", 1, true, &e) == -1 && strstr(e.msg, "/linked' is one of the inputs"));
+    err_clear(&e);
+    CHECK(output_check(linked, true, &e) == -1);
+    err_clear(&e);
+    CHECK(outdir_open(&d, tmp_dir, true, NULL, NULL, &e) == -1 && strstr(e.msg, "holds one of the inputs"));
+    err_clear(&e);
+    CHECK(file_read(path, 9, &text, &n, &e) == 0);
+    free(text);
+    input_release(path);
+    CHECK(file_write(path, "y", 1, true, &e) == -1); /* it was opened twice */
+    err_clear(&e);
+    input_release(path);
+    CHECK(output_check(path, true, &e) == 0 && file_read(path, 9, &text, &n, &e) == -1);
+    CHECK(strstr(e.msg, "is one of the inputs"));
+    err_clear(&e);
+    CHECK(input_dir(tmp_dir, &e) == -1 && strstr(e.msg, "/in' is one of the inputs"));
+    err_clear(&e);
+    input_dir_release(tmp_dir);
+    CHECK(file_write(path, "y", 1, true, &e) == 0);
+    unlink(linked);
+    CHECK(input_dir(tmp_dir, &e) == 0);
+    CHECK(file_write(path, "y", 1, true, &e) == -1 && strstr(e.msg, "is one of the inputs"));
+    err_clear(&e);
+    input_dir_release(tmp_dir);
+    CHECK(file_write(path, "y", 1, true, &e) == 0 && unlink(path) == 0);
 }
 
 static void test_files(void)
@@ -212,26 +336,31 @@ static void test_files(void)
     CHECK(file_write(path, "whole", 5, false, &e) == 0);
     CHECK(file_read(path, 100, &text, &n, &e) == 0 && n == 5 && strcmp(text, "whole") == 0);
     free(text);
+    input_release(path);
     CHECK(file_write(path, "again", 5, false, &e) == -1);
     CHECK(strstr(e.msg, "exists already") != NULL);
     err_clear(&e);
     CHECK(file_read(path, 4, &text, &n, &e) == -1);
     err_clear(&e);
-    CHECK(outdir_open(&d, path, true, &e) == -1 && strstr(e.msg, "is not a directory"));
+    CHECK(outdir_open(&d, path, true, NULL, NULL, &e) == -1 && strstr(e.msg, "is not a directory"));
     err_clear(&e);
+    input_release(path);
     unlink(path);
     test_odd_targets(tmp_dir, path);
-    CHECK(outdir_open(&d, path, false, &e) == 0);
+    CHECK(outdir_open(&d, path, false, NULL, NULL, &e) == 0);
     CHECK(!path_exists(path) && path_is_dir(d.tmp));
     outdir_close(&d);
-    CHECK(outdir_open(&d, path, false, &e) == 0 && outdir_commit(&d, &e) == 0);
+    CHECK(outdir_open(&d, path, false, NULL, NULL, &e) == 0 && outdir_commit(&d, &e) == 0);
     outdir_close(&d);
     CHECK(path_is_dir(path));
-    CHECK(outdir_open(&d, path, false, &e) == -1);
+    CHECK(outdir_open(&d, path, false, NULL, NULL, &e) == -1);
     err_clear(&e);
-    CHECK(outdir_open(&d, path, true, &e) == 0 && outdir_commit(&d, &e) == 0);
+    CHECK(outdir_open(&d, path, true, NULL, NULL, &e) == 0 && outdir_commit(&d, &e) == 0);
     outdir_close(&d);
     CHECK(rmdir(path) == 0);
+    test_meanwhile();
+    test_replaced();
+    test_inputs();
     CHECK_MSG(rmdir(tmp_dir) == 0, "something was left in %s", tmp_dir);
 }
 

@@ -148,7 +148,7 @@ static void write_fused(const char *from, const char *out)
         add_fused(&c, l, false);
         add_fused(&c, l, true);
     }
-    CHECK(outdir_open(&d, out, false, &err) == 0);
+    CHECK(outdir_open(&d, out, false, NULL, NULL, &err) == 0);
     path = path_join(d.tmp, "model.safetensors", &err);
     CHECK_MSG(st_create(&w, path, false, c.out, c.n, NULL, NULL, 0, &err) == 0, "%s", err.msg);
     for (i = 0; i < c.n; i++) {
@@ -180,7 +180,7 @@ static void damage(const char *from, const char *out, const char *tensor, uint64
     CHECK_MSG(model_open(&m, from, NULL, &err) == 0, "%s", err.msg);
     t = checkpoint_find(&m.ckpt, tensor);
     CHECK_MSG(t != NULL, "no %s", tensor);
-    CHECK(outdir_open(&d, out, false, &err) == 0);
+    CHECK(outdir_open(&d, out, false, NULL, NULL, &err) == 0);
     path = path_join(m.dir, m.ckpt.shard_name[t->shard], &err);
     CHECK(file_read(path, 1 << 30, &text, &size, &err) == 0);
     free(path);

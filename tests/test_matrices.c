@@ -53,6 +53,7 @@ static void write_to(const struct matrices *m, const char *path)
 {
     struct err e = {0};
 
+    unlink(path);
     CHECK_MSG(matrices_write(m, path, true, &e) == 0, "%s", e.msg);
 }
 
@@ -193,7 +194,7 @@ static void refused_header(const char *from, const char *to, const char *why)
     CHECK_MSG(p != NULL, "'%s' is not in the header", from);
     if (p)
         memcpy(p, to, strlen(to));
-    CHECK(file_write(in_tmp("bad.mat"), text, n, true, &e) == 0);
+    CHECK(file_write(anew("bad.mat"), text, n, false, &e) == 0);
     free(text);
     refused(in_tmp("bad.mat"), why);
 }
@@ -208,7 +209,7 @@ static void test_refused(void)
     sample(&m, 1, categories, 2, false);
     write_to(&m, in_tmp("a.mat"));
     CHECK(file_read(in_tmp("a.mat"), UINT64_MAX, &text, &n, &e) == 0);
-    CHECK(file_write(in_tmp("bad.mat"), text, n - 8, true, &e) == 0);
+    CHECK(file_write(anew("bad.mat"), text, n - 8, false, &e) == 0);
     free(text);
     refused(in_tmp("bad.mat"), "truncated");
     refused(in_tmp("absent.mat"), "absent.mat");

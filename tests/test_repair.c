@@ -82,7 +82,8 @@ static void test_file(void)
         CHECK(repair_new(&a, &id, "gram\tkeep=2", layer, 2, bias, &e) == 0 && a.value[0] == !bias);
         for (i = 0; i < n; i++)
             a.value[i] = (float)drawn();
-        CHECK_MSG(repair_write(&a, path, true, &e) == 0 && repair_read(&b, path, &e) == 0, "%s", e.msg);
+        CHECK_MSG(repair_write(&a, anew("x.repair"), false, &e) == 0 && repair_read(&b, path, &e) == 0, "%s",
+                  e.msg);
         CHECK(b.bias == bias && b.n_layers == 2 && b.layer[0] == 1 && b.layer[1] == 3 && b.width == a.width);
         CHECK(memcmp(a.value, b.value, (size_t)n * sizeof *a.value) == 0);
         CHECK_STR(b.plan, a.plan);
@@ -90,7 +91,7 @@ static void test_file(void)
         CHECK(repair_value(&b, 1, 2) == b.value + n - a.width);
         repair_free(&b);
         a.value[1] = NAN;
-        CHECK(repair_write(&a, path, true, &e) == 0);
+        CHECK(repair_write(&a, anew("x.repair"), false, &e) == 0);
         CHECK(repair_read(&b, path, &e) == -1 && strstr(e.msg, "not a finite number"));
         err_clear(&e);
         repair_free(&a);

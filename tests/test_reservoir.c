@@ -195,7 +195,7 @@ static void check_file(bool bf16, bool gated)
                                 .topk = TOPK,
                                 .hidden = HIDDEN,
                                 .digest = "0123456789abcdef0123456789abcdef"};
-    const char *path = in_tmp("reservoir");
+    const char *path = anew("reservoir");
     struct st_file st;
     struct stats head;
     struct corpus c;
@@ -209,7 +209,7 @@ static void check_file(bool bf16, bool gated)
     sample(&r, &c, bf16, 60);
     put_rows(&r, gated);
     CHECK(stats_head_new(&head, &id, "run=1", layer, 2, categories, 3, &err) == 0);
-    CHECK_MSG(reservoir_write(&r, &head, &c, path, true, &err) == 0 && st_open(&st, path, &err) == 0, "%s",
+    CHECK_MSG(reservoir_write(&r, &head, &c, path, false, &err) == 0 && st_open(&st, path, &err) == 0, "%s",
               err.msg);
     CHECK(st.n == 5 + 2 * 4 && st.n_meta == 5);
     CHECK_STR(st.meta_value[0], "moe-reservoir 1");

@@ -4,6 +4,7 @@
  *     tmp_open()              first
  *     in_tmp("a.stats")       a path in it
  *     put_tmp("a", "text")    a file in it
+ *     anew("a")               the path, of which nothing is left: what was read before is written again
  */
 #ifndef MOE_TESTS_TMP_H
 #define MOE_TESTS_TMP_H
@@ -54,12 +55,20 @@ static inline const char *in_tmp(const char *name)
     return memcpy(tmp_path[tmp_paths++], path, sizeof path);
 }
 
+/* Valid until the end of the program. No output takes the place of what the process has read: it goes first.
+ */
+static inline const char *anew(const char *name)
+{
+    unlink(in_tmp(name));
+    return in_tmp(name);
+}
+
 /* Writes a file, or writes it anew; its path. */
 static inline const char *put_tmp(const char *name, const char *text)
 {
     struct err e = {0};
 
-    CHECK_MSG(file_write(in_tmp(name), text, strlen(text), true, &e) == 0, "%s", e.msg);
+    CHECK_MSG(file_write(anew(name), text, strlen(text), false, &e) == 0, "%s", e.msg);
     return in_tmp(name);
 }
 

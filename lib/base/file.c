@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* copy_file_range */
+/* file.c -- paths, reading, listing */
 #include "base/file.h"
 
 #include <dirent.h>
@@ -11,7 +11,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { WBUF = 1 << 20 };
+#include "base/inputs.h"
+
+enum { CHUNK = 1 << 20 };
 
 volatile sig_atomic_t moe_signal;
 
@@ -48,45 +50,45 @@ const char *path_base(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* What is left of fd, with a NUL behind it. */
+static int read_all(int fd, const char *name, uint64_t max, struct str *s, struct err *e)
+{
+    char *chunk = mem_new(1, CHUNK, e);
+    ssize_t got = chunk ? 1 : -1;
+    int r = chunk ? 0 : -1;
+
+    while (!r && got) {
+        got = read(fd, chunk, CHUNK);
+        if (got < 0) {
+            r = errno != EINTR ? err_sys(e, "cannot read '%s'", name) : check_cancelled(e);
+            continue;
+        }
+        str_add(s, chunk, (size_t)got);
+        r = s->n <= max
+                ? str_ok(s, e)
+                : err_set(e, ERR_INPUT, "'%s' is larger than the %llu bytes that such a file may have", name,
+                          (unsigned long long)max);
+    }
+    free(chunk);
+    return r;
+}
+
 int file_read(const char *path, uint64_t max, char **out, size_t *n, struct err *e)
 {
     bool in = strcmp(path, "-") == 0;
     const char *name = in ? "<stdin>" : path;
-    int fd = in ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = in ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC), r;
     struct str s = {0};
-    char *chunk = NULL;
 
     *out = NULL;
     *n = 0;
     if (fd < 0)
         return err_sys(e, "cannot open '%s'", name);
-    chunk = mem_new(1, WBUF, e);
-    while (chunk) {
-        ssize_t got = read(fd, chunk, WBUF);
-
-        if (got < 0 && errno == EINTR) {
-            if (check_cancelled(e))
-                break;
-            continue;
-        }
-        if (got < 0)
-            err_sys(e, "cannot read '%s'", name);
-        if (got <= 0)
-            break;
-        str_add(&s, chunk, (size_t)got);
-        if (s.n > max) {
-            err_set(e, ERR_INPUT, "'%s' is larger than the %llu bytes that such a file may have", name,
-                    (unsigned long long)max);
-            break;
-        }
-        if (str_ok(&s, e))
-            break;
-    }
+    str_add(&s, "", 0); /* an empty file is an empty string */
+    r = input_add(fd, e) || read_all(fd, name, max, &s, e) ? -1 : 0;
     if (!in)
         close(fd);
-    free(chunk);
-    str_add(&s, "", 0);
-    if ((e && e->kind) || !chunk || str_ok(&s, e)) {
+    if (r) {
         str_free(&s);
         return -1;
     }
@@ -107,7 +109,7 @@ int rfile_open(struct rfile *f, const char *path, struct err *e)
         err_sys(e, "cannot stat '%s'", path);
     } else if (!S_ISREG(st.st_mode)) {
         err_set(e, ERR_INPUT, "'%s' is not a regular file", path);
-    } else {
+    } else if (input_add(f->fd, e) == 0) {
         f->size = (uint64_t)st.st_size;
         f->path = mem_strdup(path, e);
         if (f->path)
@@ -196,8 +198,7 @@ void dir_free(char **names, size_t n)
     free(names);
 }
 
-/* The directory part of path; the caller frees. */
-static char *path_dir(const char *path, struct err *e)
+char *path_dir(const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/');
 
@@ -252,294 +253,4 @@ bool path_same(const char *a, const char *b)
     free(dir_a);
     free(dir_b);
     return same;
-}
-
-static int sync_dir(const char *dir, struct err *e)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-
-    if (fd < 0)
-        return err_sys(e, "cannot open '%s'", dir);
-    r = fsync(fd);
-    close(fd);
-    /* some file systems cannot sync a directory and say EINVAL: nothing is lost by going on */
-    return r && errno != EINVAL ? err_sys(e, "cannot sync '%s'", dir) : 0;
-}
-
-/* An output may take the place of nothing, or with force of a file (S_IFREG) or a directory (S_IFDIR). Never
- * of a device, a pipe or a link, which renaming would replace: -f -o /dev/null would be the end of /dev/null.
- */
-static int check_target(const char *path, bool force, mode_t kind, struct err *e)
-{
-    struct stat st;
-
-    if (!*path)
-        return err_set(e, ERR_USAGE, "the name of the output is empty");
-    if (lstat(path, &st))
-        return 0; /* what else is wrong with the name shows when something is created beside it */
-    if ((st.st_mode & S_IFMT) != kind)
-        return err_set(e, ERR_INPUT, "'%s' exists and is not a %s: choose another name", path,
-                       kind == S_IFDIR ? "directory" : "regular file");
-    if (!force)
-        return err_set(e, ERR_INPUT, "'%s' exists already: choose another name, or %s it with --force", path,
-                       kind == S_IFDIR ? "replace" : "overwrite");
-    return 0;
-}
-
-int wfile_open(struct wfile *w, const char *path, bool force, struct err *e)
-{
-    char *dir = NULL;
-
-    *w = (struct wfile){.fd = -1};
-    w->path = mem_strdup(path, e);
-    w->buf = mem_new(1, WBUF, e);
-    if (!w->path || !w->buf)
-        goto fail;
-    if (strcmp(path, "-") == 0) {
-        w->to_stdout = w->open = true;
-        w->fd = STDOUT_FILENO;
-        return 0;
-    }
-    if (check_target(path, force, S_IFREG, e))
-        goto fail;
-    dir = path_dir(path, e);
-    if (!dir)
-        goto fail;
-    w->tmp = mem_printf(e, "%s/.%s.partial-%ld", dir, path_base(path), (long)getpid());
-    if (!w->tmp)
-        goto fail;
-    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (w->fd < 0) {
-        err_sys(e, "cannot create a file in '%s'", dir);
-        goto fail;
-    }
-    w->open = true;
-    free(dir);
-    return 0;
-fail:
-    free(dir);
-    wfile_close(w);
-    return -1;
-}
-
-static const char *wname(const struct wfile *w)
-{
-    return w->to_stdout ? "<stdout>" : w->path;
-}
-
-static int write_all(struct wfile *w, const unsigned char *p, size_t n, struct err *e)
-{
-    while (n) {
-        ssize_t put = write(w->fd, p, n < (1u << 30) ? n : 1u << 30);
-
-        if (put < 0 && errno == EINTR) {
-            if (check_cancelled(e))
-                return -1;
-            continue;
-        }
-        if (put < 0)
-            return err_sys(e, "cannot write '%s'", wname(w));
-        p += put;
-        n -= (size_t)put;
-    }
-    return 0;
-}
-
-static int flush(struct wfile *w, struct err *e)
-{
-    size_t n = w->buf_n;
-
-    w->buf_n = 0;
-    return write_all(w, w->buf, n, e);
-}
-
-int wfile_write(struct wfile *w, const void *p, size_t n, struct err *e)
-{
-    w->written += n;
-    if (n >= WBUF - w->buf_n) {
-        if (flush(w, e))
-            return -1;
-        if (n >= WBUF)
-            return write_all(w, p, n, e);
-    }
-    if (n)
-        memcpy(w->buf + w->buf_n, p, n);
-    w->buf_n += n;
-    return 0;
-}
-
-int wfile_copy(struct wfile *w, const struct rfile *from, uint64_t off, uint64_t n, struct err *e)
-{
-    off_t at = (off_t)off;
-    unsigned char *chunk;
-
-    if (flush(w, e))
-        return -1;
-    while (n && !w->to_stdout) {
-        ssize_t did = copy_file_range(from->fd, &at, w->fd, NULL, n < (1u << 30) ? n : 1u << 30, 0);
-
-        if (did <= 0)
-            break; /* not supported here, or an error that plain reading will report properly */
-        n -= (uint64_t)did;
-        w->written += (uint64_t)did;
-        if (check_cancelled(e))
-            return -1;
-    }
-    if (!n)
-        return 0;
-    chunk = mem_new(1, WBUF, e);
-    if (!chunk)
-        return -1;
-    while (n) {
-        size_t m = n < WBUF ? (size_t)n : WBUF;
-
-        if (rfile_read(from, (uint64_t)at, chunk, m, e) || write_all(w, chunk, m, e) || check_cancelled(e))
-            break;
-        at += (off_t)m;
-        n -= m;
-        w->written += m;
-    }
-    free(chunk);
-    return n ? -1 : 0;
-}
-
-int wfile_commit(struct wfile *w, struct err *e)
-{
-    char *dir;
-    int r;
-
-    if (flush(w, e))
-        return -1;
-    if (w->to_stdout)
-        return 0;
-    if (fsync(w->fd))
-        return err_sys(e, "cannot sync '%s'", w->path);
-    r = close(w->fd);
-    w->fd = -1;
-    if (r)
-        return err_sys(e, "cannot write '%s'", w->path);
-    if (rename(w->tmp, w->path))
-        return err_sys(e, "cannot rename to '%s'", w->path);
-    w->open = false;
-    dir = path_dir(w->path, e);
-    r = dir ? sync_dir(dir, e) : -1;
-    free(dir);
-    return r;
-}
-
-void wfile_close(struct wfile *w)
-{
-    if (w->open && !w->to_stdout) {
-        if (w->fd >= 0)
-            close(w->fd);
-        unlink(w->tmp);
-    }
-    free(w->path);
-    free(w->tmp);
-    free(w->buf);
-    *w = (struct wfile){.fd = -1};
-}
-
-int file_write(const char *path, const void *p, size_t n, bool force, struct err *e)
-{
-    struct wfile w;
-    int r;
-
-    if (wfile_open(&w, path, force, e))
-        return -1;
-    r = wfile_write(&w, p, n, e) || wfile_commit(&w, e) ? -1 : 0;
-    wfile_close(&w);
-    return r;
-}
-
-/* Removes a directory tree; failures are left alone (there is nothing better to do). */
-static void remove_tree(const char *path)
-{
-    char **names;
-    size_t n, i;
-
-    if (dir_list(path, &names, &n, NULL) == 0) {
-        for (i = 0; i < n; i++) {
-            char *p = path_join(path, names[i], NULL);
-            struct stat st;
-
-            if (p && lstat(p, &st) == 0) {
-                if (S_ISDIR(st.st_mode))
-                    remove_tree(p);
-                else
-                    unlink(p);
-            }
-            free(p);
-        }
-        dir_free(names, n);
-    }
-    rmdir(path);
-}
-
-int outdir_open(struct outdir *d, const char *path, bool force, struct err *e)
-{
-    size_t n = strlen(path);
-
-    *d = (struct outdir){0};
-    while (n > 1 && path[n - 1] == '/')
-        n--;
-    d->path = mem_strndup(path, n, e);
-    if (!d->path)
-        return -1;
-    if (check_target(d->path, force, S_IFDIR, e))
-        goto fail;
-    d->tmp = mem_printf(e, "%s.partial-%ld", d->path, (long)getpid());
-    if (!d->tmp)
-        goto fail;
-    if (mkdir(d->tmp, 0777)) {
-        err_sys(e, "cannot create the directory '%s'", d->tmp);
-        goto fail;
-    }
-    d->open = true;
-    return 0;
-fail:
-    outdir_close(d);
-    return -1;
-}
-
-int outdir_commit(struct outdir *d, struct err *e)
-{
-    char *old = NULL, *parent = NULL;
-    int r = -1;
-
-    if (sync_dir(d->tmp, e))
-        return -1;
-    if (path_exists(d->path)) {
-        old = mem_printf(e, "%s.old-%ld", d->path, (long)getpid());
-        if (!old)
-            return -1;
-        if (rename(d->path, old)) {
-            err_sys(e, "cannot move '%s' away", d->path);
-            goto done;
-        }
-    }
-    if (rename(d->tmp, d->path)) {
-        err_sys(e, "cannot rename '%s' to '%s'", d->tmp, d->path);
-        if (old)
-            rename(old, d->path);
-        goto done;
-    }
-    d->open = false;
-    if (old)
-        remove_tree(old);
-    parent = path_dir(d->path, e);
-    r = parent ? sync_dir(parent, e) : -1;
-done:
-    free(parent);
-    free(old);
-    return r;
-}
-
-void outdir_close(struct outdir *d)
-{
-    if (d->open)
-        remove_tree(d->tmp);
-    free(d->path);
-    free(d->tmp);
-    *d = (struct outdir){0};
 }

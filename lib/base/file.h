@@ -19,7 +19,7 @@ extern volatile sig_atomic_t moe_signal;
 /* 0, or -1 with ERR_CANCELLED once moe_signal is set. */
 int check_cancelled(struct err *e);
 
-/* ---- reading ---- */
+/* ---- paths ---- */
 
 bool path_exists(const char *path);
 bool path_is_dir(const char *path);
@@ -27,8 +27,24 @@ bool path_is_dir(const char *path);
 bool path_same(const char *a, const char *b);
 /* dir + "/" + name; the caller frees. */
 char *path_join(const char *dir, const char *name, struct err *e);
+/* The directory part of path; the caller frees. */
+char *path_dir(const char *path, struct err *e);
 /* The part after the last '/' (a pointer into path; trailing slashes are not handled). */
 const char *path_base(const char *path);
+
+/*
+ * ---- reading ----
+ *
+ * What is opened here is an input from then on: no output of the process takes its place (nor that of a
+ * directory that holds it), force or not and by whatever name. So is every file of a model's directory, read
+ * or not, between input_dir() and input_dir_release(). The other way round, what output_check() was told of
+ * cannot be read any more. Both are refused with ERR_USAGE.
+ */
+int input_dir(const char *dir, struct err *e);
+void input_dir_release(const char *dir);
+/* The file, opened once, is the caller's own and has been read: it may be replaced, or removed (another file
+ * may get its number). */
+void input_release(const char *path);
 
 /* The whole file (or standard input for "-", named <stdin> in messages), NUL-terminated; *n without
  * the NUL. More than max bytes is ERR_INPUT. The caller frees *out. */
@@ -59,8 +75,10 @@ int disk_free(const char *path, uint64_t *bytes, struct err *e);
 /*
  * A file that appears under its name only when complete: written to a temporary name beside the target,
  * synced, renamed. path "-" is standard output (then only the format's own end marker tells that it is
- * whole). An existing target is refused unless force, and with force too if it is not a regular file (a
- * device, a pipe, a link). On any failure, or without wfile_commit, wfile_close removes the temporary.
+ * whole). An existing target is refused unless force, and with force too if it is an input, or not a regular
+ * file (a device, a pipe, a link); wfile_commit looks again. Without force it replaces nothing that came
+ * meanwhile: the file stays beside it as "path.complete-PID", and the message says so. On any other failure,
+ * or without wfile_commit, wfile_close removes the temporary.
  *
  *     struct wfile w = {0};
  *     if (wfile_open(&w, path, force, e)) ...
@@ -71,7 +89,7 @@ int disk_free(const char *path, uint64_t *bytes, struct err *e);
 struct wfile {
     char *path, *tmp;
     int fd;
-    bool to_stdout, open;
+    bool to_stdout, open, force;
     uint64_t written;
     unsigned char *buf; /* [buf_cap] */
     size_t buf_n;
@@ -82,20 +100,27 @@ int wfile_write(struct wfile *w, const void *p, size_t n, struct err *e);
 int wfile_copy(struct wfile *w, const struct rfile *from, uint64_t off, uint64_t n, struct err *e);
 int wfile_commit(struct wfile *w, struct err *e);
 void wfile_close(struct wfile *w);
+/* Fails where wfile_open would, before any work is done; afterwards what is there now cannot be read. */
+int output_check(const char *path, bool force, struct err *e);
 /* The three steps in one, for small files. */
 int file_write(const char *path, const void *p, size_t n, bool force, struct err *e);
 
 /*
  * A directory that appears under its name only when complete: built as "path.partial-PID" beside the
- * target and renamed by outdir_commit. An existing target is refused unless force; with force it is
- * replaced at commit (never before), if it is a directory and no link to one. outdir_close removes what was
- * not committed.
+ * target and renamed by outdir_commit. An existing target is refused unless force. With force it is replaced
+ * at commit (never before, and in one step where the system can exchange two names), if it is a directory and
+ * no link to one, holds no input, and is empty or fit to be replaced: 0 from fit(ctx, dir, e), which may be
+ * NULL. All this is looked at when it is opened and again at commit. outdir_close removes what was not
+ * committed.
  */
+typedef int outdir_fit(void *ctx, const char *dir, struct err *e);
 struct outdir {
     char *path, *tmp; /* tmp: where to create the files meanwhile */
-    bool open;
+    bool open, force;
+    outdir_fit *fit;
+    void *ctx;
 };
-int outdir_open(struct outdir *d, const char *path, bool force, struct err *e);
+int outdir_open(struct outdir *d, const char *path, bool force, outdir_fit *fit, void *ctx, struct err *e);
 int outdir_commit(struct outdir *d, struct err *e);
 void outdir_close(struct outdir *d);
 

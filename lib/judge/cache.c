@@ -121,6 +121,8 @@ static int open_either(struct cache *c, const char *path, bool force, const stru
     hash_add(c->hash, head->p, head->n);
     if (c->reading)
         return 0;
+    if (c->in.path)
+        input_release(path); /* an earlier cache, to be made anew */
     rfile_close(&c->in);
     return wfile_open(&c->out, path, force, e) || wfile_write(&c->out, head->p, head->n, e) ? -1 : 0;
 }

@@ -119,8 +119,8 @@ static int open_all(struct model *m, const char *arg, const struct model_options
         m->dir = mem_strdup(arg, e);
     else if (model_locate(arg, "config.json", &m->dir, &m->revision, e))
         return -1;
-    if (!m->dir || checkpoint_open(&m->ckpt, m->dir, m->containers, e) || read_config(m, o, e) ||
-        checkpoint_tensors(&m->ckpt, &m->arch, false, e))
+    if (!m->dir || input_dir(m->dir, e) || checkpoint_open(&m->ckpt, m->dir, m->containers, e) ||
+        read_config(m, o, e) || checkpoint_tensors(&m->ckpt, &m->arch, false, e))
         return -1;
     if (checkpoint_find(&m->ckpt, "language_model.model.embed_tokens.weight"))
         m->arch.prefix = "language_model.";
@@ -143,6 +143,8 @@ void model_close(struct model *m)
     free(m->role);
     free(m->config_text);
     free(m->config_name);
+    if (m->dir)
+        input_dir_release(m->dir);
     free(m->dir);
     free(m->revision);
     *m = (struct model){0};

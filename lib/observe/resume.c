@@ -110,7 +110,9 @@ static int load_matrices(const char *path, const struct stats *s, struct matrice
     int64_t n;
     int status;
 
-    if (matrices_read(&got, path, e))
+    status = matrices_read(&got, path, e);
+    input_release(path); /* this run's own: the next pass replaces it */
+    if (status)
         return -1;
     status = check_head(path, &got.head, s, c, &n, e);
     if (!status && (n != docs || got.pooled != mat->pooled || got.inter != mat->inter))
@@ -156,6 +158,7 @@ int resume_load(const struct observe_partial *p, struct stats *s, struct matrice
         return 0;
     if (stats_read(&got, p->stats, e))
         return -1;
+    input_release(p->stats); /* this run's own: the next pass replaces it */
     status = check_head(p->stats, &got, s, c, docs, e);
     if (!status && mat)
         status = load_either(p->matrices, s, mat, c, *docs, e);

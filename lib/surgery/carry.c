@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/json.h"
 #include "base/num.h"
 #include "model/container.h"
 
@@ -28,24 +29,24 @@ static const struct {
     {"licen[sc]e*", true}, {"notice*", true},        {"copying*", true},      {"*use_policy*", true},
 };
 
-static void lower(char *s)
-{
-    for (; *s; s++)
-        if (*s >= 'A' && *s <= 'Z')
-            *s += 'a' - 'A';
-}
-
-static bool carried(const char *name)
+/* A pattern in small letters, whatever the name's. */
+static bool matches(const char *name, const char *pattern)
 {
     char low[NAME_MAX + 1];
     size_t i;
 
-    if (strlen(name) > NAME_MAX)
-        return false;
-    memcpy(low, name, strlen(name) + 1);
-    lower(low);
+    for (i = 0; name[i] && i < NAME_MAX; i++)
+        low[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] + 'a' - 'A') : name[i];
+    low[i] = 0;
+    return !name[i] && fnmatch(pattern, low, 0) == 0;
+}
+
+static bool carried(const char *name)
+{
+    size_t i;
+
     for (i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (fnmatch(rules[i].pattern, low, 0) == 0)
+        if (matches(name, rules[i].pattern))
             return rules[i].carried;
     return false;
 }
@@ -193,6 +194,75 @@ int carry_check_target(const struct model *m, const char *out, struct err *e)
                     out);
     free(to);
     free(from);
+    return r;
+}
+
+/* What is in models' directories: anything else is somebody's work, and not to be deleted. NULL ends them. */
+static const char *const weight_files[] = {"*.safetensors", "*.bin", "*.gguf", "*.pt", "*.pth", NULL};
+static const char *const other_files[] = {
+    ".*",          "*.json",       "*.jinja",     "*.jinja2",          "*.model",  "*.tiktoken",
+    "*.py",        "readme*",      "licen[sc]e*", "notice*",           "copying*", "*use_policy*",
+    "*vocab*.txt", "*merges*.txt", "*token*.txt", "requirements*.txt", NULL};
+static const char *const directories[] = {TEMPLATES, "original", "metal", ".cache", NULL};
+
+static bool listed(const char *name, const char *const *pattern)
+{
+    while (*pattern && !matches(name, *pattern))
+        pattern++;
+    return *pattern;
+}
+
+/* Is it a file of a model by its name, or of one that is beside the other model as well? */
+static bool of_model(const struct model *m, const char *dir, const char *name, struct err *e)
+{
+    char *path = path_join(dir, name, e), *other = path_join(m->dir, name, e);
+    bool yes = path && other &&
+               (path_is_dir(path) ? listed(name, directories)
+                                  : listed(name, weight_files) || listed(name, other_files) ||
+                                        (path_exists(other) && !path_is_dir(other)));
+
+    free(path);
+    free(other);
+    return yes;
+}
+
+/* Does its config.json tell of a model? */
+static bool has_config(const char *dir)
+{
+    char *path = path_join(dir, "config.json", NULL);
+    cJSON *config = NULL;
+    bool yes = false;
+
+    if (path && path_exists(path) && json_read(path, 16 << 20, &config, NULL) == 0) {
+        yes = cJSON_HasObjectItem(config, "model_type") || cJSON_HasObjectItem(config, "architectures");
+        input_release(path); /* looked at, not used */
+    }
+    cJSON_Delete(config);
+    free(path);
+    return yes;
+}
+
+int carry_fit(void *ctx, const char *dir, struct err *e)
+{
+    const struct model *m = ctx;
+    char **name;
+    size_t n, i;
+    bool weights = false;
+    int r = 0;
+
+    if (dir_list(dir, &name, &n, e))
+        return -1;
+    for (i = 0; i < n && !r; i++) {
+        weights |= listed(name[i], weight_files);
+        if (!of_model(m, dir, name[i], e))
+            r = err_set(e, ERR_INPUT,
+                        "'%s' holds '%s', which is no file of a model: choose another name, or remove it",
+                        dir, name[i]);
+    }
+    if (!r && (!weights || !has_config(dir)))
+        r = err_set(e, ERR_INPUT,
+                    "'%s' is not a model's directory and not empty: choose another name, or remove it", dir);
+    dir_free(name, n);
     return r;
 }
 

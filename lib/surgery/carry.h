@@ -12,14 +12,17 @@
  * *.jinja, *.txt, *.model, *.py, *.tiktoken, *.yaml, *.md, LICENSE*, NOTICE*, ... and the directory
  * additional_chat_templates/). Not carried: weights of any kind, indices, config.json, hidden files,
  * original/, metal/. README.md becomes README.base.md; a README.base.md that is already there moves one step
- * on, to README.base.base.md, so that every model card of the chain is kept. A container that is no folder has
- * nothing beside it that belongs to it.
+ * on, to README.base.base.md, so that every model card of the chain is kept. A container that is no folder
+ * has nothing beside it that belongs to it.
  */
 int carry_bytes(const struct model *m, uint64_t *bytes, struct err *e);
 int carry_files(const struct model *m, const char *dir, struct err *e);
 
 /* Refused: OUT is the model, contains it or lies in it. */
 int carry_check_target(const struct model *m, const char *out, struct err *e);
+/* Refused, as an outdir_fit: a directory to be replaced that is no model's, or holds something else too. ctx
+ * is the model that is being rewritten; what lies beside it may lie beside the other too. */
+int carry_fit(void *ctx, const char *dir, struct err *e);
 /* Refused: less than bytes free where OUT is to be. *free_bytes is always set. */
 int carry_check_space(const char *out, uint64_t bytes, uint64_t *free_bytes, struct err *e);
 

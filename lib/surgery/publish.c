@@ -60,7 +60,8 @@ int publish(struct publish *p, struct err *e)
     p->bytes_needed += p->rw->w.bytes + p->config_n;
     if (p->dry_run)
         return disk_free(p->out, &p->bytes_free, e);
-    if (carry_check_space(p->out, p->bytes_needed, &p->bytes_free, e) || outdir_open(&d, p->out, p->force, e))
+    if (carry_check_space(p->out, p->bytes_needed, &p->bytes_free, e) ||
+        outdir_open(&d, p->out, p->force, carry_fit, (void *)m, e))
         return -1;
     r = fill(p, d.tmp, e) || outdir_commit(&d, e) ? -1 : 0;
     outdir_close(&d);
