@@ -34,7 +34,8 @@ written() {
     "${prune[@]}" RATIO=0.25
     [[ $(moe-inspect --json small) == *'"experts": 12'* ]]
 
-    touch mark && sleep 0.02
+    touch mark
+    sleep 0.02
     "${prune[@]}" RATIO=0.25
     [ -z "$(written)" ]
 
@@ -63,7 +64,8 @@ written() {
     # Every row has a criterion, a ratio, KL, agreement and a ratio of perplexities.
     awk 'NR > 1 && (NF != 5 || !($3 > 0) || !($5 > 0)) { exit 1 }' experiment/table.txt
 
-    touch mark && sleep 0.02
+    touch mark
+    sleep 0.02
     "${experiment[@]}" RATIOS="0.25 0.375"
     run written
     [[ $output != *run.stats* ]]
@@ -81,7 +83,8 @@ written() {
     awk 'NR > 2 && $2 < last { exit 1 } NR > 1 { last = $2 }' portfolio/table.txt
     cmp portfolio/best.tsv "portfolio/$(awk 'NR == 2 { print $1 }' portfolio/table.txt).tsv"
 
-    touch mark && sleep 0.02
+    touch mark
+    sleep 0.02
     "${portfolio[@]}"
     [ -z "$(written)" ]
     "${portfolio[@]}" BY=worst_kl
@@ -100,7 +103,8 @@ written() {
 }
 
 @test "quality: a row for each criterion, judged from one observation" {
-    mkdir there && cp calib.jsonl held-out.jsonl there
+    mkdir there
+    cp calib.jsonl held-out.jsonl there
     CALIB=$PWD/there/calib.jsonl EVAL=$PWD/there/held-out.jsonl CODE=c WORK=$PWD/quality BENCH="--max-len 64" \
         "$ROOT/tools/quality" examples/tiny-qwen3 >table.md
     [ "$(head -n 1 table.md | cut -d : -f 1)" = '### tiny-qwen3' ]
@@ -151,7 +155,8 @@ written() {
     [ "$(grep -oE '<b>[^<]*</b><span>nats in the worst' report.html)" != '<b>–</b><span>nats in the worst' ]
     refused() { # PATTERN FILE...
         run examples/report/moe-report "${@:2}"
-        [ "$status" -eq 1 ] && [[ $output == "moe-report: "$1 ]]
+        [ "$status" -eq 1 ]
+        [[ $output == "moe-report: "$1 ]]
     }
     head -n 20 run.stats >cut.stats
     head -n 1 compare.json >cut.json

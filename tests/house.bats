@@ -115,6 +115,36 @@ HIDDEN=--states-on-host
     done
 }
 
+@test "tests: no line that cannot fail as it looks" {
+    local bad
+    awk -f "$ROOT/tests/chains.awk" "$ROOT"/tests/*.bats "$ROOT"/tests/*.bash >found
+    diff /dev/null found
+    for bad in '[ a = b ] && [ c ]' '[[ $x == y ]] && [ c ]' 'cmp a b && true' '! grep x y' 'if a; then b && c; fi' \
+        'a || b && c' '[ "$(cat "a b")" = c ] &&'$'\n''[ d ]' 'f() { a && b; }'; do
+        printf '@test "x" {\n%s\nend\n}\n' "$bad" >bad.bats
+        [ -n "$(awk -f "$ROOT/tests/chains.awk" bad.bats)" ] || { echo "not found: $bad"; return 1; }
+    done
+    cat >good.bats <<'END'
+x() {
+    a && b || return
+    if a && b; then c; fi
+    while [ a ] && [ b ]; do c; done
+    [[ a && b ]]
+    run ! grep x y
+    (cd a && b)
+    [ "$(cd a && b)" = 'c && d' ] # e && f
+    awk '$1 && $2 {
+        print $3 && $4
+    }' "$x"
+    cat <<END2
+a && b
+END2
+}
+END
+    awk -f "$ROOT/tests/chains.awk" good.bats >found
+    diff /dev/null found
+}
+
 @test "CONTRIBUTING: the rooms of lib/ include only themselves and those below them" {
     local order room below f
     order=$(tr '\n' ' ' <"$ROOT/CONTRIBUTING.md" | sed -n 's/.*only call those below them: \([a-z, ]*\)\..*/\1/p' | tr -d ,)
@@ -341,7 +371,9 @@ wrong_usage() {
             moe-bench perplexity -f -o "$dir/$o" "$TINY_QWEN3" "$ROOT/README.md"
         fails_with "$o' exists and is not a directory" moe-quant -f -t bf16 "$TINY_GPTOSS" "$dir/$o"
     done
-    [ -p "$dir/pipe" ] && [ -L "$dir/link" ] && [ "$(cat "$dir/file")" = data ]
+    [ -p "$dir/pipe" ]
+    [ -L "$dir/link" ]
+    [ "$(cat "$dir/file")" = data ]
     wrong_usage 'name of the output is empty' moe-quant -t bf16 "$TINY_GPTOSS" ''
 }
 

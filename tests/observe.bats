@@ -214,7 +214,9 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     fails_with 'there.*exists' moe-observe -q -o run.stats --matrices there "$TINY_QWEN3" docs.jsonl
     fails_with 'cannot write .*File too large' \
         bash -c "ulimit -f 64; moe-observe -q -o run.stats --matrices big.mat '$TINY_QWEN3' docs.jsonl"
-    [ ! -e run.stats ] && [ ! -e x ] && [ ! -e big.mat ]
+    [ ! -e run.stats ]
+    [ ! -e x ]
+    [ ! -e big.mat ]
 }
 
 @test "shards: every n-th document, together the whole" {
@@ -240,7 +242,9 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
 
 @test "resume: what an interrupted run left is not computed again, and the bytes are the same" {
     run=(moe-observe --precision f32 --mem-max 300kB "$TINY_QWEN3" docs.jsonl -o run.stats --matrices run.matrices)
-    "${run[@]}" -q && mv run.stats whole.stats && mv run.matrices whole.matrices
+    "${run[@]}" -q
+    mv run.stats whole.stats
+    mv run.matrices whole.matrices
     "${run[@]}" -q --threads 1 --resume &
     pid=$!
     while [ ! -e run.stats.partial ] && kill -0 $pid; do sleep 0.01; done
@@ -251,10 +255,12 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     fails_with 'of another run' moe-observe --precision f32 --max-len 9 -q --resume -o run.stats "$TINY_QWEN3" docs.jsonl
     cp run.stats.partial kept
     run --separate-stderr "${run[@]}" --resume
-    [ "$status" = 0 ] && [[ $stderr == *"documents, "*" tokens were finished before"* ]]
+    [ "$status" = 0 ]
+    [[ $stderr == *"documents, "*" tokens were finished before"* ]]
     cmp run.stats whole.stats
     cmp run.matrices whole.matrices
-    [ ! -e run.stats.partial ] && [ ! -e run.matrices.partial ]
+    [ ! -e run.stats.partial ]
+    [ ! -e run.matrices.partial ]
     fails_with 'other options than those' moe-score -q -o x whole.stats kept
     # As if all documents were in it, which no run leaves.
     sed "4s|.*|$(sed -n 4p whole.stats)|" kept >run.stats.partial
@@ -264,25 +270,30 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
 
 @test "resume: a run that was killed between statistics and matrices" {
     run=(moe-observe -q --precision f32 --mem-max 300kB "$TINY_QWEN3" docs.jsonl -o run.stats --matrices run.matrices)
-    "${run[@]}" && mv run.stats whole.stats && mv run.matrices whole.matrices
+    "${run[@]}"
+    mv run.stats whole.stats
+    mv run.matrices whole.matrices
     "${run[@]}" --threads 1 --resume &
     pid=$!
     while [ ! -e run.matrices.partial ] && kill -0 $pid; do sleep 0.01; done
     kill -TERM $pid
     wait $pid || true
     [ -e run.matrices.partial ] || skip "the run was over too soon"
-    mkdir kept && mv run.*.partial kept
+    mkdir kept
+    mv run.*.partial kept
     # After the statistics: the matrices have not taken the place of those before yet.
     cp kept/run.stats.partial .
     cp kept/run.matrices.partial run.matrices.partial.next
     cp whole.matrices run.matrices.partial
     "${run[@]}" --resume
-    cmp run.stats whole.stats && cmp run.matrices whole.matrices
+    cmp run.stats whole.stats
+    cmp run.matrices whole.matrices
     # Before them: matrices of a pass that the statistics do not have.
     cp kept/* .
     cp whole.matrices run.matrices.partial.next
     "${run[@]}" --resume -f
-    cmp run.stats whole.stats && cmp run.matrices whole.matrices
+    cmp run.stats whole.stats
+    cmp run.matrices whole.matrices
     run ls
     [[ $output != *partial* ]]
 }

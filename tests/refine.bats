@@ -64,9 +64,11 @@ kept() {
     grep -q '^#criterion.*keep=16.*cut=8.*refine=' cut.plan
     jq -en --argjson cut "$(kl cut.plan)" --argjson start "$(kl start.plan)" '$cut < 0.9 * $start'
     run moe-bench refine -q -k 9 --plan start.plan "$TINY_QWEN3" docs.jsonl
-    [ "$status" -eq 2 ] && [[ $output == *"keeps only 8"* ]]
+    [ "$status" -eq 2 ]
+    [[ $output == *"keeps only 8"* ]]
     run moe-bench refine -q -k 1 --plan start.plan "$TINY_QWEN3" docs.jsonl
-    [ "$status" -eq 2 ] && [[ $output == *"router chooses 2"* ]]
+    [ "$status" -eq 2 ]
+    [[ $output == *"router chooses 2"* ]]
 }
 
 @test "refine: fewer candidates try less" {
@@ -95,9 +97,11 @@ kept() {
 
 @test "refine: mistakes" {
     run moe-bench refine "$TINY_QWEN3" docs.jsonl
-    [ "$status" -eq 2 ] && [[ $output == *"--plan is missing"* ]]
+    [ "$status" -eq 2 ]
+    [[ $output == *"--plan is missing"* ]]
     run moe-bench refine --plan start.plan "$TINY_QWEN3"
-    [ "$status" -eq 2 ] && [[ $output == *"no DATA"* ]]
+    [ "$status" -eq 2 ]
+    [[ $output == *"no DATA"* ]]
     fails_with "another model" moe-bench refine -q --plan start.plan "$TINY_GPTOSS" docs.jsonl
     fails_with better.plan moe-bench refine -q --plan start.plan -o better.plan "$TINY_QWEN3" docs.jsonl
     awk -F'\t' -v OFS='\t' '!/^#/ { $3 = 0 } { print }' start.plan >none.plan
