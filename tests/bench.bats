@@ -59,7 +59,6 @@ close_to() {
 
 @test "perplexity: reference values of the trained models within 0.5% in bf16" {
     need_shared
-    need_bf16
     for m in tiny-qwen3 tiny-gptoss; do
         moe-bench perplexity --precision bf16 --max-len 512 --json "$SHARED/models/$m" "$SHARED/data/eval.jsonl" >result.json
         close_to "$SHARED/models/$m/golden/perplexity.json" 5e-3
@@ -78,7 +77,6 @@ close_to() {
 
 @test "perplexity: reference values of the larger trained models within 0.5% in bf16" {
     trained pico-qwen3 pico-gptoss
-    need_bf16
     [ -n "$MOE_SLOW" ] || skip "takes half a minute; set MOE_SLOW=1"
     for m in "${TRAINED[@]}"; do
         moe-bench perplexity -q --precision bf16 --max-len 512 --json "$SHARED/models/$m" \

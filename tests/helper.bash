@@ -55,13 +55,6 @@ trained() {
     TRAINED=("${there[@]}")
 }
 
-# Tests of bf16 products; they skip where this build or processor has none.
-need_bf16() {
-    local said
-    said=$(moe-bench speed --precision bf16 --docs 1 --tokens 1 --repeat 1 "$TINY_QWEN3" 2>&1) ||
-        case $said in *bf16*) skip "no bf16 products here" ;; *) echo "$said"; return 1 ;; esac
-}
-
 # fails_with PATTERN COMMAND...: exit status 1, exactly one line on stderr, matching PATTERN (extended
 # regular expression), nothing on stdout.
 fails_with() {

@@ -48,7 +48,6 @@ again() { # OPTION...: observes once more; the file must be the same
 }
 
 @test "the same bytes in bf16 with any threads, chunks and passes" {
-    need_bf16
     moe-observe -q --precision bf16 --threads 1 -o one.stats "$TINY_GPTOSS" docs.jsonl
     moe-observe -q --precision bf16 --threads 2 --chunk-tokens 64 --mem-max 200kB -o two.stats "$TINY_GPTOSS" docs.jsonl
     cmp one.stats two.stats

@@ -130,20 +130,6 @@ static double engine_mean_nll(const struct run *r, const struct model *m, const 
     return total / (double)n;
 }
 
-static bool have_bf16(void)
-{
-    struct engine_options o = {.precision = PREC_BF16};
-    struct engine *en;
-
-    if (engine_open(&en, &o, &err)) {
-        printf("skip: %s\n", err.msg);
-        err_clear(&err);
-        return false;
-    }
-    engine_close(en);
-    return true;
-}
-
 static void compare_f32(const struct model *m, const struct st_file *f, const struct batch *b,
                         const float *want, const char *fixture)
 {
@@ -170,7 +156,7 @@ static void compare_f32(const struct model *m, const struct st_file *f, const st
     run_close(&r);
 }
 
-static void check_fixture(const char *dir, const char *fixture, bool bf16)
+static void check_fixture(const char *dir, const char *fixture)
 {
     struct st_file f = {0};
     struct model m;
@@ -197,14 +183,12 @@ static void check_fixture(const char *dir, const char *fixture, bool bf16)
     for (i = 0; i < GOLDEN_DOCS; i++)
         first[i + 1] = first[i] + len[i];
     compare_f32(&m, &f, &b, want, fixture);
-    if (bf16) {
-        if (run_open(&r, &m, &b, NULL, PREC_BF16, 2, 0) == 0) {
-            double have = engine_mean_nll(&r, &m, &b), nll = golden_nll(want, m.arch.vocab, &b);
+    if (run_open(&r, &m, &b, NULL, PREC_BF16, 2, 0) == 0) {
+        double have = engine_mean_nll(&r, &m, &b), nll = golden_nll(want, m.arch.vocab, &b);
 
-            CHECK_MSG(fabs(have - nll) <= .01 * nll, "%s: nll in bf16 is %g, not %g", fixture, have, nll);
-        }
-        run_close(&r);
+        CHECK_MSG(fabs(have - nll) <= .01 * nll, "%s: nll in bf16 is %g, not %g", fixture, have, nll);
     }
+    run_close(&r);
     free(tokens);
     free(len);
     free(want);
@@ -212,7 +196,7 @@ static void check_fixture(const char *dir, const char *fixture, bool bf16)
     st_close(&f);
 }
 
-static int check_folder(const char *dir, bool bf16)
+static int check_folder(const char *dir)
 {
     DIR *d = opendir(dir);
     struct dirent *entry;
@@ -220,7 +204,7 @@ static int check_folder(const char *dir, bool bf16)
 
     while (d && (entry = readdir(d)))
         if (!strchr(entry->d_name, '.')) {
-            check_fixture(dir, entry->d_name, bf16);
+            check_fixture(dir, entry->d_name);
             n++;
         }
     if (d)
@@ -229,7 +213,7 @@ static int check_folder(const char *dir, bool bf16)
 }
 
 /* Longer documents than the goldens', so that every mask and block comes up. */
-static void check_bytes(const char *fixture, bool bf16)
+static void check_bytes(const char *fixture)
 {
     struct model m;
     int32_t *ids;
@@ -242,24 +226,22 @@ static void check_bytes(const char *fixture, bool bf16)
     }
     ids = some_ids(&m);
     check_invariance(&m, &(struct batch){ids, doc_first, DOCS}, PREC_F32);
-    if (bf16)
-        check_invariance(&m, &(struct batch){ids, doc_first, DOCS}, PREC_BF16);
+    check_invariance(&m, &(struct batch){ids, doc_first, DOCS}, PREC_BF16);
     free(ids);
     model_close(&m);
 }
 
 int main(void)
 {
-    bool bf16 = have_bf16();
     char shared[512];
 
-    CHECK(check_folder("tests/fixtures", bf16) >= 24);
+    CHECK(check_folder("tests/fixtures") >= 24);
     snprintf(shared, sizeof shared, "%s/fixtures", shared_dir());
     if (path_exists(shared))
-        check_folder(shared, bf16);
+        check_folder(shared);
     else
         printf("skip: no fixtures in %s\n", shared);
-    check_bytes("deepseek-v2-groups", bf16);
-    check_bytes("llama4-wrapper", bf16);
+    check_bytes("deepseek-v2-groups");
+    check_bytes("llama4-wrapper");
     CHECK_END();
 }

@@ -277,8 +277,7 @@ static void check_f32_router(void)
     int i, k;
 
     if (cpu_backend.open(&d, &o, &err)) {
-        printf("skip: %s\n", err.msg);
-        err_clear(&err);
+        CHECK_MSG(0, "%s", err.msg);
         return;
     }
     for (i = 0; i < OUT * IN; i++)
