@@ -5,7 +5,7 @@ load helper
 PROGRAMS=$(sed -n 's/^PROGRAMS *= *//p' "$ROOT/Makefile")
 
 # "PROGRAM" or "PROGRAM SUBCOMMAND": everything that has options and help of its own, a line each.
-commands() {
+every_command() {
     local p s
     for p in $PROGRAMS; do
         echo "$p"
@@ -54,7 +54,7 @@ make_here() {
 # Every option of a program, those of its subcommands too.
 options() {
     local c
-    commands | grep "^$1\( \|\$\)" | while read -r c; do $c --list-options; done
+    every_command | grep "^$1\( \|\$\)" | while read -r c; do $c --list-options; done
 }
 
 # Options that --help does not list, but doc/ or a test uses.
@@ -85,7 +85,7 @@ HIDDEN=--states-on-host
     for p in $PROGRAMS; do options "$p" | sort -u >"$p.options"; done
     {
         cat "$ROOT"/README.md "$ROOT"/doc/*.md "$ROOT"/man/* "$ROOT"/examples/*.* "$ROOT"/examples/*/* | sed 's/\\-/-/g'
-        commands | while read -r p; do $p --help; done
+        every_command | while read -r p; do $p --help; done
     } | sed -e ':a' -e '/\\$/{N;s/\\\n//;ba}' | grep -oE '\bmoe-(inspect|observe|score|prune|quant|bench) [^|;&`]*' >commands
     while read -r name rest; do
         for option in $rest; do
@@ -101,7 +101,7 @@ HIDDEN=--states-on-host
 @test "documentation refers to pages and files that exist" {
     local p s f link
     for p in $PROGRAMS; do [ -f "$ROOT/man/$p.1" ]; done
-    commands | while read -r p s; do
+    every_command | while read -r p s; do
         [ -z "$s" ] || grep -qx "\.Ss $s" "$ROOT/man/$p.1" || { echo "man/$p.1 has no section $s"; exit 1; }
     done
     for f in stats plan scores matrices reservoir logprobs repair; do [ -f "$ROOT/man/moe-$f.5" ]; done
@@ -151,7 +151,7 @@ END
     [ "$(tr ' ' '\n' <<<"$order" | sort)" = "$(cd "$ROOT/lib" && printf '%s\n' * | sort)" ]
     below=" $order "
     for room in $order; do
-        sed -n 's|^#include "\([a-z]*\)/.*|\1|p' $(find "$ROOT/lib/$room" -name '*.[ch]') | sort -u | while read -r f; do
+        find "$ROOT/lib/$room" -name '*.[ch]' -exec sed -n 's|^#include "\([a-z]*\)/.*|\1|p' {} + | sort -u | while read -r f; do
             [[ $below == *" $f "* ]] || { echo "lib/$room includes $f, which is above it"; exit 1; }
         done
         below=${below/" $room "/ }
