@@ -8,9 +8,9 @@
  *                 family has that
  * shard=SIZE      of a file, about (5GB)
  * threads=N       all processors; the bytes do not depend on it
- * gain=N          2^N times the deviation everywhere but in the embeddings, so that in a small model every
- * part matters sparse=1        no values: files with a hole in place of the data KEY=JSON        changes a
- * value of CONFIG that is there, or adds one
+ * gain=N          2^N times the deviation everywhere but in the embeddings: all of a small model matters
+ * sparse=1        no values: files with a hole in place of the data
+ * KEY=JSON        changes a value of CONFIG that is there, or adds one
  *
  * tests/shapes has configurations of released models. Values are normal, norms are 1, MXFP4 blocks random
  * with three scales, FP8 codes within a factor of 16: a forward pass stays finite, and every expert gets its
@@ -30,7 +30,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "base/thread.h"
-#include "model/model.h"
+#include "model/slots.h"
 #include "quant/bf16.h"
 
 enum { BLOCK = 8 << 20, TABLE = 4096 };
@@ -62,12 +62,10 @@ static struct {
     const char *layout, *dir;
 } o = {.shard = UINT64_C(5000000000)};
 static struct err err;
-static struct arch a;
-static enum expert_layout layout;
+static struct model m; /* as much of it as its slots ask for */
 enum { FP8_BLOCK = 128 };
 static bool mxfp4; /* the experts are */
 static bool fp8;   /* linear maps but for the router and the head, whose experts are split */
-static const char *ffn_module;
 static struct tensor *tensor;
 static size_t n_tensors, cap_tensors;
 static struct task *tasks;
@@ -127,24 +125,24 @@ static void cut_layers(cJSON *text)
     replace(text, "num_hidden_layers", cJSON_CreateNumber((double)o.layers));
 }
 
-/* Sets `layout`, and a quantization_config that fits. */
+/* Sets m.layout, and a quantization_config that fits. */
 static void choose_layout(cJSON *root)
 {
-    const struct family *f = a.family;
-    bool says = a.claim[0].format->coding == CODING_MXFP4, own = f->fused_layout == EXPERTS_INTERLEAVED;
+    const struct family *f = m.arch.family;
+    bool says = m.arch.claim[0].format->coding == CODING_MXFP4, own = f->fused_layout == EXPERTS_INTERLEAVED;
     cJSON *q;
 
-    fp8 = o.layout ? strcmp(o.layout, "fp8") == 0 : a.claim[0].format->coding == CODING_E4M3;
+    fp8 = o.layout ? strcmp(o.layout, "fp8") == 0 : m.arch.claim[0].format->coding == CODING_E4M3;
     mxfp4 = o.layout ? strcmp(o.layout, "mxfp4") == 0 : says;
-    layout = mxfp4 && !own ? EXPERTS_SPLIT : f->fused_layout;
+    m.layout = mxfp4 && !own ? EXPERTS_SPLIT : f->fused_layout;
     if (!mxfp4 && f->expert_gate && !(o.layout && strcmp(o.layout, "fused") == 0))
-        layout = EXPERTS_SPLIT;
-    if (((o.layout && strcmp(o.layout, "split") == 0) || fp8) && layout != EXPERTS_SPLIT)
+        m.layout = EXPERTS_SPLIT;
+    if (((o.layout && strcmp(o.layout, "split") == 0) || fp8) && m.layout != EXPERTS_SPLIT)
         fail("%s is never split", f->title);
-    ffn_module = layout == EXPERTS_FUSED && f->fused_module ? f->fused_module : f->ffn_module;
-    if (mxfp4 && (a.hidden % 32 || a.inter % 32))
+    m.ffn_module = m.layout == EXPERTS_FUSED && f->fused_module ? f->fused_module : f->ffn_module;
+    if (mxfp4 && (m.arch.hidden % 32 || m.arch.inter % 32))
         fail("MXFP4 needs sizes that are multiples of 32");
-    if ((mxfp4 && says) || (fp8 && a.claim[0].format->coding == CODING_E4M3))
+    if ((mxfp4 && says) || (fp8 && m.arch.claim[0].format->coding == CODING_E4M3))
         return;
     cJSON_DeleteItemFromObjectCaseSensitive(root, "quantization_config");
     if (mxfp4 || fp8) {
@@ -177,8 +175,8 @@ static void read_config(const char *path, char **edit, int edits)
         *eq = '\0';
         replace(text, edit[i], value);
     }
-    must(arch_read(&a, root, path, NULL, &err) == 0);
-    a.prefix = text == root ? "" : "language_model.";
+    must(arch_read(&m.arch, root, path, NULL, &err) == 0);
+    m.arch.prefix = text == root ? "" : "language_model.";
     choose_layout(root);
     out = cJSON_Print(root);
     where = path_join(o.dir, "config.json", &err);
@@ -199,7 +197,7 @@ static void add(enum dtype type, struct dims d, const char *fmt, ...)
     va_list ap;
     int i;
 
-    i = snprintf(name, sizeof name, "%s", a.prefix);
+    i = snprintf(name, sizeof name, "%s", m.arch.prefix);
     va_start(ap, fmt);
     vsnprintf(name + i, sizeof name - (size_t)i, fmt, ap);
     va_end(ap);
@@ -215,160 +213,79 @@ static void add(enum dtype type, struct dims d, const char *fmt, ...)
     }
 }
 
-static void add_linear(const char *base, const char *name, int out, int in, bool bias)
+/* A matrix that is not stacked with others: of an expert in the experts' format. */
+static void add_matrix(const char *base, const struct slot *s)
 {
-    uint64_t out_blocks = (N(out) + FP8_BLOCK - 1) / FP8_BLOCK,
-             in_blocks = (N(in) + FP8_BLOCK - 1) / FP8_BLOCK;
-    bool coded = fp8 && strcmp(name, a.family->router) != 0;
+    uint64_t out = N(s->out), in = N(s->in);
+    bool coded = fp8 && s->linear && s->id != SLOT_ROUTER && s->id != SLOT_HEAD;
 
-    add(coded ? DT_F8_E4M3 : DT_BF16, DIMS(N(out), N(in)), "%s.%s.weight", base, name);
-    if (coded)
-        add(DT_F32, DIMS(out_blocks, in_blocks), "%s.%s.weight_scale_inv", base, name);
-    if (bias)
-        add(DT_BF16, DIMS(N(out)), "%s.%s.bias", base, name);
-}
-
-static void add_gqa(const char *base)
-{
-    int q = a.layer->attn.heads * a.layer->attn.head_dim,
-        kv = a.layer->attn.kv_heads * a.layer->attn.head_dim;
-
-    add_linear(base, "q_proj", q, a.hidden, a.layer->attn.bias_qkv);
-    add_linear(base, "k_proj", kv, a.hidden, a.layer->attn.bias_qkv);
-    add_linear(base, "v_proj", kv, a.hidden, a.layer->attn.bias_qkv);
-    add_linear(base, "o_proj", a.hidden, q, a.layer->attn.bias_o);
-    if (a.layer->attn.qk_norm == QKN_HEAD_PRE || a.layer->attn.qk_norm == QKN_FULL_PRE) {
-        add(DT_BF16, DIMS(N(a.layer->attn.qk_norm == QKN_FULL_PRE ? q : a.layer->attn.head_dim)),
-            "%s.q_norm.weight", base);
-        add(DT_BF16, DIMS(N(a.layer->attn.qk_norm == QKN_FULL_PRE ? kv : a.layer->attn.head_dim)),
-            "%s.k_norm.weight", base);
-    }
-    if (a.layer->attn.sinks)
-        add(DT_BF16, DIMS(N(a.layer->attn.heads)), "%s.sinks", base);
-}
-
-static void add_mla(const char *base)
-{
-    int q = a.layer->attn.heads * a.layer->attn.head_dim;
-
-    if (a.layer->latent.q) {
-        add_linear(base, "q_a_proj", a.layer->latent.q, a.hidden, a.layer->attn.bias_qkv);
-        add(DT_BF16, DIMS(N(a.layer->latent.q)), "%s.q_a_layernorm.weight", base);
-        add_linear(base, "q_b_proj", q, a.layer->latent.q, false);
-    } else {
-        add_linear(base, "q_proj", q, a.hidden, false);
-    }
-    add_linear(base, "kv_a_proj_with_mqa", a.layer->latent.kv + a.layer->attn.head_dim - a.layer->latent.nope,
-               a.hidden, a.layer->attn.bias_qkv);
-    add(DT_BF16, DIMS(N(a.layer->latent.kv)), "%s.kv_a_layernorm.weight", base);
-    add_linear(base, "kv_b_proj", a.layer->attn.heads * (a.layer->latent.nope + a.layer->attn.v_dim),
-               a.layer->latent.kv, false);
-    add_linear(base, "o_proj", a.hidden, a.layer->attn.heads * a.layer->attn.v_dim, a.layer->attn.bias_o);
-}
-
-static void add_mlp(const char *base, int width)
-{
-    add_linear(base, "gate_proj", width, a.hidden, a.bias_mlp);
-    add_linear(base, "up_proj", width, a.hidden, a.bias_mlp);
-    add_linear(base, "down_proj", a.hidden, width, a.bias_mlp);
-}
-
-static void add_expert(const char *ffn, int j)
-{
-    const char *const name[] = {a.family->expert_gate, a.family->expert_up, a.family->expert_down};
-    char base[200];
-    int i;
-
-    snprintf(base, sizeof base, "%s.experts.%d", ffn, j);
-    for (i = 0; i < 3; i++) {
-        int out = i < 2 ? a.inter : a.hidden, in = i < 2 ? a.hidden : a.inter;
-
-        if (!mxfp4) {
-            add_linear(base, name[i], out, in, false);
-        } else {
-            add(DT_U8, DIMS(N(out), N(in) / 2), "%s.%s.weight_packed", base, name[i]);
-            add(DT_U8, DIMS(N(out), N(in) / 32), "%s.%s.weight_scale", base, name[i]);
-        }
-    }
-}
-
-static void add_fused(const char *ffn)
-{
-    uint64_t e = N(a.experts), h = N(a.hidden), n = N(a.inter);
-
-    if (mxfp4) {
-        add(DT_U8, DIMS(e, 2 * n, h / 32, 16), "%s.experts.gate_up_proj_blocks", ffn);
-        add(DT_U8, DIMS(e, 2 * n, h / 32), "%s.experts.gate_up_proj_scales", ffn);
-        add(DT_U8, DIMS(e, h, n / 32, 16), "%s.experts.down_proj_blocks", ffn);
-        add(DT_U8, DIMS(e, h, n / 32), "%s.experts.down_proj_scales", ffn);
-    } else if (layout == EXPERTS_FUSED) {
-        add(DT_BF16, DIMS(e, 2 * n, h), "%s.experts.gate_up_proj", ffn);
-        add(DT_BF16, DIMS(e, h, n), "%s.experts.down_proj", ffn);
-    } else {
-        add(DT_BF16, DIMS(e, h, 2 * n), "%s.experts.gate_up_proj", ffn);
-        add(DT_BF16, DIMS(e, n, h), "%s.experts.down_proj", ffn);
-    }
-    if (a.family->expert_bias) {
-        add(DT_BF16, DIMS(e, 2 * n), "%s.experts.gate_up_proj_bias", ffn);
-        add(DT_BF16, DIMS(e, h), "%s.experts.down_proj_bias", ffn);
-    }
-}
-
-static void add_moe(const char *ffn)
-{
-    const struct family *f = a.family;
-    uint64_t e = N(a.experts);
-    char base[200];
-    int j;
-
-    add_linear(ffn, f->router, a.experts, a.hidden, f->router_bias);
-    if (f->corr_name)
-        add(DT_F32, f->corr_row ? DIMS(1, e) : DIMS(e), "%s.%s", ffn, f->corr_name);
-    if (f->shared_module && a.shared_inter) {
-        snprintf(base, sizeof base, "%s.%s", ffn, f->shared_module);
-        add_mlp(base, a.shared_inter);
-        if (f->shared_gated)
-            add(DT_BF16, DIMS(1, N(a.hidden)), "%s.shared_expert_gate.weight", ffn);
-    }
-    if (layout != EXPERTS_SPLIT) {
-        add_fused(ffn);
+    if (mxfp4 && s->role == ROLE_EXPERT) {
+        add(DT_U8, DIMS(out, in / 32 * 16), "%s%s.weight_packed", base, s->name);
+        add(DT_U8, DIMS(out, in / 32), "%s%s.weight_scale", base, s->name);
         return;
     }
-    for (j = 0; j < a.experts; j++)
-        add_expert(ffn, j);
+    if (!s->optional)
+        add(coded ? DT_F8_E4M3 : DT_BF16, DIMS(out, in), "%s%s.weight", base, s->name);
+    if (coded)
+        add(DT_F32, DIMS((out + FP8_BLOCK - 1) / FP8_BLOCK, (in + FP8_BLOCK - 1) / FP8_BLOCK),
+            "%s%s.weight_scale_inv", base, s->name);
+    if (s->bias)
+        add(DT_BF16, DIMS(out), "%s%s.bias", base, s->name);
 }
 
-static void add_layer(int layer)
+static void add_each(const char *base, const struct slot *s)
 {
-    bool moe = a.layer[layer].ffn == FFN_MOE;
-    char base[100];
+    struct slot one = *s;
+    int j;
 
-    snprintf(base, sizeof base, "model.layers.%d.self_attn", layer);
-    add(DT_BF16, DIMS(N(a.hidden)), "model.layers.%d.input_layernorm.weight", layer);
-    if (a.layer->mixer == MIXER_MLA)
-        add_mla(base);
-    else
-        add_gqa(base);
-    add(DT_BF16, DIMS(N(a.hidden)), "model.layers.%d.post_attention_layernorm.weight", layer);
-    snprintf(base, sizeof base, "model.layers.%d.%s", layer, moe ? ffn_module : a.family->ffn_module);
-    if (moe)
-        add_moe(base);
-    else
-        add_mlp(base, a.dense_inter);
+    for (j = 0; j < m.arch.experts; j++) {
+        snprintf(one.name, sizeof one.name, s->name, j);
+        add_matrix(base, &one);
+    }
+}
+
+static void add_stacked(const char *base, const struct slot *s)
+{
+    uint64_t e = N(m.arch.experts), out = N(s->out), in = N(s->in);
+
+    if (mxfp4) {
+        add(DT_U8, DIMS(e, out, in / 32, 16), "%s%s_blocks", base, s->name);
+        add(DT_U8, DIMS(e, out, in / 32), "%s%s_scales", base, s->name);
+    } else if (m.layout == EXPERTS_FUSED) {
+        add(DT_BF16, DIMS(e, out, in), "%s%s", base, s->name);
+    } else {
+        add(DT_BF16, DIMS(e, in, out), "%s%s", base, s->name);
+    }
+    if (s->bias)
+        add(DT_BF16, DIMS(e, out), "%s%s_bias", base, s->name);
+}
+
+static void add_slots(const char *base, const struct slot *s, int n)
+{
+    for (; n-- > 0; s++) {
+        if (s->role == ROLE_EXPERT)
+            add_each(base, s);
+        else if (s->role == ROLE_EXPERTS)
+            add_stacked(base, s);
+        else if (s->in)
+            add_matrix(base, s);
+        else
+            add(s->id == SLOT_CORRECTION ? DT_F32 : DT_BF16, s->row ? DIMS(1, N(s->out)) : DIMS(N(s->out)),
+                "%s%s", base, s->name);
+    }
 }
 
 static void add_all(void)
 {
+    struct slot s[LAYER_SLOTS];
+    char base[40];
     int i;
 
-    add(DT_BF16, DIMS(N(a.vocab), N(a.hidden)), "model.embed_tokens.weight");
-    for (i = 0; i < a.layers; i++)
-        add_layer(i);
-    add(DT_BF16, DIMS(N(a.hidden)), "model.norm.weight");
-    if (!a.tied)
-        add(DT_BF16, DIMS(N(a.vocab), N(a.hidden)), "lm_head.weight");
-    if (a.bias_head)
-        add(DT_BF16, DIMS(N(a.vocab)), "lm_head.bias");
+    for (i = 0; i < m.arch.layers; i++) {
+        snprintf(base, sizeof base, "model.layers.%d.", i);
+        add_slots(base, s, layer_slots(&m, i, s));
+    }
+    add_slots("", s, model_slots(&m, s));
 }
 
 /* ---- values ---- */
@@ -649,6 +566,6 @@ int main(int argc, char **argv)
     free(tasks);
     free(fd);
     free(buffer);
-    arch_free(&a);
+    arch_free(&m.arch);
     return 0;
 }

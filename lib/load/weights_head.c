@@ -1,6 +1,7 @@
 /* The weights that are in no layer: embedding, final norm, and the map to the vocabulary. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -9,14 +10,14 @@
 
 enum { TASK_ROWS = 256 };
 
-/* Reads a linear that is in no layer into memory of its own. */
-static int read_linear(struct blob *b, const char *name, struct err *e)
+/* Reads a linear that is in no layer into memory of its own, the blob's. */
+static int read_linear(struct blob *b, const struct slot *x, struct stored *s, struct err *e)
 {
-    if (blob_add_linear(b, -1, name, e))
+    if (blob_add_linear(b, -1, x->name, e))
         return -1;
     blob_sort(b);
     b->bytes = mem_new_aligned((size_t)b->size, 1, e);
-    return b->bytes ? reader_read(b, e) : -1;
+    return !b->bytes || reader_read(b, e) ? -1 : blob_linear(b, -1, x->name, x->out, x->in, s, e);
 }
 
 /* ---- embedding ---- */
@@ -43,6 +44,7 @@ int embedding_open(struct embedding **out, const struct model *m, bool bf16, int
                    struct err *e)
 {
     struct embedding *t = mem_new(1, sizeof *t, e);
+    const struct slot s = model_slot(m, SLOT_EMBEDDING);
     int rc;
 
     *out = t;
@@ -52,10 +54,9 @@ int embedding_open(struct embedding **out, const struct model *m, bool bf16, int
     t->bf16 = bf16;
     t->users = users;
     pthread_mutex_init(&t->lock, NULL);
-    rc = read_linear(&t->blob, "model.embed_tokens", e);
+    rc = read_linear(&t->blob, &s, &t->s, e);
     t->bytes = t->blob.bytes;
-    if (rc || blob_linear(&t->blob, -1, "model.embed_tokens", m->arch.vocab, m->arch.hidden, &t->s, e) ||
-        pool_open(&t->pool, threads, NULL, e)) {
+    if (rc || pool_open(&t->pool, threads, NULL, e)) {
         embedding_close(t);
         *out = NULL;
         return -1;
@@ -144,7 +145,9 @@ static int vector(struct device *d, const struct model *m, const char *name, siz
 
 int weights_final_norm(struct device *d, const struct model *m, float **out, struct err *e)
 {
-    return vector(d, m, "model.norm.weight", (size_t)m->arch.hidden, out, e);
+    const struct slot s = model_slot(m, SLOT_FINAL_NORM);
+
+    return vector(d, m, s.name, (size_t)s.out, out, e);
 }
 
 void head_weights_free(struct device *d, struct head_weights *h)
@@ -156,24 +159,22 @@ void head_weights_free(struct device *d, struct head_weights *h)
 
 int weights_head(struct device *d, const struct model *m, struct head_weights *out, struct err *e)
 {
-    const char *name = "lm_head";
+    const struct slot head = model_slot(m, SLOT_HEAD), embedding = model_slot(m, SLOT_EMBEDDING);
     struct linear_tensors l;
     struct matrix_job job = {.m = &out->w, .parts = 1, .for_head = true};
     struct blob b = {.m = m};
+    char bias[SLOT_NAME + 8];
     uint8_t *bytes;
     int rc;
 
     *out = (struct head_weights){0};
-    if (!model_linear(m, -1, "lm_head", &l))
-        name = "model.embed_tokens";
-    rc = read_linear(&b, name, e);
+    rc = read_linear(&b, model_linear(m, -1, head.name, &l) ? &head : &embedding, &job.part[0], e);
     bytes = b.bytes;
     if (rc == 0)
-        rc = blob_linear(&b, -1, name, m->arch.vocab, m->arch.hidden, &job.part[0], e);
-    if (rc == 0)
         rc = d->ops->pack(d, &job, 1, e);
-    if (rc == 0 && m->arch.bias_head)
-        rc = vector(d, m, "lm_head.bias", (size_t)m->arch.vocab, &out->bias, e);
+    snprintf(bias, sizeof bias, "%s.bias", head.name);
+    if (rc == 0 && head.bias)
+        rc = vector(d, m, bias, (size_t)head.out, &out->bias, e);
     if (rc)
         head_weights_free(d, out);
     blob_free(&b);

@@ -4,6 +4,7 @@
 #include "model/slots.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "model/mixer.h"
 #include "model/parts.h"
@@ -142,6 +143,51 @@ int model_slots(const struct model *m, struct slot *s)
     s[1] = (struct slot){SLOT_FINAL_NORM, "model.norm.weight", .out = a->hidden};
     s[2] = (struct slot){SLOT_HEAD, "lm_head", a->vocab, a->hidden, a->bias_head, true, .optional = a->tied};
     return MODEL_SLOTS;
+}
+
+struct slot model_slot(const struct model *m, enum slot_id id)
+{
+    struct slot s[MODEL_SLOTS];
+    int i = model_slots(m, s);
+
+    while (--i > 0 && s[i].id != id)
+        ;
+    return s[i];
+}
+
+/* How much of a tensor's name within its layer is the slot's; 0: it is another's. */
+static size_t matched(const struct slot *s, const struct tensor_role *r, const char *name)
+{
+    char own[SLOT_NAME + 16];
+    size_t n;
+
+    snprintf(own, sizeof own, s->name, r->expert);
+    n = strlen(own);
+    if (strncmp(name, own, n) != 0)
+        return 0;
+    return !name[n] || (s->in && (name[n] == '.' || (s->role == ROLE_EXPERTS && name[n] == '_'))) ? n : 0;
+}
+
+bool slot_of(const struct model *m, size_t i, struct slot *s)
+{
+    const struct tensor_role *r = &m->role[i];
+    const char *name = m->ckpt.tensor[i]->name, *prefix = m->arch.prefix;
+    struct slot all[LAYER_SLOTS];
+    size_t best = 0, n;
+    int k, slots;
+
+    if (strncmp(name, prefix, strlen(prefix)) != 0 || r->role == ROLE_MTP || r->layer >= m->arch.layers)
+        return false;
+    name += strlen(prefix);
+    slots = r->layer < 0 ? model_slots(m, all) : layer_slots(m, r->layer, all);
+    for (k = 0; r->layer >= 0 && k < 3; k++) /* behind "model.layers.N." */
+        name = strchr(name, '.') + 1;
+    for (k = 0; k < slots; k++)
+        if ((n = matched(&all[k], r, name)) > best) {
+            best = n;
+            *s = all[k];
+        }
+    return best > 0;
 }
 
 uint64_t slot_elements(const struct model *m, const struct slot *s)

@@ -83,6 +83,10 @@ enum { MLP_GATE_UP, MLP_DOWN, MLP_MATRICES };
  * arch, layout and ffn_module are looked at. */
 int layer_slots(const struct model *m, int layer, struct slot *s);
 int model_slots(const struct model *m, struct slot *s);
+/* One of those outside of layers. */
+struct slot model_slot(const struct model *m, enum slot_id id);
+/* The slot that tensor i of the checkpoint is part of; false: of none. */
+bool slot_of(const struct model *m, size_t i, struct slot *s);
 
 /* Numbers that a slot holds, all experts and biases. */
 uint64_t slot_elements(const struct model *m, const struct slot *s);

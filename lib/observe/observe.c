@@ -282,11 +282,15 @@ int observe_corpus(struct stats *s, const struct observe_more *more, struct engi
 /* Stored bytes of all layers and the embedding, and of the largest layer alone. */
 static int stored_bytes(const struct model *m, uint64_t *all, uint64_t *largest, struct err *e)
 {
-    const struct tensor *embedding = model_tensor(m, -1, "model.embed_tokens.weight");
     uint64_t *sum = mem_new((size_t)m->arch.layers, sizeof *sum, e);
+    struct linear_tensors embedding;
     size_t i;
+    int p;
 
-    *all = embedding ? embedding->size : 0;
+    *all = 0;
+    model_linear(m, -1, model_slot(m, SLOT_EMBEDDING).name, &embedding);
+    for (p = 0; p < STORED_PIECES; p++)
+        *all += embedding.piece[p] ? embedding.piece[p]->size : 0;
     *largest = 0;
     if (!sum)
         return -1;

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/json_out.h"
 #include "base/words.h"
+#include "model/slots.h"
 #include "quant/mxfp4.h"
 
 static bool matches(const char *name, const char *const *globs)
@@ -39,18 +40,20 @@ static int check_chosen(const struct model *m, size_t i, struct err *e)
 {
     const struct tensor *t = m->ckpt.tensor[i];
     const char *why = NULL;
+    struct slot s = {.id = SLOT_NONE, .linear = true}; /* of an MTP layer */
 
+    slot_of(m, i, &s);
     if (m->role[i].role == ROLE_ROUTER)
         why = "is a router, which stays as it is";
-    else if (ends_with(t->name, "shared_expert_gate.weight"))
+    else if (s.id == SLOT_SHARED_SWITCH)
         why = "is the gate of a shared expert, which stays as it is";
     else if (strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix)) != 0)
         why = "is no part of the language model";
     else if (m->layout == EXPERTS_INTERLEAVED && !is_expert_weight(m, i))
         why = "is no expert's weight, and the MXFP4 layout of this family has no other";
-    else if (ends_with(t->name, "embed_tokens.weight"))
+    else if (s.id == SLOT_EMBEDDING)
         why = "is an embedding, not a linear layer";
-    else if (!dtype_is_float(t->dtype) || t->rank < 2 ||
+    else if (!s.linear || !dtype_is_float(t->dtype) || t->rank < 2 ||
              (!is_expert_weight(m, i) && !ends_with(t->name, ".weight")))
         why = "is not the weight of a linear layer";
     if (why)
