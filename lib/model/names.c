@@ -204,10 +204,7 @@ struct tensor_role role_of(const struct arch *a, const char *name)
         return r;
     if (take(&s, "experts.")) {
         expert_role(&r, f, name, s);
-    } else if (f->corr_name && strcmp(s, f->corr_name) == 0) {
-        r.role = ROLE_ROUTER;
-        r.axis = f->corr_row;
-    } else if (take(&s, f->router) && (strcmp(s, ".weight") == 0 || strcmp(s, ".bias") == 0)) {
+    } else if (router_tensor(a, s, &r.axis)) {
         r.role = ROLE_ROUTER;
     }
     return r;

@@ -13,6 +13,10 @@ const char *part_module(const struct family *f, enum part p); /* layout A module
 bool find_map(const struct model *m, const char *base, bool fused, struct linear_tensors *l);
 struct tensor_role role_of(const struct arch *a, const char *name);
 
+/* slots.c: whether NAME within a MoE module is a tensor of the router, and which of its dimensions counts
+ * experts. */
+bool router_tensor(const struct arch *a, const char *name, int *axis);
+
 /* check.c: every tensor that the architecture asks for, and no other. */
 int check_tensors(struct model *m, struct err *e);
 

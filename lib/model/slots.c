@@ -59,6 +59,24 @@ static int router_slots(const struct arch *a, const char *module, struct slot *s
     return n;
 }
 
+bool router_tensor(const struct arch *a, const char *name, int *axis)
+{
+    struct slot s[LAYER_SLOTS];
+    int i, n = router_slots(a, "", s);
+
+    for (i = 0; i < n; i++) {
+        const char *own = s[i].name + 1; /* behind the dot */
+        size_t k = strlen(own);
+        bool mine = strncmp(name, own, k) == 0;
+
+        *axis = s[i].row;
+        if (mine && (s[i].in ? strcmp(name + k, ".weight") == 0 || strcmp(name + k, ".bias") == 0 : !name[k]))
+            return true;
+    }
+    *axis = 0;
+    return false;
+}
+
 static int shared_slots(const struct arch *a, const char *module, struct slot *s)
 {
     const struct family *f = a->family;
