@@ -509,24 +509,6 @@ __global__ void __launch_bounds__((WGS + 1) * WARPGROUP, 1)
 
 /* ---- launching ---- */
 
-typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
-                              const cuuint64_t *, const cuuint32_t *, const cuuint32_t *,
-                              CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
-                              CUtensorMapFloatOOBfill);
-
-/* The driver's function, found at run time: nothing links to the driver. NULL: it has none. */
-static encode_fn encoder(void)
-{
-    void *f = NULL;
-    cudaDriverEntryPointQueryResult r;
-
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &r) !=
-            cudaSuccess ||
-        r != cudaDriverEntryPointSuccess)
-        return NULL;
-    return (encode_fn)f;
-}
-
 /* Tiles of `rows` tokens by 64 elements of a head of x, which is q, k or v of a. */
 static bool map_heads(CUtensorMap *m, encode_fn encode, const struct attend *a, const void *x, int heads,
                       int dim, int rows)

@@ -162,17 +162,6 @@ static int find_device(int index, struct cudaDeviceProp *p, struct err *e)
     return 0;
 }
 
-static int choose_products(struct cuda *c, const char *name, struct err *e)
-{
-    c->products = -1;
-    for (int i = 0; name && cuda_products[i]; i++)
-        if (strcmp(cuda_products[i], name) == 0)
-            c->products = i;
-    if (name && c->products < 0)
-        return err_set(e, ERR_USAGE, "CUDA has no products '%s': it has wgmma, mma and plain", name);
-    return 0;
-}
-
 static int cuda_open(struct device **out, const struct device_options *o, struct err *e)
 {
     struct cuda *c = (struct cuda *)mem_new(1, sizeof *c, e);
@@ -201,7 +190,7 @@ static int cuda_open(struct device **out, const struct device_options *o, struct
     c->processors = p.multiProcessorCount;
     c->wgmma = cuda_gemm_wgmma();
     c->shared_max = p.sharedMemPerBlockOptin;
-    if (choose_products(c, o->products, e))
+    if (cuda_products_prefer(c, o->products, e))
         goto fail;
     c->dev.threads = o->threads > 0 ? o->threads : cpu_count();
     c->dev.group_bytes = GROUP_BYTES;

@@ -75,8 +75,8 @@ struct cuda {
     const char *failed_in;
     size_t shared_max; /* shared memory a block may have */
     int processors;
-    bool wgmma;   /* there is code for 9.0 itself */
-    int products; /* the maker that is asked first; -1: in their order */
+    bool wgmma;                 /* there is code for 9.0 itself */
+    const struct maker *prefer; /* the maker that is asked first; NULL: in their order */
     char name[320];
     struct allocation *held; /* [held_n] */
     size_t held_n, held_cap;
@@ -198,9 +198,10 @@ struct gemm {
     bool w_f32;
 };
 
-/* Names of the makers, best first, NULL-terminated; the last one takes any matrix. All of them read weights
- * as struct matrix has them; one that wants another layout says so there. */
+/* Names of the makers, best first, NULL-terminated. */
 extern const char *const cuda_products[];
+/* The one of that name is asked first; NULL: none. */
+int cuda_products_prefer(struct cuda *c, const char *name, struct err *e);
 /* The maker of a matrix, chosen when its shape is known. */
 const struct maker *cuda_maker(const struct cuda *c, const struct matrix *m);
 /* by: of the matrices whose weights g has. */

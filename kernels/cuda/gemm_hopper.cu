@@ -336,14 +336,14 @@ bool cuda_gemm_wgmma(void)
            a.ptxVersion == 90;
 }
 
-bool cuda_hopper_takes(const struct cuda *c, const struct matrix *m)
+static bool hopper_takes(const struct cuda *c, const struct matrix *m)
 {
     return c->wgmma && !m->f32 && m->in % CHUNK == 0 && columns_of(m) % BAND == 0 &&
            (!m->paired || m->out / 2 % BAND == 0);
 }
 
 /* The width that wastes least; wider ones read x less often. */
-int cuda_hopper_tile(const struct gemm *g)
+static int hopper_tile(const struct gemm *g)
 {
     static const int widths[] = {256, 240, 128};
     int64_t least = INT64_MAX;
@@ -360,28 +360,18 @@ int cuda_hopper_tile(const struct gemm *g)
     return best;
 }
 
-typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
-                              const cuuint64_t *, const cuuint32_t *, const cuuint32_t *,
-                              CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
-                              CUtensorMapFloatOOBfill);
-
-/* Tiles of TILE_M rows by DEEP of x [n][in]. The driver's function is found at run time: nothing links to it.
- */
+/* Tiles of TILE_M rows by DEEP of x [n][in]. */
 static bool map_rows(CUtensorMap *m, const void *x, int64_t n, int in)
 {
     cuuint64_t size[3] = {(cuuint64_t)in, (cuuint64_t)n, 1};
     cuuint64_t step[2] = {(cuuint64_t)in * 2, (cuuint64_t)in * 2 * (cuuint64_t)n};
     cuuint32_t box[3] = {DEEP, TILE_M, 1}, one[3] = {1, 1, 1};
-    cudaDriverEntryPointQueryResult r;
-    void *f = NULL;
+    encode_fn encode = encoder();
 
-    return cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &r) ==
-               cudaSuccess &&
-           r == cudaDriverEntryPointSuccess &&
-           ((encode_fn)f)(m, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)x, size, step, box, one,
-                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                          CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                          CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+    return encode &&
+           encode(m, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, (void *)x, size, step, box, one,
+                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
 template <int N> static void launch(struct cuda *c, const struct gemm *g)
@@ -398,9 +388,9 @@ template <int N> static void launch(struct cuda *c, const struct gemm *g)
         <<<(unsigned)(tiles < c->processors ? tiles : c->processors), THREADS, shared_bytes(N)>>>(*g, map);
 }
 
-void cuda_hopper_run(struct cuda *c, const struct gemm *g)
+static void hopper_run(struct cuda *c, const struct gemm *g)
 {
-    int n = cuda_hopper_tile(g);
+    int n = hopper_tile(g);
 
     if (n == 256)
         launch<256>(c, g);
@@ -409,3 +399,5 @@ void cuda_hopper_run(struct cuda *c, const struct gemm *g)
     else
         launch<128>(c, g);
 }
+
+const struct maker maker_wgmma = {"wgmma", hopper_takes, hopper_tile, hopper_run};

@@ -19,6 +19,24 @@
 
 enum { WARPGROUP = 128, TILE_ROW = 64, TILE_ROW_BYTES = 128 };
 
+typedef CUresult (*encode_fn)(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
+                              const cuuint64_t *, const cuuint32_t *, const cuuint32_t *,
+                              CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
+                              CUtensorMapFloatOOBfill);
+
+/* The driver's function, found at run time: nothing links to the driver. NULL: it has none. */
+static inline encode_fn encoder(void)
+{
+    void *f = NULL;
+    cudaDriverEntryPointQueryResult r;
+
+    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &r) !=
+            cudaSuccess ||
+        r != cudaDriverEntryPointSuccess)
+        return NULL;
+    return (encode_fn)f;
+}
+
 #ifdef HOPPER
 
 /* ---- barriers: 8 bytes of shared memory; a phase ends after `count` arrivals and all bytes expected ---- */

@@ -39,13 +39,12 @@ static __device__ __forceinline__ float activate(float g, float u, enum act_kind
 
 /* A way to multiply: whether it takes a matrix, columns of a tile of a product, and the product. */
 struct maker {
+    const char *name;
     bool (*takes)(const struct cuda *c, const struct matrix *m);
     int (*tile)(const struct gemm *g);
     void (*run)(struct cuda *c, const struct gemm *g);
 };
 
-bool cuda_hopper_takes(const struct cuda *c, const struct matrix *m);
-int cuda_hopper_tile(const struct gemm *g);
-void cuda_hopper_run(struct cuda *c, const struct gemm *g);
+extern const struct maker maker_wgmma, maker_mma, maker_plain;
 
 #endif
