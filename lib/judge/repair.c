@@ -28,10 +28,8 @@ static void sampled(void *ctx, int layer, int64_t i, int n, const struct token_r
                     const struct token_rows *planned)
 {
     struct work *w = ctx;
-    int t;
 
-    for (t = 0; t < n; t++)
-        repair_add(&w->adder, &w->sum[2 * w->index[layer] + w->half[i + t]], whole, planned, t);
+    repair_add(&w->adder, &w->sum[2 * w->index[layer]], w->half + i, whole, planned, n);
 }
 
 /* One run of documents: each layer as it is and with the plan in force in it alone. */
@@ -154,7 +152,7 @@ static int open_work(struct work *w, const struct plan *p, struct err *e)
     if (candidate_check(&(struct candidate){.plan = p}, w->m, &w->mask, e))
         return -1;
     w->index = mem_new((size_t)a->layers, sizeof *w->index, e);
-    if (!w->index || repair_adder_open(&w->adder, a, engine_precision(w->en)->bf16, e))
+    if (!w->index || repair_adder_open(&w->adder, a, engine_precision(w->en)->bf16, engine_threads(w->en), e))
         return -1;
     w->width = w->adder.bias ? a->hidden : 1;
     for (l = 0; l < a->layers; l++)

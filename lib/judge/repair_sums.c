@@ -5,10 +5,20 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "quant/bf16.h"
 #include "quant/hot.h"
 
-int repair_adder_open(struct repair_adder *a, const struct arch *of, bool bf16, struct err *e)
+enum { AT_ONCE = 256, TASK_TOKENS = 4 };
+
+/* Inner products of a token: of what each two experts add, of that with what is missing, and the two of what
+ * is missing and what all add with themselves. */
+static size_t products(const struct repair_adder *a)
+{
+    return (size_t)a->topk * (size_t)a->topk + (size_t)a->topk + 2;
+}
+
+int repair_adder_open(struct repair_adder *a, const struct arch *of, bool bf16, int threads, struct err *e)
 {
     size_t hidden = (size_t)of->hidden;
 
@@ -18,17 +28,21 @@ int repair_adder_open(struct repair_adder *a, const struct arch *of, bool bf16, 
                                .bf16 = bf16,
                                .gated = of->family->gate_site == GATE_INPUT,
                                .bias = of->family->expert_bias};
-    a->u = mem_new((size_t)of->topk * hidden, sizeof *a->u, e);
-    a->y = mem_new(hidden, sizeof *a->y, e);
-    a->r = mem_new(hidden, sizeof *a->r, e);
-    return a->u && a->y && a->r ? 0 : -1;
+    if (pool_open(&a->pool, threads, NULL, e))
+        return -1;
+    threads = pool_threads(a->pool);
+    a->scratch = mem_new((size_t)threads * ((size_t)of->topk + 1), hidden * sizeof *a->scratch, e);
+    a->r = mem_new(AT_ONCE, hidden * sizeof *a->r, e);
+    a->inner = mem_new(AT_ONCE, products(a) * sizeof *a->inner, e);
+    return a->scratch && a->r && a->inner ? 0 : -1;
 }
 
 void repair_adder_close(struct repair_adder *a)
 {
-    free(a->u);
-    free(a->y);
+    pool_close(a->pool);
+    free(a->scratch);
     free(a->r);
+    free(a->inner);
 }
 
 int repair_sums_new(struct repair_sums *s, const struct repair_adder *a, struct err *e)
@@ -132,56 +146,115 @@ static const void *result_of(const struct token_rows *whole, const struct token_
     return whole->y;
 }
 
-/* Fills u, y and r. */
-static void weigh_token(struct repair_adder *a, const struct token_rows *whole,
-                        const struct token_rows *planned, size_t first)
+/* Some tokens, and where they go. */
+struct some {
+    struct repair_adder *a;
+    struct repair_sums *sum; /* [2] */
+    const uint8_t *half;     /* [n] */
+    const struct token_rows *whole, *planned;
+    size_t first; /* slot of the first */
+    int n;
+};
+
+/* Of the token whose first slot this is: u [topk][hidden] what each expert adds under the plan, y what all
+ * add in the whole model, r what is missing. */
+static void weigh_token(const struct some *x, size_t first, float *u, float *y, float *r)
 {
+    const struct repair_adder *a = x->a;
     size_t hidden = (size_t)a->hidden, slot;
     int k;
 
-    memset(a->y, 0, hidden * sizeof *a->y);
+    memset(y, 0, hidden * sizeof *y);
     for (k = 0; k < a->topk; k++) { /* u is free yet */
-        weigh(a, whole->y, first + (size_t)k, whole->gate[first + (size_t)k], a->u);
-        add(a->y, a->u, 1, a->hidden);
+        weigh(a, x->whole->y, first + (size_t)k, x->whole->gate[first + (size_t)k], u);
+        add(y, u, 1, a->hidden);
     }
-    memcpy(a->r, a->y, hidden * sizeof *a->r);
-    for (k = 0; k < a->topk; k++) {
-        const void *y = result_of(whole, planned, first, k, &slot);
-        float *u = a->u + (size_t)k * hidden;
+    memcpy(r, y, hidden * sizeof *r);
+    for (k = 0; k < a->topk; k++, u += hidden) {
+        const void *from = result_of(x->whole, x->planned, first, k, &slot);
 
-        weigh(a, y, slot, planned->gate[first + (size_t)k], u);
-        add(a->r, u, -1, a->hidden);
+        weigh(a, from, slot, x->planned->gate[first + (size_t)k], u);
+        add(r, u, -1, a->hidden);
     }
 }
 
-void repair_add(struct repair_adder *a, struct repair_sums *s, const struct token_rows *whole,
-                const struct token_rows *planned, int t)
+static void multiply_token(const struct some *x, int t, float *u, float *y)
 {
-    size_t first = (size_t)t * (size_t)a->topk, hidden = (size_t)a->hidden, experts = (size_t)a->experts;
-    const int32_t *expert = planned->expert + first;
-    const float *gate = planned->gate + first;
-    int k, j;
+    const struct repair_adder *a = x->a;
+    size_t hidden = (size_t)a->hidden, topk = (size_t)a->topk, first = x->first + (size_t)t * topk, i, j;
+    float *r = a->r + (size_t)t * hidden;
+    double *m = a->inner + (size_t)t * products(a), *v = m + topk * topk;
 
-    weigh_token(a, whole, planned, first);
-    for (k = 0; k < a->topk; k++) {
-        const float *u = a->u + (size_t)k * hidden;
-        size_t row = (size_t)expert[k];
+    weigh_token(x, first, u, y, r);
+    for (i = 0; i < topk; i++) {
+        for (j = 0; j <= i; j++)
+            m[i * topk + j] = m[j * topk + i] =
+                a->bias ? (double)x->planned->gate[first + i] * (double)x->planned->gate[first + j]
+                        : inner(u + i * hidden, u + j * hidden, a->hidden);
+        v[i] = a->bias ? 0 : inner(u + i * hidden, r, a->hidden);
+    }
+    v[topk] = inner(r, r, a->hidden);
+    v[topk + 1] = inner(y, y, a->hidden);
+}
 
-        if (a->bias)
-            add_scaled(s->v + row * hidden, a->r, (double)gate[k], a->hidden);
-        else
-            s->v[row] += inner(u, a->r, a->hidden);
-        for (j = 0; j <= k; j++) {
-            double m =
-                a->bias ? (double)gate[k] * (double)gate[j] : inner(u, a->u + (size_t)j * hidden, a->hidden);
+static void multiply_task(void *ctx, long task, int worker)
+{
+    const struct some *x = ctx;
+    size_t hidden = (size_t)x->a->hidden, topk = (size_t)x->a->topk;
+    float *u = x->a->scratch + (size_t)worker * (topk + 1) * hidden;
+    int t, end = (int)task * TASK_TOKENS + TASK_TOKENS;
 
-            s->m[row * experts + (size_t)expert[j]] += m;
-            if (j < k)
-                s->m[(size_t)expert[j] * experts + row] += m;
+    for (t = (int)task * TASK_TOKENS; t < end && t < x->n; t++)
+        multiply_token(x, t, u, u + topk * hidden);
+}
+
+/* Adds the tokens of one expert, in order. */
+static void add_task(void *ctx, long expert, int worker)
+{
+    const struct some *x = ctx;
+    const struct repair_adder *a = x->a;
+    size_t hidden = (size_t)a->hidden, topk = (size_t)a->topk, i, j;
+    const int32_t *chosen = x->planned->expert + x->first;
+    const float *gate = x->planned->gate + x->first;
+    int t;
+
+    (void)worker;
+    for (t = 0; t < x->n; t++, chosen += topk, gate += topk)
+        for (i = 0; i < topk; i++) {
+            struct repair_sums *s = &x->sum[x->half[t]];
+            const double *m = a->inner + (size_t)t * products(a);
+
+            if (chosen[i] != expert)
+                continue;
+            for (j = 0; j < topk; j++)
+                s->m[expert * a->experts + chosen[j]] += m[i * topk + j];
+            if (a->bias)
+                add_scaled(s->v + (size_t)expert * hidden, a->r + (size_t)t * hidden, (double)gate[i],
+                           a->hidden);
+            else
+                s->v[expert] += m[topk * topk + i];
+        }
+}
+
+void repair_add(struct repair_adder *a, struct repair_sums *s, const uint8_t *half,
+                const struct token_rows *whole, const struct token_rows *planned, int n)
+{
+    struct some x = {.a = a, .sum = s, .whole = whole, .planned = planned};
+    int from, t;
+
+    for (from = 0; from < n; from += x.n) {
+        x.n = n - from < AT_ONCE ? n - from : AT_ONCE;
+        x.half = half + from;
+        x.first = (size_t)from * (size_t)a->topk;
+        pool_run(a->pool, (x.n + TASK_TOKENS - 1) / TASK_TOKENS, multiply_task, &x);
+        pool_run(a->pool, a->experts, add_task, &x);
+        for (t = 0; t < x.n; t++) {
+            const double *own = a->inner + (size_t)(t + 1) * products(a) - 2;
+
+            s[x.half[t]].rr += own[0];
+            s[x.half[t]].yy += own[1];
         }
     }
-    s->rr += inner(a->r, a->r, a->hidden);
-    s->yy += inner(a->y, a->y, a->hidden);
 }
 
 /* ---- all tokens ---- */
