@@ -92,9 +92,10 @@ const struct format *model_expert_format(const struct model *m);
 uint64_t model_expert_bytes(const struct model *m, int layer);
 
 /*
- * The digest of statistics and plans: XXH3-128 of the text "family layers experts topk hidden" (with
- * single spaces, MoE layers' router weights following) and every router weight decoded to f32
- * little-endian, in layer order. Router biases are not part of it. Reads the routers.
+ * The digest of statistics and plans, as man moe-stats defines it for any container and format: XXH3-128 of
+ * the text "family layers experts topk hidden" (single spaces) and, in layer order, every MoE layer's router
+ * weight [experts][hidden], row j scoring expert j, as f32 little-endian. family is the text model's row of
+ * family.h, layers are without MTP. Nothing else is part of it, no bias either. Only routers are read.
  */
 int model_digest(const struct model *m, char out[HASH_HEX], struct err *e);
 
