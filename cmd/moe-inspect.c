@@ -89,7 +89,7 @@ static int show(const struct model *m)
 
 static int inspect(int n, char **argv)
 {
-    struct model_options o = {.arch.ignore_keys = ignore_keys.v};
+    struct model_options o = {.arch.ignore_keys = ignore_keys.v, .level = want_aimer ? MODEL_RUN : MODEL_CUT};
     struct err e = {0};
     struct model m;
     int status;
@@ -105,6 +105,8 @@ static int inspect(int n, char **argv)
     }
     if (model_open(&m, argv[0], &o, &e))
         die(&e);
+    if (m.cut_only)
+        note("%s; the model can be cut, but not run", m.cut_only);
     status = show(&m);
     model_close(&m);
     return status;

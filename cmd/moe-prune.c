@@ -108,7 +108,7 @@ static int prune(int n, char **argv)
 {
     struct working working = {"writing", want_verify ? "verifying" : NULL};
     const char *model = argv[0], *plan_path = argv[1], *out = argv[2];
-    struct model_options mo = {.arch.ignore_keys = ignore_keys.v};
+    struct model_options mo = {.arch.ignore_keys = ignore_keys.v, .level = MODEL_CUT};
     struct prune_options o = {.force = common.force,
                               .cross_digest = common.force,
                               .dry_run = common.dry_run,
@@ -136,6 +136,8 @@ static int prune(int n, char **argv)
         prune_model(&m, &p, out, &o, &r, &e))
         die(&e);
     progress_done();
+    if (m.cut_only)
+        note("%s; the model can be cut, but not run", m.cut_only);
     prune_notes(&r, &repair, &p, argv);
     if (common.json)
         prune_json(&r, out);

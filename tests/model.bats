@@ -27,6 +27,29 @@ refuses() {
     [ "$(ls -A)" = "$(printf '%s\n' broken plan.tsv)" ]
 }
 
+# cuts_only BREAK PATTERN: what is wrong lies outside of the experts. moe-inspect and moe-prune say so in one line
+# and go on, but not with a repair; moe-observe, and what reads the experts' numbers, refuse.
+cuts_only() {
+    local digest
+    "$MKMODEL" "break=$1" qwen3 broken
+    run --separate-stderr moe-inspect --json broken
+    [ "$status" -eq 0 ]
+    [ "${#stderr_lines[@]}" -eq 1 ]
+    [[ $stderr =~ $2.*'can be cut, but not run' ]]
+    digest=$(jq -r .digest <<<"$output")
+    keep_all | sed "s/digest=0*/digest=$digest/; s/^0\t3\t1/0\t3\t0/; s/^1\t0\t1/1\t0\t0/" >plan.tsv
+    run --separate-stderr moe-prune --verify broken plan.tsv out
+    [ "$status" -eq 0 ]
+    [[ $stderr =~ $2.*'can be cut, but not run' ]]
+    moe-inspect --json out | jq -e '.experts == 3'
+    run moe-inspect --check out
+    [ "$status" -eq 3 ]
+    [[ $output =~ 'problem: '.*$2 ]]
+    echo '{"ids":[1,2,3]}' >data.jsonl
+    fails_with "^moe-observe: .*$2" moe-observe -o stats broken data.jsonl
+    fails_with "^moe-inspect: .*$2" moe-inspect --aimer broken
+}
+
 @test "a whole model of each family is taken, in one file and in shards" {
     local family
     for family in qwen3 gptoss; do
@@ -79,7 +102,7 @@ refuses() {
 @test "refused: config.json that is not UTF-8" { refuses config-bad-utf8 'config.json: byte [0-9]+ is not UTF-8'; }
 @test "refused: unknown family" { refuses unknown-family "architecture 'FrobMoeForCausalLM' is not known.*--families"; }
 @test "refused: unknown key" { refuses unknown-key "'router_temperature' is not understood.*--ignore-key"; }
-@test "refused: unknown quantization" { refuses unknown-quantization "quantization 'frob4'"; }
+@test "only to be cut: unknown quantization" { cuts_only unknown-quantization "quantization 'frob4' is not read"; }
 @test "refused: missing key" { refuses missing-key 'has no hidden_size'; }
 @test "refused: expert counts that disagree" { refuses experts-disagree 'num_experts is 4 but num_local_experts is 5'; }
 @test "refused: more experts per token than experts" { refuses topk-over-experts '5 experts per token of 4'; }
@@ -92,8 +115,8 @@ refuses() {
 @test "refused: one expert too many" { refuses extra-expert "belongs to expert 4, config.json has experts 0 to 3"; }
 @test "refused: missing router" { refuses missing-router "'model.layers.1.mlp.gate.weight' is missing"; }
 @test "refused: router with too few rows" { refuses router-rows "'model.layers.1.mlp.gate.weight' holds 3 experts"; }
-@test "refused: wrong shape" { refuses wrong-shape "q_proj.weight' has shape \[64, 128\] where .* \[64, 64\]"; }
-@test "refused: wrong dtype" { refuses wrong-dtype "input_layernorm.weight' has dtype I32"; }
+@test "only to be cut: wrong shape outside of experts" { cuts_only wrong-shape "q_proj.weight' has shape \[64, 128\] where .* \[64, 64\]"; }
+@test "only to be cut: wrong dtype outside of experts" { cuts_only wrong-dtype "input_layernorm.weight' has dtype I32"; }
 @test "refused: unknown tensor in a layer" { refuses unknown-tensor "'model.layers.1.mlp.frobnicator.weight' is not understood"; }
 @test "refused: somebody else's pruned model with unsliced biases" {
     refuses unsliced-bias "gate_up_proj_bias' holds 16 experts, config.json says 12" experts=12 gptoss

@@ -76,7 +76,9 @@ static void test_qwen3(void)
     bad(QWEN(", \"num_experts\": 8, \"hidden_act\": \"gelu\""), "gelu");
     bad(QWEN(", \"num_experts\": 8.5"), "num_experts");
     bad(QWEN(", \"num_experts\": 8, \"num_experts\": 8"), "twice");
-    bad(QWEN(", \"num_experts\": 8, \"quantization_config\": {\"quant_method\": \"gptq\"}"), "gptq");
+    good(&a, QWEN(", \"num_experts\": 8, \"quantization_config\": {\"quant_method\": \"gptq\"}"));
+    CHECK(strstr(a.unread, "the quantization 'gptq' is not read"));
+    arch_free(&a);
     bad(QWEN(", \"num_experts\": 8, \"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4.0}"),
         "longrope");
     bad(QWEN(", \"num_experts\": 8, \"rope_scaling\": {\"rope_type\": \"linear\"}"), "factor");

@@ -3,6 +3,7 @@
  */
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -228,8 +229,8 @@ static void read_quantization(struct arch *a, struct config *c)
         return;
     method = config_string(&d, "quant_method");
     format = config_string(&d, "format");
-    err_set(c->e, ERR_UNKNOWN, "'%s': the quantization '%s%s%s' is not read", c->what,
-            method ? method : "(no name)", format ? ", " : "", format ? format : "");
+    snprintf(a->unread, sizeof a->unread, "the quantization '%.60s%s%.60s' is not read",
+             method ? method : "(no name)", format ? ", " : "", format ? format : "");
 }
 
 static void read_groups(struct arch *a, struct config *c)

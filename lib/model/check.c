@@ -1,6 +1,7 @@
 /*
  * check.c -- every tensor that the architecture asks for is there with the right shape and a dtype that is
- * understood, and no other.
+ * understood, and no other. Of a model that is only to be cut, what lies outside MoE modules may be as it
+ * likes, and so may be the numbers of experts that each have tensors of their own.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,21 @@ enum { NAME_LEN = 512 };
 struct checker {
     struct model *m;
     bool *seen; /* [ckpt.n] */
+    enum model_level level;
     struct err *e;
 };
+
+/* Something is in the way of running the model: at the level of cutting that is noted (the first time), and
+ * checking goes on. r: of what failed or did not. */
+static int only_run(struct checker *c, int r)
+{
+    if (!r || c->level == MODEL_RUN || c->e->kind == ERR_NOMEM)
+        return r;
+    if (!c->m->cut_only)
+        c->m->cut_only = mem_strdup(c->e->msg, NULL);
+    *c->e = (struct err){0};
+    return 0;
+}
 
 static void shape_text(char *buf, size_t n, const uint64_t *shape, int rank)
 {
@@ -98,6 +112,22 @@ static int want_linear(struct checker *c, const char *base, int out, int in)
     return want_map(c, base, false, out, in);
 }
 
+/* In a number format that is not understood: whatever is called "base.ANYTHING" is of this map. */
+static bool take_unread(struct checker *c, const char *base)
+{
+    const struct checkpoint *k = &c->m->ckpt;
+    char name[NAME_LEN];
+    size_t n = (size_t)snprintf(name, sizeof name, "%s.", base), i;
+    bool any = false;
+
+    if (c->level == MODEL_RUN || !*c->m->arch.unread)
+        return false;
+    for (i = checkpoint_from(k, name); i < k->n && strncmp(k->tensor[i]->name, name, n) == 0; i++)
+        if (!strchr(k->tensor[i]->name + n, '.'))
+            any = c->seen[i] = true;
+    return any;
+}
+
 static int want_vector(struct checker *c, const char *base, const char *suffix, int n)
 {
     char name[NAME_LEN];
@@ -115,7 +145,7 @@ static int want_each(struct checker *c, const char *base, const struct slot *s)
     for (j = 0; j < c->m->arch.experts; j++) {
         snprintf(module, sizeof module, s->name, j);
         snprintf(name, sizeof name, "%s%s", base, module);
-        if (want_linear(c, name, s->out, s->in))
+        if (!take_unread(c, name) && want_linear(c, name, s->out, s->in))
             return -1;
     }
     return 0;
@@ -141,11 +171,27 @@ static int want_matrix(struct checker *c, const char *base, const struct slot *s
 
     snprintf(module, sizeof module, "%s%s", base, s->name);
     snprintf(name, sizeof name, "%s.weight", module);
+    if (s->owner == OF_SHARED && take_unread(c, module))
+        return 0;
     if ((!s->optional || find_map(c->m, module, false, &l)) &&
         (s->linear ? want_linear(c, module, s->out, s->in)
                    : WANT_FLOAT(c, name, (uint64_t)s->out, (uint64_t)s->in)))
         return -1;
     return s->bias ? want_vector(c, module, ".bias", s->out) : 0;
+}
+
+static bool in_moe(const struct slot *s)
+{
+    return s->owner == OF_ROUTER || s->owner == OF_SHARED || s->owner == OF_EXPERTS;
+}
+
+/* The digest is computed of it. */
+static int want_router(struct checker *c, const char *base, const struct slot *s)
+{
+    char name[NAME_LEN];
+
+    snprintf(name, sizeof name, "%s%s.weight", base, s->name);
+    return WANT_FLOAT(c, name, (uint64_t)s->out, (uint64_t)s->in);
 }
 
 /* base: what stands before the slots' names. */
@@ -156,13 +202,25 @@ static int want_slots(struct checker *c, const char *base, const struct slot *s,
 
     for (i = 0; i < n && r == 0; i++, s++) {
         snprintf(name, sizeof name, "%s%s", base, s->name);
+        if (c->level != MODEL_RUN && s->id == SLOT_ROUTER && want_router(c, base, s))
+            return -1;
+        if (c->level == MODEL_DIGEST)
+            continue;
         r = s->role == ROLE_EXPERT    ? want_each(c, base, s)
             : s->role == ROLE_EXPERTS ? want_stacked(c, base, s)
             : s->in                   ? want_matrix(c, base, s)
             : s->row                  ? WANT_FLOAT(c, name, 1, (uint64_t)s->out)
                                       : WANT_FLOAT(c, name, (uint64_t)s->out);
+        r = in_moe(s) ? r : only_run(c, r);
     }
     return r;
+}
+
+static bool in_moe_module(const struct model *m, size_t i)
+{
+    const struct tensor_role *r = &m->role[i];
+
+    return r->ffn && m->arch.layer[r->layer].ffn == FFN_MOE;
 }
 
 /* What is left over is not understood; say which, and why where that is known. */
@@ -187,28 +245,35 @@ static int check_leftovers(struct checker *c)
             return err_set(c->e, ERR_INPUT,
                            "'%s': tensor '%s' belongs to expert %d, config.json has experts 0 to %d", m->dir,
                            name, m->role[i].expert, m->arch.experts - 1);
-        return err_set(c->e, ERR_UNKNOWN, "'%s': tensor '%s' is not understood (family %s)", m->dir, name,
-                       m->arch.family->name);
+        err_set(c->e, ERR_UNKNOWN, "'%s': tensor '%s' is not understood (family %s)", m->dir, name,
+                m->arch.family->name);
+        if (in_moe_module(m, i) || only_run(c, -1))
+            return -1;
     }
     return 0;
 }
 
-int check_tensors(struct model *m, struct err *e)
+int check_tensors(struct model *m, enum model_level level, struct err *e)
 {
-    struct checker c = {m, mem_new(m->ckpt.n, sizeof(bool), e), e};
+    struct err local = {0}; /* what is only noted must not stay in the caller's */
+    struct checker c = {m, mem_new(m->ckpt.n, sizeof(bool), e), level, &local};
     struct slot s[LAYER_SLOTS];
     char base[128];
     int i, r = -1;
 
-    if (!c.seen || want_slots(&c, m->arch.prefix, s, model_slots(m, s)))
+    if (!c.seen)
+        return -1;
+    if (want_slots(&c, m->arch.prefix, s, model_slots(m, s)))
         goto done;
     for (i = 0; i < m->arch.layers; i++) {
         snprintf(base, sizeof base, "%smodel.layers.%d.", m->arch.prefix, i);
         if (want_slots(&c, base, s, layer_slots(m, i, s)))
             goto done;
     }
-    r = check_leftovers(&c);
+    r = level == MODEL_DIGEST ? 0 : check_leftovers(&c);
 done:
+    if (r)
+        err_set(e, local.kind, "%s", local.msg);
     free(c.seen);
     return r;
 }

@@ -72,13 +72,26 @@ const char *checkpoint_meta(const struct checkpoint *c, const char *key)
     return c->container->meta(c, key);
 }
 
+size_t checkpoint_from(const struct checkpoint *c, const char *name)
+{
+    size_t lo = 0, hi = c->n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (strcmp(c->tensor[mid]->name, name) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 ptrdiff_t checkpoint_index(const struct checkpoint *c, const char *name)
 {
-    struct tensor key = {.name = name};
-    const struct tensor *kp = &key, **at;
+    size_t i = checkpoint_from(c, name);
 
-    at = c->n ? bsearch(&kp, c->tensor, c->n, sizeof kp, by_tensor) : NULL;
-    return at ? at - c->tensor : -1;
+    return i < c->n && strcmp(c->tensor[i]->name, name) == 0 ? (ptrdiff_t)i : -1;
 }
 
 const struct tensor *checkpoint_find(const struct checkpoint *c, const char *name)

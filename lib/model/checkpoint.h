@@ -50,6 +50,8 @@ int checkpoint_config(const struct checkpoint *c, char **text, size_t *n, char *
 int checkpoint_tensors(struct checkpoint *c, const struct arch *a, bool partial, struct err *e);
 /* A text in the metadata; NULL: no such key. */
 const char *checkpoint_meta(const struct checkpoint *c, const char *key);
+/* Where in tensor[] the names begin that are not before this one. */
+size_t checkpoint_from(const struct checkpoint *c, const char *name);
 /* Its place in tensor[], or -1. */
 ptrdiff_t checkpoint_index(const struct checkpoint *c, const char *name);
 /* NULL: absent. */

@@ -199,6 +199,7 @@ struct arch {
     int max_position;
     int mtp_layers;     /* MTP/nextn layers that config.json announces */
     bool nested;        /* everything but architectures and quantization is inside "text_config" */
+    char unread[200];   /* quantization_config is not understood: what it is; "": it is, or there is none */
     const char *prefix; /* before "model." in tensor names: "" or "language_model." */
     struct format_claim claim[MAX_CLAIMS]; /* the formats that linear maps may have, the plain one last */
     int claims;
@@ -211,10 +212,9 @@ struct arch_options {
 /*
  * config: the parsed config.json; what: its path for messages. Refused by name: an unknown
  * architecture; a key that this family's row does not know and whose value is not null, false, empty or
- * among the keys known to be harmless (ways out: --ignore-key); expert-count spellings that disagree; a
- * quantization that is not read; sizes that are missing or make no sense (topk > experts, heads not a
- * multiple of kv_heads, layer_types of the wrong length ...).
- * Absent and null are told apart where transformers does.
+ * among the keys known to be harmless (ways out: --ignore-key); expert-count spellings that disagree; sizes
+ * that are missing or make no sense (topk > experts, heads not a multiple of kv_heads, layer_types of the
+ * wrong length ...). Absent and null are told apart where transformers does.
  */
 int arch_read(struct arch *a, const cJSON *config, const char *what, const struct arch_options *o,
               struct err *e);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/words.h"
+#include "model/container.h"
 #include "model/summary.h"
 
 #define HUB_HEADER_LIMIT 25000000u /* what the hub's own header parser accepts */
@@ -124,7 +125,10 @@ int model_findings(struct findings *f, const struct model *m, int threads,
     struct search s = {f, m, progress, ctx, e};
 
     *f = (struct findings){0};
-    check_files(&s);
+    if (m->cut_only)
+        found(&s, FINDING_LOADING, "%s", m->cut_only);
+    if (!e->kind && m->ckpt.container->folder)
+        check_files(&s);
     if (!e->kind)
         check_index_size(&s);
     if (!e->kind)

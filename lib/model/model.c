@@ -46,8 +46,8 @@ static int no_experts(const struct model *m, struct err *e)
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor_role *r = &m->role[i];
 
-        if ((r->role == ROLE_EXPERT || r->role == ROLE_EXPERTS) && r->part != PART_NONE && !r->piece &&
-            r->use != USE_BIAS)
+        if ((r->role == ROLE_EXPERTS || (r->role == ROLE_EXPERT && !*m->arch.unread)) &&
+            r->part != PART_NONE && !r->piece && r->use != USE_BIAS)
             return err_set(e, ERR_INPUT,
                            "'%s': tensor '%s' (%s) is in no format that config.json announces in "
                            "quantization_config",
@@ -109,8 +109,36 @@ static int read_config(struct model *m, const struct model_options *o, struct er
     return r;
 }
 
+/* What multimodal models put before the names of their language model. */
+static const char *const stems[] = {"language_model."};
+
+static void find_stem(struct model *m)
+{
+    size_t i, k, n;
+
+    for (k = 0; k < sizeof stems / sizeof *stems; k++) {
+        i = checkpoint_from(&m->ckpt, stems[k]);
+        n = strlen(stems[k]);
+        if (i < m->ckpt.n && strncmp(m->ckpt.tensor[i]->name, stems[k], n) == 0)
+            m->arch.prefix = stems[k];
+    }
+}
+
+/* For the digest, where the tensors that tell the layout may be missing: only the module's name. */
+static void find_module(struct model *m)
+{
+    const struct family *f = m->arch.family;
+    char router[64];
+
+    snprintf(router, sizeof router, "%s.weight", f->router);
+    m->ffn_module = f->ffn_module;
+    if (f->fused_module && !model_ffn_tensor(m, first_moe_layer(&m->arch), router))
+        m->ffn_module = f->fused_module;
+}
+
 static int open_all(struct model *m, const char *arg, const struct model_options *o, struct err *e)
 {
+    enum model_level level = o ? o->level : MODEL_RUN;
     const struct container *c;
 
     m->containers = o ? o->containers : NULL;
@@ -120,11 +148,22 @@ static int open_all(struct model *m, const char *arg, const struct model_options
     else if (model_locate(arg, "config.json", &m->dir, &m->revision, e))
         return -1;
     if (!m->dir || input_dir(m->dir, e) || checkpoint_open(&m->ckpt, m->dir, m->containers, e) ||
-        read_config(m, o, e) || checkpoint_tensors(&m->ckpt, &m->arch, false, e))
+        read_config(m, o, e))
         return -1;
-    if (checkpoint_find(&m->ckpt, "language_model.model.embed_tokens.weight"))
-        m->arch.prefix = "language_model.";
-    return find_roles(m, e) || detect_layout(m, e) || check_tensors(m, e) ? -1 : 0;
+    if (*m->arch.unread && level == MODEL_RUN)
+        return err_set(e, ERR_UNKNOWN, "'%s': %s", m->config_name, m->arch.unread);
+    if (checkpoint_tensors(&m->ckpt, &m->arch, level == MODEL_DIGEST, e))
+        return -1;
+    find_stem(m);
+    if (find_roles(m, e))
+        return -1;
+    if (*m->arch.unread && !(m->cut_only = mem_printf(e, "'%s': %s", m->config_name, m->arch.unread)))
+        return -1;
+    if (level == MODEL_DIGEST)
+        find_module(m);
+    else if (detect_layout(m, e))
+        return -1;
+    return check_tensors(m, level, e);
 }
 
 int model_open(struct model *m, const char *arg, const struct model_options *o, struct err *e)
@@ -145,6 +184,7 @@ void model_close(struct model *m)
     free(m->config_name);
     if (m->dir)
         input_dir_release(m->dir);
+    free(m->cut_only);
     free(m->dir);
     free(m->revision);
     *m = (struct model){0};

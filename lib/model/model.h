@@ -28,6 +28,7 @@ struct tensor_role {
     enum role role;
     int layer;  /* -1: not in a layer */
     int expert; /* ROLE_EXPERT */
+    bool ffn;   /* inside the layer's FFN module */
     int axis;   /* the dimension that counts experts: 0, or 1 behind a leading 1 */
     enum part part;
     enum piece_use use;        /* what it is to the linear map that it belongs to */
@@ -41,6 +42,7 @@ struct model {
     char *config_text;    /* config.json as it is, or what the container has for it */
     size_t config_n;
     char *config_name; /* for messages */
+    char *cut_only;    /* why it cannot be run; NULL: it can */
     struct arch arch;
     struct checkpoint ckpt;
     struct tensor_role *role; /* [ckpt.n], parallel to ckpt.tensor */
@@ -49,18 +51,25 @@ struct model {
     const struct container *const *containers; /* as opened with: for what is made of it */
 };
 
+/*
+ * What a model is opened for. All ask for a config.json that is understood.
+ * To be run: every tensor that the architecture asks for is there with the right shape and a dtype and number
+ * format that are understood, every expert 0..E-1 of every MoE layer, router rows = E, no expert beyond E, no
+ * tensor whose name is not understood inside a layer.
+ * To be cut: all that, of what lies inside MoE modules; of the experts, which number a tensor belongs to is
+ * enough, whatever it holds. Routers are BF16, F16 or F32. What is in the way of running it is in cut_only.
+ * For its digest: routers alone; files of the checkpoint may be missing.
+ */
+enum model_level { MODEL_RUN, MODEL_CUT, MODEL_DIGEST };
+
 struct model_options {
+    enum model_level level;
     struct arch_options arch;
     /* What a model may lie in, NULL-terminated; NULL: all that there are (model/container.h). */
     const struct container *const *containers;
 };
 
-/*
- * Opens and checks: every tensor that the architecture asks for is there with the right shape and a
- * dtype that is understood, every expert 0..E-1 of every MoE layer, router rows = E, no expert beyond E,
- * no tensor whose name is not understood inside a layer. Each refusal names the tensor. (Values are not
- * read.) o may be NULL.
- */
+/* Opens and checks. Each refusal names the tensor. (Values are not read.) o may be NULL. */
 int model_open(struct model *m, const char *arg, const struct model_options *o, struct err *e);
 void model_close(struct model *m);
 

@@ -202,6 +202,7 @@ struct tensor_role role_of(const struct arch *a, const char *name)
     }
     if (!take_ffn(&s, f->ffn_module) && !take_ffn(&s, f->fused_module))
         return r;
+    r.ffn = true;
     if (take(&s, "experts.")) {
         expert_role(&r, f, name, s);
     } else if (router_tensor(a, s, &r.axis)) {

@@ -17,7 +17,7 @@ struct tensor_role role_of(const struct arch *a, const char *name);
  * experts. */
 bool router_tensor(const struct arch *a, const char *name, int *axis);
 
-/* check.c: every tensor that the architecture asks for, and no other. */
-int check_tensors(struct model *m, struct err *e);
+/* check.c: every tensor that the level asks for, and no other; sets cut_only. */
+int check_tensors(struct model *m, enum model_level level, struct err *e);
 
 #endif

@@ -1,3 +1,6 @@
+/*
+ * config_edit.c -- the few values of config.json that a cut changes.
+ */
 #include "surgery/config_edit.h"
 
 #include <ctype.h>
@@ -9,6 +12,9 @@
 #include "base/json.h"
 #include "base/json_out.h"
 #include "base/words.h"
+#include "model/container.h"
+
+enum { MAX_BESIDE = 64 << 20 };
 
 /* config.json under way. */
 struct edit {
@@ -151,13 +157,11 @@ static bool find_mention(const char *s, struct mention *x)
     return *at == '.' || !*at;
 }
 
-/* A regular expression in which a digit follows "experts" and punctuation. */
-static bool pattern_with_number(const char *s)
+/* A digit that follows "experts" and punctuation, as in a name or a regular expression. */
+static bool has_number(const char *s)
 {
     const char *p;
 
-    if (strncmp(s, "re:", 3) != 0)
-        return false;
     for (p = s; (p = strstr(p, "experts")) != NULL;) {
         p += strlen("experts");
         while (*p && strchr("\\.([", *p))
@@ -190,7 +194,7 @@ static int rename_item(struct renumber *r, const char *s, struct str *renamed)
     int number;
 
     str_clear(renamed);
-    if (pattern_with_number(s))
+    if (strncmp(s, "re:", 3) == 0 && has_number(s))
         return js_fail(&r->js, "the pattern '%s' names an expert by number and cannot be renumbered", s);
     if (!find_mention(s, &x) || x.layer >= r->c->layers || !r->c->moe[x.layer] || x.expert >= r->c->experts)
         return 1;
@@ -256,8 +260,12 @@ static int walk(struct renumber *r)
     case '{':
         js_open(&r->js, '{');
         while (js_key(&r->js, &key))
-            if (walk(r))
+            if (has_number(key.p)) {
+                js_fail(&r->js, "the key '%s' names an expert by number and cannot be renumbered", key.p);
                 break;
+            } else if (walk(r)) {
+                break;
+            }
         str_free(&key);
         break;
     case '[':
@@ -294,6 +302,29 @@ done:
     return ret;
 }
 
+/* Files beside config.json that say how tensors are stored go along as they are: no expert may be in them by
+ * number. */
+static int check_beside(const struct model *m, struct err *e)
+{
+    static const char *const name[] = {"hf_quant_config.json", "quantization_config.json",
+                                       "quantize_config.json"};
+    size_t i, n;
+    int r = 0;
+
+    for (i = 0; i < sizeof name / sizeof *name && !r && m->ckpt.container->folder; i++) {
+        char *path = path_join(m->dir, name[i], e), *text = NULL;
+
+        r = path ? 0 : -1;
+        if (path && path_exists(path))
+            r = file_read(path, MAX_BESIDE, &text, &n, e);
+        if (text && has_number(text))
+            r = err_set(e, ERR_UNKNOWN, "'%s' names experts by number, which is not followed there", path);
+        free(text);
+        free(path);
+    }
+    return r;
+}
+
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 static int edit_all(struct edit *x, const struct model *m, const struct cut *c,
@@ -316,6 +347,9 @@ int config_cut(const struct model *m, const struct cut *c, char **text, size_t *
     struct edit x = {text, n, m->config_name, m->arch.nested, e};
     int r = -1;
 
+    *text = NULL;
+    if (c->kept < c->experts && check_beside(m, e))
+        return -1;
     *changes = (struct config_changes){.topk = m->arch.topk < c->kept ? m->arch.topk : c->kept};
     *n = m->config_n;
     *text = mem_strndup(m->config_text, m->config_n, e);

@@ -34,6 +34,8 @@ int mend_check(const struct repair *r, const struct model *m, const struct plan 
 
     if (!r)
         return 0;
+    if (m->cut_only)
+        return err_set(e, ERR_UNKNOWN, "%s; the model can be cut, but not repaired", m->cut_only);
     if (model_id_check(&r->model, "the repair", &p->model, "the plan", e))
         return -1;
     if (r->n_layers != p->n_layers || memcmp(r->layer, p->layer, (size_t)r->n_layers * sizeof *r->layer) != 0)

@@ -7,9 +7,11 @@
 /* Names, shapes, index and config.json fit together: what a loader looks at. */
 static int open_result(const struct publish *p, const char *dir, struct err *e)
 {
+    struct model_options o = p->model ? *p->model : (struct model_options){0};
     struct model m;
 
-    if (model_open(&m, dir, p->model, e)) {
+    o.level = p->rw->m->cut_only ? MODEL_CUT : MODEL_RUN;
+    if (model_open(&m, dir, &o, e)) {
         err_prefix(e, "the new model does not open");
         return -1;
     }
