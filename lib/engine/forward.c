@@ -131,7 +131,7 @@ void pass_free(struct pass *p)
 static int loading_open(struct loading *l, struct engine *en, const struct model *m, int users,
                         struct engine_cost *cost, struct err *e)
 {
-    int slots = weights_slots(en->d);
+    int slots = weights_ring(en->d);
     uint64_t bytes;
     uint8_t *ring;
     double t0;

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 
-enum { GROUP_SLOTS = 4 };
+enum { RING_GROUPS = 4 };
 
 /* ---- packing ---- */
 
@@ -133,9 +133,9 @@ int weights_plan(struct groups *g, const struct device *d, const struct model *m
     return groups_plan(g, m, d->group_bytes, e);
 }
 
-int weights_slots(const struct device *d)
+int weights_ring(const struct device *d)
 {
-    return d->group_bytes ? GROUP_SLOTS : 1;
+    return d->group_bytes ? RING_GROUPS : 1;
 }
 
 /* Where the device packs beside computing, a layer is packed while the one before it computes. */

@@ -51,7 +51,7 @@ struct layer_weights {
 
 /* The groups that suit a device, and how many of them are in memory at once. */
 int weights_plan(struct groups *g, const struct device *d, const struct model *m, struct err *e);
-int weights_slots(const struct device *d);
+int weights_ring(const struct device *d);
 /* Device memory that the sets of matrices take, at most. */
 uint64_t weights_bytes(const struct device *d, const struct model *m);
 
