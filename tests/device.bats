@@ -140,6 +140,16 @@ cpu	1" ]
     [ "${lines[0]}" = 'cuda	3' ]
     MOE_BACKENDS=no/such run -0 moe-observe --list-devices
     [ "$output" = 'cpu	1' ]
+    # shellcheck source=/dev/null
+    source "$ROOT/tools/completion.bash"
+    export MOE_BACKENDS=some
+    COMP_WORDS=(moe-bench speed --device '') COMP_CWORD=3
+    _moe_tools
+    [ "${COMPREPLY[*]}" = 'auto cuda cpu' ]
+    MOE_BACKENDS=none
+    COMP_WORDS=(moe-observe --device '') COMP_CWORD=2
+    _moe_tools
+    [ "${COMPREPLY[*]}" = 'auto cpu' ]
 }
 
 @test "tests of the GPU skip where there is no GPU, and fail where the backend is broken" {

@@ -13,8 +13,10 @@
 static int open_one(struct engine *en, int index, struct device **out, struct err *e)
 {
     const struct engine_options *o = &en->o;
-    const struct device_options to = {index, o->precision, o->threads, NULL};
+    struct device_options to = {index, o->precision, o->threads, NULL};
 
+    if (en->backend == &cpu_backend && o->devices > 1) /* they share out its threads */
+        to.threads = ((to.threads ? to.threads : cpu_count()) + o->devices - 1) / o->devices;
     return backend_open(en->backend, out, &to, e);
 }
 
@@ -86,8 +88,6 @@ static int open_all(struct engine *en, struct err *e)
         return err_set(e, ERR_USAGE, "%d devices: more than %d are not provided for", n, ENGINE_DEVICES);
     if (n > 0)
         o->device_index = o->device_list[0];
-    if (n > 1 && o->device && strcmp(o->device, cpu_backend.kind) == 0) /* they share out its threads */
-        o->threads = ((o->threads ? o->threads : cpu_count()) + n - 1) / n;
     if (open_device(en, e))
         return -1;
     en->device[0] = en->d;
