@@ -123,6 +123,28 @@ static void compare(const struct model *twin, const struct model *own, enum prec
     free(ids);
 }
 
+/* A rope that turns nothing, beside the model's own, is as good as none. */
+static void check_ropes(const char *dir)
+{
+    struct model none, still;
+    struct rope *r;
+    size_t n = 1;
+
+    CHECK(model_open(&none, dir, NULL, &err) == 0 && model_open(&still, dir, NULL, &err) == 0);
+    CHECK(none.arch.ropes == 1 && mem_grow(&still.arch.rope, &n, 2, sizeof *r, &err) == 0);
+    still.arch.rope[1] = still.arch.rope[0];
+    still.arch.ropes = 2;
+    r = &still.arch.rope[1];
+    r->rot -= 2; /* the tables' rows are not as long as the other's */
+    r->scaling = 1;
+    r->inv_freq = calloc((size_t)r->rot / 2, sizeof *r->inv_freq);
+    still.arch.layer[LAYER].attn.rope = 1;
+    none.arch.layer[LAYER].attn.rope = -1;
+    compare(&none, &still, PREC_F32, 1e-6);
+    model_close(&none);
+    model_close(&still);
+}
+
 int main(void)
 {
     const struct model_options cut = {.level = MODEL_CUT};
@@ -143,5 +165,6 @@ int main(void)
     model_close(&m);
     model_close(&twin);
     model_close(&own);
+    check_ropes("tests/fixtures/qwen3-yarn");
     CHECK_END();
 }
