@@ -107,6 +107,18 @@ static void check_provider(const char *dir)
     d->ops->close(d);
 }
 
+/* What a matrix can be made of: matrix_job's parts. */
+static void check_stack(const char *dir, const struct slot *s, int k)
+{
+    size_t parts = 1;
+    int i;
+
+    for (i = 0; i < k; i++)
+        parts += s[i].in && s[k].in && s[i].owner == s[k].owner && s[i].at == s[k].at;
+    CHECK_MSG(parts <= sizeof((struct matrix_job *)0)->part / sizeof(struct stored),
+              "%s: %s is part %zu of a matrix", dir, s[k].name, parts);
+}
+
 static void check_model(const char *dir)
 {
     struct slot s[LAYER_SLOTS];
@@ -127,6 +139,7 @@ static void check_model(const char *dir)
         CHECK(n <= LAYER_SLOTS);
         for (k = 0; k < n; k++) {
             check_owner(dir, &s[k]);
+            check_stack(dir, s, k);
             all += slot_elements(&m, &s[k]);
         }
     }
