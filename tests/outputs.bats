@@ -84,6 +84,31 @@ keeps() {
     moe-score -q -f -o half.plan run.stats
 }
 
+@test "what --resume keeps is replaced in a model's directory too, and never an input" {
+    local run=(moe-observe -q --precision f32 --threads 1 --mem-max 11kB --resume) pid
+    [ "$(moe-observe -n -q --json --precision f32 --mem-max 11kB model docs.jsonl | jq .passes)" -gt 2 ]
+    "${run[@]}" -o model/s --matrices model/m model docs.jsonl
+    run ls model
+    [[ $output != *partial* ]]
+    cp docs.jsonl m.partial
+    cp docs.jsonl m.partial.next
+    cp docs.jsonl s.partial
+    keeps m.partial "${run[@]}" -o t --matrices m model m.partial
+    keeps m.partial.next "${run[@]}" -o t --matrices m model docs.jsonl m.partial.next
+    fails_with "s.partial" "${run[@]}" -o s model docs.jsonl
+    cmp s.partial docs.jsonl
+    # what an earlier run left there
+    "${run[@]}" -o model/t --matrices model/n model docs.jsonl &
+    pid=$!
+    while [ ! -e model/n.partial ] && kill -0 $pid 2>/dev/null; do :; done
+    kill -KILL $pid 2>/dev/null || true
+    wait $pid || true
+    [ -e model/n.partial ] || skip "the run was over too soon"
+    "${run[@]}" -o model/t --matrices model/n model docs.jsonl
+    cmp model/s model/t
+    cmp model/m model/n
+}
+
 # stays DIR MESSAGE: moe-prune and moe-quant do not replace it.
 stays() {
     local dir=$1

@@ -1,4 +1,5 @@
 /* What lib/base promises: JSON refusals and edits, numbers, files that appear whole or not at all. */
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -276,7 +277,7 @@ static void test_replaced(void)
 /* Files that were read, files of a model's directory, files that were announced as outputs. */
 static void test_inputs(void)
 {
-    const char *path = in_tmp("in"), *linked = in_tmp("linked");
+    const char *path = in_tmp("in"), *linked = in_tmp("linked"), *theirs = in_tmp("theirs");
     struct err e = {0};
     struct outdir d;
     struct rfile f;
@@ -312,10 +313,12 @@ static void test_inputs(void)
     CHECK(file_write(path, "y", 1, true, &e) == 0);
     unlink(linked);
     CHECK(input_dir(tmp_dir, &e) == 0);
-    CHECK(file_write(path, "y", 1, true, &e) == -1 && strstr(e.msg, "is one of the inputs"));
+    CHECK(file_write(path, "y", 1, true, &e) == 0); /* what the process made is its own */
+    CHECK(file_write(theirs, "y", 1, true, &e) == -1 && strstr(e.msg, "is one of the inputs"));
     err_clear(&e);
+    CHECK(input_own(theirs, &e) == 0 && file_write(theirs, "y", 1, true, &e) == 0);
     input_dir_release(tmp_dir);
-    CHECK(file_write(path, "y", 1, true, &e) == 0 && unlink(path) == 0);
+    CHECK(unlink(theirs) == 0 && unlink(path) == 0);
 }
 
 static void test_files(void)
@@ -328,6 +331,8 @@ static void test_files(void)
     size_t n;
 
     tmp_open();
+    CHECK(close(creat(in_tmp("theirs"), 0600)) ==
+          0); /* first: no file that the process made had its number */
     path = in_tmp("f");
     CHECK(wfile_open(&w, path, false, &e) == 0);
     CHECK(wfile_write(&w, "half", 4, &e) == 0);

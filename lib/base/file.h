@@ -37,14 +37,15 @@ const char *path_base(const char *path);
  *
  * What is opened here is an input from then on: no output of the process takes its place (nor that of a
  * directory that holds it), force or not and by whatever name. So is every file of a model's directory, read
- * or not, between input_dir() and input_dir_release(). The other way round, what output_check() was told of
- * cannot be read any more. Both are refused with ERR_USAGE.
+ * or not, between input_dir() and input_dir_release(), unless the process has written it. The other way
+ * round, what output_check() was told of cannot be read any more. Both are refused with ERR_USAGE.
  */
 int input_dir(const char *dir, struct err *e);
 void input_dir_release(const char *dir);
-/* The file, opened once, is the caller's own and has been read: it may be replaced, or removed (another file
- * may get its number). */
+/* The file was opened once, and was not what it was opened for: as if it had not been. */
 void input_release(const char *path);
+/* The same for a file that an earlier run of the caller wrote, to be replaced, wherever it is. */
+int input_own(const char *path, struct err *e);
 
 /* The whole file (or standard input for "-", named <stdin> in messages), NUL-terminated; *n without
  * the NUL. More than max bytes is ERR_INPUT. The caller frees *out. */

@@ -26,8 +26,8 @@ struct ids {
 /* Of the whole process, as files are. */
 static struct {
     pthread_mutex_t lock;
-    struct ids inputs, outputs;
-    char **dir; /* of models */
+    struct ids inputs, outputs, own; /* own: of the process, though in a model's directory */
+    char **dir;                      /* of models */
     size_t dirs, dirs_cap;
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -90,7 +90,7 @@ static int walk(const char *dir, int depth, bool follow, visit *v, void *ctx, st
 
 static int visit_add(void *ctx, const struct stat *st, struct err *e)
 {
-    return append(ctx, st, e) ? 0 : -1;
+    return find(&known.own, st) || append(ctx, st, e) ? 0 : -1;
 }
 
 /* The one in the set, if any. */
@@ -142,6 +142,31 @@ void input_release(const char *path)
     if (id)
         id->uses--;
     pthread_mutex_unlock(&known.lock);
+}
+
+static int own(const struct stat *st, struct err *e)
+{
+    int r;
+
+    pthread_mutex_lock(&known.lock);
+    r = find(&known.own, st) || append(&known.own, st, e) ? 0 : -1;
+    pthread_mutex_unlock(&known.lock);
+    return r;
+}
+
+int input_made(int fd, struct err *e)
+{
+    struct stat st;
+
+    return fstat(fd, &st) ? 0 : own(&st, e);
+}
+
+int input_own(const char *path, struct err *e)
+{
+    struct stat st;
+
+    input_release(path);
+    return stat(path, &st) ? 0 : own(&st, e);
 }
 
 static int remember(const char *dir, struct err *e)

@@ -269,6 +269,8 @@ int wfile_commit(struct wfile *w, struct err *e)
         return -1;
     if (w->to_stdout)
         return 0;
+    if (input_made(w->fd, e))
+        return -1;
     if (fsync(w->fd))
         return err_sys(e, "cannot sync '%s'", w->path);
     r = close(w->fd);

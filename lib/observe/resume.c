@@ -110,14 +110,18 @@ static int load_matrices(const char *path, const struct stats *s, struct matrice
     int64_t n;
     int status;
 
-    status = matrices_read(&got, path, e);
-    input_release(path); /* this run's own: the next pass replaces it */
-    if (status)
+    if (matrices_read(&got, path, e)) {
+        input_release(path);
         return -1;
+    }
     status = check_head(path, &got.head, s, c, &n, e);
     if (!status && (n != docs || got.pooled != mat->pooled || got.inter != mat->inter))
         status = err_set(e, ERR_INPUT,
                          "'%s' is of another pass or run than the statistics beside it: remove both", path);
+    if (!status)
+        status = input_own(path, e);
+    else
+        input_release(path);
     if (!status) { /* the sums change places, the heads stay */
         struct matrices mine = *mat;
 
@@ -146,20 +150,16 @@ static int load_either(const char *path, const struct stats *s, struct matrices 
     return status;
 }
 
-int resume_load(const struct observe_partial *p, struct stats *s, struct matrices *mat,
+static int load(const struct observe_partial *p, struct stats *s, struct matrices *mat,
                 const struct corpus *c, int64_t *docs, struct err *e)
 {
     struct expert_stats *cell = s->cell;
     struct stats got;
     int status;
 
-    *docs = 0;
-    if (!path_exists(p->stats))
-        return 0;
     if (stats_read(&got, p->stats, e))
         return -1;
-    input_release(p->stats); /* this run's own: the next pass replaces it */
-    status = check_head(p->stats, &got, s, c, docs, e);
+    status = check_head(p->stats, &got, s, c, docs, e) || input_own(p->stats, e) ? -1 : 0;
     if (!status && mat)
         status = load_either(p->matrices, s, mat, c, *docs, e);
     if (!status) {
@@ -168,6 +168,28 @@ int resume_load(const struct observe_partial *p, struct stats *s, struct matrice
     }
     stats_free(&got);
     return status;
+}
+
+/* What else would stand in the place of what is kept is not found after the first pass, or removed at the
+ * end. */
+static int check_names(const struct observe_partial *p, struct err *e)
+{
+    char *next = p->matrices ? next_name(p->matrices, e) : NULL;
+    int r = output_check(p->stats, true, e);
+
+    if (!r && p->matrices)
+        r = !next || output_check(p->matrices, true, e) || output_check(next, true, e) ? -1 : 0;
+    free(next);
+    return r;
+}
+
+int resume_load(const struct observe_partial *p, struct stats *s, struct matrices *mat,
+                const struct corpus *c, int64_t *docs, struct err *e)
+{
+    *docs = 0;
+    if (path_exists(p->stats) && load(p, s, mat, c, docs, e))
+        return -1;
+    return check_names(p, e);
 }
 
 void observe_done(const struct observe_partial *p)
