@@ -2,6 +2,7 @@
  * weights.c -- layers in order: each read group by group, packed into a set of matrices, lent to who
  * computes.
  */
+#include "load/host_decode.h"
 #include "load/weights_private.h"
 
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static int pack_group(struct weights *w, const struct group *g, struct err *e)
     }
     if (n < 0 || weights_expert_jobs(w, g->layer, g->expert, g->experts, w->job + n, e))
         return -1;
-    return w->d->ops->pack(w->d, w->job, n + 2 * g->experts, e);
+    return pack_any(w->d, w->job, n + 2 * g->experts, e);
 }
 
 /* Waits for the next group and packs it. */

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/thread.h"
+#include "load/host_decode.h"
 #include "load/weights.h"
 
 enum { TASK_ROWS = 256 };
@@ -171,7 +172,7 @@ int weights_head(struct device *d, const struct model *m, struct head_weights *o
     rc = read_linear(&b, model_linear(m, -1, head.name, &l) ? &head : &embedding, &job.part[0], e);
     bytes = b.bytes;
     if (rc == 0)
-        rc = d->ops->pack(d, &job, 1, e);
+        rc = pack_any(d, &job, 1, e);
     snprintf(bias, sizeof bias, "%s.bias", head.name);
     if (rc == 0 && head.bias)
         rc = vector(d, m, bias, (size_t)head.out, &out->bias, e);
