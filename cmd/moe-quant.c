@@ -6,7 +6,7 @@
 #include "surgery/quantize.h"
 
 static int to;
-static const enum quant_format formats[] = {QF_MXFP4, QF_BF16}; /* in the order of -t's words */
+static const char *const targets[] = {"mxfp4", "bf16"}; /* -t's words */
 static int64_t threads;
 static struct opt_list include, exclude, ignore_keys;
 
@@ -141,7 +141,7 @@ static int quantize(int n, char **argv)
     (void)n;
     if (common.json)
         begin_json(out);
-    if (model_open(&m, model, &mo, &e) || quantize_model(&m, formats[to], out, &o, &r, &e) ||
+    if (model_open(&m, model, &mo, &e) || quantize_model(&m, targets[to], out, &o, &r, &e) ||
         str_ok(&rows, &e))
         die(&e);
     progress_done();

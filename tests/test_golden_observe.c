@@ -254,7 +254,7 @@ static void bf16_fixture(const char *name)
     struct err e = {0};
 
     snprintf(dir, sizeof dir, "%s/fixtures/%s", shared_dir(), name);
-    CHECK_MSG(model_open(&m, dir, NULL, &e) == 0 && quantize_model(&m, QF_BF16, out, &o, &r, &e) == 0, "%s",
+    CHECK_MSG(model_open(&m, dir, NULL, &e) == 0 && quantize_model(&m, "bf16", out, &o, &r, &e) == 0, "%s",
               e.msg);
     if (!check_failed) {
         model_close(&m);

@@ -137,7 +137,7 @@ INLINE void rotate_pairs(float *restrict x, const float *restrict cs, int half)
 /* w NULL: no weight. */
 INLINE void head_norm(float *x, int n, const float *w, float eps)
 {
-    float s = inverse_rms(x, 0, n, eps, false);
+    float s = inverse_rms(x, 0, n, eps, F32);
     int i;
 
     for (i = 0; i < n; i += LANES) {

@@ -86,6 +86,15 @@ static inline const char *piece_suffix(const struct piece *p, bool fused)
 {
     return fused ? p->fused_suffix : p->suffix;
 }
+/* In which it is written. */
+static inline enum dtype piece_dtype(const struct piece *p)
+{
+    int d = 0;
+
+    while (!(p->dtypes >> d & 1))
+        d++;
+    return (enum dtype)d;
+}
 #define FOR_PIECES(p, f) for ((p) = (f)->piece; (p)->suffix || (p)->fused_suffix; (p)++)
 
 /* The piece that some format knows by this suffix; NULL: none. */

@@ -61,8 +61,8 @@ int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes
  * fit the new number, and config.json then announces none. Carried along: tokenizer, template, licence,
  * generation and processor files; README.md becomes README.base.md beside the new model card. The metadata of
  * every safetensors file get "moe-tools.experts" (the first model's numbers of the experts that are left; man
- * moe-prune), "moe-tools.model" (the digest of the model that was cut) and "moe-tools.plan" (a digest of that,
- * the criterion, what is kept and the repair, if there is one).
+ * moe-prune), "moe-tools.model" (the digest of the model that was cut) and "moe-tools.plan" (a digest of
+ * that, the criterion, what is kept and the repair, if there is one).
  */
 int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
                 struct prune_report *r, struct err *e);

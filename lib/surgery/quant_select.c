@@ -1,3 +1,4 @@
+/* quant_select.c -- what moe-quant converts, and what it calls the result. */
 #include "surgery/quant_select.h"
 
 #include <fnmatch.h>
@@ -8,7 +9,6 @@
 #include "base/json_out.h"
 #include "base/words.h"
 #include "model/slots.h"
-#include "quant/mxfp4.h"
 
 static bool matches(const char *name, const char *const *globs)
 {
@@ -26,18 +26,49 @@ static bool is_expert_weight(const struct model *m, size_t i)
            dtype_is_float(m->ckpt.tensor[i]->dtype);
 }
 
-/* ---- to MXFP4 ---- */
+/* ---- to a coded format ---- */
+
+static bool fits_layout(const struct format *f, const struct model *m)
+{
+    if (m->layout == EXPERTS_SPLIT)
+        return f->piece->suffix;
+    return f->piece->fused_suffix && (!f->interleaved || m->layout == EXPERTS_INTERLEAVED);
+}
+
+/* The format of this name that a model of this layout can have; NULL: none. *known: there is such a name. */
+static const struct format *find_target(const struct model *m, const char *target, bool *known)
+{
+    int n, i;
+    const struct format *const *f = format_table(&n);
+
+    *known = false;
+    for (i = 0; i < n; i++) {
+        if (!f[i]->encode || strcmp(f[i]->encode->target, target) != 0)
+            continue;
+        *known = true;
+        if (fits_layout(f[i], m))
+            return f[i];
+    }
+    return NULL;
+}
+
+/* The plain numbers of a chosen tensor are [in][out]. */
+static bool input_major(const struct model *m, size_t i)
+{
+    return m->role[i].role == ROLE_EXPERTS && model_in_out(m, &format_plain);
+}
 
 /* Elements of a row: the dimension that is summed over. */
 static uint64_t row_length(const struct model *m, size_t i)
 {
     const struct tensor *t = m->ckpt.tensor[i];
 
-    return t->shape[m->layout == EXPERTS_INTERLEAVED ? t->rank - 2 : t->rank - 1];
+    return t->shape[t->rank - (input_major(m, i) ? 2 : 1)];
 }
 
-static int check_chosen(const struct model *m, size_t i, struct err *e)
+static int check_chosen(const struct quantization *q, size_t i, struct err *e)
 {
+    const struct model *m = q->m;
     const struct tensor *t = m->ckpt.tensor[i];
     const char *why = NULL;
     struct slot s = {.id = SLOT_NONE, .linear = true}; /* of an MTP layer */
@@ -49,8 +80,8 @@ static int check_chosen(const struct model *m, size_t i, struct err *e)
         why = "is the gate of a shared expert, which stays as it is";
     else if (strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix)) != 0)
         why = "is no part of the language model";
-    else if (m->layout == EXPERTS_INTERLEAVED && !is_expert_weight(m, i))
-        why = "is no expert's weight, and the MXFP4 layout of this family has no other";
+    else if (!q->to->piece->suffix && !is_expert_weight(m, i))
+        why = "is no expert's weight, and the layout of this family has no other in that format";
     else if (s.id == SLOT_EMBEDDING)
         why = "is an embedding, not a linear layer";
     else if (!s.linear || !dtype_is_float(t->dtype) || t->rank < 2 ||
@@ -58,36 +89,37 @@ static int check_chosen(const struct model *m, size_t i, struct err *e)
         why = "is not the weight of a linear layer";
     if (why)
         return err_set(e, ERR_INPUT, "tensor '%s' %s: leave it out with --exclude", t->name, why);
-    if (row_length(m, i) % MXFP4_BLOCK)
-        return err_set(
-            e, ERR_INPUT,
-            "tensor '%s' has rows of %llu elements, MXFP4 needs a multiple of %d: leave it out with "
-            "--exclude",
-            t->name, (unsigned long long)row_length(m, i), MXFP4_BLOCK);
+    if (row_length(m, i) % (uint64_t)q->to->multiple)
+        return err_set(e, ERR_INPUT,
+                       "tensor '%s' has rows of %llu elements, %s needs a multiple of %d: leave it out with "
+                       "--exclude",
+                       t->name, (unsigned long long)row_length(m, i), q->to->name, q->to->multiple);
     return 0;
 }
 
 /* Runtimes have one number format for all routed experts. */
-static int check_experts(const struct model *m, const bool *chosen, struct err *e)
+static int check_experts(const struct quantization *q, struct err *e)
 {
+    const struct model *m = q->m;
     const struct tensor *in = NULL, *out = NULL;
     size_t i;
 
     for (i = 0; i < m->ckpt.n; i++)
         if (is_expert_weight(m, i)) {
-            in = chosen[i] ? m->ckpt.tensor[i] : in;
-            out = chosen[i] ? out : m->ckpt.tensor[i];
+            in = q->chosen[i] ? m->ckpt.tensor[i] : in;
+            out = q->chosen[i] ? out : m->ckpt.tensor[i];
         }
     if (in && out)
         return err_set(e, ERR_INPUT,
-                       "'%s' would become MXFP4 but '%s' would not: convert all routed experts or none",
-                       in->name, out->name);
+                       "'%s' would become %s but '%s' would not: convert all routed experts or none",
+                       in->name, q->to->name, out->name);
     return 0;
 }
 
-/* Models that no MXFP4 layout is known for, or that are in another format. */
-static int check_source(const struct model *m, struct err *e)
+/* Models that are in another format, or that no layout of this one is known for. */
+static int check_source(const struct quantization *q, const char *target, struct err *e)
 {
+    const struct model *m = q->m;
     size_t i;
 
     for (i = 0; i < (size_t)m->arch.claims; i++)
@@ -96,56 +128,55 @@ static int check_source(const struct model *m, struct err *e)
     for (i = 0; i < m->ckpt.n; i++)
         if (m->role[i].format && m->role[i].format->name)
             return err_set(e, ERR_UNKNOWN,
-                           "'%s': tensor '%s' is %s, and only BF16, F16 and F32 become MXFP4: start from the "
+                           "'%s': tensor '%s' is %s, and only BF16, F16 and F32 become %s: start from the "
                            "model's BF16 checkpoint",
-                           m->dir, m->ckpt.tensor[i]->name, m->role[i].format->name);
-    for (i = 0; i < m->ckpt.n; i++)
-        if (m->role[i].role == ROLE_EXPERTS && m->layout != EXPERTS_INTERLEAVED)
-            return err_set(
-                e, ERR_UNKNOWN,
-                "'%s': tensor '%s' holds all experts of a layer (%s), and no MXFP4 layout is known "
-                "for that in the family %s",
-                m->dir, m->ckpt.tensor[i]->name, expert_layout_name(m->layout), m->arch.family->name);
+                           m->dir, m->ckpt.tensor[i]->name, m->role[i].format->name, target);
+    for (i = 0; i < m->ckpt.n && !q->to; i++)
+        if (m->role[i].role == ROLE_EXPERTS)
+            return err_set(e, ERR_UNKNOWN,
+                           "'%s': tensor '%s' holds all experts of a layer (%s), and no layout of %s is "
+                           "known for that in the family %s",
+                           m->dir, m->ckpt.tensor[i]->name, expert_layout_name(m->layout), target,
+                           m->arch.family->name);
     return 0;
 }
 
-static int select_mxfp4(const struct model *m, const struct quantize_options *o, bool *chosen, struct err *e)
+static int select_coded(struct quantization *q, const char *target, const struct quantize_options *o,
+                        struct err *e)
 {
+    const struct model *m = q->m;
     bool any = false;
     size_t i;
 
-    if (check_source(m, e))
+    if (check_source(q, target, e))
         return -1;
     for (i = 0; i < m->ckpt.n; i++) {
         const char *name = m->ckpt.tensor[i]->name;
 
-        chosen[i] =
+        q->chosen[i] =
             (o->include ? matches(name, o->include) : is_expert_weight(m, i)) && !matches(name, o->exclude);
-        if (chosen[i] && check_chosen(m, i, e))
+        if (q->chosen[i] && check_chosen(q, i, e))
             return -1;
-        any = any || chosen[i];
+        any = any || q->chosen[i];
     }
     if (!any)
         return err_set(e, ERR_INPUT, "no tensor of '%s' is left to convert: look at --include and --exclude",
                        m->dir);
-    return check_experts(m, chosen, e);
+    return check_experts(q, e);
 }
 
 /* ---- to BF16 ---- */
 
-static const char *const packed_end[] = {"_blocks", ".weight_packed"};
-static const char *const scale_end[] = {"_scales", ".weight_scale"};
-
-/* Whether tensor i is of a format that BF16 holds exactly, and which part of it. */
-static bool is_exact(const struct model *m, size_t i, enum piece_use use)
+/* Whether tensor i is of a format that BF16 holds exactly. */
+static bool is_exact(const struct model *m, size_t i)
 {
-    const struct tensor_role *r = &m->role[i];
-
-    return r->format && r->format->exact && r->use == use;
+    return m->role[i].format && m->role[i].format->exact;
 }
 
-static int select_bf16(const struct model *m, const struct quantize_options *o, bool *chosen, struct err *e)
+static int select_bf16(struct quantization *q, const struct quantize_options *o, struct err *e)
 {
+    const struct model *m = q->m;
+    const char *other = NULL;
     bool any = false;
     size_t i;
 
@@ -153,97 +184,179 @@ static int select_bf16(const struct model *m, const struct quantize_options *o, 
         return err_set(e, ERR_USAGE,
                        "--include and --exclude go with -t mxfp4: everything MXFP4 becomes BF16");
     for (i = 0; i < m->ckpt.n; i++) {
-        chosen[i] = is_exact(m, i, USE_WEIGHT);
-        any = any || chosen[i];
+        q->chosen[i] = is_exact(m, i) && m->role[i].use == USE_WEIGHT;
+        any = any || q->chosen[i];
+        if (m->role[i].format && m->role[i].format->name && !is_exact(m, i))
+            other = m->role[i].format->name;
     }
     return any ? 0
-               : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert%s", m->dir,
-                         m->arch.claims > 1 ? " (FP8 is not decoded)" : "");
+               : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert%s%s%s",
+                         m->dir, other ? " (" : "", other ? other : "", other ? " is not decoded)" : "");
 }
 
-bool *quant_select(const struct model *m, enum quant_format to, const struct quantize_options *o,
-                   struct err *e)
+int quant_select(struct quantization *q, const struct model *m, const char *target,
+                 const struct quantize_options *o, struct err *e)
 {
-    bool *chosen = mem_new(m->ckpt.n, sizeof *chosen, e);
+    bool known = strcmp(target, "bf16") == 0, coded = !known;
+    size_t i;
+    int r;
 
-    if (!chosen)
-        return NULL;
-    if (to == QF_MXFP4 ? select_mxfp4(m, o, chosen, e) : select_bf16(m, o, chosen, e)) {
-        free(chosen);
-        return NULL;
-    }
-    return chosen;
+    *q = (struct quantization){.m = m};
+    if (coded)
+        q->to = find_target(m, target, &known);
+    if (!known)
+        return err_set(e, ERR_USAGE, "'%s' is no number format that is written", target);
+    q->chosen = mem_new(m->ckpt.n, sizeof *q->chosen, e);
+    r = !q->chosen ? -1 : coded ? select_coded(q, target, o, e) : select_bf16(q, o, e);
+    for (i = 0; !r && i < m->ckpt.n; i++)
+        q->maps += q->chosen[i];
+    q->map = r ? NULL : mem_new(q->maps, sizeof *q->map, e);
+    if (q->map)
+        return 0;
+    q->maps = 0;
+    quant_free(q);
+    return -1;
+}
+
+void quant_free(struct quantization *q)
+{
+    size_t i;
+
+    for (i = 0; i < q->maps; i++)
+        quant_map_free(&q->map[i]);
+    free(q->map);
+    free(q->chosen);
+    *q = (struct quantization){0};
 }
 
 /* ---- new names and shapes ---- */
 
-/* BF16 [.., a, b] becomes blocks and scales: [E, out, in/32, 16] and [E, out, in/32] in the GPT-OSS layout,
- * [out, in/2] and [out, in/32] in that of compressed-tensors. */
-static int plan_encode(struct rewrite *rw, size_t i, struct err *e)
+/* A tensor of a map, [.., and then this shape]. */
+static int add_piece(struct rewrite *rw, size_t i, struct quant_map *map, enum piece_use use,
+                     enum dtype dtype, const char *base, const char *suffix, int lead, const uint64_t *shape,
+                     int rank, struct err *e)
 {
-    const struct tensor *from = rw->m->ckpt.tensor[i];
-    bool oss = rw->m->layout == EXPERTS_INTERLEAVED;
-    int base = (int)strlen(from->name) - (oss ? 0 : (int)strlen(".weight")), r = from->rank;
-    uint64_t in = from->shape[oss ? r - 2 : r - 1], out = from->shape[oss ? r - 1 : r - 2];
-    struct out_tensor *t = rewrite_add(rw, i, e), *s;
+    struct out_tensor *t = rewrite_add(rw, i, e);
 
     if (!t)
         return -1;
-    t->op = oss ? QOP_ENCODE_IO : QOP_ENCODE;
-    t->t.dtype = DT_U8;
-    t->t.name = rewrite_name(rw, mem_printf(e, "%.*s%s", base, from->name, packed_end[!oss]), e);
-    if (!t->t.name)
-        return -1;
-    t->t.shape[r - 2] = out;
-    if (oss) {
-        t->t.shape[r - 1] = in / MXFP4_BLOCK;
-        t->t.shape[r] = MXFP4_BYTES;
-        t->t.rank = r + 1;
-    } else {
-        t->t.shape[r - 1] = in / 2;
-    }
-    s = rewrite_add(rw, i, e);
-    if (!s)
-        return -1;
-    s->op = QOP_SCALES;
-    s->t.dtype = DT_U8;
-    s->t.name = rewrite_name(rw, mem_printf(e, "%.*s%s", base, from->name, scale_end[!oss]), e);
-    s->t.shape[r - 2] = out;
-    s->t.shape[r - 1] = in / MXFP4_BLOCK;
-    return s->t.name ? 0 : -1;
+    t->map = map;
+    t->use = use;
+    t->t.dtype = dtype;
+    t->t.name = rewrite_name(rw, mem_printf(e, "%s%s", base, suffix), e);
+    t->t.rank = lead + rank;
+    memcpy(t->t.shape + lead, shape, (size_t)rank * sizeof *shape);
+    return t->t.name ? 0 : -1;
 }
 
-static int plan_decode(struct rewrite *rw, size_t i, struct err *e)
+static uint64_t product(const uint64_t *n, int count)
 {
-    const struct tensor *from = rw->m->ckpt.tensor[i];
-    int kind = rw->m->role[i].role == ROLE_EXPERTS ? 0 : 1, r = from->rank;
-    int base = (int)(strlen(from->name) - strlen(packed_end[kind]));
-    char *scale = mem_printf(e, "%.*s%s", base, from->name, scale_end[kind]);
-    struct out_tensor *t = rewrite_add(rw, i, e);
+    uint64_t all = 1;
 
-    if (!scale || !t) {
-        free(scale);
+    while (count-- > 0)
+        all *= *n++;
+    return all;
+}
+
+/* Plain [.., a, b] becomes all pieces of the format. */
+static int plan_encode(struct quantization *q, struct rewrite *rw, size_t i, struct quant_map *map,
+                       const char *base, struct err *e)
+{
+    const struct tensor *from = q->m->ckpt.tensor[i];
+    bool fused = q->m->role[i].role == ROLE_EXPERTS, io = input_major(q->m, i);
+    int r = from->rank, rank;
+    uint64_t shape[PIECE_DIMS];
+    const struct piece *p;
+
+    map->format = q->to;
+    map->encode = true;
+    map->io = io;
+    map->n = product(from->shape, r - 2);
+    map->out = (size_t)from->shape[io ? r - 1 : r - 2];
+    map->in = (size_t)from->shape[io ? r - 2 : r - 1];
+    map->from[USE_WEIGHT] = from;
+    FOR_PIECES(p, q->to)
+    {
+        rank = piece_shape(p, (struct block_size){0}, map->out, map->in, false, shape);
+        if (add_piece(rw, i, map, p->use, piece_dtype(p), base, piece_suffix(p, fused), r - 2, shape, rank,
+                      e))
+            return -1;
+    }
+    return 0;
+}
+
+/* Out and in of a map from the shape of its packed weight, whose first `lead` dimensions count maps. */
+static void unpacked(const struct tensor *t, const struct piece *p, struct quant_map *map, int *lead)
+{
+    int i, rank = 0;
+
+    while (rank < PIECE_DIMS && p->dim[rank].of != DIM_END)
+        rank++;
+    *lead = t->rank - rank;
+    for (i = 0; i < rank; i++)
+        if (p->dim[i].of != DIM_FIXED)
+            *(p->dim[i].of == DIM_OUT ? &map->out : &map->in) =
+                (size_t)t->shape[*lead + i] * (size_t)p->dim[i].per;
+    map->n = product(t->shape, *lead);
+}
+
+/* The other pieces of a packed weight, which must be there: not every tensor belongs to a map that was
+ * checked. */
+static int find_pieces(struct quantization *q, struct quant_map *map, const char *base, bool fused,
+                       struct err *e)
+{
+    uint64_t shape[PIECE_DIMS], bytes;
+    const struct piece *p;
+    int rank;
+
+    FOR_PIECES(p, map->format)
+    {
+        char *name = mem_printf(e, "%s%s", base, piece_suffix(p, fused));
+        const struct tensor *t = name ? checkpoint_find(&q->m->ckpt, name) : NULL;
+
+        rank = piece_shape(p, (struct block_size){0}, map->out, map->in, false, shape);
+        if (!t || !dtype_size(t->dtype, map->n * product(shape, rank), &bytes) || bytes != t->size) {
+            err_set(e, ERR_INPUT, "'%s': tensor '%s' has no '%s' of the right size", q->m->dir,
+                    map->from[USE_WEIGHT]->name, name);
+            free(name);
+            return -1;
+        }
+        free(name);
+        map->from[p->use] = t;
+    }
+    return 0;
+}
+
+static int plan_decode(struct quantization *q, struct rewrite *rw, size_t i, struct quant_map *map,
+                       const char *base, struct err *e)
+{
+    const struct tensor_role *role = &q->m->role[i];
+    bool fused = role->role == ROLE_EXPERTS;
+    uint64_t shape[PIECE_DIMS];
+    int lead, rank;
+
+    map->format = role->format;
+    map->io = input_major(q->m, i);
+    map->from[USE_WEIGHT] = q->m->ckpt.tensor[i];
+    unpacked(q->m->ckpt.tensor[i], role->piece, map, &lead);
+    if (find_pieces(q, map, base, fused, e))
         return -1;
-    }
-    t->also = checkpoint_find(&rw->m->ckpt, scale);
-    if (!t->also || t->also->size != from->size / MXFP4_BYTES) {
-        err_set(e, ERR_INPUT, "'%s': tensor '%s' has no '%s' of the right size", rw->m->dir, from->name,
-                scale);
-        free(scale);
-        return -1;
-    }
-    free(scale);
-    t->op = kind == 0 ? QOP_DECODE_IO : QOP_DECODE;
-    t->t.dtype = DT_BF16;
-    t->t.name = rewrite_name(rw, mem_printf(e, "%.*s%s", base, from->name, kind == 0 ? "" : ".weight"), e);
-    if (kind == 0) { /* [E, out, in/32, 16] -> [E, in, out] */
-        t->t.rank = r - 1;
-        t->t.shape[r - 2] = from->shape[r - 3];
-        t->t.shape[r - 3] = from->shape[r - 2] * MXFP4_BLOCK;
-    } else {
-        t->t.shape[r - 1] *= 2;
-    }
-    return t->t.name ? 0 : -1;
+    rank = piece_shape(format_plain.piece, (struct block_size){0}, map->out, map->in, map->io, shape);
+    return add_piece(rw, i, map, USE_WEIGHT, DT_BF16, base, piece_suffix(format_plain.piece, fused), lead,
+                     shape, rank, e);
+}
+
+static int plan_map(struct quantization *q, struct rewrite *rw, size_t i, struct quant_map *map,
+                    struct err *e)
+{
+    const struct tensor *t = q->m->ckpt.tensor[i];
+    const struct tensor_role *role = &q->m->role[i];
+    char *base = mem_strndup(
+        t->name, strlen(t->name) - strlen(piece_suffix(role->piece, role->role == ROLE_EXPERTS)), e);
+    int r = !base ? -1 : q->to ? plan_encode(q, rw, i, map, base, e) : plan_decode(q, rw, i, map, base, e);
+
+    free(base);
+    return r;
 }
 
 static int by_reference_order(const void *a, const void *b)
@@ -253,16 +366,16 @@ static int by_reference_order(const void *a, const void *b)
     return x->dtype != y->dtype ? (x->dtype < y->dtype ? 1 : -1) : strcmp(x->name, y->name);
 }
 
-int quant_plan(struct rewrite *rw, const bool *chosen, enum quant_format to, struct err *e)
+int quant_plan(struct quantization *q, struct rewrite *rw, struct err *e)
 {
-    const struct model *m = rw->m;
-    size_t i;
+    const struct model *m = q->m;
+    size_t i, map = 0;
     int k, r = 0;
 
     for (i = 0; i < m->ckpt.n && !r; i++) {
-        if (chosen[i])
-            r = to == QF_MXFP4 ? plan_encode(rw, i, e) : plan_decode(rw, i, e);
-        else if (to == QF_MXFP4 || !is_exact(m, i, USE_SCALE))
+        if (q->chosen[i])
+            r = plan_map(q, rw, i, &q->map[map++], e);
+        else if (q->to || !is_exact(m, i))
             r = rewrite_add(rw, i, e) ? 0 : -1;
     }
     for (k = 0; k < m->ckpt.shards && !r; k++)
@@ -273,117 +386,81 @@ int quant_plan(struct rewrite *rw, const bool *chosen, enum quant_format to, str
 
 /* ---- config.json ---- */
 
-static void oss_config(struct json_out *j)
+static void names_free(char **name, size_t n)
 {
-    static const char *const kept[] = {"model.layers.*.self_attn", "model.layers.*.mlp.router",
-                                       "model.embed_tokens", "lm_head"};
-    size_t i;
-
-    jo_open(j, "modules_to_not_convert", '[');
-    for (i = 0; i < sizeof kept / sizeof *kept; i++)
-        jo_string(j, NULL, kept[i]);
-    jo_close(j);
-    jo_string(j, "quant_method", "mxfp4");
+    while (n-- > 0)
+        free(name[n]);
+    free(name);
 }
 
-/* The one group: weight-only MXFP4 for all linear layers. */
-static void ct_group(struct json_out *j)
+/* The linear layers that are not converted, NULL-terminated. Every name is written out: runtimes that fuse q,
+ * k and v look for each of the three. *n: how many. */
+static char **ignored(const struct quantization *q, size_t *n, struct err *e)
 {
-    jo_open(j, "config_groups", '{');
-    jo_open(j, "group_0", '{');
-    jo_string(j, "format", "mxfp4-pack-quantized");
-    jo_null(j, "input_activations");
-    jo_null(j, "output_activations");
-    jo_open(j, "targets", '[');
-    jo_string(j, NULL, "Linear");
-    jo_close(j);
-    jo_open(j, "weights", '{');
-    jo_bool(j, "dynamic", false);
-    jo_int(j, "group_size", 32);
-    jo_int(j, "num_bits", 4);
-    jo_string(j, "scale_dtype", "torch.uint8");
-    jo_string(j, "strategy", "group");
-    jo_bool(j, "symmetric", true);
-    jo_string(j, "type", "float");
-    jo_close(j);
-    jo_close(j);
-    jo_close(j);
-}
-
-/* The names of the linear layers that are not converted. Every name is written out: runtimes that fuse q, k
- * and v look for each of the three. */
-static int ct_ignore(struct json_out *j, const struct model *m, const bool *chosen, struct err *e)
-{
+    const struct model *m = q->m;
+    char **name = mem_new(m->ckpt.n + 2, sizeof *name, e);
     bool head = false;
     size_t i;
 
-    jo_open(j, "ignore", '[');
-    for (i = 0; i < m->ckpt.n; i++) {
+    *n = 0;
+    for (i = 0; name && i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
-        char *module;
 
         head = head || strcmp(t->name, "lm_head.weight") == 0;
-        if (chosen[i] || t->rank != 2 || !ends_with(t->name, ".weight") ||
+        if (q->chosen[i] || t->rank != 2 || !ends_with(t->name, ".weight") ||
             ends_with(t->name, "embed_tokens.weight"))
             continue;
-        module = mem_strndup(t->name, strlen(t->name) - strlen(".weight"), e);
-        if (!module)
-            return -1;
-        jo_string(j, NULL, module);
-        free(module);
+        name[*n] = mem_strndup(t->name, strlen(t->name) - strlen(".weight"), e);
+        if (!name[*n])
+            goto fail;
+        ++*n;
     }
-    if (!head) /* tied to the embedding, but a module of the runtime all the same */
-        jo_string(j, NULL, "lm_head");
-    jo_close(j);
-    return 0;
+    if (!name || head)
+        return name;
+    name[*n] = mem_strdup("lm_head", e); /* tied to the embedding, but a module of the runtime all the same */
+    if (name[*n]) {
+        ++*n;
+        return name;
+    }
+fail:
+    names_free(name, *n);
+    return NULL;
 }
 
-static int ct_config(struct json_out *j, const struct model *m, const bool *chosen, struct err *e)
+static int set_config(const struct quantization *q, char **text, size_t *n, const char *what,
+                      const char *const *path, struct err *e)
 {
-    ct_group(j);
-    jo_string(j, "format", "mxfp4-pack-quantized");
-    if (ct_ignore(j, m, chosen, e))
-        return -1;
-    jo_string(j, "quant_method", "compressed-tensors");
-    jo_string(j, "quantization_status", "compressed");
-    return 0;
-}
-
-/* The value of quantization_config. */
-static int config_value(struct json_out *j, const struct model *m, const bool *chosen, struct err *e)
-{
-    jo_open(j, NULL, '{');
-    if (m->layout == EXPERTS_INTERLEAVED)
-        oss_config(j);
-    else if (ct_config(j, m, chosen, e))
-        return -1;
-    jo_close(j);
-    return str_ok(&j->s, e);
-}
-
-int quant_config(const struct model *m, const bool *chosen, enum quant_format to, char **text, size_t *n,
-                 struct err *e)
-{
-    static const char *const path[] = {"quantization_config", NULL};
-    char *what = path_join(m->dir, "config.json", e);
     struct json_out j = {.pretty = true, .base = 1};
+    size_t names;
+    char **name = ignored(q, &names, e);
     int r = -1;
 
-    *n = m->config_n;
-    *text = what ? mem_strndup(m->config_text, m->config_n, e) : NULL;
-    if (!*text)
-        goto done;
-    if (to == QF_BF16) {
-        r = json_remove(text, n, what, path, e);
-    } else {
-        r = config_value(&j, m, chosen, e) ? -1 : json_set(text, n, what, path, j.s.p, e);
-    }
-done:
+    if (!name)
+        return -1;
+    jo_open(&j, NULL, '{');
+    q->to->encode->config(&j, (const char *const *)name);
+    jo_close(&j);
+    if (str_ok(&j.s, e) == 0)
+        r = json_set(text, n, what, path, j.s.p, e);
+    str_free(&j.s);
+    names_free(name, names);
+    return r;
+}
+
+int quant_config(const struct quantization *q, char **text, size_t *n, struct err *e)
+{
+    static const char *const path[] = {"quantization_config", NULL};
+    char *what = path_join(q->m->dir, "config.json", e);
+    int r = -1;
+
+    *n = q->m->config_n;
+    *text = what ? mem_strndup(q->m->config_text, q->m->config_n, e) : NULL;
+    if (*text)
+        r = q->to ? set_config(q, text, n, what, path, e) : json_remove(text, n, what, path, e);
     if (r < 0) {
         free(*text);
         *text = NULL;
     }
-    str_free(&j.s);
     free(what);
     return r < 0 ? -1 : 0;
 }

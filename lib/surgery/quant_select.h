@@ -8,13 +8,22 @@
 #include "surgery/quant_tensor.h"
 #include "surgery/quantize.h"
 
-/* chosen[i]: tensor i of the checkpoint is converted; [ckpt.n], the caller frees. NULL: refused. */
-bool *quant_select(const struct model *m, enum quant_format to, const struct quantize_options *o,
-                   struct err *e);
-/* Fills rw with the tensors to write, every shard sorted as the reference writer does. */
-int quant_plan(struct rewrite *rw, const bool *chosen, enum quant_format to, struct err *e);
+struct quantization {
+    const struct model *m;
+    const struct format *to; /* NULL: BF16 */
+    bool *chosen;            /* [ckpt.n] weights that are converted */
+    struct quant_map *map;   /* [maps] */
+    size_t maps;
+};
+
+/* target: as for quantize_model. */
+int quant_select(struct quantization *q, const struct model *m, const char *target,
+                 const struct quantize_options *o, struct err *e);
+/* Fills rw with the tensors to write, every shard sorted as the reference writer does; their maps belong to
+ * q. */
+int quant_plan(struct quantization *q, struct rewrite *rw, struct err *e);
 /* config.json for the new format; the caller frees *text. */
-int quant_config(const struct model *m, const bool *chosen, enum quant_format to, char **text, size_t *n,
-                 struct err *e);
+int quant_config(const struct quantization *q, char **text, size_t *n, struct err *e);
+void quant_free(struct quantization *q);
 
 #endif

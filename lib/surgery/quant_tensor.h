@@ -1,5 +1,5 @@
 /*
- * quant_tensor.h -- private to surgery: one tensor from one number format to another, streamed to a writer,
+ * quant_tensor.h -- private to surgery: a linear map from one number format to another, streamed to a writer,
  * in parallel over its rows.
  */
 #ifndef MOE_SURGERY_QUANT_TENSOR_H
@@ -8,28 +8,35 @@
 #include "base/thread.h"
 #include "surgery/rewrite.h"
 
-/* What out_tensor.op says. E, out and in are the sizes; a linear's weight has E = 1. */
-enum quant_op {
-    QOP_COPY,
-    QOP_ENCODE,    /* float [E, out, in] -> MXFP4 blocks; the scales are kept for the next tensor */
-    QOP_ENCODE_IO, /* the same from [E, in, out] (GPT-OSS) */
-    QOP_SCALES,    /* the scales of the tensor before */
-    QOP_DECODE,    /* MXFP4 blocks (from) and scales (also) -> BF16 [E, out, in] */
-    QOP_DECODE_IO, /* the same to [E, in, out] */
+/* Plain numbers that become a format, or the other way round: all tensors of n maps [out][in] of one name (of
+ * all experts, or one). out_tensor.map and .use say which tensor of which one is to be written. */
+struct quant_map {
+    const struct format *format; /* of the coded side */
+    bool encode;                 /* towards it; else to BF16 */
+    bool io;                     /* the plain side is [in][out] */
+    uint64_t n;
+    size_t out, in;
+    const struct tensor *from[STORED_PIECES]; /* by use; plain: USE_WEIGHT alone */
+
+    /* Of what was made: pieces that wait for their turn in the file, and the errors. */
+    bool made;
+    uint8_t *kept[STORED_PIECES];
+    size_t kept_n[STORED_PIECES];
+    double err2, sum2;
 };
 
 struct quant_work {
     struct rewrite *rw;
     struct pool *pool;
-    uint8_t *scales; /* of the last QOP_ENCODE */
-    size_t scales_n;
-    double err2, sum2; /* of the last tensor encoded */
-    uint64_t count;    /* its elements */
 };
 
-/* Writes tensor t as its op says. Refused, with tensor and index: NaN and infinity, in the weights or
- * decoded. Memory: one matrix of the tensor (or 32 MiB of rows of it) and its MXFP4 form. */
+/*
+ * Writes tensor t: of a map, or (map NULL) a copy. All pieces of a map are made when the first of them is
+ * written: that one goes to the file as it is made, the others wait. Refused, with tensor and index: NaN and
+ * infinity, in the weights or decoded. Memory: one matrix (or 32 MiB of rows of it) in both forms, and the
+ * pieces that wait.
+ */
 int quant_put(struct quant_work *q, const struct out_tensor *t, struct err *e);
-void quant_work_free(struct quant_work *q);
+void quant_map_free(struct quant_map *m);
 
 #endif

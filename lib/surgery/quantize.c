@@ -11,7 +11,7 @@ struct job {
     struct quant_work work;
     const struct quantize_options *o;
     struct quantize_report *r;
-    enum quant_format to;
+    struct quantization q;
 };
 
 static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
@@ -21,11 +21,11 @@ static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
 
     if (quant_put(&j->work, t, e))
         return -1;
-    if (t->op == QOP_COPY || t->op == QOP_SCALES)
+    if (!t->map || t->use != USE_WEIGHT)
         return 0;
-    rep.count = j->work.count;
-    rep.err2 = j->work.err2;
-    rep.sum2 = j->work.sum2;
+    rep.count = t->map->n * t->map->out * t->map->in;
+    rep.err2 = t->map->err2;
+    rep.sum2 = t->map->sum2;
     j->r->tensors++;
     j->r->err2 += rep.err2;
     j->r->sum2 += rep.sum2;
@@ -38,26 +38,25 @@ static void describe(void *ctx, struct card *card, struct str *s)
 {
     const struct job *j = ctx;
     const struct quantize_report *r = j->r;
+    const struct format *to = j->q.to;
     char before[32], after[32];
 
-    card->tag = j->to == QF_MXFP4 ? "mxfp4" : "bf16";
-    card->quantized = j->to == QF_MXFP4;
-    if (j->to == QF_MXFP4)
-        str_addf(s,
-                 "%llu tensors were converted to MXFP4 (blocks of 32 E2M1 values with one E8M0 scale), each "
-                 "scale the better of two by squared error; everything else is a byte-for-byte copy.\n\n",
-                 (unsigned long long)r->tensors);
+    card->tag = to ? to->encode->target : "bf16";
+    card->quantized = to;
+    if (to)
+        str_addf(s, "%llu tensors were converted to %s; everything else is a byte-for-byte copy.\n\n",
+                 (unsigned long long)r->tensors, to->encode->about);
     else
         str_addf(s,
-                 "%llu MXFP4 tensors were decoded to BF16, which holds every one of their values exactly; "
+                 "%llu %s tensors were decoded to BF16, which holds every one of their values exactly; "
                  "everything else is a byte-for-byte copy.\n\n",
-                 (unsigned long long)r->tensors);
+                 (unsigned long long)r->tensors, j->q.map->format->name);
     str_addf(s,
              "| | before | after |\n|---|---|---|\n"
              "| safetensors | %s (%llu bytes) | %s (%llu bytes) |\n",
              num_bytes(r->bytes_before, before), (unsigned long long)r->bytes_before,
              num_bytes(r->bytes_after, after), (unsigned long long)r->bytes_after);
-    if (j->to == QF_MXFP4 && r->err2 > 0)
+    if (to && r->err2 > 0)
         str_addf(s, "\nRelative squared error of the converted weights: %.3g (%.2f dB).\n", r->err2 / r->sum2,
                  10 * log10(r->sum2 / r->err2));
     else
@@ -89,44 +88,32 @@ static int run(struct job *j, const char *out, const char *config, size_t n, str
         return -1;
     r = publish(&p, e);
     pool_close(j->work.pool);
-    quant_work_free(&j->work);
     j->r->bytes_needed = p.bytes_needed;
     j->r->bytes_free = p.bytes_free;
     return r;
 }
 
-static uint64_t count_chosen(const struct model *m, const bool *chosen)
-{
-    uint64_t n = 0;
-    size_t i;
-
-    for (i = 0; i < m->ckpt.n; i++)
-        n += chosen[i];
-    return n;
-}
-
-int quantize_model(const struct model *m, enum quant_format to, const char *out,
+int quantize_model(const struct model *m, const char *target, const char *out,
                    const struct quantize_options *o, struct quantize_report *r, struct err *e)
 {
     struct rewrite rw = {0};
-    struct job j = {.work = {.rw = &rw}, .o = o, .r = r, .to = to};
-    bool *chosen = quant_select(m, to, o, e);
+    struct job j = {.work = {.rw = &rw}, .o = o, .r = r};
     char *config = NULL;
     size_t n;
     int ret = -1;
 
     *r = (struct quantize_report){0};
-    if (!chosen)
+    if (quant_select(&j.q, m, target, o, e))
         return -1;
-    if (quant_config(m, chosen, to, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, 0, e) == 0) {
+    if (quant_config(&j.q, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, 0, e) == 0) {
         rw.same_weights = true;
-        if (quant_plan(&rw, chosen, to, e) == 0 && rewrite_sizes(&rw, e) == 0)
+        if (quant_plan(&j.q, &rw, e) == 0 && rewrite_sizes(&rw, e) == 0)
             ret = run(&j, out, config, n, e);
     }
     if (o->dry_run)
-        r->tensors = count_chosen(m, chosen);
+        r->tensors = j.q.maps;
     rewrite_free(&rw);
+    quant_free(&j.q);
     free(config);
-    free(chosen);
     return ret;
 }

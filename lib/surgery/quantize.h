@@ -6,8 +6,6 @@
 
 #include "model/model.h"
 
-enum quant_format { QF_BF16, QF_MXFP4 };
-
 struct quant_tensor_report {
     const char *name;  /* of the tensor written (valid during the callback) */
     uint64_t count;    /* elements */
@@ -37,11 +35,12 @@ struct quantize_report {
 };
 
 /*
- * To MXFP4: GPT-OSS gets the released layout (blocks, scales, quantization_config mxfp4), split-expert
- * families the compressed-tensors layout (weight_packed, weight_scale, format mxfp4-pack-quantized). To BF16:
- * back to the family's own layout (GPT-OSS: [E,H,2I] interleaved, in-out); everything MXFP4 is decoded.
- * Everything else is copied. Shards keep their names; within one, tensors stand in the order of the reference
- * writer (dtype, then name), so that all are aligned.
+ * target: "bf16", or what an encoder of quant/format.h is called: "mxfp4". To MXFP4: GPT-OSS gets the
+ * released layout (blocks, scales, quantization_config mxfp4), split-expert families the compressed-tensors
+ * layout (weight_packed, weight_scale, format mxfp4-pack-quantized). To BF16: back to the family's own layout
+ * (GPT-OSS: [E,H,2I] interleaved, in-out); everything MXFP4 is decoded. Everything else is copied. Shards
+ * keep their names; within one, tensors stand in the order of the reference writer (dtype, then name), so
+ * that all are aligned.
  *
  * Refused, by tensor: rows that are no multiple of 32; NaN or infinity, with the index (for GPT-OSS in the
  * order of the BF16 tensor); what include names and the layout cannot express (anything but experts for
@@ -50,7 +49,7 @@ struct quantize_report {
  * tensor and is not GPT-OSS, include or exclude towards BF16 (ERR_USAGE). OUT appears complete or
  * not at all.
  */
-int quantize_model(const struct model *m, enum quant_format to, const char *out,
+int quantize_model(const struct model *m, const char *target, const char *out,
                    const struct quantize_options *o, struct quantize_report *r, struct err *e);
 
 #endif

@@ -17,9 +17,9 @@
 struct out_tensor {
     struct tensor t;           /* name, dtype, shape as written */
     const struct tensor *from; /* of the source */
-    const struct tensor *also; /* a second one it is made from (block scales), or NULL */
     const struct tensor_role *role;
-    int op; /* for the caller */
+    struct quant_map *map; /* for the caller: what it is a piece of, NULL: a copy; and which */
+    enum piece_use use;
 };
 
 /* What one file of the source becomes; without tensors it is not written. */
