@@ -38,7 +38,7 @@ INLINE void to_bf16(const float *x, int n, uint16_t *out)
     int i;
 
     for (i = 0; i < n; i += LANES)
-        elem_store(out, (size_t)i, elem_load(x, (size_t)i, lanes_at(i, n), false), lanes_at(i, n), true);
+        elem_store(out, (size_t)i, elem_load(x, (size_t)i, lanes_at(i, n), F32), lanes_at(i, n), BF16);
 }
 
 /* n keys of a head as rows [keys][ld]; what is not there is zero. */
@@ -263,11 +263,11 @@ static void packed_softmax(const struct packed *s, const struct tile *t, int i, 
         float sum;
 
         for (j = 0; j < k[r].low; j += LANES)
-            elem_store(p, (size_t)j, v16_all(0), LANES, true);
+            elem_store(p, (size_t)j, v16_all(0), LANES, BF16);
         sum = (FAST_CPU ? exps_fast : exps)(t->scores + (i + r) * s->keys + j, k[r].high - j, scale,
                                             t->top[i + r], p + j);
         for (j = k[r].high; j < end; j += LANES)
-            elem_store(p, (size_t)j, v16_all(0), LANES, true);
+            elem_store(p, (size_t)j, v16_all(0), LANES, BF16);
         t->sum[i + r] = t->sum[i + r] * shrink[r] + sum;
     }
 }

@@ -43,11 +43,11 @@ INLINE void activate_tile(const float *y, int n, int half, int to, const float *
     for (r = 0; r < n; r++, y += 2 * half)
         for (i = 0; i < half; i += LANES) {
             int l = lanes_at(i, half);
-            v16 g = elem_load(y, (size_t)i, l, false), u = elem_load(y + half, (size_t)i, l, false);
+            v16 g = elem_load(y, (size_t)i, l, F32), u = elem_load(y + half, (size_t)i, l, F32);
 
             if (bias) {
-                g += elem_load(bias, (size_t)(to + i), l, false);
-                u += elem_load(bias, (size_t)(a->inter + to + i), l, false);
+                g += elem_load(bias, (size_t)(to + i), l, F32);
+                u += elem_load(bias, (size_t)(a->inter + to + i), l, F32);
             }
             elem_store(act, (size_t)r * (size_t)a->inter + (size_t)(to + i),
                        activate(g, u, a->act, a->limit, bf16 == FAST), l, bf16);
@@ -63,7 +63,7 @@ static void activate_bf16(const float *y, int n, int half, int to, const float *
 static void activate_f32(const float *y, int n, int half, int to, const float *bias,
                          const struct experts_args *a, void *act)
 {
-    activate_tile(y, n, half, to, bias, a, act, false);
+    activate_tile(y, n, half, to, bias, a, act, F32);
 }
 
 /* Rows of a tile y [n][w] plus bias to columns `to` .. of their slots; sums of squares and largest magnitudes
@@ -80,10 +80,10 @@ INLINE void scatter_tile(const float *y, int n, int w, int to, const float *bias
 
         for (i = 0; i < w; i += LANES) {
             int l = lanes_at(i, w);
-            v16 v = elem_load(y, (size_t)i, l, false);
+            v16 v = elem_load(y, (size_t)i, l, F32);
 
             if (bias)
-                v += elem_load(bias, (size_t)(to + i), l, false);
+                v += elem_load(bias, (size_t)(to + i), l, F32);
             s += v * v;
             m = bf16 == FAST ? fast_max(m, v16_abs(v)) : v16_max(m, v16_abs(v));
             elem_store(a->y, out + (size_t)i, v, l, bf16);
@@ -102,7 +102,7 @@ static void scatter_bf16(const float *y, int n, int w, int to, const float *bias
 static void scatter_f32(const float *y, int n, int w, int to, const float *bias, const struct experts_args *a,
                         const int32_t *slot, float *sum, float *max)
 {
-    scatter_tile(y, n, w, to, bias, a, slot, sum, max, false);
+    scatter_tile(y, n, w, to, bias, a, slot, sum, max, F32);
 }
 
 static void finish(const struct experts_args *a, const int32_t *slot, int n, const float *sum,

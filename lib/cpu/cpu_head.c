@@ -39,7 +39,7 @@ INLINE void add_exp(struct sums *p, const float *y, int w, float *v)
 
     for (i = 0; i < w; i += LANES) {
         int l = lanes_at(i, w), k;
-        v16 x = v16_exp(elem_load(y, (size_t)i, l, false) - p->top);
+        v16 x = v16_exp(elem_load(y, (size_t)i, l, F32) - p->top);
 
         for (k = l; k < LANES; k++)
             x[k] = 0;
@@ -57,8 +57,8 @@ INLINE void add_cross(struct sums *p, const float *v, const float *y0, const flo
     for (i = 0; i < w; i += LANES) {
         int l = lanes_at(i, w);
 
-        cross += elem_load(v, (size_t)i, LANES, false) *
-                 (elem_load(y0, (size_t)i, l, false) - elem_load(y, (size_t)i, l, false));
+        cross += elem_load(v, (size_t)i, LANES, F32) *
+                 (elem_load(y0, (size_t)i, l, F32) - elem_load(y, (size_t)i, l, F32));
     }
     p->cross += v16_sum(cross);
 }

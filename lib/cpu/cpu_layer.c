@@ -69,7 +69,7 @@ INLINE void norm_rows(const struct norm_args *a, int64_t from, int64_t to, const
             int l = lanes_at(i, a->width);
             v16 v = elem_load(a->h, at + (size_t)i, l, from_bf16) * s;
 
-            elem_store(a->x, x + (size_t)i, v * elem_load(a->w, (size_t)i, l, false), l, to_bf16);
+            elem_store(a->x, x + (size_t)i, v * elem_load(a->w, (size_t)i, l, F32), l, to_bf16);
         }
     }
 }
@@ -113,11 +113,11 @@ INLINE void rotate(float *x, const float *cs, int half)
 
     for (p = 0; p < half; p += LANES) {
         int l = lanes_at(p, half);
-        v16 a = elem_load(x, (size_t)p, l, false), b = elem_load(x + half, (size_t)p, l, false);
-        v16 c = elem_load(cs, (size_t)p, l, false), s = elem_load(cs + half, (size_t)p, l, false);
+        v16 a = elem_load(x, (size_t)p, l, F32), b = elem_load(x + half, (size_t)p, l, F32);
+        v16 c = elem_load(cs, (size_t)p, l, F32), s = elem_load(cs + half, (size_t)p, l, F32);
 
-        elem_store(x, (size_t)p, a * c - b * s, l, false);
-        elem_store(x + half, (size_t)p, b * c + a * s, l, false);
+        elem_store(x, (size_t)p, a * c - b * s, l, F32);
+        elem_store(x + half, (size_t)p, b * c + a * s, l, F32);
     }
 }
 
@@ -142,9 +142,9 @@ INLINE void head_norm(float *x, int n, const float *w, float eps)
 
     for (i = 0; i < n; i += LANES) {
         int l = lanes_at(i, n);
-        v16 v = elem_load(x, (size_t)i, l, false) * s;
+        v16 v = elem_load(x, (size_t)i, l, F32) * s;
 
-        elem_store(x, (size_t)i, w ? v * elem_load(w, (size_t)i, l, false) : v, l, false);
+        elem_store(x, (size_t)i, w ? v * elem_load(w, (size_t)i, l, F32) : v, l, F32);
     }
 }
 

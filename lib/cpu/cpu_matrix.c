@@ -223,10 +223,10 @@ INLINE void store_tile(const float *y, int n, int w, const float *bias, void *ou
     for (r = 0; r < n; r++, at += (size_t)width)
         for (i = 0; i < w; i += LANES) {
             int l = lanes_at(i, w);
-            v16 v = elem_load(y + (size_t)r * (size_t)w, (size_t)i, l, false);
+            v16 v = elem_load(y + (size_t)r * (size_t)w, (size_t)i, l, F32);
 
             if (bias)
-                v += elem_load(bias, (size_t)i, l, false);
+                v += elem_load(bias, (size_t)i, l, F32);
             if (add)
                 v += elem_load(out, at + (size_t)i, l, bf16);
             elem_store(out, at + (size_t)i, v, l, bf16);
@@ -235,12 +235,12 @@ INLINE void store_tile(const float *y, int n, int w, const float *bias, void *ou
 
 static void store_f32(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
 {
-    store_tile(y, n, w, bias, out, at, width, false, false);
+    store_tile(y, n, w, bias, out, at, width, false, F32);
 }
 
 static void add_f32(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)
 {
-    store_tile(y, n, w, bias, out, at, width, true, false);
+    store_tile(y, n, w, bias, out, at, width, true, F32);
 }
 
 static void add_bf16(const float *y, int n, int w, const float *bias, void *out, size_t at, int width)

@@ -21,7 +21,7 @@ INLINE float entropy_of(const float *z, int n)
     top = v16_all(v16_highest(top));
     for (i = 0; i < n; i += LANES) {
         int l = lanes_at(i, n), k;
-        v16 v = elem_load(z, (size_t)i, l, false) - top, x = v16_exp(v);
+        v16 v = elem_load(z, (size_t)i, l, F32) - top, x = v16_exp(v);
 
         for (k = l; k < LANES; k++)
             x[k] = 0;
