@@ -97,6 +97,23 @@ cuts_only() {
 @test "refused: index that is no JSON" { refuses index-bad-json 'index.json: byte [0-9]+: the text ends' shards=2 qwen3; }
 @test "refused: tensor in two shards" { refuses tensor-in-two-shards "'model.embed_tokens.weight' is in '.*' and in" shards=2 qwen3; }
 
+@test "shards alone are taken if they are a whole set, and get an index when they are cut" {
+    local digest
+    "$MKMODEL" shards=3 qwen3 broken
+    mv broken/model.safetensors.index.json index.json
+    digest=$(moe-inspect --json broken | jq -r .digest)
+    run moe-inspect --check broken
+    [ "$status" -eq 3 ]
+    [[ $output == *'problem: there is no index of 3 files'* ]]
+    keep_all | sed "s/digest=0*/digest=$digest/" >plan.tsv
+    moe-prune --verify broken plan.tsv out
+    [ "$(jq -cS .weight_map out/model.safetensors.index.json)" = "$(jq -cS .weight_map index.json)" ]
+    touch broken/other.safetensors
+    fails_with 'neither model.safetensors nor' moe-inspect broken
+    rm broken/other.safetensors broken/model-00002-of-00003.safetensors
+    fails_with 'neither model.safetensors nor' moe-inspect broken
+}
+
 # config.json
 @test "refused: config.json that is no JSON" { refuses config-bad-json 'config.json: not JSON at byte'; }
 @test "refused: config.json that is not UTF-8" { refuses config-bad-utf8 'config.json: byte [0-9]+ is not UTF-8'; }

@@ -73,6 +73,8 @@ static void check_files(struct search *s)
         if (c->shard[k].header_bytes > HUB_HEADER_LIMIT)
             found(s, FINDING_LOADING, "'%s' has a header over 25 MB, which the hub refuses",
                   c->shard_name[k]);
+    if (!c->has_index && c->shards > 1)
+        found(s, FINDING_LOADING, "there is no index of %d files: most loaders need one", c->shards);
     if (!c->has_index && in_dir(s, INDEX_NAME))
         found(s, FINDING_LOADING,
               "an index lies beside model.safetensors: loaders disagree on which one counts");

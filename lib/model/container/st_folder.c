@@ -1,11 +1,12 @@
 /*
- * st_folder.c -- a folder of safetensors files with a config.json: model.safetensors, or shards and their
+ * st_folder.c -- a folder of safetensors files with a config.json: model.safetensors, shards with their
  * index.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "base/words.h"
 #include "model/container/rows.h"
 
 enum { MAX_CONFIG = 16 << 20 };
@@ -204,6 +205,59 @@ static int open_indexed(struct checkpoint *c, const char *index, bool partial, s
     return r;
 }
 
+/* "STEM-00002-of-00003.safetensors": where the first number stands, and both; false: another name. */
+static bool shard_number(const char *name, size_t *at, int *number, int *total)
+{
+    const char *of = strstr(name, "-of-"), *s = of;
+
+    while (s && s > name && s[-1] >= '0' && s[-1] <= '9')
+        s--;
+    *at = s ? (size_t)(s - name) : 0;
+    if (!s || !take_number(&s, number) || s != of)
+        return false;
+    s += strlen("-of-");
+    return take_number(&s, total) && strcmp(s, ".safetensors") == 0;
+}
+
+/* Shards without an index: one whole set, counted from 0 or from 1, and no other. They go to the front of the
+ * sorted names; how many, 0: it is not so. */
+static size_t bare_shards(char **name, size_t n)
+{
+    int number, total = 0, first = 0;
+    size_t shards = 0, i, at;
+
+    for (i = 0; i < n; i++) {
+        char *s = name[i];
+
+        if (!ends_with(s, ".safetensors"))
+            continue;
+        if (!shard_number(s, &at, &number, &total) || (shards && strncmp(s, name[0], at) != 0))
+            return 0;
+        first = shards ? first : number;
+        if (first > 1 || number != first + (int)shards)
+            return 0;
+        name[i] = name[shards];
+        name[shards++] = s;
+    }
+    return shards == (size_t)total ? shards : 0;
+}
+
+static int open_bare(struct checkpoint *c, bool partial, struct err *e)
+{
+    char **name;
+    size_t n, shards;
+    int r;
+
+    if (dir_list(c->dir, &name, &n, e))
+        return -1;
+    shards = bare_shards(name, n);
+    r = shards ? open_shards(c, name, shards, partial, e)
+               : err_set(e, ERR_INPUT, "'%s' holds no model: neither " ST_SINGLE " nor " ST_INDEX " is there",
+                         c->dir);
+    dir_free(name, n);
+    return r;
+}
+
 static int folder_tensors(struct checkpoint *c, const struct arch *a, bool partial, struct err *e)
 {
     char *single = path_join(c->dir, ST_SINGLE, e), *index = path_join(c->dir, ST_INDEX, e);
@@ -218,7 +272,7 @@ static int folder_tensors(struct checkpoint *c, const struct arch *a, bool parti
     else if (path_exists(index))
         r = open_indexed(c, index, partial, e);
     else
-        err_set(e, ERR_INPUT, "'%s' holds no model: neither " ST_SINGLE " nor " ST_INDEX " is there", c->dir);
+        r = open_bare(c, partial, e);
     free(single);
     free(index);
     return r;

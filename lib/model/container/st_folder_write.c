@@ -1,6 +1,6 @@
 /*
- * st_folder_write.c -- a new folder of safetensors files under an old one's file names, with the index if
- * that had one, and config.json.
+ * st_folder_write.c -- a new folder of safetensors files under an old one's file names, with an index if that
+ * had one or should have had, and config.json.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -168,13 +168,16 @@ static int folder_copy(struct container_writer *w, const struct rfile *from, uin
 static int total_parameters(const struct container_writer *w, bool *known, uint64_t *n, struct err *e)
 {
     static const char *const path[] = {"metadata", "total_parameters", NULL};
-    char *file = path_join(w->like->dir, ST_INDEX, e), *text = NULL;
+    char *file, *text = NULL;
     struct js js;
     size_t size, from, to;
     uint64_t old;
     int r = -1, found;
 
     *known = false;
+    if (!w->like->has_index)
+        return 0;
+    file = path_join(w->like->dir, ST_INDEX, e);
     if (!file || file_read(file, ST_MAX_HEADER, &text, &size, e))
         goto done;
     found = json_find(text, size, file, path, &from, &to, e);
@@ -248,7 +251,7 @@ static int folder_finish(struct container_writer *w, struct err *e)
     char *config = path_join(own->dir, "config.json", e);
     int r = config ? end_shard(own, e) : -1;
 
-    if (!r && w->like->has_index)
+    if (!r && (w->like->has_index || w->like->shards > 1))
         r = write_index(w, own->dir, e);
     if (!r)
         r = file_write(config, w->config, w->config_n, false, e);
