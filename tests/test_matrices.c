@@ -225,7 +225,8 @@ static void test_refused(void)
     refused_header("\"run\":", "\"nur\":", "no \"run\"");
     refused_header("by category", "by whatever", "pairs");
     refused_header("hidden=3", "hidden=4", "not those of its model line");
-    refused_header("layers.2.gram", "layers.2.gran", "gram is missing");
+    refused_header("layers.2.gram", "layers.2.gran", "tensor layers.2.gran is not known to this version");
+    refused_header("layers.2.gram", "layers.3.gram", "layers.2.gram is missing");
     refused_header("shard=1/2", "shard=3/2", "part 1");
     refused_header("c\\\\tc", "c\\\\xc", "category");
     m.vector[SUM_OUTPUT][0] = NAN;

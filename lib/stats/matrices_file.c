@@ -183,6 +183,26 @@ static int read_inter(struct reader *r, int layer)
     return t && t->rank == 2 && t->shape[1] && t->shape[1] < 1u << 30 ? (int)t->shape[1] : 0;
 }
 
+/* Every tensor is one of a row's. */
+static int check_known(struct reader *r)
+{
+    size_t i;
+    int which;
+
+    for (i = 0; i < r->st.n; i++) {
+        const char *name = r->st.tensor[i].name, *last = strrchr(name, '.');
+
+        for (which = 0; last && which < TENSORS; which++)
+            if (strcmp(statistic_tensor(which)->name, last + 1) == 0)
+                break;
+        if (!last || which == TENSORS)
+            return err_set(r->e, ERR_UNKNOWN,
+                           "'%s': tensor %.100s is not known to this version; a later one may read this file",
+                           r->path, name);
+    }
+    return 0;
+}
+
 static int read_head(struct reader *r, struct matrices *m)
 {
     struct stats *head = &m->head;
@@ -299,7 +319,7 @@ int matrices_read(struct matrices *m, const char *path, struct err *e)
     *m = (struct matrices){0};
     if (st_open(&r.st, path, &local) == 0) {
         status = fields_metadata(&r.st, MAGIC, "no file of matrices", meta_name, r.meta, METAS, &local) ||
-                         read_head(&r, m) || read_sums(&r, m)
+                         check_known(&r) || read_head(&r, m) || read_sums(&r, m)
                      ? -1
                      : 0;
         st_close(&r.st);
