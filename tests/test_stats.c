@@ -251,7 +251,7 @@ static void add_columns(const char *path, const char *columns, const char *value
     }
     hash_once(out.p, out.n, hex);
     str_addf(&out, "#end\trows=%d\txxh3=%s\n", 12, hex);
-    CHECK(file_write(path, out.p, out.n, true, &e) == 0);
+    CHECK(file_write(path, out.p, out.n, false, &e) == 0);
     str_free(&out);
     free(text);
 }
@@ -261,7 +261,7 @@ static void refused_columns(const char *columns, const char *values, const char 
     struct err e = {0};
     struct stats s;
 
-    add_columns(in_tmp("later.stats"), columns, values);
+    add_columns(anew("later.stats"), columns, values);
     CHECK(stats_read(&s, in_tmp("later.stats"), &e) == -1);
     CHECK_MSG(strstr(e.msg, with), "'%s' does not say '%s'", e.msg, with);
 }
@@ -275,9 +275,9 @@ static void test_later_columns(void)
     struct err e = {0};
 
     make(&s, names, 1, DIGEST_A, 1);
-    CHECK(stats_write(&s, in_tmp("x.stats"), true, &e) == 0);
+    CHECK(stats_write(&s, anew("x.stats"), false, &e) == 0);
     stats_free(&s);
-    add_columns(in_tmp("later.stats"), columns, values);
+    add_columns(anew("later.stats"), columns, values);
     CHECK_MSG(stats_read(&s, in_tmp("later.stats"), &e) == 0 &&
                   stats_read(&plain, in_tmp("x.stats"), &e) == 0,
               "%s", e.msg);
