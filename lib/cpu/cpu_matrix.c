@@ -143,7 +143,7 @@ static const char *first_bad(struct pack *p, int jobs)
     return atomic_load(&p->bad);
 }
 
-static int prepare(struct cpu *c, const struct matrix_job *job, int jobs, long *tasks, struct err *e)
+static int pack_prepare(struct cpu *c, const struct matrix_job *job, int jobs, long *tasks, struct err *e)
 {
     size_t scratch = 0, bytes;
     int i, k;
@@ -178,7 +178,7 @@ int cpu_pack(struct device *d, const struct matrix_job *job, int jobs, struct er
     long tasks, t = 0;
     int i, k, rc = -1;
 
-    if (prepare(c, job, jobs, &tasks, e))
+    if (pack_prepare(c, job, jobs, &tasks, e))
         return -1;
     p.job_of = mem_new((size_t)tasks, sizeof *p.job_of, e);
     p.panel_of = mem_new((size_t)tasks, sizeof *p.panel_of, e);

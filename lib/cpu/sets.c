@@ -37,7 +37,7 @@ const struct product *product_of(enum isa isa, bool bf16)
     return bf16 ? sets[isa].bf16 : sets[isa].f32;
 }
 
-static int count(struct err *e)
+static int sets_count(struct err *e)
 {
     (void)e;
     return 1;
@@ -51,6 +51,6 @@ static int best_open(struct device **out, const struct device_options *o, struct
 
 const struct backend cpu_backend = {.contract = MOE_CONTRACT,
                                     .kind = "cpu",
-                                    .count = count,
+                                    .count = sets_count,
                                     .precisions = 1u << PREC_AUTO | 1u << PREC_BF16 | 1u << PREC_F32,
                                     .open = best_open};

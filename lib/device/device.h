@@ -379,9 +379,9 @@ struct device_options {
     int index; /* which device of the backend's */
     enum precision precision;
     int threads; /* 0: all */
-    const char
-        *products; /* maker of linear maps to be used for every matrix that it can take; NULL: the
-                      device chooses. For tests and comparisons; refused when it has none of that name */
+    /* Maker of linear maps to be used for every matrix that it can take; NULL: the device chooses. For tests
+     * and comparisons; refused when it has none of that name. */
+    const char *products;
 };
 
 /* What a backend's object exports as `moe_backend`. Nothing but `contract` is looked at when that differs. */

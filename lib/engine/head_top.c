@@ -148,7 +148,7 @@ static void sort_kept(int32_t *id, uint8_t *sampled, int top, int samples)
     }
 }
 
-static void choose(void *ctx, long row, int worker)
+static void top_choose(void *ctx, long row, int worker)
 {
     const struct choice *c = ctx;
     size_t at = (size_t)(c->first + row) * (size_t)kept(c->t);
@@ -186,7 +186,7 @@ static int choose_all(struct device *d, const struct head_weights *w, const stru
         d->ops->to_host(d, z, y, (size_t)n * row);
         if (d->ops->check(d, e) || check_cancelled(e))
             goto out;
-        pool_run(pool, (long)n, choose, &c);
+        pool_run(pool, (long)n, top_choose, &c);
     }
     rc = 0;
 out:

@@ -13,7 +13,7 @@ static void drop(struct engine *en, struct kept_head *h)
 }
 
 /* A model opened anew may stand where another one stood. */
-static bool same(const struct kept_head *h, const struct model *m)
+static bool heads_same(const struct kept_head *h, const struct model *m)
 {
     return h->m == m && strcmp(h->dir, m->dir) == 0;
 }
@@ -23,7 +23,7 @@ void engine_heads_keep(struct engine *en, const struct judged *of, int n)
     int i = en->heads, k;
 
     while (i-- > 0) {
-        for (k = 0; k < n && !same(&en->head[i], of[k].m); k++)
+        for (k = 0; k < n && !heads_same(&en->head[i], of[k].m); k++)
             ;
         if (k == n)
             drop(en, &en->head[i]);
@@ -36,7 +36,7 @@ int engine_head(struct engine *en, const struct model *m, struct head_weights *o
     int i;
 
     for (i = 0; i < en->heads; i++)
-        if (same(&en->head[i], m)) {
+        if (heads_same(&en->head[i], m)) {
             *out = en->head[i].w;
             return 0;
         }
