@@ -169,7 +169,7 @@ static void queries(const struct attention *t, struct state *s, const float *key
             float *scores = s->scores + i * BLOCK;
             int seen = (int)round_up((size_t)keys_seen(at, from + i), LANES);
 
-            v16_outer_row(s->q + (size_t)i * dim, dim, kt, BLOCK, t->dim, scores, BLOCK, seen, false);
+            outer_row(s->q + (size_t)i * dim, dim, kt, BLOCK, t->dim, scores, BLOCK, seen, false);
             for (r = 0; r < QUAD; r++)
                 hide(scores + r * BLOCK, at, from + i + r, first_row(t->a, s->before, from + i + r));
             for (r = i; s->select && r < i + QUAD && r < n; r++)
@@ -178,8 +178,8 @@ static void queries(const struct attention *t, struct state *s, const float *key
         }
         softmax(s, rows, t->v_dim);
         for (i = 0; i < rows; i += QUAD)
-            v16_outer_row(s->scores + i * BLOCK, BLOCK, v, v_dim, keys_seen(at, from + i),
-                          s->out + (size_t)i * v_dim, v_dim, t->v_dim, true);
+            outer_row(s->scores + i * BLOCK, BLOCK, v, v_dim, keys_seen(at, from + i),
+                      s->out + (size_t)i * v_dim, v_dim, t->v_dim, true);
     }
 }
 

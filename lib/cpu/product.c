@@ -8,6 +8,7 @@
 #include "cpu/product.h"
 
 #include "cpu/simd.h"
+#include "quant/bf16.h"
 
 enum { COLUMNS = 64, K_STEP = 128 };
 
@@ -58,7 +59,7 @@ INLINE void share(const float *x, size_t ldx, const float *w, int c, int rows, i
     int i;
 
     for (i = 0; i < rows; i += QUAD)
-        v16_outer_row(x + (size_t)i * ldx, ldx, w, COLUMNS, c, y + (size_t)i * ldy, ldy, cols, add);
+        outer_row(x + (size_t)i * ldx, ldx, w, COLUMNS, c, y + (size_t)i * ldy, ldy, cols, add);
 }
 
 /* One group: w [k][COLUMNS]. */
@@ -76,17 +77,14 @@ static void group_bf16(const uint16_t *x, int k, const uint16_t *w, struct gemm_
                        size_t ldy)
 {
     float xs[GEMM_ROWS * K_STEP], ws[K_STEP * COLUMNS];
-    int p, i, j;
+    int p, i;
 
     for (p = 0; p < part.k; p += K_STEP) {
         int c = least(K_STEP, part.k - p);
 
         for (i = 0; i < part.rows; i++)
-            for (j = 0; j < c; j += LANES)
-                v16_store(xs + i * K_STEP + j,
-                          elem_load(x + (size_t)i * (size_t)k, (size_t)(p + j), lanes_at(j, c), BF16));
-        for (j = 0; j < c * COLUMNS; j += LANES)
-            v16_store(ws + j, v16_load_bf16(w + (size_t)p * COLUMNS + j));
+            bf16_to_f32_n(x + (size_t)i * (size_t)k + p, xs + i * K_STEP, (size_t)c);
+        bf16_to_f32_n(w + (size_t)p * COLUMNS, ws, (size_t)c * COLUMNS);
         share(xs, K_STEP, ws, c, part.rows, cols, y, ldy, p > 0);
     }
 }

@@ -15,11 +15,14 @@
 #include <stdint.h>
 #include <string.h>
 
-/* With 32 wide registers a kernel keeps 4 x 4 v16 in them, else 4 x 1. */
-#ifdef __AVX512F__
-#define WIDE_CPU 1
+/* What a register of the set holds. The compilers cut a v16 that is larger into pieces, and keep an array of
+ * such in memory: products use registers. */
+#if defined(__AVX512F__)
+#define REGISTER 16
+#elif defined(__AVX2__)
+#define REGISTER 8
 #else
-#define WIDE_CPU 0
+#define REGISTER 4
 #endif
 /* Whether the fast_ helpers below are instructions: AVX-512 with conversion to bf16. */
 #ifdef __AVX512BF16__
@@ -232,44 +235,47 @@ INLINE int lanes_at(int i, int n)
     return n - i < LANES ? n - i : LANES;
 }
 
-enum { QUAD = 4, WIDE = 4 };
+/* Of 32 registers QUAD x 4 collect sums, of 16 QUAD x 2. */
+enum { QUAD = 4, WIDE = REGISTER == 16 ? 4 : 2 };
+typedef float reg __attribute__((vector_size(4 * REGISTER)));
+typedef float reg_mem __attribute__((vector_size(4 * REGISTER), aligned(4), may_alias));
 
-/* c [QUAD][16 * w] (+)= a [QUAD][k] b [k][16 * w], w <= WIDE; the sums stay in registers. */
-INLINE void v16_outer(const float *a, size_t lda, const float *b, size_t ldb, int k, float *c, size_t ldc,
-                      const int w, bool add)
+/* c [QUAD][REGISTER * w] (+)= a [QUAD][k] b [k][REGISTER * w], w <= WIDE; the sums stay in registers. */
+INLINE void outer(const float *a, size_t lda, const float *b, size_t ldb, int k, float *c, size_t ldc,
+                  const int w, bool add)
 {
-    v16 s[QUAD][WIDE] = {{{0}}};
+    reg s[QUAD][WIDE] = {{{0}}};
     int i, j, p;
 
     for (i = 0; i < QUAD && add; i++)
         for (j = 0; j < w; j++)
-            s[i][j] = v16_load(c + (size_t)i * ldc + j * LANES);
+            s[i][j] = *(const reg_mem *)(c + (size_t)i * ldc + j * REGISTER);
     for (p = 0; p < k; p++) {
-        v16 col[WIDE];
+        reg col[WIDE];
 
         for (j = 0; j < w; j++)
-            col[j] = v16_load(b + (size_t)p * ldb + j * LANES);
+            col[j] = *(const reg_mem *)(b + (size_t)p * ldb + j * REGISTER);
         for (i = 0; i < QUAD; i++)
             for (j = 0; j < w; j++)
                 s[i][j] += a[(size_t)i * lda + (size_t)p] * col[j];
     }
     for (i = 0; i < QUAD; i++)
         for (j = 0; j < w; j++)
-            v16_store(c + (size_t)i * ldc + j * LANES, s[i][j]);
+            *(reg_mem *)(c + (size_t)i * ldc + j * REGISTER) = s[i][j];
 }
 
 /* The same for n columns, a multiple of LANES, as wide at a time as there are registers for. */
-INLINE void v16_outer_row(const float *a, size_t lda, const float *b, size_t ldb, int k, float *c, size_t ldc,
-                          int n, bool add)
+INLINE void outer_row(const float *a, size_t lda, const float *b, size_t ldb, int k, float *c, size_t ldc,
+                      int n, bool add)
 {
     int j = 0;
 
-    for (; WIDE_CPU && j + 4 * LANES <= n; j += 4 * LANES)
-        v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 4, add);
-    for (; WIDE_CPU && j + 2 * LANES <= n; j += 2 * LANES)
-        v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 2, add);
-    for (; j < n; j += LANES)
-        v16_outer(a, lda, b + j, ldb, k, c + j, ldc, 1, add);
+    for (; j + WIDE * REGISTER <= n; j += WIDE * REGISTER)
+        outer(a, lda, b + j, ldb, k, c + j, ldc, WIDE, add);
+    for (; j + 2 * REGISTER <= n; j += 2 * REGISTER)
+        outer(a, lda, b + j, ldb, k, c + j, ldc, 2, add);
+    for (; j < n; j += REGISTER)
+        outer(a, lda, b + j, ldb, k, c + j, ldc, 1, add);
 }
 
 #endif
