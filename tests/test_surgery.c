@@ -134,13 +134,13 @@ static void damage(const struct model *b)
 
 static void test_prune(const char *dir, int keep)
 {
-    struct prune_options o = {.force = true}; /* compared here first, then by prune_verify */
+    struct prune_options o = {0}; /* compared here first, then by prune_verify */
     struct prune_report r;
     struct model m, cut;
     struct plan p;
     struct err e = {0};
     uint64_t bytes = 0, plan_bytes = 0, verified;
-    const char *out = in_tmp("cut");
+    const char *out = anew_dir("cut");
 
     if (open_model(&m, dir))
         return;
@@ -175,13 +175,13 @@ static void test_prune(const char *dir, int keep)
 /* The metadata of a model that was cut twice names experts by the first model's numbers. */
 static void test_record(void)
 {
-    struct prune_options o = {.force = true};
+    struct prune_options o = {0};
     struct prune_report r;
     struct model m, once;
     struct plan p, q;
     struct err e = {0};
     struct cut c;
-    const char *out = in_tmp("once");
+    const char *out = anew_dir("once");
     char want[64] = "16;0:", *record;
     int j, k, n = 0;
 

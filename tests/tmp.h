@@ -5,6 +5,7 @@
  *     in_tmp("a.stats")       a path in it
  *     put_tmp("a", "text")    a file in it
  *     anew("a")               the path, of which nothing is left: what was read before is written again
+ *     anew_dir("a")           the same of a folder
  */
 #ifndef MOE_TESTS_TMP_H
 #define MOE_TESTS_TMP_H
@@ -60,6 +61,16 @@ static inline const char *in_tmp(const char *name)
 static inline const char *anew(const char *name)
 {
     unlink(in_tmp(name));
+    return in_tmp(name);
+}
+
+static inline const char *anew_dir(const char *name)
+{
+    char command[2 * TMP_PATH];
+
+    snprintf(command, sizeof command, "rm -rf '%s'", in_tmp(name));
+    if (system(command))
+        printf("cannot remove %s\n", in_tmp(name));
     return in_tmp(name);
 }
 
