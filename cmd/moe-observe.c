@@ -229,8 +229,8 @@ static void check_room(const char *path, uint64_t need, const char *less)
     }
 }
 
-/* Where finished passes are kept: beside the outputs. Freed by the end of the program. */
-static const char *partial(const char *path)
+/* Where finished passes are kept: beside the outputs. The caller frees. */
+static char *partial(const char *path)
 {
     struct err e = {0};
     char *name = path ? mem_printf(&e, "%s.partial", path) : NULL;
@@ -245,7 +245,8 @@ static void observe(struct engine *en, const struct model *m, const struct corpu
 {
     struct matrices mat = {0};
     struct reservoir rows = {0};
-    const struct observe_partial keep = {partial(common.out), partial(matrices_path)};
+    char *kept = partial(common.out), *kept_matrices = partial(matrices_path);
+    const struct observe_partial keep = {kept, kept_matrices};
     const struct observe_more more = {.matrices = matrices_path ? &mat : NULL,
                                       .pool_pairs = pool_pairs,
                                       .reservoir = reservoir_path ? &rows : NULL,
@@ -263,6 +264,8 @@ static void observe(struct engine *en, const struct model *m, const struct corpu
         die(&e);
     if (resume)
         observe_done(&keep);
+    free(kept);
+    free(kept_matrices);
     stats_free(&s);
     matrices_free(&mat);
     reservoir_free(&rows);
