@@ -1,4 +1,7 @@
-/* The tile instructions of x86 in plain C, for test_gemm.c: 8 registers of 16 rows of 64 bytes. */
+/*
+ * emulated_tiles.h -- the tile instructions of x86 in plain C, for test_gemm.c: 8 registers of 16 rows of
+ * 64 bytes.
+ */
 #ifndef MOE_TESTS_EMULATED_TILES_H
 #define MOE_TESTS_EMULATED_TILES_H
 

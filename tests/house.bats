@@ -168,6 +168,22 @@ END
     run ! grep -vxE "(device|quant|base|cpu)/[a-z0-9_]+\.h|[a-z_]+\.h" included
 }
 
+@test "sources: each says first what it is for, no two files have one name, no static function is in three" {
+    local f
+    git -C "$ROOT" ls-files '*.c' '*.h' '*.cu' >files
+    [ "$(wc -l <files)" -gt 300 ]
+    run uniq -d < <(sed 's,.*/,,' files | sort)
+    [ -z "$output" ]
+    while read -r f; do
+        head -n 2 "$ROOT/$f" | grep -qF "* ${f##*/} -- " || { echo "$f does not begin with /* ${f##*/} -- what it is for */"; return 1; }
+    done <files
+    # A name that is looked for has one place, two at most; tests, which see only their own file, are left out.
+    while read -r f; do
+        sed -nE "s|^static [^;=(]*[ *]([a-z][a-z0-9_]*)\\(.*|\\1|p" "$ROOT/$f" | sort -u
+    done < <(grep -v '^tests/' files) | sort | uniq -c | awk '$1 > 2 { print "static in " $1 " files: " $2 }' >found
+    diff /dev/null found
+}
+
 @test "install puts everything under DESTDIR and PREFIX, uninstall takes it away" {
     make_here install DESTDIR="$PWD/a dir" PREFIX=/opt/moe
     local root="$PWD/a dir/opt/moe" p

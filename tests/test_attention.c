@@ -1,4 +1,4 @@
-/* Attention, rope and norms of q and k against their definitions. */
+/* test_attention.c -- attention, rope and norms of q and k against their definitions. */
 #include "check.h"
 
 #include "device/registry.h"

@@ -1,4 +1,7 @@
-/* What lib/base promises: JSON refusals and edits, numbers, files that appear whole or not at all. */
+/*
+ * test_base.c -- what lib/base promises: JSON refusals and edits, numbers, files that appear whole or not
+ * at all.
+ */
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /*
- * Layers whose heads are not those of the others: a model whose second layer has twice the heads and half the
- * key-value heads computes what its uniform twin does, since the heads that are more count for nothing and
- * the twin's key-value heads are equal.
+ * test_by_layer.c -- layers whose heads are not those of the others: a model whose second layer has twice
+ * the heads and half the key-value heads computes what its uniform twin does, since the heads that are more
+ * count for nothing and the twin's key-value heads are equal.
  */
 #include "forward.h"
 

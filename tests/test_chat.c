@@ -1,7 +1,7 @@
 /*
- * Chat templates: renderings by the real templates (tests/data/chat/NAME.jsonl: messages, tools, and the
- * text that the template gives), what must be refused, how a template is recognised, and Python's way to
- * print values.
+ * test_chat.c -- chat templates: renderings by the real templates (tests/data/chat/NAME.jsonl: messages,
+ * tools, and the text that the template gives), what must be refused, how a template is recognised, and
+ * Python's way to print values.
  */
 #include "tmp.h"
 

@@ -1,7 +1,8 @@
 /*
- * A second container: what safetensors has not, in one file. Its magic is at the front and its suffix says
- * nothing; names, order of dimensions and alignment are its own; configuration and metadata stand in it. A
- * model in it is opened, run, cut, verified and cut again like its safetensors original, by the same code.
+ * test_container.c -- a second container: what safetensors has not, in one file. Its magic is at the front
+ * and its suffix says nothing; names, order of dimensions and alignment are its own; configuration and
+ * metadata stand in it. A model in it is opened, run, cut, verified and cut again like its safetensors
+ * original, by the same code.
  */
 #include "tmp.h"
 

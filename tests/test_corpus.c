@@ -1,6 +1,6 @@
 /*
- * DATA to tokens: kinds of documents, categories, halves, sampling, the digest, and every mistake with its
- * file and line.
+ * test_corpus.c -- DATA to tokens: kinds of documents, categories, halves, sampling, the digest, and every
+ * mistake with its file and line.
  */
 #include "tmp.h"
 

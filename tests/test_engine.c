@@ -1,6 +1,6 @@
 /*
- * What must hold for the forward pass of any model: the same bytes whatever the threads and chunks, masks,
- * cross entropy and divergence.
+ * test_engine.c -- what must hold for the forward pass of any model: the same bytes whatever the threads
+ * and chunks, masks, cross entropy and divergence.
  */
 #include "forward.h"
 

@@ -1,6 +1,6 @@
 /*
- * The forward pass of every family against what transformers computes: tests/fixtures, and the larger
- * fixtures beside the checkout when they are there.
+ * test_families.c -- the forward pass of every family against what transformers computes: tests/fixtures,
+ * and the larger fixtures beside the checkout when they are there.
  */
 #include "forward.h"
 

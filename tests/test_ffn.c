@@ -1,7 +1,7 @@
 /*
- * The operations of the second half of a layer by themselves: routers against a plain implementation, a mask
- * against the router without the masked experts, gates on the input, f32 routers under bf16, FP8 rows. What
- * whole layers compute is compared with transformers' numbers elsewhere.
+ * test_ffn.c -- the operations of the second half of a layer by themselves: routers against a plain
+ * implementation, a mask against the router without the masked experts, gates on the input, f32 routers
+ * under bf16, FP8 rows. What whole layers compute is compared with transformers' numbers elsewhere.
  */
 #include "check.h"
 

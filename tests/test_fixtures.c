@@ -1,5 +1,7 @@
-/* The model reader takes every checkpoint of tests/fixtures and understands its tensors. What the forward
- * pass makes of them is compared with their goldens elsewhere. */
+/*
+ * test_fixtures.c -- the model reader takes every checkpoint of tests/fixtures and understands its tensors.
+ * What the forward pass makes of them is compared with their goldens elsewhere.
+ */
 #include <dirent.h>
 
 #include "check.h"

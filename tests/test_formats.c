@@ -1,7 +1,7 @@
 /*
- * Storage formats: shapes, names and claims as the table says them; stored maps, turned and cut into slabs,
- * against numbers made one by one; and devices that know nothing but plain numbers, for which others are
- * decoded first.
+ * test_formats.c -- storage formats: shapes, names and claims as the table says them; stored maps, turned
+ * and cut into slabs, against numbers made one by one; and devices that know nothing but plain numbers, for
+ * which others are decoded first.
  */
 #include "check.h"
 

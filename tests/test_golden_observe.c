@@ -1,6 +1,6 @@
 /*
- * Statistics against reference values from transformers in float32: random fixtures token by token
- * (golden.safetensors), trained models over the first 60 documents of calib.jsonl.
+ * test_golden_observe.c -- statistics against reference values from transformers in float32: random
+ * fixtures token by token (golden.safetensors), trained models over the first 60 documents of calib.jsonl.
  */
 #include "tmp.h"
 

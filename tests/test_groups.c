@@ -1,6 +1,6 @@
 /*
- * Routers with groups: which numbers of experts may stay, the fields of the model line, plans that keep to
- * it, and the ranks that moe-score gives.
+ * test_groups.c -- routers with groups: which numbers of experts may stay, the fields of the model line,
+ * plans that keep to it, and the ranks that moe-score gives.
  */
 #include "check.h"
 

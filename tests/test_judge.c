@@ -1,4 +1,4 @@
-/* Passes, quantiles and standard errors, and the mask of a plan: what needs no engine. */
+/* test_judge.c -- passes, quantiles and standard errors, and the mask of a plan: what needs no engine. */
 #include "check.h"
 
 #include "judge/judge.h"

@@ -1,7 +1,7 @@
 /*
- * Every way experts are stored gives the same numbers, byte for byte, as another way that stores the same
- * values; damaged weights are refused by name. Models are made from those in examples/, in a temporary
- * folder.
+ * test_layouts.c -- every way experts are stored gives the same numbers, byte for byte, as another way that
+ * stores the same values; damaged weights are refused by name. Models are made from those in examples/, in
+ * a temporary folder.
  */
 #include "tmp.h"
 

@@ -1,6 +1,6 @@
 /*
- * What a model may be opened for: to be run, to be cut, for its digest. Each variant of a fixture has tensors
- * left out, renamed or added, or another config.json.
+ * test_levels.c -- what a model may be opened for: to be run, to be cut, for its digest. Each variant of a
+ * fixture has tensors left out, renamed or added, or another config.json.
  */
 #include "tmp.h"
 

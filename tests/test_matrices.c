@@ -1,5 +1,6 @@
 /*
- * Files of matrices: the same bytes, the sums of hand-made tokens, merging, what is refused.
+ * test_matrices.c -- files of matrices: the same bytes, the sums of hand-made tokens, merging, what is
+ * refused.
  */
 #include "tmp.h"
 

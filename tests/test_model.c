@@ -1,5 +1,7 @@
-/* config.json to struct arch: spellings, defaults, absent against null, refusals by name; rope against the
- * check values of the formulae; safetensors written and read back. */
+/*
+ * test_model.c -- config.json to struct arch: spellings, defaults, absent against null, refusals by name;
+ * rope against the check values of the formulae; safetensors written and read back.
+ */
 #include "base/json.h"
 #include "check.h"
 #include "model/model.h"

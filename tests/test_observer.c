@@ -1,6 +1,6 @@
 /*
- * What an observer is told: in order, whatever the devices and chunks; what a mask would give that is
- * observed and not followed; and what a device cannot make.
+ * test_observer.c -- what an observer is told: in order, whatever the devices and chunks; what a mask would
+ * give that is observed and not followed; and what a device cannot make.
  */
 #include "forward.h"
 

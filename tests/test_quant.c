@@ -1,4 +1,4 @@
-/* Number formats: bf16, f16 and MXFP4, against definitions written out the slow way. */
+/* test_quant.c -- number formats: bf16, f16 and MXFP4, against definitions written out the slow way. */
 #include "check.h"
 
 #include <float.h>

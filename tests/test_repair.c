@@ -1,6 +1,6 @@
 /*
- * Repair: least squares against a solution known beforehand, its file, and fits on the models in examples/:
- * the error that is reported is the error that is there.
+ * test_repair.c -- repair: least squares against a solution known beforehand, its file, and fits on the
+ * models in examples/: the error that is reported is the error that is there.
  */
 #include "tmp.h"
 

@@ -1,6 +1,6 @@
 /*
- * The reservoir: how its tokens are chosen (so many of each category, the same whatever else there is), what
- * becomes of rows, and the file.
+ * test_reservoir.c -- the reservoir: how its tokens are chosen (so many of each category, the same whatever
+ * else there is), what becomes of rows, and the file.
  */
 #include "tmp.h"
 

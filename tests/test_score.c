@@ -1,6 +1,6 @@
 /*
- * Criteria, weights, protection, ranks and plan comparison against values computed by hand from
- * tests/score/good.stats: per half, layer 1 has (n, g, f of every token)
+ * test_score.c -- criteria, weights, protection, ranks and plan comparison against values computed by hand
+ * from tests/score/good.stats: per half, layer 1 has (n, g, f of every token)
  *
  *     expert   0          1            2         3
  *     code     8 .5 1     2 .5  4      1 1 2     none

@@ -1,6 +1,6 @@
 /*
- * Choosing the experts of a layer: greedy removal and swaps against all subsets of small layers, costs of
- * pairs against sums computed here, turns, budgets, stability and coverage.
+ * test_select.c -- choosing the experts of a layer: greedy removal and swaps against all subsets of small
+ * layers, costs of pairs against sums computed here, turns, budgets, stability and coverage.
  */
 #include "check.h"
 

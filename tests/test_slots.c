@@ -1,6 +1,6 @@
 /*
- * The one list of a model's tensors: it holds what the files hold, the rows of the mixers agree with it, and
- * a device that lacks an operation is told which layer wants it.
+ * test_slots.c -- the one list of a model's tensors: it holds what the files hold, the rows of the mixers
+ * agree with it, and a device that lacks an operation is told which layer wants it.
  */
 #include "check.h"
 

@@ -1,6 +1,7 @@
 /*
- * Statistics and plan files: exact numbers, the same bytes, merging, what is refused. With "--big FILE" it
- * writes a file of 12 categories, 64 layers and 256 experts instead (score.bats times its reading).
+ * test_stats.c -- statistics and plan files: exact numbers, the same bytes, merging, what is refused. With
+ * "--big FILE" it writes a file of 12 categories, 64 layers and 256 experts instead (score.bats times its
+ * reading).
  */
 #include "tmp.h"
 

@@ -1,7 +1,7 @@
 /*
- * What goes on beside computing: hidden states in host memory, packing in a thread of its own, copies that
- * are made at the last moment that the contract of device.h allows. All of it gives the bytes of the plain
- * way, and stops cleanly when a file is damaged or a signal comes.
+ * test_stream.c -- what goes on beside computing: hidden states in host memory, packing in a thread of its
+ * own, copies that are made at the last moment that the contract of device.h allows. All of it gives the
+ * bytes of the plain way, and stops cleanly when a file is damaged or a signal comes.
  */
 #include "forward.h"
 #include "tmp.h"

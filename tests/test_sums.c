@@ -1,7 +1,8 @@
 /*
- * Sums by element, inner products of a token's results, and what a router's logits say, on the CPU: against a
- * plain computation, and the same bytes however tokens are divided among calls and threads. Experts that only
- * some slots ask for, and that lack channels. The CUDA backend is compared with this one in test_cuda.c.
+ * test_sums.c -- sums by element, inner products of a token's results, and what a router's logits say, on
+ * the CPU: against a plain computation, and the same bytes however tokens are divided among calls and
+ * threads. Experts that only some slots ask for, and that lack channels. The CUDA backend is compared with
+ * this one in test_cuda.c.
  */
 #include "check.h"
 

@@ -1,6 +1,6 @@
 /*
- * Surgery against the source model, tensor by tensor and through the expert map only; sizes foretold against
- * sizes written; config.json; the record of which experts are left.
+ * test_surgery.c -- surgery against the source model, tensor by tensor and through the expert map only;
+ * sizes foretold against sizes written; config.json; the record of which experts are left.
  */
 #include "tmp.h"
 

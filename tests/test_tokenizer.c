@@ -1,6 +1,6 @@
 /*
- * The tokenizer: rules on small tokenizers made here, refusals, threads, and the ids that the reference
- * tokenizers give (skipped where the reference data is absent).
+ * test_tokenizer.c -- the tokenizer: rules on small tokenizers made here, refusals, threads, and the ids
+ * that the reference tokenizers give (skipped where the reference data is absent).
  */
 #include "tmp.h"
 

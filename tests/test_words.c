@@ -1,4 +1,4 @@
-/* What lib/base promises about words: JSON that is written, strings to numbers, which word was meant. */
+/* test_words.c -- words in lib/base: JSON that is written, strings to numbers, which word was meant. */
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/json_out.h"

@@ -1,3 +1,4 @@
+/* feed.c -- hidden states on the device, a piece at a time, for head and head_top. */
 #include "engine/feed.h"
 
 int feed_open(struct feed *f, struct device *d, const struct hidden *h, int64_t piece, struct err *e)

@@ -5,7 +5,8 @@
  *     feed_fetch(&f, 0, piece)                  begins to bring tokens up
  *     x = feed_take(&f, 0)                      what was fetched last, device
  *     feed_fetch(&f, piece, piece)              the next, while x is computed with; what was taken before is
- * free feed_close(&f)
+ *                                               free
+ *     feed_close(&f)
  */
 #ifndef MOE_ENGINE_FEED_H
 #define MOE_ENGINE_FEED_H

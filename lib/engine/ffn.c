@@ -1,4 +1,4 @@
-/* The second half of a layer: router, experts, shared expert; or the dense MLP. */
+/* ffn.c -- the second half of a layer: router, experts, shared expert; or the dense MLP. */
 #include "engine/pass.h"
 
 /* ---- buffers ---- */

@@ -1,4 +1,4 @@
-/* A pass over a batch: checks, loading, buffers, the first hidden states. */
+/* forward.c -- a pass over a batch: checks, loading, buffers, the first hidden states. */
 #include "engine/mixing.h"
 #include "engine/several.h"
 #include "stats/statistic.h"

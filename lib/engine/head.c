@@ -1,4 +1,4 @@
-/* From hidden states to logits, log-probabilities and divergence. */
+/* head.c -- from hidden states to logits, log-probabilities and divergence. */
 #include "engine/head.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* The most likely tokens of every position, to be kept, and divergence from what was kept. */
+/* head_top.c -- the most likely tokens of every position, to be kept, and divergence from what was kept. */
 #include "engine/engine_private.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* The maps to the vocabulary that an engine keeps from one call to the next. */
+/* heads.c -- the maps to the vocabulary that an engine keeps from one call to the next. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* The layer loop: every layer's weights meet every chunk of the hidden states. */
+/* layers.c -- the layer loop: every layer's weights meet every chunk of the hidden states. */
 #include "engine/mixing.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* rope_tables.c -- one row of cosines and sines a position, as f32 on the device. */
 #include "engine/rope_tables.h"
 
 #include <math.h>

@@ -1,6 +1,7 @@
 /*
- * What an observer is told. A piece's routing goes to the host beside computing, into one of two sets of
- * buffers, and is handed over when the next piece is under way: the device does not wait for the observer.
+ * watch.c -- what an observer is told. A piece's routing goes to the host beside computing, into one of two
+ * sets of buffers, and is handed over when the next piece is under way: the device does not wait for the
+ * observer.
  */
 #include "engine/pass.h"
 

@@ -1,3 +1,4 @@
+/* cache.c -- the file of kept logprobs: writing in passes, reading what a document needs. */
 #include "judge/cache.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* What may be compared: plans that are of the reference, models with its vocabulary. */
+/* candidate.c -- what may be compared: plans that are of the reference, models with its vocabulary. */
 #include "judge/candidate.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* compare.c -- models, or plans by masking, beside their reference: divergence of every position. */
 #include "judge/judge.h"
 
 #include <math.h>

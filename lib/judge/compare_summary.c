@@ -1,3 +1,4 @@
+/* compare_summary.c -- rows of one category: means, quantiles, standard errors over documents. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

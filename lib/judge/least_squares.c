@@ -1,3 +1,4 @@
+/* least_squares.c -- normal equations by Cholesky, in f64. */
 #include "judge/least_squares.h"
 
 #include <math.h>

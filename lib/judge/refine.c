@@ -1,3 +1,4 @@
+/* refine.c -- candidates of each layer, their exchanges, and what of them is kept. */
 #include "judge/refine.h"
 
 #include <math.h>

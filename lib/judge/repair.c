@@ -1,4 +1,7 @@
-/* Repair: one pass that sees every layer whole and under the plan, then a least squares problem a layer. */
+/*
+ * repair.c -- one pass that sees every layer whole and under the plan, then a least squares problem a
+ * layer.
+ */
 #include "judge/repair.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* The sums that a repair is fitted to: products of what the experts of a token add, in f64. */
+/* repair_sums.c -- what a repair is fitted to: products of what the experts of a token add, in f64. */
 #include "judge/repair_sums.h"
 
 #include <stdlib.h>

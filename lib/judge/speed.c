@@ -1,3 +1,4 @@
+/* speed.c -- passes over random tokens, timed. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* batches.c -- a layer cut into batches that fit the buffers, and what is packed from each. */
 #include "load/batches.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* blob.c -- which bytes of which tensors a map is made of, and the stored map that they give. */
 #include "load/blob.h"
 
 #include <math.h>

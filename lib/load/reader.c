@@ -1,3 +1,4 @@
+/* reader.c -- the ring: who reads, who waits, who stops whom. */
 #include "load/reader.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* The weights that are in no layer: embedding, final norm, and the map to the vocabulary. */
+/* weights_head.c -- weights that are in no layer: embedding, final norm, and the map to the vocabulary. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>

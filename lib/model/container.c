@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "model/container/rows.h"
+#include "model/container/container_rows.h"
 
 const struct container *const *container_table(void)
 {

@@ -1,3 +1,4 @@
+/* locate.c -- a directory as it is, or the snapshot of the hub's cache. */
 #include "model/locate.h"
 
 #include <ctype.h>

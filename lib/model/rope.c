@@ -1,3 +1,4 @@
+/* rope.c -- which rotation config.json asks for: frequencies, scaling, by layer. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

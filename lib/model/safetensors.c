@@ -1,3 +1,4 @@
+/* safetensors.c -- one file of tensors, read with distrust and written in order. */
 #include "model/safetensors.h"
 
 #include <stdlib.h>

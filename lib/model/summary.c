@@ -1,3 +1,4 @@
+/* summary.c -- bytes and parameters by what they are for; a look at every number. */
 #include "model/summary.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* observe.c -- an observer's calls to statistics, matrices and the reservoir, pass by pass. */
 #include "observe/resume.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* passes.c -- where the passes over a corpus begin, from the bytes of a token. */
 #include "observe/passes.h"
 
 #include <stdlib.h>

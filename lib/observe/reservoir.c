@@ -1,3 +1,4 @@
+/* reservoir.c -- which tokens are kept, by a hash of their document; their rows; the file. */
 #include "observe/reservoir.h"
 
 #include <stdio.h>

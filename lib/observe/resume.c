@@ -1,3 +1,4 @@
+/* resume.c -- saving beside the output, taking up again, refusing what is of another run. */
 #include "observe/resume.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* bf16.c -- arrays of bf16 and f16 to f32. */
 #include "quant/bf16.h"
 
 #include "quant/hot.h"

@@ -1,3 +1,4 @@
+/* mxfp4.c -- blocks to bf16 and f32, and back. */
 #include "quant/mxfp4.h"
 
 #include <math.h>

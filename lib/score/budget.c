@@ -1,3 +1,4 @@
+/* budget.c -- removals where the next one costs least, until enough are gone. */
 #include "score/budget.h"
 
 #include <stdlib.h>

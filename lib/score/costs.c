@@ -1,3 +1,4 @@
+/* costs.c -- from an expert's sums to its cost, alone or with the experts that are gone. */
 #include "score/costs.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* coverage.c -- how many tokens each expert saw, by category. */
 #include <stdlib.h>
 
 #include "base/mem.h"

@@ -1,3 +1,4 @@
+/* criterion.c -- the table of criteria, and what each makes of the sums. */
 #include "score/score.h"
 
 #include <stddef.h>

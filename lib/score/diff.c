@@ -1,3 +1,4 @@
+/* diff.c -- two plans beside each other, layer by layer. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

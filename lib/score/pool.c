@@ -1,3 +1,4 @@
+/* pool.c -- sums of an expert over categories and halves, by their weights. */
 #include "score/pool.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Which experts stay whatever the criterion says. */
+/* protect.c -- which experts stay whatever the criterion says. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* score.c -- from statistics to a plan: costs, budget, selection, ranks. */
 #include "score/score.h"
 
 #include <math.h>

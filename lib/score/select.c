@@ -1,3 +1,4 @@
+/* select.c -- greedy removal and swaps, the cost of a set kept up to date. */
 #include "score/select.h"
 
 #include <math.h>

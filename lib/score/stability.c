@@ -1,3 +1,4 @@
+/* stability.c -- plans of the two halves of the text, and how many tokens would make them agree. */
 #include <math.h>
 
 #include "score/pool.h"

@@ -1,3 +1,4 @@
+/* aimer.c -- mean and root mean square of an expert's weights, in whatever way they are stored. */
 #include "stats/aimer.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* decimal.c -- one product or quotient of 128 bits; what that cannot decide, the C library does. */
 #include "stats/decimal.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* fields.c -- key=value lines, metadata by key, escaped names. */
 #include "stats/fields.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* groups.c -- what the groups of a router allow to be kept. */
 #include "stats/groups.h"
 
 #include <stdio.h>

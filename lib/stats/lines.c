@@ -1,4 +1,4 @@
-/* The lines that say what was observed, for statistics and for the files that go with them. */
+/* lines.c -- the lines that say what was observed, for statistics and for the files that go with them. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

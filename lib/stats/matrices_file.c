@@ -1,4 +1,4 @@
-/* The file of matrices: a safetensors file whose metadata are the lines of a statistics file. */
+/* matrices_file.c -- the file of matrices: safetensors, with the lines of a statistics file as metadata. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* model_id.c -- the model line of the files: which model, told by shape and digest. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

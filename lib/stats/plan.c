@@ -1,3 +1,4 @@
+/* plan.c -- a plan as rows, kept or not. */
 #include "stats/plan.h"
 
 #include <float.h>

@@ -1,3 +1,4 @@
+/* repair_file.c -- the file of a repair, a tensor a layer. */
 #include "stats/repair_file.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* rows.c -- lines of people, column by column, with the line in every message. */
 #include "stats/rows.h"
 
 #include <stdio.h>

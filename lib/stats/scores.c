@@ -1,3 +1,4 @@
+/* scores.c -- scores as rows. */
 #include "stats/scores.h"
 
 #include <float.h>

@@ -1,7 +1,7 @@
 /*
- * Reading a statistics file: the whole text in one buffer, then the end line, the header, the rows, and last
- * the digest, so that a damaged row is named by its line. Rows come in blocks of 2 halves x E experts that
- * begin with the same layer and category.
+ * stats_read.c -- reading a statistics file: the whole text in one buffer, then the end line, the header,
+ * the rows, and last the digest, so that a damaged row is named by its line. Rows come in blocks of 2
+ * halves x E experts that begin with the same layer and category.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "stats/decimal.h"
 #include "stats/fields.h"
-#include "stats/format.h"
+#include "stats/stats_format.h"
 #include "stats/stats.h"
 
 enum { MIN_ROW = 28 }; /* bytes of the shortest row: fourteen columns of one character */

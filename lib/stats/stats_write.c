@@ -1,4 +1,4 @@
-/* Writing a statistics file; stats_read.c is its inverse, moe-stats(5) the contract of both. */
+/* stats_write.c -- writing a statistics file, as moe-stats(5) says; stats_read.c is its inverse. */
 #include <math.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "stats/decimal.h"
 #include "stats/fields.h"
-#include "stats/format.h"
+#include "stats/stats_format.h"
 #include "stats/stats.h"
 
 static int add_header(struct str *out, const struct stats *s, struct err *e)

@@ -1,3 +1,4 @@
+/* card.c -- the model card: front matter and text, from the source's and the plan. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "surgery/card.h"
 

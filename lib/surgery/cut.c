@@ -1,3 +1,4 @@
+/* cut.c -- old and new numbers of the experts, and the record in the metadata. */
 #include "surgery/cut.h"
 
 #include <stdlib.h>

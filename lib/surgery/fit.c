@@ -1,3 +1,4 @@
+/* fit.c -- the largest number kept whose files are small enough. */
 #include "surgery/fit.h"
 
 #include "model/summary.h"

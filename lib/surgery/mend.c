@@ -1,3 +1,4 @@
+/* mend.c -- rows of the last matrix of an expert times its factor, in the format they are in. */
 #include "surgery/mend.h"
 
 #include <string.h>

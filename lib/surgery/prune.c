@@ -1,3 +1,4 @@
+/* prune.c -- which bytes of every tensor stay, and where they go. */
 #include "surgery/prune.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* publish.c -- the order of the steps, and a result that is opened before it gets its name. */
 #include "surgery/publish.h"
 
 #include <stdlib.h>

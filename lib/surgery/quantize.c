@@ -1,3 +1,4 @@
+/* quantize.c -- a model in another number format: selecting, writing, publishing. */
 #include "surgery/quantize.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* added.c -- the leftmost, longest added token, by search in a sorted list. */
 #include "text/added.h"
 
 #include <stdlib.h>

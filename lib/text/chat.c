@@ -1,3 +1,4 @@
+/* chat.c -- the table of templates, which of them a checkpoint has, and messages checked. */
 #include "text/chat.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /*
- * Qwen3 Coder: tools and tool calls as XML-like text.
+ * chat_coder.c -- Qwen3 Coder: tools and tool calls as XML-like text.
  */
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /*
- * DeepSeek-V2.5, V3 and R1. Tool calls print as these templates do it, which forget to close the first one
- * and take every later one for the last of its message.
+ * chat_deepseek.c -- DeepSeek-V2.5, V3 and R1. Tool calls print as these templates do it, which forget to
+ * close the first one and take every later one for the last of its message.
  */
 
 #include "text/chat_parts.h"

@@ -1,5 +1,5 @@
 /*
- * GLM-4.5 and 4.6.
+ * chat_glm.c -- GLM-4.5 and 4.6.
  */
 #include <string.h>
 

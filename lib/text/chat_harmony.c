@@ -1,6 +1,6 @@
 /*
- * gpt-oss (harmony): a fixed system message with the date, the system text as a developer message, tools
- * as TypeScript declarations, channels.
+ * chat_harmony.c -- gpt-oss (harmony): a fixed system message with the date, the system text as a developer
+ * message, tools as TypeScript declarations, channels.
  */
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
- * Llama 4: tools are announced in the first user's message.
+ * chat_llama4.c -- Llama 4: tools are announced in the first user's message.
  */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* chat_parts.c -- members of a message, refusals with their place, thinking taken apart. */
 #include "text/chat_parts.h"
 
 #include <stdarg.h>

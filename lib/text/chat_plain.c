@@ -1,5 +1,5 @@
 /*
- * Templates of plain turns, without tools: Mixtral, DeepSeek-V2, ERNIE 4.5.
+ * chat_plain.c -- templates of plain turns, without tools: Mixtral, DeepSeek-V2, ERNIE 4.5.
  */
 #include "text/chat_parts.h"
 

@@ -1,5 +1,5 @@
 /*
- * The Qwen3 family, and the two plain templates of the models in examples/.
+ * chat_qwen.c -- the Qwen3 family, and the two plain templates of the models in examples/.
  */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* corpus_shard.c -- part I of N of a corpus, by documents. */
 #include <string.h>
 
 #include "text/corpus.h"

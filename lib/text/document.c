@@ -1,3 +1,4 @@
+/* document.c -- the kinds of content, and conversations in the shape that templates read. */
 #include "text/document.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* normal.c -- NFC by the tables of Unicode 9, as the reference has it; steps read and done. */
 #include "text/normal.h"
 
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* pyjson.c -- numbers as they were written, tojson, str() and repr(). */
 #include "text/pyjson.h"
 
 #include <math.h>

@@ -1,6 +1,7 @@
 /*
- * Patterns of tokenizer.json are written for Oniguruma with Ruby's syntax. Most of what they use means the
- * same in PCRE2 (with UTF and UCP); this file rewrites what does not, and refuses what has not been compared.
+ * regex.c -- Oniguruma to PCRE2. Patterns of tokenizer.json are written for Oniguruma with Ruby's syntax.
+ * Most of what they use means the same in PCRE2 (with UTF and UCP); this file rewrites what does not, and
+ * refuses what has not been compared.
  */
 #include <stdbool.h>
 #include <string.h>

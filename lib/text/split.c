@@ -1,3 +1,4 @@
+/* split.c -- levels of patterns, each refining the pieces of the one before. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/split.h"
 

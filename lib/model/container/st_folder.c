@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 #include "base/words.h"
-#include "model/container/rows.h"
+#include "model/container/container_rows.h"
 
 enum { MAX_CONFIG = 16 << 20 };
 

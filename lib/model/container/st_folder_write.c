@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 #include "base/json_out.h"
-#include "model/container/rows.h"
+#include "model/container/container_rows.h"
 
 struct writing {
     char *dir;

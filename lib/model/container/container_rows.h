@@ -1,8 +1,8 @@
 /*
- * rows.h -- the containers; private to lib/model.
+ * container_rows.h -- the containers; private to lib/model.
  */
-#ifndef MOE_MODEL_CONTAINER_ROWS_H
-#define MOE_MODEL_CONTAINER_ROWS_H
+#ifndef MOE_MODEL_CONTAINER_CONTAINER_ROWS_H
+#define MOE_MODEL_CONTAINER_CONTAINER_ROWS_H
 
 #include "model/container.h"
 
