@@ -22,7 +22,7 @@ static void show(void *ctx, int layer, int layers, double fraction)
     progress(display.what, ((double)display.pass + fraction) / (double)display.passes);
 }
 
-static void begin(void *ctx, int64_t pass, int64_t passes)
+static void progress_begin(void *ctx, int64_t pass, int64_t passes)
 {
     (void)ctx;
     display.pass = pass;
@@ -34,8 +34,8 @@ const struct pass_options *pass_display(const char *what)
     static struct pass_options po;
 
     display.what = what;
-    begin(NULL, 0, 1);
-    po = (struct pass_options){.mem_max = engine_opts.mem_max, .begin = begin};
+    progress_begin(NULL, 0, 1);
+    po = (struct pass_options){.mem_max = engine_opts.mem_max, .begin = progress_begin};
     return &po;
 }
 

@@ -213,7 +213,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
     mma_finish<DIM>(a, &st, base + mine, (int)(len - mine < 16 ? len - mine : 16), head);
 }
 
-template <int DIM> static void launch(struct cuda *c, const struct attend *a)
+template <int DIM> static void mma_launch(struct cuda *c, const struct attend *a)
 {
     int bytes = 4 * BLOCK * DIM * 2;
 
@@ -225,5 +225,5 @@ template <int DIM> static void launch(struct cuda *c, const struct attend *a)
 
 void cuda_attention_mma(struct cuda *c, const struct attend *a)
 {
-    (a->dim == 32 ? launch<32> : a->dim == 64 ? launch<64> : launch<128>)(c, a);
+    (a->dim == 32 ? mma_launch<32> : a->dim == 64 ? mma_launch<64> : mma_launch<128>)(c, a);
 }

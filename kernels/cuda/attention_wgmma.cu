@@ -522,7 +522,7 @@ static bool map_heads(CUtensorMap *m, encode_fn encode, const struct attend *a, 
                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-template <int D, int DV, int WGS> static void launch(struct cuda *c, const struct attend *a)
+template <int D, int DV, int WGS> static void wgmma_launch(struct cuda *c, const struct attend *a)
 {
     using room = room_of<D, DV, WGS>;
     encode_fn encode = encoder();
@@ -558,11 +558,11 @@ int cuda_attention_wgmma_rows(const struct cuda *c, const struct attend *a)
 void cuda_attention_wgmma(struct cuda *c, const struct attend *a)
 {
     if (a->dim > 128)
-        launch<192, 128, 2>(c, a);
+        wgmma_launch<192, 128, 2>(c, a);
     else if (a->dim > 64 || a->v_dim > 64)
-        launch<128, 128, 2>(c, a);
+        wgmma_launch<128, 128, 2>(c, a);
     else if (cuda_attention_wgmma_rows(c, a) == 192)
-        launch<64, 64, 3>(c, a);
+        wgmma_launch<64, 64, 3>(c, a);
     else
-        launch<64, 64, 2>(c, a);
+        wgmma_launch<64, 64, 2>(c, a);
 }

@@ -374,7 +374,7 @@ static bool map_rows(CUtensorMap *m, const void *x, int64_t n, int in)
                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-template <int N> static void launch(struct cuda *c, const struct gemm *g)
+template <int N> static void hopper_launch(struct cuda *c, const struct gemm *g)
 {
     CUtensorMap map = {};
     int64_t tiles = (g->tiles.count ? g->tiles.most : ceil_div(g->n, TILE_M)) * ceil_div(g->out, N);
@@ -393,11 +393,11 @@ static void hopper_run(struct cuda *c, const struct gemm *g)
     int n = hopper_tile(g);
 
     if (n == 256)
-        launch<256>(c, g);
+        hopper_launch<256>(c, g);
     else if (n == 240)
-        launch<240>(c, g);
+        hopper_launch<240>(c, g);
     else
-        launch<128>(c, g);
+        hopper_launch<128>(c, g);
 }
 
 const struct maker maker_wgmma = {"wgmma", hopper_takes, hopper_tile, hopper_run};

@@ -351,7 +351,7 @@ static bool in_pairs(const struct attention_args *a)
     return odd % 2 == 0;
 }
 
-static void launch(const struct laying *l)
+static void heads_launch(const struct laying *l)
 {
     int dim = l->a.head_dim > l->a.v_dim ? l->a.head_dim : l->a.v_dim;
     unsigned blocks = (unsigned)ceil_div(l->n, TOKENS);
@@ -415,7 +415,7 @@ int cuda_heads(struct cuda *c, const struct attention_args *a, bool bf16, struct
     r->q = l.to = (uint8_t *)c->heads.p + ALIGN;
     r->k = (const uint8_t *)r->q + q * size;
     r->v = (const uint8_t *)r->k + k * size;
-    launch(&l);
+    heads_launch(&l);
     cuda_launched(c, "heads");
     return 0;
 }

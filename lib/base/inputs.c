@@ -31,7 +31,7 @@ static struct {
     size_t dirs, dirs_cap;
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static struct id *find(const struct ids *s, const struct stat *st)
+static struct id *inputs_find(const struct ids *s, const struct stat *st)
 {
     size_t i;
 
@@ -49,7 +49,7 @@ static struct id *append(struct ids *s, const struct stat *st, struct err *e)
     return &s->id[s->n++];
 }
 
-static int refuse(const char *path, struct err *e)
+static int inputs_refuse(const char *path, struct err *e)
 {
     return err_set(e, ERR_USAGE, "'%s' is one of the inputs: choose another name for the output", path);
 }
@@ -90,7 +90,7 @@ static int walk(const char *dir, int depth, bool follow, visit *v, void *ctx, st
 
 static int visit_add(void *ctx, const struct stat *st, struct err *e)
 {
-    return find(&known.own, st) || append(ctx, st, e) ? 0 : -1;
+    return inputs_find(&known.own, st) || append(ctx, st, e) ? 0 : -1;
 }
 
 /* The one in the set, if any. */
@@ -104,7 +104,7 @@ static int visit_find(void *ctx, const struct stat *st, struct err *e)
     struct search *s = ctx;
 
     (void)e;
-    s->found = find(s->set, st);
+    s->found = inputs_find(s->set, st);
     return s->found ? 1 : 0;
 }
 
@@ -118,10 +118,10 @@ int input_add(int fd, struct err *e)
     if (fstat(fd, &st) || !S_ISREG(st.st_mode))
         return 0; /* what is wrong with it shows when it is read */
     pthread_mutex_lock(&known.lock);
-    out = find(&known.outputs, &st);
-    id = find(&known.inputs, &st);
+    out = inputs_find(&known.outputs, &st);
+    id = inputs_find(&known.inputs, &st);
     if (out)
-        r = refuse(out->path, e);
+        r = inputs_refuse(out->path, e);
     else if (id)
         id->uses++;
     else
@@ -138,7 +138,7 @@ void input_release(const char *path)
     if (stat(path, &st))
         return;
     pthread_mutex_lock(&known.lock);
-    id = find(&known.inputs, &st);
+    id = inputs_find(&known.inputs, &st);
     if (id)
         id->uses--;
     pthread_mutex_unlock(&known.lock);
@@ -149,7 +149,7 @@ static int own(const struct stat *st, struct err *e)
     int r;
 
     pthread_mutex_lock(&known.lock);
-    r = find(&known.own, st) || append(&known.own, st, e) ? 0 : -1;
+    r = inputs_find(&known.own, st) || append(&known.own, st, e) ? 0 : -1;
     pthread_mutex_unlock(&known.lock);
     return r;
 }
@@ -188,7 +188,7 @@ int input_dir(const char *dir, struct err *e)
     pthread_mutex_lock(&known.lock);
     r = remember(dir, e);
     if (!r && known.outputs.n && walk(dir, MODEL_DEPTH, true, visit_find, &s, e))
-        r = s.found ? refuse(s.found->path, e) : -1;
+        r = s.found ? inputs_refuse(s.found->path, e) : -1;
     pthread_mutex_unlock(&known.lock);
     return r;
 }
@@ -254,7 +254,7 @@ int input_refuse(const char *path, struct err *e)
     r = all_inputs(&all, e);
     pthread_mutex_unlock(&known.lock);
     if (!r && S_ISREG(st.st_mode))
-        r = find(&all, &st) ? refuse(path, e) : 0;
+        r = inputs_find(&all, &st) ? inputs_refuse(path, e) : 0;
     else if (!r && S_ISDIR(st.st_mode) && walk(path, INT32_MAX, false, visit_find, &s, e))
         r = s.found ? err_set(e, ERR_USAGE,
                               "'%s' holds one of the inputs: choose another name for the output", path)

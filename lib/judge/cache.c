@@ -42,8 +42,8 @@ static int weights_digest(const struct model *m, char out[HASH_HEX], struct err 
 
 /* The lines before the records: all that decides what they hold, so that two files of the same have the same.
  */
-static int header(struct str *s, const struct cache *c, const struct model *ref, const char *precision,
-                  struct err *e)
+static int cache_header(struct str *s, const struct cache *c, const struct model *ref, const char *precision,
+                        struct err *e)
 {
     char id_text[512], weights[HASH_HEX];
     struct model_id id;
@@ -63,7 +63,7 @@ static int header(struct str *s, const struct cache *c, const struct model *ref,
 }
 
 /* Why a file's header is not the one that is wanted, by its first line that differs. */
-static int refuse(const char *path, const char *have, const char *want, struct err *e)
+static int cache_refuse(const char *path, const char *have, const char *want, struct err *e)
 {
     static const struct {
         const char *tag, *why;
@@ -100,7 +100,7 @@ static int same_header(struct cache *c, const char *path, const struct str *want
     if (rfile_read(&c->in, 0, have, n, e))
         return -1;
     if (n < want->n || memcmp(have, want->p, n) != 0) {
-        refuse(path, have, want->p, e);
+        cache_refuse(path, have, want->p, e);
         return 0;
     }
     c->at = n;
@@ -151,7 +151,7 @@ int cache_open(struct cache *c, const char *path, bool force, const struct model
         longest = corpus->doc[d].n > longest ? corpus->doc[d].n : longest;
     c->hash = hash_new(e);
     c->buf = mem_new((size_t)longest, c->record, e);
-    if (c->hash && c->buf && header(&head, c, ref, precision, e) == 0)
+    if (c->hash && c->buf && cache_header(&head, c, ref, precision, e) == 0)
         rc = open_either(c, path, force, &head, e);
     str_free(&head);
     if (rc)
@@ -196,7 +196,7 @@ static float get_f32(const unsigned char *p)
     return f;
 }
 
-static void encode(const struct cache *c, const struct top_probs *top, int64_t t, unsigned char *p)
+static void cache_encode(const struct cache *c, const struct top_probs *top, int64_t t, unsigned char *p)
 {
     size_t n = (size_t)kept(c), at = (size_t)t * n, i;
 
@@ -252,7 +252,7 @@ int cache_pass(struct cache *c, const struct pass *p, struct top_probs *top, str
             unsigned char *record = c->buf + (size_t)t * c->record;
 
             if (!c->reading)
-                encode(c, top, first + t, record);
+                cache_encode(c, top, first + t, record);
             else if (!decode(c, top, first + t, record))
                 return damaged(c, e);
             c->rest += exp((double)top->rest[first + t]);

@@ -223,7 +223,8 @@ static int summarize(struct compare_result *r, const struct compare *x, const st
     return rc;
 }
 
-static int run(struct compare_report *r, struct compare *x, const struct pass_options *po, struct err *e)
+static int compare_run(struct compare_report *r, struct compare *x, const struct pass_options *po,
+                       struct err *e)
 {
     const struct precision_row *precision = engine_precision(x->en);
     uint64_t held = pass_state_bytes(x->ref, precision);
@@ -292,7 +293,7 @@ int judge_compare(struct compare_report *r, struct engine *en, const struct mode
         x.cache = &cache;
     }
     if (rc == 0)
-        rc = run(r, &x, po, e);
+        rc = compare_run(r, &x, po, e);
     if (rc == 0 && o->cache) {
         rc = cache_finish(&cache, e);
         r->cached = true;

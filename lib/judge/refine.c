@@ -224,8 +224,8 @@ static void begin_trial(const struct refine *x, int i)
     memcpy(x->trial[i].mask.experts, x->now.mask.experts, x->mask_bytes);
 }
 
-static int measure(struct refine *x, int layer, struct move *out, int outs, struct move *in, int ins,
-                   struct err *e)
+static int refine_measure(struct refine *x, int layer, struct move *out, int outs, struct move *in, int ins,
+                          struct err *e)
 {
     double now = total(x, &x->now);
     int i;
@@ -321,7 +321,7 @@ static int refine_layer(struct refine *x, int layer, struct err *e)
     struct exchange *s = mem_new((size_t)experts * (size_t)experts, sizeof *s, e);
 
     if (!out || !in || !s || candidates(x, layer, x->o->candidates, out, &outs, in, &ins, e) ||
-        measure(x, layer, out, outs, in, ins, e))
+        refine_measure(x, layer, out, outs, in, ins, e))
         goto done;
     n = set_up(x, layer, s, exchanges(out, outs, in, ins, s));
     rc = judge(x, x->trial, n, e);
@@ -370,7 +370,7 @@ static int cut_layer(struct refine *x, int layer, int n, struct err *e)
     if (x->groups.groups > 1) /* the worst ranks may all be of one group */
         most = 0;
     if (out && in && candidates(x, layer, most, out, &outs, in, &ins, e) == 0 &&
-        measure(x, layer, out, outs, in, 0, e) == 0) {
+        refine_measure(x, layer, out, outs, in, 0, e) == 0) {
         qsort(out, (size_t)outs, sizeof *out, by_cost);
         remove_least(x, layer, out, outs, n);
         rc = judge(x, &x->now, 1, e);
@@ -502,7 +502,7 @@ static int rank_again(struct plan *p, int layer, struct err *e)
     return 0;
 }
 
-static int describe(struct refine *x, struct err *e)
+static int refine_describe(struct refine *x, struct err *e)
 {
     size_t n = strlen(x->p->criterion) + 64;
     char *text = mem_new(n, 1, e);
@@ -542,7 +542,7 @@ static int run_rounds(struct refine *x, struct refine_report *r, struct err *e)
     } while (r->rounds < x->o->rounds && x->exchanges > before);
     r->after = total(x, &x->now) / (double)r->tokens;
     r->exchanges = x->exchanges;
-    return describe(x, e);
+    return refine_describe(x, e);
 }
 
 int judge_refine(struct refine_report *r, struct plan *p, struct engine *en, const struct model *m,

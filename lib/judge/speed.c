@@ -62,8 +62,9 @@ static int timed(struct engine *en, const struct model *m, const struct batch *b
     return rc;
 }
 
-static int measure(struct speed_report *r, struct engine *en, const struct model *m, const struct batch *b,
-                   const struct observer *ob, const struct speed_options *o, struct err *e)
+static int speed_measure(struct speed_report *r, struct engine *en, const struct model *m,
+                         const struct batch *b, const struct observer *ob, const struct speed_options *o,
+                         struct err *e)
 {
     struct engine_cost cost;
     int i;
@@ -98,7 +99,7 @@ int judge_speed(struct speed_report *r, struct engine *en, const struct model *m
     r->tokens = o->docs * o->tokens;
     c.cell = mem_new((size_t)m->arch.layers * (size_t)m->arch.experts, sizeof *c.cell, e);
     if (c.cell && make_batch(&b, &ids, &first, o, m->arch.vocab, e) == 0)
-        rc = measure(r, en, m, &b, &ob, o, e);
+        rc = speed_measure(r, en, m, &b, &ob, o, e);
     free(ids);
     free(first);
     free(c.cell);

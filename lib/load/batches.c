@@ -27,7 +27,7 @@ static int place_order(const struct tensor *x, const struct tensor *y)
     return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
-static int by_place(const void *a, const void *b)
+static int batches_by_place(const void *a, const void *b)
 {
     const struct place *x = a, *y = b;
     int c = place_order(x->first, y->first);
@@ -68,7 +68,7 @@ static int sort_layers(struct by_layer *s, const struct model *m, struct err *e)
 }
 
 /* Sizes and places of a layer's experts, and the size of what is left. */
-static uint64_t measure(const struct model *m, const struct by_layer *s, int layer, struct place *p)
+static uint64_t batches_measure(const struct model *m, const struct by_layer *s, int layer, struct place *p)
 {
     uint64_t rest = 0;
     size_t i;
@@ -133,14 +133,14 @@ static int cut_layer(struct groups *g, size_t *cap, const struct model *m, const
                      int layer, uint64_t bytes, int *order, struct place *p, int *of, struct err *e)
 {
     bool moe = m->arch.layer[layer].ffn == FFN_MOE;
-    uint64_t size = measure(m, s, layer, p);
+    uint64_t size = batches_measure(m, s, layer, p);
     size_t first = g->n, i;
     int j, n = moe ? m->arch.experts : 0;
     struct group *now = group_new(g, cap, layer, order, m, e);
 
     if (!now)
         return -1;
-    qsort(p, (size_t)n, sizeof *p, by_place);
+    qsort(p, (size_t)n, sizeof *p, batches_by_place);
     for (j = 0; j < n; j++) {
         if (bytes && size && size + p[j].bytes > bytes) {
             now = group_new(g, cap, layer, order + j, m, e);

@@ -44,7 +44,7 @@ int blob_add_linear(struct blob *b, int layer, const char *name, struct err *e)
     return 0;
 }
 
-static int by_place(const void *a, const void *b)
+static int blob_by_place(const void *a, const void *b)
 {
     const struct blob_item *x = a, *y = b;
     uint64_t px = x->t->begin + x->from, py = y->t->begin + y->from;
@@ -57,7 +57,7 @@ static int by_place(const void *a, const void *b)
 void blob_sort(struct blob *b)
 {
     if (b->n)
-        qsort(b->item, b->n, sizeof *b->item, by_place);
+        qsort(b->item, b->n, sizeof *b->item, blob_by_place);
 }
 
 const uint8_t *blob_part(const struct blob *b, const struct tensor *t, uint64_t from)
@@ -68,7 +68,7 @@ const uint8_t *blob_part(const struct blob *b, const struct tensor *t, uint64_t 
     while (t && lo < hi) { /* the first that begins after it */
         size_t mid = lo + (hi - lo) / 2;
 
-        if (by_place(&b->item[mid], &want) <= 0)
+        if (blob_by_place(&b->item[mid], &want) <= 0)
             lo = mid + 1;
         else
             hi = mid;
@@ -103,8 +103,8 @@ int blob_vector(const struct blob *b, const struct tensor *t, int64_t first, int
 }
 
 /* The pieces of a map [out][in] where they are in memory, those of one expert if `of` many are together. */
-static int describe(const struct blob *b, const struct linear_tensors *l, int layer, int expert, int of,
-                    int out, int in, struct stored *s, struct err *e)
+static int blob_describe(const struct blob *b, const struct linear_tensors *l, int layer, int expert, int of,
+                         int out, int in, struct stored *s, struct err *e)
 {
     const struct tensor *suspect = l->piece[coding_suspect(l->as->format->coding)];
     int i;
@@ -132,7 +132,7 @@ int blob_linear(const struct blob *b, int layer, const char *name, int out, int 
 
     if (!model_linear(b->m, layer, name, &l))
         return err_set(e, ERR_INPUT, "'%s': layer %d: %s is missing", b->m->dir, layer, name);
-    return describe(b, &l, layer, 0, 1, out, in, s, e);
+    return blob_describe(b, &l, layer, 0, 1, out, in, s, e);
 }
 
 /* The rows of gate or up among those of both. */
@@ -159,7 +159,7 @@ int blob_expert(const struct blob *b, int layer, int expert, struct stored s[3],
 
         if (!model_expert_linear(b->m, layer, expert, part, &l))
             return err_set(e, ERR_INPUT, "'%s': layer %d: an expert tensor is missing", b->m->dir, layer);
-        if (describe(b, &l, layer, split ? 0 : expert, split ? 1 : a->experts, out, in, &s[i], e))
+        if (blob_describe(b, &l, layer, split ? 0 : expert, split ? 1 : a->experts, out, in, &s[i], e))
             return -1;
         if (part == PART_GATE_UP)
             half(&s[i], b->m->layout, a->inter, i);

@@ -50,7 +50,7 @@ static bool is_there(const struct reader *r, size_t group)
     return r->at > group && r->left[slot_of(r, group)] == 0;
 }
 
-static void fail(struct reader *r, const struct err *e)
+static void reader_fail(struct reader *r, const struct err *e)
 {
     if (!r->err.kind)
         r->err = *e;
@@ -137,7 +137,7 @@ static void *reader_main(void *arg)
         pthread_mutex_lock(&r->lock);
         give_back(r, &p);
         if (e.kind)
-            fail(r, &e);
+            reader_fail(r, &e);
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
@@ -211,7 +211,7 @@ void reader_done(struct reader *r, size_t group)
 void reader_stop(struct reader *r, const struct err *e)
 {
     pthread_mutex_lock(&r->lock);
-    fail(r, e);
+    reader_fail(r, e);
     pthread_mutex_unlock(&r->lock);
 }
 

@@ -231,8 +231,8 @@ void reservoir_put(struct reservoir *r, int layer_index, int64_t at, int n, cons
 
 /* ---- the file ---- */
 
-static void describe(const struct reservoir *r, const struct stats *head, struct tensor *t,
-                     char (*name)[NAME_BYTES])
+static void reservoir_describe(const struct reservoir *r, const struct stats *head, struct tensor *t,
+                               char (*name)[NAME_BYTES])
 {
     int l, k;
 
@@ -311,7 +311,7 @@ int reservoir_write(const struct reservoir *r, const struct stats *head, const s
     if (t && name && stats_lines(head, text, e) == 0) {
         for (i = 0; i < STATS_LINES; i++)
             value[1 + i] = text[i].p;
-        describe(r, head, t, name);
+        reservoir_describe(r, head, t, name);
         if (st_create(&w, path, force, t, n, key, value, 1 + STATS_LINES, e) == 0) {
             status = put_tokens(r, c, &w, e) || put_layers(r, &w, e) || st_finish(&w, e) ? -1 : 0;
             st_writer_close(&w);

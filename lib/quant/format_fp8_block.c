@@ -8,7 +8,7 @@
 
 enum { BLOCK = 128 };
 
-static int claims(const cJSON *config, struct block_size *b, int max)
+static int fp8_block_claims(const cJSON *config, struct block_size *b, int max)
 {
     const cJSON *size = cJSON_GetObjectItemCaseSensitive(config, "weight_block_size");
     const cJSON *out = cJSON_GetArrayItem(size, 0), *in = cJSON_GetArrayItem(size, 1);
@@ -30,5 +30,5 @@ const struct format format_fp8_block = {
                .dim = {{DIM_OUT, PER_BLOCK}, {DIM_IN, PER_BLOCK}}}},
     .multiple = 1,
     .scalable = USE_SCALE,
-    .claims = claims,
+    .claims = fp8_block_claims,
 };

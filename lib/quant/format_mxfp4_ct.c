@@ -7,7 +7,7 @@
 #include "quant/format_rows.h"
 #include "quant/mxfp4.h"
 
-static int claims(const cJSON *config, struct block_size *b, int max)
+static int mxfp4_ct_claims(const cJSON *config, struct block_size *b, int max)
 {
     (void)b;
     return max > 0 && config_says(config, "quant_method", "compressed-tensors") &&
@@ -64,6 +64,6 @@ const struct format format_mxfp4_ct = {
     .multiple = MXFP4_BLOCK,
     .exact = true,
     .scalable = STORED_PIECES,
-    .claims = claims,
+    .claims = mxfp4_ct_claims,
     .encode = &encoder,
 };

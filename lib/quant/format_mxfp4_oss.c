@@ -7,7 +7,7 @@
 #include "quant/format_rows.h"
 #include "quant/mxfp4.h"
 
-static int claims(const cJSON *config, struct block_size *b, int max)
+static int mxfp4_oss_claims(const cJSON *config, struct block_size *b, int max)
 {
     (void)b;
     return max > 0 && config_says(config, "quant_method", "mxfp4");
@@ -49,6 +49,6 @@ const struct format format_mxfp4_oss = {
     .interleaved = true,
     .exact = true,
     .scalable = STORED_PIECES,
-    .claims = claims,
+    .claims = mxfp4_oss_claims,
     .encode = &encoder,
 };

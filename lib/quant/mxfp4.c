@@ -139,7 +139,7 @@ static inline double sum_squares(const float *restrict v)
  * The block for the scale 2^e; returns sum (v - q)^2 in units of 4^e. Every difference is exact in f32 (an
  * element that underflows is nothing beside the block's largest).
  */
-static inline double encode(const float *restrict v, int e, uint8_t *restrict block)
+static inline double mxfp4_encode_block(const float *restrict v, int e, uint8_t *restrict block)
 {
     float scale = power2(-e), diff[MXFP4_BLOCK];
     int32_t code[MXFP4_BLOCK];
@@ -181,13 +181,13 @@ HOT(void, mxfp4_from_f32,
 
         if (a == 0) {
             scales[i] = 0;
-            encode(src, 0, blocks); /* zeros keep their signs */
+            mxfp4_encode_block(src, 0, blocks); /* zeros keep their signs */
             continue;
         }
         e = clamp_exponent(floor_log2(a) - 2);
         e2 = clamp_exponent(e + 1);
-        d = encode(src, e, blocks);
-        d2 = encode(src, e2, larger);
+        d = mxfp4_encode_block(src, e, blocks);
+        d2 = mxfp4_encode_block(src, e2, larger);
         if (e2 > e && 4 * d2 < d) {
             memcpy(blocks, larger, MXFP4_BYTES);
             d = d2;

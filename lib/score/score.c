@@ -266,7 +266,7 @@ static int choose_keep(struct work *w, struct err *e)
 }
 
 /* The plan's criterion line: "reap\tkeep=24\tNOTE\tweights=code=3,math=1\tprotect=super,2". */
-static int describe(struct str *out, const struct score_options *o, struct err *e)
+static int score_describe(struct str *out, const struct score_options *o, struct err *e)
 {
     const char *sep = "\tprotect=";
     int i;
@@ -381,7 +381,7 @@ int score_plan(struct plan *p, const struct stats *s, const struct score_options
 
     *p = (struct plan){0};
     *r = (struct score_report){0};
-    if (work_init(&w, s, o, e) || describe(&line, o, e) ||
+    if (work_init(&w, s, o, e) || score_describe(&line, o, e) ||
         plan_new(p, &s->model, line.p, s->layer, s->n_layers, e))
         goto out;
     for (l = 0; l < s->n_layers; l++)

@@ -260,7 +260,7 @@ static void add_block(struct matrices *to, int to_block, const struct matrices *
     }
 }
 
-static void add_all(struct matrices *to, const struct matrices *from)
+static void matrices_add_all(struct matrices *to, const struct matrices *from)
 {
     int which, c, at;
 
@@ -296,8 +296,8 @@ int matrices_merge(struct matrices *a, const struct matrices *b, struct err *e)
         matrices_free(&sum);
         return -1;
     }
-    add_all(&sum, a);
-    add_all(&sum, b);
+    matrices_add_all(&sum, a);
+    matrices_add_all(&sum, b);
     matrices_free(a);
     *a = sum;
     return 0;

@@ -53,7 +53,7 @@ float *repair_value(const struct repair *r, int layer_index, int expert)
     return r->value + (size_t)layer_index * layer_values(r) + (size_t)expert * (size_t)r->width;
 }
 
-static void describe(const struct repair *r, int l, struct tensor *t, char name[NAME_BYTES])
+static void repair_describe(const struct repair *r, int l, struct tensor *t, char name[NAME_BYTES])
 {
     snprintf(name, NAME_BYTES, "layers.%d.%s", r->layer[l], r->bias ? "bias" : "factor");
     *t = (struct tensor){.name = name,
@@ -79,7 +79,7 @@ int repair_write(const struct repair *r, const char *path, bool force, struct er
         goto out;
     for (l = 0; l < r->n_layers; l++) {
         str_addf(&layers, "%s%d", l ? "," : "", r->layer[l]);
-        describe(r, l, &t[l], name[l]);
+        repair_describe(r, l, &t[l], name[l]);
     }
     value[META_LAYERS] = layers.p;
     if (str_ok(&layers, e))
@@ -138,7 +138,7 @@ static int read_layer(struct repair *r, const struct st_file *st, int l, struct 
     size_t i;
     int d;
 
-    describe(r, l, &want, name);
+    repair_describe(r, l, &want, name);
     t = st_find(st, name);
     if (!t)
         return err_set(e, ERR_INPUT, "'%s': tensor '%s' is missing", path, name);

@@ -34,7 +34,7 @@ struct reader {
     struct err *e;
 };
 
-static int fail(struct reader *r, const char *what)
+static int rows_fail(struct reader *r, const char *what)
 {
     return err_set(r->e, ERR_INPUT, "%s: line %ld: %s", r->name, r->line, what);
 }
@@ -71,7 +71,7 @@ static int read_end(struct reader *r, const char *rest, const char *where)
     char value[1][FIELD_MAX];
 
     if (r->has_end)
-        return fail(r, "a second #end line");
+        return rows_fail(r, "a second #end line");
     r->has_end = true;
     r->end_line = r->line;
     if (fields_parse(rest, where, key, value, 1, r->e))
@@ -107,13 +107,13 @@ static int read_tag(struct reader *r, char *line)
     snprintf(where, sizeof where, "%s: line %ld", r->name, r->line);
     if ((rest = after_tag(line, "#model"))) {
         if (r->has_model)
-            return fail(r, "a second #model line");
+            return rows_fail(r, "a second #model line");
         r->has_model = true;
         return model_id_parse(&r->model, rest, where, r->e);
     }
     if ((rest = after_tag(line, "#criterion"))) {
         if (r->criterion)
-            return fail(r, "a second #criterion line");
+            return rows_fail(r, "a second #criterion line");
         r->criterion = mem_strdup(rest, r->e);
         return r->criterion ? 0 : -1;
     }
@@ -163,9 +163,9 @@ static int read_row(struct reader *r, char *line)
     int i;
 
     if (!r->has_model)
-        return fail(r, "a row before the #model line");
+        return rows_fail(r, "a row before the #model line");
     if (r->has_end)
-        return fail(r, "a row after the #end line");
+        return rows_fail(r, "a row after the #end line");
     if (split(line, word, 2 + r->f->columns) != 2 + r->f->columns)
         return err_set(r->e, ERR_INPUT, "%s: line %ld: a row has the %d columns %s", r->name, r->line,
                        2 + r->f->columns, r->f->header);
@@ -227,7 +227,7 @@ static int read_lines(struct reader *r, char *text, size_t n)
     return r->has_model ? 0 : err_set(r->e, ERR_INPUT, "%s: it has no #model line", r->name);
 }
 
-static int by_place(const void *va, const void *vb)
+static int rows_by_place(const void *va, const void *vb)
 {
     const struct numbered_row *a = va, *b = vb;
 
@@ -282,7 +282,7 @@ static int build(struct rows *out, struct reader *r)
     int n_layers, k;
 
     if (r->rows)
-        qsort(r->row, r->rows, sizeof *r->row, by_place);
+        qsort(r->row, r->rows, sizeof *r->row, rows_by_place);
     if (check_rows(r, &n_layers))
         return -1;
     out->layer = mem_new((size_t)n_layers, sizeof *out->layer, r->e);

@@ -223,7 +223,7 @@ static char **unite(const struct stats *a, const struct stats *b, int *n, struct
     return all;
 }
 
-static void add_all(struct stats *sum, const struct stats *s)
+static void stats_add_all(struct stats *sum, const struct stats *s)
 {
     int i, to = 0;
 
@@ -260,8 +260,8 @@ int stats_merge(struct stats *a, const struct stats *b, struct err *e)
 
     if (stats_head_merge(&sum, a, b, e) || new_cells(&sum, e))
         return -1;
-    add_all(&sum, a);
-    add_all(&sum, b);
+    stats_add_all(&sum, a);
+    stats_add_all(&sum, b);
     stats_free(a);
     *a = sum;
     return 0;

@@ -33,7 +33,7 @@ struct reader {
     struct err *e;
 };
 
-static int fail(struct reader *r, const char *what)
+static int stats_fail(struct reader *r, const char *what)
 {
     return err_set(r->e, ERR_INPUT, "%s: line %ld: %s", r->name, r->line, what);
 }
@@ -197,7 +197,7 @@ static int read_header_line(struct reader *r, struct stats *s, const char *line,
     if (!rest) {
         snprintf(what, sizeof what, "expected %s, found '%.60s'%s", expected[*stage], line,
                  after_tag(line, "#columns") ? ": the columns are not those of this version" : "");
-        return fail(r, what);
+        return stats_fail(r, what);
     }
     if (++*stage == 2)
         return model_id_parse(&s->model, rest, where, r->e);
@@ -213,7 +213,7 @@ static int read_header(struct reader *r, struct stats *s)
         char *line = line_next(r);
 
         if (!line)
-            return fail(r, "the header ends before its #columns line");
+            return stats_fail(r, "the header ends before its #columns line");
         if (read_header_line(r, s, line, &stage))
             return -1;
         line_done(r);
@@ -245,13 +245,13 @@ static int add_layer(struct reader *r, struct stats *s, uint64_t number)
 
     if (number >= (uint64_t)s->model.layers) {
         snprintf(what, sizeof what, "layer %" PRIu64 " in a model of %d layers", number, s->model.layers);
-        return fail(r, what);
+        return stats_fail(r, what);
     }
     if (s->n_layers && number <= (uint64_t)s->layer[s->n_layers - 1]) {
         snprintf(what, sizeof what,
                  "layer %" PRIu64 " after layer %d: rows are missing, stand twice or are out of order",
                  number, s->layer[s->n_layers - 1]);
-        return fail(r, what);
+        return stats_fail(r, what);
     }
     if (mem_grow(&s->layer, &r->layer_cap, (size_t)s->n_layers + 1, sizeof *s->layer, r->e))
         return -1;
@@ -265,7 +265,7 @@ static int check_category(struct reader *r, struct stats *s, int c, const char *
     char what[300];
 
     if (!name_unescape(&r->name_buf, p, n) || str_ok(&r->name_buf, r->e))
-        return fail(r, "the category is empty or has an unknown escape");
+        return stats_fail(r, "the category is empty or has an unknown escape");
     if (s->n_layers > 1 && c < s->categories) {
         if (strcmp(s->category[c], r->name_buf.p) == 0)
             return 0;
@@ -274,13 +274,13 @@ static int check_category(struct reader *r, struct stats *s, int c, const char *
             "expected category '%.80s' of layer %d, found '%.80s': rows are missing, stand twice or are out "
             "of order",
             s->category[c], s->layer[s->n_layers - 1], r->name_buf.p);
-        return fail(r, what);
+        return stats_fail(r, what);
     }
     if (s->n_layers > 1 || (c && strcmp(s->category[c - 1], r->name_buf.p) >= 0)) {
         snprintf(what, sizeof what,
                  "category '%.80s' is not expected here: rows stand twice or are out of order",
                  r->name_buf.p);
-        return fail(r, what);
+        return stats_fail(r, what);
     }
     if (mem_grow(&s->category, &r->category_cap, (size_t)c + 1, sizeof *s->category, r->e))
         return -1;
@@ -300,11 +300,11 @@ static int begin_block(struct reader *r, struct stats *s, int *c)
     p = decimal_parse_u64(r->p, &number);
     tab = p && *p == '\t' ? strpbrk(p + 1, "\t\n") : NULL;
     if (!tab || *tab != '\t')
-        return fail(r, "a row begins with layer and category");
+        return stats_fail(r, "a row begins with layer and category");
     ++*c;
     if (!s->n_layers || number != (uint64_t)s->layer[s->n_layers - 1]) {
         if (s->n_layers && *c != s->categories)
-            return fail(r, "rows of the layer before are missing");
+            return stats_fail(r, "rows of the layer before are missing");
         *c = 0;
         if (add_layer(r, s, number))
             return -1;
@@ -321,7 +321,7 @@ static int bad_value(struct reader *r, const char *column, bool whole, const cha
     snprintf(what, sizeof what, "column %.60s: '%.*s' is not a %s of at least 0", column,
              (int)strcspn(p, "\t\n") < 60 ? (int)strcspn(p, "\t\n") : 60, p,
              whole ? "whole number" : "finite decimal number");
-    return fail(r, what);
+    return stats_fail(r, what);
 }
 
 /* A number after the tab at *p, which then stands behind it. */
@@ -330,7 +330,7 @@ static int read_value(struct reader *r, const char **p, const char *column, enum
     const char *from = *p + 1;
 
     if (**p != '\t')
-        return fail(r, "too few columns");
+        return stats_fail(r, "too few columns");
     *p = decimal_parse(from, v);
     if (!*p || (**p != '\t' && **p != '\n') || (rule == MERGE_COUNT && statistic_bad(rule, false, *v)))
         return bad_value(r, column, rule == MERGE_COUNT, from);
@@ -346,7 +346,7 @@ static int read_values(struct reader *r, const struct stats *s, uint64_t row, co
     int m;
 
     if (*p != '\t')
-        return fail(r, "too few columns");
+        return stats_fail(r, "too few columns");
     p = decimal_parse_u64(from, &x->n);
     if (!p || (*p != '\t' && *p != '\n'))
         return bad_value(r, "n", true, from);
@@ -357,9 +357,9 @@ static int read_values(struct reader *r, const struct stats *s, uint64_t row, co
         if (read_value(r, &p, s->extra[m].name, s->extra[m].merge, &more[m]))
             return -1;
     if (*p != '\n')
-        return fail(r, "too many columns");
+        return stats_fail(r, "too many columns");
     if (x->n == 0 && sum != 0)
-        return fail(r, "sums over no tokens (n = 0) that are not 0");
+        return stats_fail(r, "sums over no tokens (n = 0) that are not 0");
     r->p = (char *)p + 1;
     r->line++;
     return 0;
@@ -389,7 +389,7 @@ static int read_rows(struct reader *r, struct stats *s)
 
     if (r->rows > r->bytes / (MIN_ROW + 2 * (uint64_t)s->extras)) {
         snprintf(what, sizeof what, "the #end line says rows=%" PRIu64 ", which cannot be", r->rows);
-        return fail(r, what);
+        return stats_fail(r, what);
     }
     s->cell = mem_new(r->rows, sizeof *s->cell, r->e);
     if (s->extras)
@@ -407,10 +407,10 @@ static int read_rows(struct reader *r, struct stats *s)
     if (i != r->rows || r->p < r->end) {
         snprintf(what, sizeof what, "the #end line says rows=%" PRIu64 ", but there are %s", r->rows,
                  r->p < r->end ? "more" : "fewer");
-        return fail(r, what);
+        return stats_fail(r, what);
     }
     if (i == 0 || i % block || c + 1 != s->categories)
-        return fail(r, "rows are missing before the #end line");
+        return stats_fail(r, "rows are missing before the #end line");
     return 0;
 }
 

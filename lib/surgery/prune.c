@@ -194,7 +194,7 @@ static int verify(void *ctx, const char *dir, struct err *e)
                         : 0;
 }
 
-static void describe(void *ctx, struct card *card, struct str *s)
+static void prune_describe(void *ctx, struct card *card, struct str *s)
 {
     const struct job *j = ctx;
     const struct prune_report *r = j->r;
@@ -261,7 +261,7 @@ static void plan_digest(const struct plan *p, const struct repair *repair, const
     hash_once(text->p, text->n, hash);
 }
 
-static int run(struct job *j, const char *out, struct err *e)
+static int prune_run(struct job *j, const char *out, struct err *e)
 {
     const struct model *m = j->rw->m;
     const struct prune_options *o = j->o;
@@ -269,7 +269,7 @@ static int run(struct job *j, const char *out, struct err *e)
     struct publish p = {.rw = j->rw,
                         .put = put_tensor,
                         .check = verify,
-                        .describe = describe,
+                        .describe = prune_describe,
                         .ctx = j,
                         .out = out,
                         .command = o->command,
@@ -330,7 +330,7 @@ static int prune_to(const struct model *m, const struct cut *c, const struct pla
 
     if (prepare(&rw, m, c, meta, e))
         return -1;
-    ret = run(&(struct job){&rw, c, p, o, r}, out, e);
+    ret = prune_run(&(struct job){&rw, c, p, o, r}, out, e);
     rewrite_free(&rw);
     return ret;
 }

@@ -55,8 +55,8 @@ static int same(struct check *v, const struct tensor *from, uint64_t from_off, c
 }
 
 /* axis: the dimension that counts experts now; -1: none does. */
-static const struct tensor *find(struct check *v, const char *name, const struct tensor *from, int axis,
-                                 struct err *e)
+static const struct tensor *verify_find(struct check *v, const char *name, const struct tensor *from,
+                                        int axis, struct err *e)
 {
     const struct tensor *to = checkpoint_find(&v->out, name);
     int i;
@@ -91,17 +91,17 @@ static int check_tensor(struct check *v, const struct tensor *from, const struct
             return 0;
         name = mem_printf(e, "%.*s%d%s", (int)r->digits, from->name, number,
                           from->name + r->digits + r->digits_n);
-        to = name ? find(v, name, from, -1, e) : NULL;
+        to = name ? verify_find(v, name, from, -1, e) : NULL;
         free(name);
         return to ? same(v, from, 0, to, 0, from->size, r, r->expert, e) : -1;
     }
     if (r->role == ROLE_MTP && v->cut->drop_mtp)
         return 0;
     if (r->role == ROLE_OTHER || r->role == ROLE_MTP) {
-        to = find(v, from->name, from, -1, e);
+        to = verify_find(v, from->name, from, -1, e);
         return to ? same(v, from, 0, to, 0, from->size, r, -1, e) : -1;
     }
-    to = find(v, from->name, from, r->axis, e);
+    to = verify_find(v, from->name, from, r->axis, e);
     if (!to)
         return -1;
     row = from->size / (uint64_t)v->cut->experts;

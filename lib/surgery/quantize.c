@@ -35,7 +35,7 @@ static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
     return 0;
 }
 
-static void describe(void *ctx, struct card *card, struct str *s)
+static void quantize_describe(void *ctx, struct card *card, struct str *s)
 {
     const struct job *j = ctx;
     const struct quantize_report *r = j->r;
@@ -64,12 +64,12 @@ static void describe(void *ctx, struct card *card, struct str *s)
         str_adds(s, "\nThe converted weights have the same values as before.\n");
 }
 
-static int run(struct job *j, const char *out, const char *config, size_t n, struct err *e)
+static int quantize_run(struct job *j, const char *out, const char *config, size_t n, struct err *e)
 {
     struct rewrite *rw = j->work.rw;
     struct publish p = {.rw = rw,
                         .put = put_tensor,
-                        .describe = describe,
+                        .describe = quantize_describe,
                         .ctx = j,
                         .out = out,
                         .config = config,
@@ -109,7 +109,7 @@ int quantize_model(const struct model *m, const char *target, const char *out,
     if (quant_config(&j.q, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, 0, e) == 0) {
         rw.same_weights = true;
         if (quant_plan(&j.q, &rw, e) == 0 && rewrite_sizes(&rw, e) == 0)
-            ret = run(&j, out, config, n, e);
+            ret = quantize_run(&j, out, config, n, e);
     }
     if (o->dry_run)
         r->tensors = j.q.maps;

@@ -38,7 +38,7 @@ struct place {
     size_t index;
 };
 
-static int by_place(const void *a, const void *b)
+static int rewrite_by_place(const void *a, const void *b)
 {
     const struct place *x = a, *y = b;
 
@@ -61,7 +61,7 @@ int rewrite_order(const struct model *m, int shard, size_t **index, size_t *n, s
     for (i = 0; i < m->ckpt.n; i++)
         if (m->ckpt.tensor[i]->shard == shard)
             p[(*n)++] = (struct place){m->ckpt.tensor[i]->begin, i};
-    qsort(p, *n, sizeof *p, by_place);
+    qsort(p, *n, sizeof *p, rewrite_by_place);
     for (i = 0; i < *n; i++)
         (*index)[i] = p[i].index;
     free(p);

@@ -324,8 +324,8 @@ static int32_t whole_token(const struct bpe *b, struct bpe_work *w, const char *
     return w->mapped.failed ? -1 : map_find(&b->vocab, w->mapped.p, w->mapped.n);
 }
 
-static int encode(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n, struct ids *out,
-                  struct err *e)
+static int bpe_encode_piece(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n,
+                            struct ids *out, struct err *e)
 {
     size_t count;
     int32_t id, i;
@@ -360,7 +360,7 @@ static int encode_cached(const struct bpe *b, struct bpe_work *w, const char *pi
     if (!n)
         return 0;
     if (n > CACHE_TEXT)
-        return encode(b, w, piece, n, out, e);
+        return bpe_encode_piece(b, w, piece, n, out, e);
     hash = XXH3_64bits(piece, n);
     c = &w->cache[hash & (CACHE_ENTRIES - 1)];
     if (c->hash == hash && c->len == n && memcmp(c->text, piece, n) == 0) {
@@ -369,7 +369,7 @@ static int encode_cached(const struct bpe *b, struct bpe_work *w, const char *pi
                 return -1;
         return 0;
     }
-    if (encode(b, w, piece, n, out, e))
+    if (bpe_encode_piece(b, w, piece, n, out, e))
         return -1;
     if (out->n - from <= CACHE_IDS) {
         c->hash = hash;

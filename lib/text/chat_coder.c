@@ -5,7 +5,7 @@
 
 #include "text/chat_parts.h"
 
-static void add_stripped(struct str *out, const cJSON *v)
+static void coder_add_stripped(struct str *out, const cJSON *v)
 {
     struct str text = {0};
     const char *s;
@@ -69,7 +69,7 @@ static int one_tool(struct chat_job *j, const cJSON *tool)
     str_addf(j->out, "\n<function>\n<name>%s</name>", chat_text(t, "name"));
     if (chat_get(t, "description")) {
         str_adds(j->out, "\n<description>");
-        add_stripped(j->out, chat_get(t, "description"));
+        coder_add_stripped(j->out, chat_get(t, "description"));
         str_adds(j->out, "</description>");
     }
     str_adds(j->out, "\n<parameters>");
@@ -85,7 +85,7 @@ static int one_tool(struct chat_job *j, const cJSON *tool)
         }
         if (chat_get(p, "description")) {
             str_adds(j->out, "\n<description>");
-            add_stripped(j->out, chat_get(p, "description"));
+            coder_add_stripped(j->out, chat_get(p, "description"));
             str_adds(j->out, "</description>");
         }
         extra_members(j->out, p, of_parameter);
@@ -98,7 +98,7 @@ static int one_tool(struct chat_job *j, const cJSON *tool)
     return 0;
 }
 
-static int header(struct chat_job *j, const char *system)
+static int coder_header(struct chat_job *j, const char *system)
 {
     const cJSON *tool;
 
@@ -179,7 +179,7 @@ static int calling(struct chat_job *j, const cJSON *m, const cJSON *calls)
     return 0;
 }
 
-static int message(struct chat_job *j, const cJSON *m, bool first)
+static int coder_message(struct chat_job *j, const cJSON *m, bool first)
 {
     const char *content;
 
@@ -211,10 +211,10 @@ int chat_qwen3_coder(struct chat_job *j)
             return -1;
         first = first->next;
     }
-    if (header(j, system))
+    if (coder_header(j, system))
         return -1;
     for (m = first; m; m = m->next)
-        if (message(j, m, m == first))
+        if (coder_message(j, m, m == first))
             return -1;
     str_adds(j->out, j->generate ? "<|im_start|>assistant\n" : "");
     return 0;

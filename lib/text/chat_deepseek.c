@@ -62,7 +62,7 @@ static int calls(struct chat_job *j, const cJSON *m, struct deepseek *d)
     return 0;
 }
 
-static int assistant(struct chat_job *j, const cJSON *m, struct deepseek *d, unsigned flags)
+static int deepseek_assistant(struct chat_job *j, const cJSON *m, struct deepseek *d, unsigned flags)
 {
     const char *content;
 
@@ -80,14 +80,14 @@ static int assistant(struct chat_job *j, const cJSON *m, struct deepseek *d, uns
     return 0;
 }
 
-static int message(struct chat_job *j, const cJSON *m, struct deepseek *d, unsigned flags)
+static int deepseek_message(struct chat_job *j, const cJSON *m, struct deepseek *d, unsigned flags)
 {
     const char *content;
 
     if (chat_is(m, "system"))
         return 0; /* printed already */
     if (chat_is(m, "assistant"))
-        return assistant(j, m, d, flags);
+        return deepseek_assistant(j, m, d, flags);
     if (!(content = chat_content(j, m)))
         return -1;
     if (chat_is(m, "user"))
@@ -112,7 +112,7 @@ static int deepseek(struct chat_job *j, unsigned flags, const char *prompt)
         return -1;
     cJSON_ArrayForEach(m, j->messages)
     {
-        if (message(j, m, &d, flags))
+        if (deepseek_message(j, m, &d, flags))
             return -1;
     }
     if (d.tool_last)

@@ -5,7 +5,7 @@
 
 #include "text/chat_parts.h"
 
-static void add_stripped(struct str *out, const char *before, struct chat_part p, const char *after)
+static void glm_add_part(struct str *out, const char *before, struct chat_part p, const char *after)
 {
     py_strip(&p.s, &p.n);
     str_adds(out, before);
@@ -13,7 +13,7 @@ static void add_stripped(struct str *out, const char *before, struct chat_part p
     str_adds(out, after);
 }
 
-static void header(struct chat_job *j)
+static void glm_header(struct chat_job *j)
 {
     const cJSON *tool;
 
@@ -66,7 +66,7 @@ static int calls(struct chat_job *j, const cJSON *m)
 }
 
 /* Thoughts print behind the last question only. */
-static int assistant(struct chat_job *j, const cJSON *m, const char *content, bool after_question)
+static int glm_assistant(struct chat_job *j, const cJSON *m, const char *content, bool after_question)
 {
     const cJSON *reasoning = chat_get(m, "reasoning_content");
     struct chat_part thinking = {"", 0}, answer;
@@ -79,11 +79,11 @@ static int assistant(struct chat_job *j, const cJSON *m, const char *content, bo
         chat_split_thinking(&content, &thinking);
     if (!after_question)
         thinking.n = 0;
-    add_stripped(j->out, "<|assistant|>\n<think>", thinking, "</think>");
+    glm_add_part(j->out, "<|assistant|>\n<think>", thinking, "</think>");
     answer = (struct chat_part){content, strlen(content)};
     py_strip(&answer.s, &answer.n);
     if (answer.n)
-        add_stripped(j->out, "\n", answer, "");
+        glm_add_part(j->out, "\n", answer, "");
     return calls(j, m);
 }
 
@@ -108,7 +108,7 @@ static int tool(struct chat_job *j, const cJSON *m)
     return 0;
 }
 
-static int message(struct chat_job *j, const cJSON *m, bool after_question)
+static int glm_message(struct chat_job *j, const cJSON *m, bool after_question)
 {
     struct str text = {0};
     int bad;
@@ -119,7 +119,7 @@ static int message(struct chat_job *j, const cJSON *m, bool after_question)
     if (bad)
         ;
     else if (chat_is(m, "assistant"))
-        bad = assistant(j, m, text.p ? text.p : "", after_question);
+        bad = glm_assistant(j, m, text.p ? text.p : "", after_question);
     else if (chat_is(m, "user") || chat_is(m, "system"))
         str_addf(j->out, "<|%s|>\n%s", chat_text(m, "role"), text.p ? text.p : "");
     else
@@ -138,11 +138,11 @@ int chat_glm(struct chat_job *j)
         if (chat_is(m, "user"))
             question = m;
     }
-    header(j);
+    glm_header(j);
     after = !question;
     cJSON_ArrayForEach(m, j->messages)
     {
-        if (message(j, m, after))
+        if (glm_message(j, m, after))
             return -1;
         after = after || m == question;
     }

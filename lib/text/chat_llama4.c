@@ -5,12 +5,12 @@
 
 #include "text/chat_parts.h"
 
-static void header(struct chat_job *j, const char *role)
+static void llama4_header(struct chat_job *j, const char *role)
 {
     str_addf(j->out, "<|header_start|>%s<|header_end|>\n\n", role);
 }
 
-static void add_stripped(struct str *out, const char *s)
+static void llama4_add_stripped(struct str *out, const char *s)
 {
     size_t n = strlen(s);
 
@@ -29,9 +29,9 @@ static int system_message(struct chat_job *j, const cJSON *m)
     if (!list)
         return chat_refuse(j, m, "has no content");
     bad = chat_add_texts(j, m, &text);
-    header(j, "system");
+    llama4_header(j, "system");
     str_adds(j->out, j->tools ? "Environment: ipython\n" : "");
-    add_stripped(j->out, text.p ? text.p : "");
+    llama4_add_stripped(j->out, text.p ? text.p : "");
     str_adds(j->out, "<|eot|>");
     j->out->failed = j->out->failed || text.failed;
     str_free(&text);
@@ -50,7 +50,7 @@ static int with_tools(struct chat_job *j, const cJSON *m)
                            j->name);
     if (!(content = chat_content(j, m)))
         return -1;
-    header(j, "user");
+    llama4_header(j, "user");
     str_adds(
         j->out,
         "Given the following functions, please respond with a JSON for a function call with its proper "
@@ -61,7 +61,7 @@ static int with_tools(struct chat_job *j, const cJSON *m)
         py_tojson_indented(j->out, tool);
         str_adds(j->out, "\n\n");
     }
-    add_stripped(j->out, content);
+    llama4_add_stripped(j->out, content);
     str_adds(j->out, "<|eot|>");
     return 0;
 }
@@ -73,7 +73,7 @@ static int calling(struct chat_job *j, const cJSON *m, const cJSON *calls)
     if (!cJSON_IsArray(calls) || !calls->child)
         return chat_refuse(j, m,
                            "an empty tool_calls, with which this template drops the message: leave it out");
-    header(j, "assistant");
+    llama4_header(j, "assistant");
     str_adds(j->out, "<|python_start|>");
     if (chat_add_texts(j, m, j->out))
         return -1;
@@ -92,7 +92,7 @@ static int calling(struct chat_job *j, const cJSON *m, const cJSON *calls)
     return 0;
 }
 
-static int message(struct chat_job *j, const cJSON *m)
+static int llama4_message(struct chat_job *j, const cJSON *m)
 {
     const cJSON *calls = chat_get(m, "tool_calls"), *content = chat_get(m, "content");
     bool tool = chat_is(m, "tool") || chat_is(m, "ipython");
@@ -101,7 +101,7 @@ static int message(struct chat_job *j, const cJSON *m)
         return calling(j, m, calls);
     if (tool && !content)
         return chat_refuse(j, m, "has no content");
-    header(j, tool ? "ipython" : chat_text(m, "role"));
+    llama4_header(j, tool ? "ipython" : chat_text(m, "role"));
     if (!tool) {
         if (chat_add_texts(j, m, j->out))
             return -1;
@@ -130,9 +130,9 @@ int chat_llama4(struct chat_job *j)
         m = m->next;
     }
     for (; m; m = m->next)
-        if (message(j, m))
+        if (llama4_message(j, m))
             return -1;
     if (j->generate)
-        header(j, "assistant");
+        llama4_header(j, "assistant");
     return 0;
 }

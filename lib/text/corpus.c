@@ -274,7 +274,7 @@ static int need_chat(struct reading *r, const char *place, struct err *e)
 }
 
 /* The ids of a rendered conversation get the tokenizer's BOS in front, if the template has not printed it. */
-static int begin(struct reading *r, struct err *e)
+static int corpus_begin(struct reading *r, struct err *e)
 {
     const int32_t *bos;
     size_t n = tokenizer_begin(r->tokenizer, &bos), i;
@@ -302,7 +302,7 @@ static int open_tokenizer(struct reading *r, struct err *e)
     return bad;
 }
 
-static int encode(struct reading *r, bool chat, const char *place, struct err *e)
+static int corpus_encode(struct reading *r, bool chat, const char *place, struct err *e)
 {
     bool special = !r->o->no_special;
     size_t i;
@@ -313,7 +313,7 @@ static int encode(struct reading *r, bool chat, const char *place, struct err *e
         err_prefix(e, "%s", place);
         return -1;
     }
-    if (special && chat && begin(r, e))
+    if (special && chat && corpus_begin(r, e))
         return -1;
     for (i = 0; r->o->vocab && i < r->ids.n; i++)
         if (r->ids.id[i] >= r->o->vocab)
@@ -355,7 +355,7 @@ static int convert(struct reading *r, const struct place *p, bool render, bool *
     }
     document_free(&d);
     if (!bad && *has_text && !render)
-        bad = encode(r, chat, place, e);
+        bad = corpus_encode(r, chat, place, e);
     return bad ? -1 : 0;
 }
 

@@ -23,7 +23,7 @@ struct reader {
     bool quantified; /* the last thing was a {n,m} quantifier */
 };
 
-static int refuse(const struct reader *r, const char *construct)
+static int regex_refuse(const struct reader *r, const char *construct)
 {
     return err_set(r->e, ERR_UNKNOWN, "%s: %s in the pattern '%.200s' is not understood", r->what, construct,
                    r->pattern);
@@ -37,7 +37,7 @@ static int property(struct reader *r)
 
     if (r->p[2] != '{' || !name[n] || !n ||
         strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_") < n)
-        return refuse(r, "a property that is not \\p{Name}");
+        return regex_refuse(r, "a property that is not \\p{Name}");
     str_add(r->out, r->p, 3);
     if (n > 2)
         str_adds(r->out, "sc:");
@@ -54,13 +54,13 @@ static int hexadecimal(struct reader *r)
     if (r->p[1] == 'x' && r->p[2] == '{') {
         n = strspn(r->p + 3, digits);
         if (!n || r->p[3 + n] != '}')
-            return refuse(r, "a malformed \\x{...}");
+            return regex_refuse(r, "a malformed \\x{...}");
         str_add(r->out, r->p, n + 4);
         r->p += n + 4;
         return 0;
     }
     if (strspn(r->p + 2, digits) < n)
-        return refuse(r, "a \\x or \\u without all its digits");
+        return regex_refuse(r, "a \\x or \\u without all its digits");
     str_adds(r->out, "\\x{");
     str_add(r->out, r->p + 2, n);
     str_adds(r->out, "}");
@@ -96,7 +96,7 @@ static int escape(struct reader *r)
         str_add(r->out, r->p, 2);
     else {
         name[sizeof name - 2] = c && c > ' ' && c < 0x7f ? c : '?';
-        return refuse(r, c ? name : "a backslash at the end");
+        return regex_refuse(r, c ? name : "a backslash at the end");
     }
     r->p += 2;
     return 0;
@@ -108,7 +108,7 @@ static int group(struct reader *r)
     size_t i;
 
     if (r->p[1] == '*')
-        return refuse(r, "a group that begins with (*");
+        return regex_refuse(r, "a group that begins with (*");
     if (r->p[1] != '?') {
         str_addc(r->out, *r->p++);
         return 0;
@@ -119,15 +119,15 @@ static int group(struct reader *r)
             r->p += strlen(known[i]);
             return 0;
         }
-    return refuse(r, "a group of an unknown kind");
+    return regex_refuse(r, "a group of an unknown kind");
 }
 
 static int class_char(struct reader *r)
 {
     if (*r->p == '[')
-        return refuse(r, "a class inside a class");
+        return regex_refuse(r, "a class inside a class");
     if (r->p[0] == '&' && r->p[1] == '&')
-        return refuse(r, "an intersection (&&)");
+        return regex_refuse(r, "an intersection (&&)");
     if (*r->p == ']')
         r->in_class = false;
     str_addc(r->out, *r->p++);
@@ -145,16 +145,17 @@ static int plain_char(struct reader *r)
         size_t n = r->p[1] == '^' ? 2 : 1;
 
         if (r->p[n] == ']')
-            return refuse(r, "a class that begins with ]");
+            return regex_refuse(r, "a class that begins with ]");
         str_add(r->out, r->p, n);
         r->p += n;
         r->in_class = true;
         return 0;
     }
     if (*r->p == '{' && r->p[1] == ',')
-        return refuse(r, "a quantifier without its first number");
+        return regex_refuse(r, "a quantifier without its first number");
+    /* Possessive for one engine, a repetition for the other. */
     if (*r->p == '+' && was_quantified)
-        return refuse(r, "a + behind {...}"); /* possessive for one engine, a repetition for the other */
+        return regex_refuse(r, "a + behind {...}");
     r->quantified = *r->p == '}';
     str_addc(r->out, *r->p++);
     return 0;
@@ -175,5 +176,5 @@ int regex_translate(const char *pattern, const char *what, struct str *out, stru
     }
     if (bad)
         return -1;
-    return r.in_class ? refuse(&r, "a class without its ]") : 0;
+    return r.in_class ? regex_refuse(&r, "a class without its ]") : 0;
 }

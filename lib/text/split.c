@@ -192,8 +192,8 @@ void split_work_free(struct split_work *w)
 }
 
 /* 1: *from and *to are set; 0: no match from pos on; -1: error. */
-static int find(const struct split_level *l, struct split_work *w, int level, const char *text, size_t n,
-                size_t pos, size_t *from, size_t *to, struct err *e)
+static int split_find(const struct split_level *l, struct split_work *w, int level, const char *text,
+                      size_t n, size_t pos, size_t *from, size_t *to, struct err *e)
 {
     pcre2_match_data *data = w->data[level];
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(data);
@@ -269,7 +269,7 @@ static int cut(const struct walk *k, int level, const char *text, size_t n, bool
     if (!l->code)
         return cut_marks(k, level, text, n, first);
     while (pos < n) {
-        r = find(l, k->w, level, text, n, pos, &from, &to, k->e);
+        r = split_find(l, k->w, level, text, n, pos, &from, &to, k->e);
         if (r < 0)
             return -1;
         if (!r)

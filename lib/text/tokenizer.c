@@ -115,7 +115,7 @@ static int encode_stretch(struct encoding *x, const char *s, size_t n, bool firs
     return 0;
 }
 
-static int add_all(struct ids *out, const struct ids *from, struct err *e)
+static int append_ids(struct ids *out, const struct ids *from, struct err *e)
 {
     size_t i;
 
@@ -137,13 +137,13 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool
 
     if (!x.w)
         return -1;
-    if (special && add_all(out, &t->before, e))
+    if (special && append_ids(out, &t->before, e))
         goto done;
     while (added_next(&t->raw, &walk, &from, &to, &id))
         if ((to > from && encode_stretch(&x, text + from, to - from, from == 0, e)) ||
             (id >= 0 && ids_add(out, id, e)))
             goto done;
-    if (special && add_all(out, &t->after, e))
+    if (special && append_ids(out, &t->after, e))
         goto done;
     r = 0;
 done:

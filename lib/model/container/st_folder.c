@@ -319,7 +319,7 @@ static const char *folder_meta(const struct checkpoint *c, const char *key)
     return NULL;
 }
 
-static void folder_close(struct checkpoint *c)
+static void st_folder_close(struct checkpoint *c)
 {
     struct folder *own = c->own;
     int i;
@@ -339,6 +339,6 @@ const struct container container_safetensors = {
     .config = folder_config,
     .tensors = folder_tensors,
     .meta = folder_meta,
-    .close = folder_close,
+    .close = st_folder_close,
     .writer = &st_folder_writer,
 };

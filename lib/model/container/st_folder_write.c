@@ -197,7 +197,7 @@ done:
     return r;
 }
 
-static int by_name(const void *a, const void *b)
+static int st_by_name(const void *a, const void *b)
 {
     return strcmp((*(const struct tensor *const *)a)->name, (*(const struct tensor *const *)b)->name);
 }
@@ -235,7 +235,7 @@ static int write_index(const struct container_writer *w, const char *dir, struct
         goto done;
     for (i = 0; i < w->n; i++)
         t[i] = &w->tensor[i];
-    qsort(t, w->n, sizeof *t, by_name);
+    qsort(t, w->n, sizeof *t, st_by_name);
     index_text(w, t, known ? &params : NULL, &j);
     r = str_ok(&j.s, e) ? -1 : file_write(path, j.s.p, j.s.n, false, e);
 done:
@@ -259,7 +259,7 @@ static int folder_finish(struct container_writer *w, struct err *e)
     return r;
 }
 
-static void folder_close(struct container_writer *w)
+static void st_folder_writer_close(struct container_writer *w)
 {
     struct writing *own = w->own;
 
@@ -279,5 +279,5 @@ const struct container_writer_ops st_folder_writer = {
     .put = folder_put,
     .copy = folder_copy,
     .finish = folder_finish,
-    .close = folder_close,
+    .close = st_folder_writer_close,
 };
