@@ -149,13 +149,13 @@ static void check_nll(const char *name, struct engine *en, const struct model *m
                       const struct st_file *st)
 {
     struct hidden *h = NULL;
-    struct pass p = {0};
+    struct corpus_pass p = {0};
     struct err e = {0};
     float *logits = array(st, "logits", NULL), *nll = calloc((size_t)c->tokens, sizeof *nll);
     int64_t d, t;
     int v, vocab = m->arch.vocab;
 
-    CHECK_MSG(pass_open(&p, c, 0, c->docs, &e) == 0 &&
+    CHECK_MSG(corpus_pass_open(&p, c, 0, c->docs, &e) == 0 &&
                   engine_forward(en, m, &p.batch, NULL, NULL, &h, NULL, &e) == 0 &&
                   engine_nll(en, m, h, &p.batch, nll, &e) == 0,
               "%s: %s", name, e.msg);
@@ -171,7 +171,7 @@ static void check_nll(const char *name, struct engine *en, const struct model *m
                       name, (int)t, nll[t], want);
         }
     hidden_free(h);
-    pass_close(&p);
+    corpus_pass_close(&p);
     free(logits);
     free(nll);
 }

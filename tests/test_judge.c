@@ -48,14 +48,14 @@ static void splitting(void)
 static void batches(void)
 {
     struct corpus c = five();
-    struct pass p;
+    struct corpus_pass p;
     struct err e = {0};
 
-    CHECK(pass_open(&p, &c, 1, 4, &e) == 0);
+    CHECK(corpus_pass_open(&p, &c, 1, 4, &e) == 0);
     CHECK(p.batch.docs == 3 && p.tokens == 71 && p.token == 10 && p.batch.ids == c.ids + 10);
     CHECK(p.batch.first[0] == 0 && p.batch.first[1] == 20 && p.batch.first[2] == 21 &&
           p.batch.first[3] == 71);
-    pass_close(&p);
+    corpus_pass_close(&p);
 }
 
 static void summaries(void)

@@ -144,11 +144,11 @@ static uint64_t one_pass(struct engine *en, const struct model *m, const struct 
 {
     struct engine_cost cost = {0};
     struct err e = {0};
-    struct pass p;
+    struct corpus_pass p;
 
-    CHECK(pass_open(&p, c, 0, c->docs, &e) == 0);
+    CHECK(corpus_pass_open(&p, c, 0, c->docs, &e) == 0);
     CHECK_MSG(engine_forward(en, m, &p.batch, NULL, NULL, NULL, &cost, &e) == 0, "%s", e.msg);
-    pass_close(&p);
+    corpus_pass_close(&p);
     return cost.bytes_read;
 }
 

@@ -79,7 +79,7 @@ static void check_vectors(const char *dir, const struct layer_weights *w, int la
 /* The layers of a model, one after the other. */
 static void check_provider(const char *dir)
 {
-    struct groups g;
+    struct batches g;
     struct reader *r = NULL;
     struct weights *w = NULL;
     const struct layer_weights *lw;
@@ -101,7 +101,7 @@ static void check_provider(const char *dir)
     }
     weights_close(w);
     reader_close(r);
-    groups_free(&g);
+    batches_free(&g);
     d->ops->host_free(d, memory);
     model_close(&m);
     d->ops->close(d);

@@ -151,7 +151,7 @@ static void pose(struct engine *en)
         en->device[i]->ops = &lazy;
         en->device[i]->can.beside = true;
         en->device[i]->can.unified = false;
-        en->device[i]->group_bytes = 30000;
+        en->device[i]->pack_bytes = 30000;
     }
 }
 
@@ -382,33 +382,33 @@ static void check_budget(const struct model *m, const struct batch *b)
     device_bytes = 0;
 }
 
-/* Every byte of every tensor of the layers is in one group. */
-static void check_groups(const struct model *m)
+/* Every byte of every tensor of the layers is in one batch. */
+static void check_batches(const struct model *m)
 {
     static const uint64_t bytes[] = {0, 1, 30000, UINT64_C(1) << 40};
     size_t i, g, k;
 
     for (i = 0; i < sizeof bytes / sizeof *bytes; i++) {
-        struct groups gs;
+        struct batches gs;
         uint64_t all = 0, sum = 0;
         int rests = 0, lasts = 0, experts = 0;
 
-        CHECK(groups_plan(&gs, m, bytes[i], &err) == 0);
+        CHECK(batches_plan(&gs, m, bytes[i], &err) == 0);
         for (k = 0; k < m->ckpt.n; k++)
             all += m->role[k].layer >= 0 ? m->ckpt.tensor[k]->size : 0;
         for (g = 0; g < gs.n; g++) {
-            rests += gs.group[g].rest;
-            lasts += gs.group[g].last;
-            experts += gs.group[g].experts;
-            for (k = 0; k < gs.group[g].blob.n; k++)
-                sum += gs.group[g].blob.item[k].size;
+            rests += gs.batch[g].rest;
+            lasts += gs.batch[g].last;
+            experts += gs.batch[g].experts;
+            for (k = 0; k < gs.batch[g].blob.n; k++)
+                sum += gs.batch[g].blob.item[k].size;
         }
-        CHECK_MSG(sum == all, "groups of %llu: %llu bytes of %llu", (unsigned long long)bytes[i],
+        CHECK_MSG(sum == all, "batches of %llu: %llu bytes of %llu", (unsigned long long)bytes[i],
                   (unsigned long long)sum, (unsigned long long)all);
         CHECK(rests == m->arch.layers && lasts == m->arch.layers);
         CHECK(experts == m->arch.layers * m->arch.experts);
         CHECK(bytes[i] != 1 || (int)gs.n >= experts);
-        groups_free(&gs);
+        batches_free(&gs);
     }
 }
 
@@ -517,7 +517,7 @@ static void check_model(const char *name)
     }
     ids = some_ids(&m);
     b = (struct batch){ids, doc_first, DOCS};
-    check_groups(&m);
+    check_batches(&m);
     check_same(&m, &b, PREC_F32);
     check_masks(&m, &b);
     check_samples(&m, &b);

@@ -193,7 +193,7 @@ static int cuda_open(struct device **out, const struct device_options *o, struct
     if (cuda_products_prefer(c, o->products, e))
         goto fail;
     c->dev.threads = o->threads > 0 ? o->threads : cpu_count();
-    c->dev.group_bytes = GROUP_BYTES;
+    c->dev.pack_bytes = PACK_BYTES;
     if (cuda_lanes_open(c) || cuda_small_open(c) || cuda_pack_open(c)) {
         cuda_report(c, e);
         goto fail;

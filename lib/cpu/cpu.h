@@ -4,8 +4,8 @@
  * A task runs whole row tiles of GEMM_ROWS rows through whole panels of a matrix, so what it computes
  * depends on its number only.
  */
-#ifndef MOE_ENGINE_CPU_H
-#define MOE_ENGINE_CPU_H
+#ifndef MOE_CPU_CPU_H
+#define MOE_CPU_CPU_H
 
 #include <stdatomic.h>
 

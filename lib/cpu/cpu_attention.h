@@ -1,6 +1,6 @@
 /* cpu_attention.h -- private to the CPU backend: what its two kinds of attention share. */
-#ifndef MOE_ENGINE_CPU_ATTENTION_H
-#define MOE_ENGINE_CPU_ATTENTION_H
+#ifndef MOE_CPU_CPU_ATTENTION_H
+#define MOE_CPU_CPU_ATTENTION_H
 
 #include "cpu/cpu.h"
 

@@ -1,6 +1,6 @@
 /* cpu_head.h -- private to the CPU backend: what the segments of the vocabulary give, and joining them. */
-#ifndef MOE_CPU_HEAD_H
-#define MOE_CPU_HEAD_H
+#ifndef MOE_CPU_CPU_HEAD_H
+#define MOE_CPU_CPU_HEAD_H
 
 #include "cpu/cpu.h"
 

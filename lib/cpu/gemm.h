@@ -6,8 +6,8 @@
  * but the padding). Every call is single-threaded; threads are the caller's, each with its own worker number.
  * Implemented by gemm_onednn.c or gemm_builtin.c: the Makefile takes one.
  */
-#ifndef MOE_ENGINE_GEMM_H
-#define MOE_ENGINE_GEMM_H
+#ifndef MOE_CPU_GEMM_H
+#define MOE_CPU_GEMM_H
 
 #include "device/device.h"
 

@@ -7,8 +7,8 @@
  * (16 lanes, then v16_sum), so a result depends on the set only through fused multiply-adds and the fast_
  * helpers.
  */
-#ifndef MOE_ENGINE_SIMD_H
-#define MOE_ENGINE_SIMD_H
+#ifndef MOE_CPU_SIMD_H
+#define MOE_CPU_SIMD_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -368,7 +368,7 @@ struct device {
     bool bf16;                  /* of its row: elements are bf16, else f32 */
     size_t elem_bytes;          /* of its row */
     int threads;                /* of the host that work for it */
-    size_t group_bytes;         /* what pack() had best be given at once; 0: a layer */
+    size_t pack_bytes;          /* what pack() had best be given at once; 0: a layer */
     struct device_can can;
 };
 

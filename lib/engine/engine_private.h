@@ -1,8 +1,8 @@
 /*
  * engine_private.h -- what engine.c, forward.c and head.c share.
  */
-#ifndef MOE_ENGINE_PRIVATE_H
-#define MOE_ENGINE_PRIVATE_H
+#ifndef MOE_ENGINE_ENGINE_PRIVATE_H
+#define MOE_ENGINE_ENGINE_PRIVATE_H
 
 #include "device/registry.h"
 #include "engine/engine.h"

@@ -136,12 +136,12 @@ static int loading_open(struct loading *l, struct engine *en, const struct model
     uint8_t *ring;
     double t0;
 
-    if (weights_plan(&l->groups, en->d, m, e))
+    if (weights_plan(&l->batches, en->d, m, e))
         return -1;
-    if (!mul_u64(l->groups.largest, (uint64_t)slots, &bytes) || bytes > SIZE_MAX / 2)
+    if (!mul_u64(l->batches.largest, (uint64_t)slots, &bytes) || bytes > SIZE_MAX / 2)
         return err_set(e, ERR_NOMEM, "'%s': a layer is too large", m->dir);
     ring = engine_ring(en, (size_t)bytes, e);
-    if (!ring || reader_open(&l->reader, &l->groups, ring, slots, users, e))
+    if (!ring || reader_open(&l->reader, &l->batches, ring, slots, users, e))
         return -1;
     t0 = seconds_now();
     if (embedding_open(&l->table, m, en->d->bf16, en->d->threads, users, e))
@@ -154,7 +154,7 @@ static int loading_open(struct loading *l, struct engine *en, const struct model
 static void loading_close(struct loading *l)
 {
     reader_close(l->reader);
-    groups_free(&l->groups);
+    batches_free(&l->batches);
     embedding_close(l->table);
 }
 
@@ -214,7 +214,7 @@ static int buffers(struct pass *p, struct err *e)
 int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e)
 {
     if (pass_plan(p, m, e) ||
-        weights_open(&p->weights, p->d, m, p->loading->reader, &p->loading->groups, e) || buffers(p, e) ||
+        weights_open(&p->weights, p->d, m, p->loading->reader, &p->loading->batches, e) || buffers(p, e) ||
         embed(p, e))
         return -1;
     embedding_done(p->loading->table);

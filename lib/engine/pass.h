@@ -54,7 +54,7 @@ struct apart {
 
 /* What passes read from, on however many devices. */
 struct loading {
-    struct groups groups;
+    struct batches batches;
     struct reader *reader;
     struct embedding *table;
 };

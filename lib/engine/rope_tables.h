@@ -1,8 +1,8 @@
 /*
  * rope_tables.h -- cosines and sines of rotary position embedding, for documents of given lengths.
  */
-#ifndef MOE_ENGINE_ROPE_H
-#define MOE_ENGINE_ROPE_H
+#ifndef MOE_ENGINE_ROPE_TABLES_H
+#define MOE_ENGINE_ROPE_TABLES_H
 
 #include "engine/engine.h"
 

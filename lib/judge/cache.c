@@ -238,7 +238,7 @@ static int damaged(const struct cache *c, struct err *e)
     return err_set(e, ERR_INPUT, "'%s' is damaged: remove it", c->in.path);
 }
 
-int cache_pass(struct cache *c, const struct pass *p, struct top_probs *top, struct err *e)
+int cache_pass(struct cache *c, const struct corpus_pass *p, struct top_probs *top, struct err *e)
 {
     int64_t d, t;
 

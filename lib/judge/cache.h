@@ -34,7 +34,7 @@ struct cache {
 int cache_open(struct cache *c, const char *path, bool force, const struct model *ref, const char *precision,
                const struct corpus *corpus, struct err *e);
 /* top: [pass tokens], of top_probs_new(.., c->top, c->samples, ..). */
-int cache_pass(struct cache *c, const struct pass *p, struct top_probs *top, struct err *e);
+int cache_pass(struct cache *c, const struct corpus_pass *p, struct top_probs *top, struct err *e);
 int cache_finish(struct cache *c, struct err *e);
 void cache_close(struct cache *c);
 

@@ -36,7 +36,7 @@ static int first_side(const struct compare *x)
 }
 
 /* ref and all plans: one pass of one model. */
-static int forward_masks(struct compare *x, const struct pass *p, struct side_states *s, struct err *e)
+static int forward_masks(struct compare *x, const struct corpus_pass *p, struct side_states *s, struct err *e)
 {
     struct mask *mask = mem_new((size_t)x->n + 1, sizeof *mask, e);
     struct hidden **h = mem_new((size_t)x->n + 1, sizeof *h, e);
@@ -63,7 +63,7 @@ out:
     return rc;
 }
 
-static int forward_models(struct compare *x, const struct pass *p, struct side_states *s,
+static int forward_models(struct compare *x, const struct corpus_pass *p, struct side_states *s,
                           const struct pass_options *po, int64_t *step, int64_t steps, struct err *e)
 {
     int i;
@@ -83,7 +83,7 @@ static int forward_models(struct compare *x, const struct pass *p, struct side_s
     return 0;
 }
 
-static int divergences(struct compare *x, const struct pass *p, struct side_states *s, struct err *e)
+static int divergences(struct compare *x, const struct corpus_pass *p, struct side_states *s, struct err *e)
 {
     int first = first_side(x), i;
 
@@ -102,7 +102,7 @@ static int divergences(struct compare *x, const struct pass *p, struct side_stat
 }
 
 /* Keeps the scored positions of a pass. */
-static int collect(struct compare *x, const struct pass *p, const struct side_states *s, struct err *e)
+static int collect(struct compare *x, const struct corpus_pass *p, const struct side_states *s, struct err *e)
 {
     int64_t d;
     int i, t;
@@ -159,11 +159,11 @@ static int compare_pass(struct compare *x, const struct passes *ps, int64_t i, i
                         const struct pass_options *po, struct err *e)
 {
     struct side_states s = {0};
-    struct pass p = {0};
+    struct corpus_pass p = {0};
     int64_t step = i * each;
     int rc = -1;
 
-    if (pass_open(&p, x->c, ps->doc[i], ps->doc[i + 1], e))
+    if (corpus_pass_open(&p, x->c, ps->doc[i], ps->doc[i + 1], e))
         return -1;
     if (po->begin)
         po->begin(po->ctx, step++, each * ps->n);
@@ -171,7 +171,7 @@ static int compare_pass(struct compare *x, const struct passes *ps, int64_t i, i
         forward_models(x, &p, &s, po, &step, each * ps->n, e) == 0 && divergences(x, &p, &s, e) == 0)
         rc = collect(x, &p, &s, e);
     side_states_free(&s, x->n);
-    pass_close(&p);
+    corpus_pass_close(&p);
     return rc;
 }
 

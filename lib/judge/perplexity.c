@@ -25,14 +25,14 @@ static int add_document(struct ppl_row *row, const struct doc *d, const float *n
 static int score_pass(struct ppl_report *r, struct engine *en, const struct model *m, const struct corpus *c,
                       int64_t first_doc, int64_t end_doc, struct err *e)
 {
-    struct pass p = {0};
+    struct corpus_pass p = {0};
     struct hidden *h = NULL;
     struct engine_cost cost = {0};
     float *nll = NULL;
     int64_t d;
     int rc = -1;
 
-    if (pass_open(&p, c, first_doc, end_doc, e))
+    if (corpus_pass_open(&p, c, first_doc, end_doc, e))
         return -1;
     nll = mem_new((size_t)p.tokens, sizeof *nll, e);
     if (!nll || engine_forward(en, m, &p.batch, NULL, NULL, &h, &cost, e) ||
@@ -49,7 +49,7 @@ static int score_pass(struct ppl_report *r, struct engine *en, const struct mode
 out:
     hidden_free(h);
     free(nll);
-    pass_close(&p);
+    corpus_pass_close(&p);
     return rc;
 }
 

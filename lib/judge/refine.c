@@ -50,7 +50,7 @@ struct exchange {
 
 /* ---- judging masks ---- */
 
-static int whole_model(struct refine *x, const struct pass *p, struct hidden **h, struct err *e)
+static int whole_model(struct refine *x, const struct corpus_pass *p, struct hidden **h, struct err *e)
 {
     struct engine_cost cost = {0};
 
@@ -60,7 +60,7 @@ static int whole_model(struct refine *x, const struct pass *p, struct hidden **h
     return 0;
 }
 
-static int sum_up(struct refine *x, const struct pass *p, struct verdict *v, int n, struct err *e)
+static int sum_up(struct refine *x, const struct corpus_pass *p, struct verdict *v, int n, struct err *e)
 {
     int64_t d, t;
     int i;
@@ -88,10 +88,10 @@ static int judge_pass(struct refine *x, int64_t pass, struct verdict *v, int n, 
     struct judged side[MASKS + 1];
     struct mask mask[MASKS];
     struct engine_cost cost = {0};
-    struct pass p;
+    struct corpus_pass p;
     int i, rc = -1;
 
-    if (pass_open(&p, x->c, x->passes.doc[pass], x->passes.doc[pass + 1], e))
+    if (corpus_pass_open(&p, x->c, x->passes.doc[pass], x->passes.doc[pass + 1], e))
         return -1;
     for (i = 0; i < n; i++)
         mask[i] = v[i].mask;
@@ -113,7 +113,7 @@ out:
         hidden_free(whole);
     for (i = 0; i < n; i++)
         hidden_free(h[i]);
-    pass_close(&p);
+    corpus_pass_close(&p);
     return rc;
 }
 

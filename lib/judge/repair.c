@@ -41,11 +41,11 @@ static int run_pass(struct work *w, int64_t first_doc, int64_t end_doc, struct e
 {
     struct observer ob = {.ctx = w, .sampled = sampled, .apart = &w->mask};
     struct engine_cost cost = {0};
-    struct pass p;
+    struct corpus_pass p;
     int64_t d;
     int rc = -1;
 
-    if (pass_open(&p, w->c, first_doc, end_doc, e))
+    if (corpus_pass_open(&p, w->c, first_doc, end_doc, e))
         return -1;
     w->half = mem_new((size_t)p.tokens, 1, e);
     for (d = first_doc; w->half && d < end_doc; d++)
@@ -55,7 +55,7 @@ static int run_pass(struct work *w, int64_t first_doc, int64_t end_doc, struct e
         rc = engine_forward(w->en, w->m, &p.batch, NULL, &ob, NULL, &cost, e);
     cost_add(sum, &cost);
     free(w->half);
-    pass_close(&p);
+    corpus_pass_close(&p);
     return rc;
 }
 

@@ -94,18 +94,18 @@ static uint64_t batches_measure(const struct model *m, const struct by_layer *s,
     return rest;
 }
 
-static struct group *group_new(struct groups *g, size_t *cap, int layer, const int *expert,
-                               const struct model *m, struct err *e)
+static struct read_batch *batch_new(struct batches *g, size_t *cap, int layer, const int *expert,
+                                    const struct model *m, struct err *e)
 {
-    if (mem_grow(&g->group, cap, g->n + 1, sizeof *g->group, e))
+    if (mem_grow(&g->batch, cap, g->n + 1, sizeof *g->batch, e))
         return NULL;
-    g->group[g->n] = (struct group){.layer = layer, .expert = expert, .blob.m = m};
-    return &g->group[g->n++];
+    g->batch[g->n] = (struct read_batch){.layer = layer, .expert = expert, .blob.m = m};
+    return &g->batch[g->n++];
 }
 
-/* Group `of[expert]` of those from `first` on gets each tensor, or each its slices; the first gets the rest.
+/* Batch `of[expert]` of those from `first` on gets each tensor, or each its slices; the first gets the rest.
  */
-static int fill(struct group *first, const int *of, const struct model *m, const struct by_layer *s,
+static int fill(struct read_batch *first, const int *of, const struct model *m, const struct by_layer *s,
                 struct err *e)
 {
     int layer = first->layer, j;
@@ -129,21 +129,21 @@ static int fill(struct group *first, const int *of, const struct model *m, const
 }
 
 /* Cuts one layer. order: room for its experts' numbers; p, of: [experts]. */
-static int cut_layer(struct groups *g, size_t *cap, const struct model *m, const struct by_layer *s,
+static int cut_layer(struct batches *g, size_t *cap, const struct model *m, const struct by_layer *s,
                      int layer, uint64_t bytes, int *order, struct place *p, int *of, struct err *e)
 {
     bool moe = m->arch.layer[layer].ffn == FFN_MOE;
     uint64_t size = batches_measure(m, s, layer, p);
     size_t first = g->n, i;
     int j, n = moe ? m->arch.experts : 0;
-    struct group *now = group_new(g, cap, layer, order, m, e);
+    struct read_batch *now = batch_new(g, cap, layer, order, m, e);
 
     if (!now)
         return -1;
     qsort(p, (size_t)n, sizeof *p, batches_by_place);
     for (j = 0; j < n; j++) {
         if (bytes && size && size + p[j].bytes > bytes) {
-            now = group_new(g, cap, layer, order + j, m, e);
+            now = batch_new(g, cap, layer, order + j, m, e);
             if (!now)
                 return -1;
             size = 0;
@@ -153,12 +153,12 @@ static int cut_layer(struct groups *g, size_t *cap, const struct model *m, const
         of[p[j].expert] = (int)(g->n - 1 - first);
         now->experts++;
     }
-    g->group[first].rest = true;
+    g->batch[first].rest = true;
     now->last = true;
-    if (fill(&g->group[first], of, m, s, e))
+    if (fill(&g->batch[first], of, m, s, e))
         return -1;
     for (i = first; i < g->n; i++) {
-        now = &g->group[i];
+        now = &g->batch[i];
         qsort(order + (now->expert - order), (size_t)now->experts, sizeof *order, by_number);
         blob_sort(&now->blob);
         g->largest = now->blob.size > g->largest ? now->blob.size : g->largest;
@@ -167,14 +167,14 @@ static int cut_layer(struct groups *g, size_t *cap, const struct model *m, const
     return 0;
 }
 
-int groups_plan(struct groups *g, const struct model *m, uint64_t bytes, struct err *e)
+int batches_plan(struct batches *g, const struct model *m, uint64_t bytes, struct err *e)
 {
     size_t experts = (size_t)m->arch.experts, cap = 0;
     struct place *p = mem_new(experts, sizeof *p, e);
     int *of = mem_new(experts, sizeof *of, e), i, rc = -1;
     struct by_layer s = {0};
 
-    *g = (struct groups){0};
+    *g = (struct batches){0};
     g->order = mem_new((size_t)m->arch.layers * experts, sizeof *g->order, e);
     if (p && of && g->order && sort_layers(&s, m, e) == 0)
         rc = 0;
@@ -185,17 +185,17 @@ int groups_plan(struct groups *g, const struct model *m, uint64_t bytes, struct 
     free(p);
     free(of);
     if (rc)
-        groups_free(g);
+        batches_free(g);
     return rc;
 }
 
-void groups_free(struct groups *g)
+void batches_free(struct batches *g)
 {
     size_t i;
 
     for (i = 0; i < g->n; i++)
-        blob_free(&g->group[i].blob);
-    free(g->group);
+        blob_free(&g->batch[i].blob);
+    free(g->batch);
     free(g->order);
-    *g = (struct groups){0};
+    *g = (struct batches){0};
 }

@@ -7,8 +7,8 @@
  *     blob_linear(&b, ...)
  *     blob_free(&b)                                   not the memory, which is somebody else's
  */
-#ifndef MOE_ENGINE_BLOB_H
-#define MOE_ENGINE_BLOB_H
+#ifndef MOE_LOAD_BLOB_H
+#define MOE_LOAD_BLOB_H
 
 #include "model/model.h"
 

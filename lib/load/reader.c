@@ -11,16 +11,16 @@
 enum { PIECE_BYTES = 8 << 20, MAX_THREADS = 8, MAX_SLOTS = 8 };
 
 struct reader {
-    struct groups *g;
+    struct batches *g;
     uint8_t *memory;
     int slots, users;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    /* what is to be read next: byte `off` of item `item` of group `at` */
+    /* what is to be read next: byte `off` of item `item` of batch `at` */
     size_t at, item;
     uint64_t off;
-    size_t freed;            /* groups that all users are done with */
-    int left[MAX_SLOTS];     /* pieces under way, of the group in a slot */
+    size_t freed;            /* batches that all users are done with */
+    int left[MAX_SLOTS];     /* pieces under way, of the batch in a slot */
     int finished[MAX_SLOTS]; /* users that are done with it */
     struct err err;          /* kind 0: none */
     bool stop;
@@ -32,7 +32,7 @@ struct reader {
 };
 
 struct part_read {
-    size_t group;
+    size_t batch;
     const struct blob_item *item;
     uint64_t off;
     size_t n;
@@ -40,14 +40,14 @@ struct part_read {
 
 /* The rest of these is under the lock. */
 
-static int slot_of(const struct reader *r, size_t group)
+static int slot_of(const struct reader *r, size_t batch)
 {
-    return (int)(group % (size_t)r->slots);
+    return (int)(batch % (size_t)r->slots);
 }
 
-static bool is_there(const struct reader *r, size_t group)
+static bool is_there(const struct reader *r, size_t batch)
 {
-    return r->at > group && r->left[slot_of(r, group)] == 0;
+    return r->at > batch && r->left[slot_of(r, batch)] == 0;
 }
 
 static void reader_fail(struct reader *r, const struct err *e)
@@ -58,7 +58,7 @@ static void reader_fail(struct reader *r, const struct err *e)
     pthread_cond_broadcast(&r->changed);
 }
 
-/* Goes on to the next group when one is handed out; a group without a tensor is there at once. */
+/* Goes on to the next batch when one is handed out; a batch without a tensor is there at once. */
 static void next_group(struct reader *r)
 {
     r->at++;
@@ -70,21 +70,21 @@ static void next_group(struct reader *r)
 /* Waits for room; false: there is nothing more to do. */
 static bool take(struct reader *r, struct part_read *p)
 {
-    struct group *g;
+    struct read_batch *g;
 
     for (;;) {
         while (!r->stop && r->at < r->g->n && r->at >= r->freed + (size_t)r->slots)
             pthread_cond_wait(&r->changed, &r->lock);
         if (r->stop || r->at == r->g->n)
             return false;
-        g = &r->g->group[r->at];
+        g = &r->g->batch[r->at];
         if (r->item == 0 && r->off == 0)
             g->blob.bytes = r->memory + (size_t)slot_of(r, r->at) * (size_t)r->g->largest;
         if (r->item < g->blob.n)
             break;
         next_group(r);
     }
-    p->group = r->at;
+    p->batch = r->at;
     p->item = &g->blob.item[r->item];
     p->off = r->off;
     p->n = p->item->size - r->off < PIECE_BYTES ? (size_t)(p->item->size - r->off) : PIECE_BYTES;
@@ -106,7 +106,7 @@ static void give_back(struct reader *r, const struct part_read *p)
     r->bytes += p->n;
     if (--r->busy == 0)
         r->seconds += seconds_now() - r->since;
-    if (--r->left[slot_of(r, p->group)] == 0 && is_there(r, p->group))
+    if (--r->left[slot_of(r, p->batch)] == 0 && is_there(r, p->batch))
         pthread_cond_broadcast(&r->changed);
 }
 
@@ -114,7 +114,7 @@ static void give_back(struct reader *r, const struct part_read *p)
 
 static int read_piece(const struct reader *r, const struct part_read *p, struct err *e)
 {
-    const struct blob *b = &r->g->group[p->group].blob;
+    const struct blob *b = &r->g->batch[p->batch].blob;
 
     if (check_cancelled(e))
         return -1;
@@ -143,7 +143,7 @@ static void *reader_main(void *arg)
     return NULL;
 }
 
-int reader_open(struct reader **out, struct groups *g, uint8_t *memory, int slots, int users, struct err *e)
+int reader_open(struct reader **out, struct batches *g, uint8_t *memory, int slots, int users, struct err *e)
 {
     struct reader *r = mem_new(1, sizeof *r, e);
     int n = cpu_count() / 2;
@@ -185,12 +185,12 @@ void reader_close(struct reader *r)
 
 /* ---- users ---- */
 
-int reader_wait(struct reader *r, size_t group, struct err *e)
+int reader_wait(struct reader *r, size_t batch, struct err *e)
 {
     int rc = 0;
 
     pthread_mutex_lock(&r->lock);
-    while (!is_there(r, group) && !r->stop)
+    while (!is_there(r, batch) && !r->stop)
         pthread_cond_wait(&r->changed, &r->lock);
     if (r->stop)
         rc = r->err.kind ? err_set(e, r->err.kind, "%s", r->err.msg) : err_set(e, ERR_CANCELLED, "stopped");
@@ -198,10 +198,10 @@ int reader_wait(struct reader *r, size_t group, struct err *e)
     return rc;
 }
 
-void reader_done(struct reader *r, size_t group)
+void reader_done(struct reader *r, size_t batch)
 {
     pthread_mutex_lock(&r->lock);
-    r->finished[slot_of(r, group)]++;
+    r->finished[slot_of(r, batch)]++;
     while (r->freed < r->at && r->finished[slot_of(r, r->freed)] == r->users)
         r->finished[slot_of(r, r->freed++)] = 0;
     pthread_cond_broadcast(&r->changed);
@@ -225,8 +225,8 @@ void reader_cost(struct reader *r, double *seconds, uint64_t *bytes)
 
 int reader_read(struct blob *b, struct err *e)
 {
-    struct group one = {.blob = *b};
-    struct groups g = {.group = &one, .n = 1, .largest = b->size};
+    struct read_batch one = {.blob = *b};
+    struct batches g = {.batch = &one, .n = 1, .largest = b->size};
     struct reader *r;
     int rc;
 

@@ -1,5 +1,5 @@
 /*
- * weights.c -- layers in order: each read group by group, packed into a set of matrices, lent to who
+ * weights.c -- layers in order: each read batch by batch, packed into a set of matrices, lent to who
  * computes.
  */
 #include "load/host_decode.h"
@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 
-enum { RING_GROUPS = 4 };
+enum { RING_BATCHES = 4 };
 
 /* ---- packing ---- */
 
@@ -23,8 +23,8 @@ static void begin_layer(struct weights *w, int layer)
     s->layer.shared = s->layer.kind == FFN_MOE && w->m->arch.shared_inter ? &s->shared : NULL;
 }
 
-/* The next group, which is in memory. */
-static int pack_group(struct weights *w, const struct group *g, struct err *e)
+/* The next batch, which is in memory. */
+static int pack_batch(struct weights *w, const struct read_batch *g, struct err *e)
 {
     int n = 0;
 
@@ -39,7 +39,7 @@ static int pack_group(struct weights *w, const struct group *g, struct err *e)
     return pack_any(w->d, w->job, n + 2 * g->experts, e);
 }
 
-/* Waits for the next group and packs it. */
+/* Waits for the next batch and packs it. */
 static int next_group(struct weights *w, struct err *e)
 {
     double t0 = seconds_now();
@@ -48,7 +48,7 @@ static int next_group(struct weights *w, struct err *e)
         return -1;
     if (!w->d->can.beside)
         w->wait_seconds += seconds_now() - t0;
-    if (pack_group(w, &w->groups->group[w->next], e))
+    if (pack_batch(w, &w->batches->batch[w->next], e))
         return -1;
     reader_done(w->reader, w->next++);
     return 0;
@@ -56,15 +56,15 @@ static int next_group(struct weights *w, struct err *e)
 
 /* ---- beside computing ---- */
 
-/* Waits until the set of the next group is free; false: there is no more to do. */
+/* Waits until the set of the next batch is free; false: there is no more to do. */
 static bool room_for_next(struct weights *w)
 {
     bool go;
 
     pthread_mutex_lock(&w->lock);
-    while (!w->stop && w->next < w->groups->n && w->groups->group[w->next].layer >= w->over + w->sets)
+    while (!w->stop && w->next < w->batches->n && w->batches->batch[w->next].layer >= w->over + w->sets)
         pthread_cond_wait(&w->changed, &w->lock);
-    go = !w->stop && w->next < w->groups->n;
+    go = !w->stop && w->next < w->batches->n;
     pthread_mutex_unlock(&w->lock);
     return go;
 }
@@ -76,7 +76,7 @@ static void *packer_main(void *arg)
 
     w->d->ops->enter(w->d);
     while (!e.kind && room_for_next(w)) {
-        const struct group *g = &w->groups->group[w->next];
+        const struct read_batch *g = &w->batches->batch[w->next];
         int rc = next_group(w, &e);
 
         pthread_mutex_lock(&w->lock);
@@ -111,7 +111,7 @@ int weights_layer(struct weights *w, int layer, const struct layer_weights **out
         if (wait_packed(w, layer, e))
             return -1;
     } else {
-        while (w->next < w->groups->n && w->groups->group[w->next].layer == layer)
+        while (w->next < w->batches->n && w->batches->batch[w->next].layer == layer)
             if (next_group(w, e))
                 return -1;
     }
@@ -129,14 +129,14 @@ void weights_done(struct weights *w, int layer)
 
 /* ---- opening and closing ---- */
 
-int weights_plan(struct groups *g, const struct device *d, const struct model *m, struct err *e)
+int weights_plan(struct batches *g, const struct device *d, const struct model *m, struct err *e)
 {
-    return groups_plan(g, m, d->group_bytes, e);
+    return batches_plan(g, m, d->pack_bytes, e);
 }
 
 int weights_ring(const struct device *d)
 {
-    return d->group_bytes ? RING_GROUPS : 1;
+    return d->pack_bytes ? RING_BATCHES : 1;
 }
 
 /* Where the device packs beside computing, a layer is packed while the one before it computes. */
@@ -151,7 +151,7 @@ uint64_t weights_bytes(const struct device *d, const struct model *m)
 }
 
 int weights_open(struct weights **out, struct device *d, const struct model *m, struct reader *reader,
-                 const struct groups *g, struct err *e)
+                 const struct batches *g, struct err *e)
 {
     struct weights *w = mem_new(1, sizeof *w, e);
     size_t floats = 0;
@@ -163,7 +163,7 @@ int weights_open(struct weights **out, struct device *d, const struct model *m, 
     w->d = d;
     w->m = m;
     w->reader = reader;
-    w->groups = g;
+    w->batches = g;
     w->sets = sets(d);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);

@@ -4,20 +4,20 @@
  * Who computes knows two verbs. weights_layer waits until a layer is there, weights_done says that it is no
  * longer needed. What is between them is the provider's: it has a number of sets of matrices, and layer l
  * goes into set l % sets. With two, where the device packs beside computing, a thread packs the next layer,
- * group of experts by group, meanwhile; elsewhere there is one, packed while weights_layer waits. With as
+ * batch of experts by batch, meanwhile; elsewhere there is one, packed while weights_layer waits. With as
  * many sets as layers everything stays, and weights_layer returns at once from the second pass on: what
  * generates token by token asks for that, and its layer loop is the same.
  *
- *     weights_plan(&groups, device, model, e)
- *     reader_open(&reader, &groups, ...)
- *     weights_open(&w, device, model, reader, &groups, e)
+ *     weights_plan(&batches, device, model, e)
+ *     reader_open(&reader, &batches, ...)
+ *     weights_open(&w, device, model, reader, &batches, e)
  *     weights_layer(w, 0, &lw, e)      lw is good until
  *     weights_done(w, 0)               computing with it must be over
  *     weights_layer(w, 1, &lw, e) ...  layers in order
  *     weights_close(w)                 then the reader
  */
-#ifndef MOE_ENGINE_WEIGHTS_H
-#define MOE_ENGINE_WEIGHTS_H
+#ifndef MOE_LOAD_WEIGHTS_H
+#define MOE_LOAD_WEIGHTS_H
 
 #include "device/device.h"
 #include "load/reader.h"
@@ -49,16 +49,16 @@ struct layer_weights {
     struct matrix *shared_gate;       /* one row; NULL: the shared expert is not gated */
 };
 
-/* The groups that suit a device, and how many of them are in memory at once. */
-int weights_plan(struct groups *g, const struct device *d, const struct model *m, struct err *e);
+/* The batches that suit a device, and how many of them are in memory at once. */
+int weights_plan(struct batches *g, const struct device *d, const struct model *m, struct err *e);
 int weights_ring(const struct device *d);
 /* Device memory that the sets of matrices take, at most. */
 uint64_t weights_bytes(const struct device *d, const struct model *m);
 
 struct weights;
-/* m, reader and groups must outlive it; each group is done with once it is packed. */
+/* m, reader and batches must outlive it; each batch is done with once it is packed. */
 int weights_open(struct weights **out, struct device *d, const struct model *m, struct reader *reader,
-                 const struct groups *g, struct err *e);
+                 const struct batches *g, struct err *e);
 int weights_layer(struct weights *w, int layer, const struct layer_weights **out, struct err *e);
 void weights_done(struct weights *w, int layer);
 /* Seconds that weights_layer waited for reading, and for packing where that goes on beside. */

@@ -2,8 +2,8 @@
  * weights_private.h -- what the parts of weights share: weights.c reads and packs ahead, weights_layer.c
  * knows what a layer's slots become.
  */
-#ifndef MOE_ENGINE_WEIGHTS_PRIVATE_H
-#define MOE_ENGINE_WEIGHTS_PRIVATE_H
+#ifndef MOE_LOAD_WEIGHTS_PRIVATE_H
+#define MOE_LOAD_WEIGHTS_PRIVATE_H
 
 #include <pthread.h>
 
@@ -20,8 +20,8 @@ struct weights {
     struct device *d;
     const struct model *m;
     struct reader *reader;
-    const struct groups *groups;
-    size_t next;             /* group to be packed */
+    const struct batches *batches;
+    size_t next;             /* batch to be packed */
     struct weights_set *set; /* [sets] */
     int sets;
     /* what is being packed, and where to */

@@ -143,7 +143,7 @@ out:
 }
 
 /* The reservoir's tokens of a pass, numbered as in its batch; the caller frees. */
-static int64_t *sample_of(const struct watch *w, const struct pass *p, int64_t *n, struct err *e)
+static int64_t *sample_of(const struct watch *w, const struct corpus_pass *p, int64_t *n, struct err *e)
 {
     const int64_t *token = w->rows->token + w->sampled;
     int64_t left = w->rows->tokens - w->sampled, i, *sample;
@@ -166,10 +166,10 @@ static int run_pass(struct watch *w, struct engine *en, const struct model *m, i
                           .viewed = w->mat ? viewed : NULL};
     int64_t *sample = NULL;
     struct engine_cost cost = {0};
-    struct pass p;
+    struct corpus_pass p;
     int rc = 0;
 
-    if (pass_open(&p, w->c, first_doc, end_doc, e))
+    if (corpus_pass_open(&p, w->c, first_doc, end_doc, e))
         return -1;
     w->token = p.token;
     w->doc = first_doc;
@@ -183,7 +183,7 @@ static int run_pass(struct watch *w, struct engine *en, const struct model *m, i
     w->sampled += ob.samples;
     cost_add(sum, &cost);
     free(sample);
-    pass_close(&p);
+    corpus_pass_close(&p);
     return rc;
 }
 

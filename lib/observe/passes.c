@@ -54,7 +54,8 @@ uint64_t pass_state_bytes(const struct model *m, const struct precision_row *pre
     return (uint64_t)m->arch.hidden * precision->elem_bytes;
 }
 
-int pass_open(struct pass *p, const struct corpus *c, int64_t first_doc, int64_t end_doc, struct err *e)
+int corpus_pass_open(struct corpus_pass *p, const struct corpus *c, int64_t first_doc, int64_t end_doc,
+                     struct err *e)
 {
     int64_t d;
 
@@ -73,7 +74,7 @@ int pass_open(struct pass *p, const struct corpus *c, int64_t first_doc, int64_t
     return 0;
 }
 
-void pass_close(struct pass *p)
+void corpus_pass_close(struct corpus_pass *p)
 {
     free(p->first);
     memset(p, 0, sizeof *p);

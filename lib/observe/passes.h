@@ -4,8 +4,8 @@
  * A pass is a run of whole documents in input order, so whoever adds up in token order gets the same sums
  * from one pass as from many.
  */
-#ifndef MOE_OBSERVE_PASS_H
-#define MOE_OBSERVE_PASS_H
+#ifndef MOE_OBSERVE_PASSES_H
+#define MOE_OBSERVE_PASSES_H
 
 #include "engine/engine.h"
 #include "text/corpus.h"
@@ -35,14 +35,15 @@ int64_t passes_largest(const struct passes *p, const struct corpus *c);
 uint64_t pass_state_bytes(const struct model *m, const struct precision_row *precision);
 
 /* One pass as the engine wants it. */
-struct pass {
+struct corpus_pass {
     struct batch batch;
     int64_t *first;           /* storage of batch.first */
     int64_t first_doc, token; /* where in the corpus it begins */
     int64_t tokens;
 };
-int pass_open(struct pass *p, const struct corpus *c, int64_t first_doc, int64_t end_doc, struct err *e);
-void pass_close(struct pass *p);
+int corpus_pass_open(struct corpus_pass *p, const struct corpus *c, int64_t first_doc, int64_t end_doc,
+                     struct err *e);
+void corpus_pass_close(struct corpus_pass *p);
 
 /* Adds up times, work and bytes; keeps the larger peak. */
 void cost_add(struct engine_cost *sum, const struct engine_cost *c);

@@ -5,8 +5,8 @@
  * One number for each expert that multiplies what it gives; or, for families whose experts have biases, a
  * vector for each that is added to the bias of its down projection.
  */
-#ifndef MOE_STATS_REPAIR_H
-#define MOE_STATS_REPAIR_H
+#ifndef MOE_STATS_REPAIR_FILE_H
+#define MOE_STATS_REPAIR_FILE_H
 
 #include "stats/stats.h"
 
