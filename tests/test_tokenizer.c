@@ -240,6 +240,94 @@ static void test_added(void)
     tokenizer_close(t);
 }
 
+/* Ids are counted as the tokenizers library counts them, whatever is written: a token of the vocabulary keeps
+ * its own, any other gets the next. The last of two with one content gives the flags. */
+static void test_added_ids(void)
+{
+    struct tokenizer *t = open_text(
+        "{\"added_tokens\":[{\"id\":5,\"content\":\"<y>\"},{\"id\":0,\"content\":\"<x>\"},{\"id\":1,"
+        "\"content\":\"ab\"},"
+        "{\"id\":12,\"content\":\"<y>\",\"lstrip\":true},{\"id\":13,\"content\":\"<z>\"}],\"model\":{" ABC
+        ",\"merges\":[]}}");
+
+    CHECK_STR(encode(t, "<x>a  <y>abb<z>", false), "10 0 9 3 1 11");
+    CHECK(tokenizer_size(t) == 12);
+    tokenizer_close(t);
+    /* the next after the number of tokens, not after the largest id */
+    t = open_text("{\"added_tokens\":[{\"id\":9,\"content\":\"<x>\"}],\"model\":{\"vocab\":{\"a\":0,\"b\":7},"
+                  "\"merges\":[]}}");
+    CHECK_STR(encode(t, "a<x>b", false), "0 2 7");
+    tokenizer_close(t);
+    /* an unk_token that the vocabulary lacks refuses what needs it */
+    t = open_text("{\"model\":{" ABC ",\"unk_token\":\"<u>\",\"merges\":[]}}");
+    CHECK_STR(encode(t, "ab", false), "0 1");
+    CHECK_STR(encode(t, "axb", false), "failed");
+    tokenizer_close(t);
+}
+
+/* The ids are those of transformers 5.23. */
+static void test_config_tokens(void)
+{
+    static const char decoder[] = "\"added_tokens_decoder\":{\"30\":{\"content\":\"<x>\",\"lstrip\":true},"
+                                  "\"20\":{\"content\":\"<y>\"}}";
+    static const char pad_object[] =
+        "{\"pad_token\":{\"__type\":\"AddedToken\",\"content\":\"<x>\",\"lstrip\":true}}";
+    const struct {
+        const char *config, *map, *added, *ids;
+    } cases[] = {
+        {"{}", NULL, NULL, "0 9 10 12 11 9 1"},
+        {"{\"extra_special_tokens\":[\"<x>\"]}", NULL, NULL, "0 9 13 9 1"},
+        {"{\"extra_special_tokens\":{\"image_token\":\"<x>\"}}", NULL, NULL, "0 9 13 9 1"},
+        {"{\"extra_special_tokens\":[],\"additional_special_tokens\":[\"<x>\"]}", NULL, NULL, "0 9 13 9 1"},
+        {"{\"pad_token\":\"<x>\"}", NULL, NULL, "0 9 13 9 1"},
+        {pad_object, NULL, NULL, "0 13 9 1"},
+        {"{\"image_token\":\"<x>\"}", NULL, NULL, "0 9 13 9 1"},
+        {"{\"pad_token\":\"b\",\"bos_token\":\"<x>\",\"extra_special_tokens\":[\"<1>\"]}", NULL, NULL,
+         "0 9 13 9 1"},
+        {"{\"extra_special_tokens\":[\"<x>\"],\"image_token\":\"<1>\",\"pad_token\":\"<2>\",\"bos_token\":\"<"
+         "3>\"}",
+         NULL, NULL, "0 9 16 9 1"},
+        {NULL, "{\"pad_token\":\"<x>\"}", NULL, "0 9 13 9 1"},
+        {"{\"pad_token\":\"<y>\"}", "{\"pad_token\":{\"content\":\"<x>\",\"lstrip\":true,\"rstrip\":true}}",
+         NULL, "0 13 1"},
+        {"{}", "{\"additional_special_tokens\":[\"<x>\"]}", NULL, "0 9 13 9 1"},
+        {"{\"added_tokens_decoder\":{}}", "{\"pad_token\":\"<x>\"}", "{\"<x>\":13}", "0 9 10 12 11 9 1"},
+        {"{}", NULL, "{\"<x>\":30,\"<y>\":20}", "0 9 14 9 1"},
+        {"{\"pad_token\":\"<x>\"}", NULL, "{\"<x>\":13}", "0 9 13 9 1"},
+        {decoder, NULL, NULL, "0 14 9 1"},
+    };
+    struct tokenizer *t;
+    char config[300];
+    size_t i;
+
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].config) {
+            snprintf(config, sizeof config, *cases[i].config == '{' ? "%s" : "{%s}", cases[i].config);
+            put_tmp("tokenizer_config.json", config);
+        }
+        if (cases[i].map)
+            put_tmp("special_tokens_map.json", cases[i].map);
+        if (cases[i].added)
+            put_tmp("added_tokens.json", cases[i].added);
+        t = open_text("{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"d\":3,\"e\":4,\"f\":5,\"g\":6,\"h\":"
+                      "7,\"i\":8,\" \":9,"
+                      "\"<\":10,\">\":11,\"x\":12},\"merges\":[]}}");
+        CHECK_MSG(strcmp(encode(t, "a <x> b", false), cases[i].ids) == 0, "case %zu: %s", i,
+                  encode(t, "a <x> b", false));
+        tokenizer_close(t);
+        unlink(in_tmp("tokenizer_config.json"));
+        unlink(in_tmp("special_tokens_map.json"));
+        unlink(in_tmp("added_tokens.json"));
+    }
+    put_tmp("added_tokens.json", "[]");
+    {
+        struct err e = {0};
+
+        CHECK(open_folder(&t, tmp_dir, &e) == -1 && strstr(e.msg, "added_tokens.json: is not an object"));
+    }
+    unlink(in_tmp("added_tokens.json"));
+}
+
 static void test_text(void)
 {
     struct tokenizer *t;
@@ -308,7 +396,6 @@ static void test_refused(void)
          "continuing_subword_prefix"},
         {"{\"model\":{\"novelty\":1," ABC ",\"merges\":[]}}", "'novelty'"},
         {"{\"novelty\":1,\"model\":{" ABC ",\"merges\":[]}}", "'novelty'"},
-        {"{\"model\":{\"unk_token\":\"<u>\"," ABC ",\"merges\":[]}}", "unk_token '<u>'"},
         {"{\"model\":{" ABC ",\"merges\":[\"a b\",\"a x\"]}}", "merge 1"},
         {"{\"model\":{" ABC ",\"merges\":[\"a b c\"]}}", "not two tokens"},
         {"{\"model\":{" ABC ",\"merges\":[[\"a\"]]}}", "two strings"},
@@ -318,8 +405,8 @@ static void test_refused(void)
         {"{\"model\":{" ABC "}}", "no merges"},
         {"{\"model\":{\"merges\":[]}}", "no vocab"},
         {"{\"version\":\"1.0\"}", "no model"},
-        {"{\"added_tokens\":[{\"id\":7,\"content\":\"a\"}],\"model\":{" ABC ",\"merges\":[]}}", "has id 7"},
-        {"{\"added_tokens\":[{\"content\":\"x\"}],\"model\":{" ABC ",\"merges\":[]}}", "impossible id"},
+        {"{\"added_tokens\":[{\"content\":\"x\"}],\"model\":{" ABC ",\"merges\":[]}}", "without an id"},
+        {"{\"added_tokens\":[{\"id\":9}],\"model\":{" ABC ",\"merges\":[]}}", "without content"},
         {"{\"model\":{" ABC ",\"merges\":[]}", "tokenizer.json: byte"},
         {"{\"model\":{" ABC ",\"merges\":[]}}x", "after the value"},
         {"[]", "expected '{'"},
@@ -573,7 +660,7 @@ static void test_source(void)
     CHECK_STR(tokenizer_digest(t), "5");
     CHECK(tokenizer_size(t) == 6);
     tokenizer_close(t);
-    s.config = cJSON_Parse("{\"add_bos_token\":true,\"bos_token\":\"<b>\"}");
+    s.config = cJSON_Parse("{\"add_bos_token\":true}");
     CHECK(tokenizer_open(&t, &s, &e) == -1 && strstr(e.msg, "its keys: add_bos_token is true"));
     cJSON_Delete(s.config);
 }
@@ -593,6 +680,8 @@ int main(void)
     test_metaspace();
     test_around();
     test_added();
+    test_added_ids();
+    test_config_tokens();
     test_text();
     test_refused();
     test_regex();

@@ -295,10 +295,11 @@ static size_t first_symbols(const struct bpe *b, struct bpe_work *w, const char 
                 push(w, &count, b->unk);
             unk_waits = false;
             push(w, &count, id);
-        } else if (!(b->byte_fallback && fall_back(b, w, s + i, len, &count)) && b->unk >= 0) {
+        } else if (!(b->byte_fallback && fall_back(b, w, s + i, len, &count))) {
+            w->unknown = s + i;
             if (unk_waits && !b->fuse_unk)
                 push(w, &count, b->unk);
-            unk_waits = true;
+            unk_waits = b->unk >= 0;
         }
     }
     if (unk_waits)
@@ -341,7 +342,12 @@ static int bpe_encode_piece(const struct bpe *b, struct bpe_work *w, const char 
     }
     if (mem_grow(&w->symbol, &w->symbol_cap, n + 1, sizeof *w->symbol, e))
         return -1;
+    w->unknown = NULL;
     count = first_symbols(b, w, piece, n);
+    if (w->unknown && b->unk_absent)
+        return err_set(e, ERR_INPUT,
+                       "the vocabulary has neither the byte or character at '%.20s' nor the unk_token",
+                       w->unknown);
     if (merge_all(b, w, count, e))
         return -1;
     for (i = count ? 0 : -1; i >= 0; i = w->symbol[i].next)

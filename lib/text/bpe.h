@@ -25,14 +25,15 @@ struct bpe {
     } * rule;       /* open addressing, [rule_mask + 1] */
     size_t rules, rule_mask;
 
-    bool byte_level;          /* symbols are bytes (through the byte alphabet), else Unicode characters */
-    bool ignore_merges;       /* a piece that is a token stays one */
-    bool byte_fallback;       /* an unknown character becomes <0xNN> tokens if all exist */
-    bool fuse_unk;            /* consecutive unknown characters become one unk */
-    int32_t unk;              /* -1: unknown characters are dropped, as the reference does */
-    bool mark_inside;         /* some merge makes a token with U+2581 behind another character */
-    bool cut_at_marks;        /* none does: what begins at a mark is independent of what is before it */
-    int32_t byte_id[256];     /* byte_level: id of the one-byte token, -1: none */
+    bool byte_level;      /* symbols are bytes (through the byte alphabet), else Unicode characters */
+    bool ignore_merges;   /* a piece that is a token stays one */
+    bool byte_fallback;   /* an unknown character becomes <0xNN> tokens if all exist */
+    bool fuse_unk;        /* consecutive unknown characters become one unk */
+    int32_t unk;          /* -1: unknown characters are dropped, as the reference does */
+    bool unk_absent;      /* there is to be an unk, but the vocabulary lacks it: that refuses what needs it */
+    bool mark_inside;     /* some merge makes a token with U+2581 behind another character */
+    bool cut_at_marks;    /* none does: what begins at a mark is independent of what is before it */
+    int32_t byte_id[256]; /* byte_level: id of the one-byte token, -1: none */
     int32_t fallback_id[256]; /* byte_fallback: id of <0xNN>, -1: none */
 };
 /* Adds the next rule (rank = the number of rules so far). what names the file in messages. */
@@ -55,6 +56,7 @@ struct bpe_work {
     } * heap;
     size_t heap_n, heap_cap;
     struct bpe_cached *cache;
+    const char *unknown; /* the last unknown character */
     struct str mapped;
 };
 int bpe_work_init(struct bpe_work *w, struct err *e);

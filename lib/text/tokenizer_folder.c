@@ -262,9 +262,7 @@ static int read_folder(struct tokenizer_source *s, const char *dir, struct err *
     bad = read_json(&r, n);
     str_free(&r.key);
     str_free(&r.value);
-    if (!bad && path_exists(own->config_path))
-        bad = json_read(own->config_path, MAX_FILE, &s->config, e);
-    return bad ? -1 : 0;
+    return bad || tokenizer_config(&s->config, dir, e) ? -1 : 0;
 }
 
 int tokenizer_folder(struct tokenizer_source *s, const char *dir, struct err *e)

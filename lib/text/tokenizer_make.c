@@ -4,15 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/num.h"
 #include "text/tokenizer_parts.h"
-
-struct making {
-    struct tokenizer *t;
-    const struct tokenizer_source *source;
-    const char *path; /* what is being read, for messages */
-    struct err *e;
-};
 
 static const cJSON *member(const cJSON *o, const char *name)
 {
@@ -21,7 +13,7 @@ static const cJSON *member(const cJSON *o, const char *name)
 
 /* ---- tokens and merges ---- */
 
-static int check_id(struct making *r, double id, const char *of)
+int tokenizer_check_id(struct tokenizer_making *r, double id, const char *of)
 {
     if (!(id >= 0 && id < INT32_MAX && id == (double)(int32_t)id))
         return err_set(r->e, ERR_INPUT, "%s: token '%s' has an impossible id", r->path, of);
@@ -32,20 +24,20 @@ static int check_id(struct making *r, double id, const char *of)
 
 static int take_token(void *ctx, const char *text, size_t n, double id, struct err *e)
 {
-    struct making *r = ctx;
+    struct tokenizer_making *r = ctx;
 
-    return check_id(r, id, text) || map_set(&r->t->bpe.vocab, text, n, (int32_t)id, e) ? -1 : 0;
+    return tokenizer_check_id(r, id, text) || map_set(&r->t->bpe.vocab, text, n, (int32_t)id, e) ? -1 : 0;
 }
 
 static int take_merge(void *ctx, const char *left, size_t left_n, const char *right, size_t right_n,
                       struct err *e)
 {
-    struct making *r = ctx;
+    struct tokenizer_making *r = ctx;
 
     return bpe_merge(&r->t->bpe, left, left_n, right, right_n, r->path, e);
 }
 
-static int read_model(struct making *r)
+static int read_model(struct tokenizer_making *r)
 {
     const struct tokenizer_source *source = r->source;
     struct bpe *b = &r->t->bpe;
@@ -60,63 +52,13 @@ static int read_model(struct making *r)
     if (source->merges(source, take_merge, r, r->e))
         return -1;
     b->unk = source->unk ? map_find(&b->vocab, source->unk, strlen(source->unk)) : -1;
-    if (source->unk && b->unk < 0)
-        return err_set(r->e, ERR_INPUT, "%s: unk_token '%s' is not in the vocabulary", r->path, source->unk);
-    return 0;
-}
-
-/* ---- added tokens ---- */
-
-/* One added token; id as given, or its own member. */
-static int add_token(struct making *r, const cJSON *j, double id)
-{
-    const char *content = cJSON_GetStringValue(member(j, "content")), *text;
-    struct added_token like = {.single_word = cJSON_IsTrue(member(j, "single_word")),
-                               .lstrip = cJSON_IsTrue(member(j, "lstrip")),
-                               .rstrip = cJSON_IsTrue(member(j, "rstrip"))};
-    struct str a = {0}, b = {0};
-    int32_t in_vocab;
-    size_t n;
-    int bad;
-
-    if (!content)
-        return err_set(r->e, ERR_INPUT, "%s: an added token without content", r->path);
-    if (check_id(r, id, content))
-        return -1;
-    like.id = (int32_t)id;
-    n = strlen(content);
-    in_vocab = map_find(&r->t->bpe.vocab, content, n);
-    if (in_vocab >= 0 && in_vocab != like.id)
-        return err_set(r->e, ERR_INPUT, "%s: the added token '%s' has id %d, in the vocabulary it is %d",
-                       r->path, content, like.id, in_vocab);
-    if (map_set(&r->t->added_id, content, n, like.id, r->e))
-        return -1;
-    if (!cJSON_IsTrue(member(j, "normalized")))
-        return added_add(&r->t->raw, content, n, &like, r->e);
-    bad = normalize(&r->t->normalizer, content, n, &a, &b, &text, &n, r->e) ||
-          added_add(&r->t->normalized, text, n, &like, r->e);
-    str_free(&a);
-    str_free(&b);
-    return bad ? -1 : 0;
-}
-
-static int read_added(struct making *r)
-{
-    const cJSON *j;
-
-    cJSON_ArrayForEach(j, r->source->added)
-    {
-        const cJSON *id = member(j, "id");
-
-        if (add_token(r, j, cJSON_IsNumber(id) ? id->valuedouble : -1))
-            return -1;
-    }
+    b->unk_absent = source->unk && b->unk < 0;
     return 0;
 }
 
 /* ---- the post-processor ---- */
 
-static int put_special(struct making *r, const cJSON *post, const char *name, struct ids *to)
+static int put_special(struct tokenizer_making *r, const cJSON *post, const char *name, struct ids *to)
 {
     const cJSON *id, *special = name ? member(member(post, "special_tokens"), name) : NULL;
 
@@ -125,7 +67,7 @@ static int put_special(struct making *r, const cJSON *post, const char *name, st
                        name ? name : "");
     cJSON_ArrayForEach(id, member(special, "ids"))
     {
-        if (!cJSON_IsNumber(id) || check_id(r, id->valuedouble, name) ||
+        if (!cJSON_IsNumber(id) || tokenizer_check_id(r, id->valuedouble, name) ||
             ids_add(to, (int32_t)id->valuedouble, r->e))
             return err_set(r->e, ERR_INPUT, "%s: the post-processor's special token '%s' has no id", r->path,
                            name);
@@ -134,7 +76,7 @@ static int put_special(struct making *r, const cJSON *post, const char *name, st
 }
 
 /* {"single": [{"SpecialToken": {"id": ...}}, {"Sequence": {"id": "A"}}, ...]} around what is there. */
-static int read_template(struct making *r, const cJSON *post)
+static int read_template(struct tokenizer_making *r, const cJSON *post)
 {
     struct ids before = {0}, after = {0};
     bool seen = false;
@@ -168,7 +110,7 @@ static int read_template(struct making *r, const cJSON *post)
     return bad;
 }
 
-static int read_post(struct making *r, const cJSON *post)
+static int read_post(struct tokenizer_making *r, const cJSON *post)
 {
     const char *type = cJSON_GetStringValue(member(post, "type"));
     const cJSON *item;
@@ -190,17 +132,12 @@ static int read_post(struct making *r, const cJSON *post)
 
 /* ---- tokenizer_config.json ---- */
 
-static const char *token_text(const cJSON *j)
-{
-    return cJSON_IsObject(j) ? cJSON_GetStringValue(member(j, "content")) : cJSON_GetStringValue(j);
-}
-
 /* add_bos_token and add_eos_token make transformers add these whatever the post-processor does; one that it
  * adds already is not doubled. False leaves the post-processor as it is. */
-static int add_from_config(struct making *r, const cJSON *config, const char *flag, const char *token,
-                           struct ids *at, bool first)
+static int add_from_config(struct tokenizer_making *r, const cJSON *config, const char *flag,
+                           const char *token, struct ids *at, bool first)
 {
-    const char *text = token_text(member(config, token));
+    const char *text = tokenizer_token_text(member(config, token));
     int32_t id;
 
     if (!cJSON_IsTrue(member(config, flag)))
@@ -220,29 +157,7 @@ static int add_from_config(struct making *r, const cJSON *config, const char *fl
     return 0;
 }
 
-/* Tokens that only tokenizer_config.json has are added to the tokenizer by transformers. */
-static int add_missing(struct making *r, const cJSON *config)
-{
-    const cJSON *all = member(config, "added_tokens_decoder"), *j;
-
-    if (all && !cJSON_IsObject(all))
-        return err_set(r->e, ERR_INPUT, "%s: added_tokens_decoder is not an object", r->path);
-    cJSON_ArrayForEach(j, all)
-    {
-        const char *content = cJSON_GetStringValue(member(j, "content"));
-        int64_t id;
-
-        if (num_i64(j->string, "an id in added_tokens_decoder", 0, INT32_MAX - 1, &id, r->e)) {
-            err_prefix(r->e, "%s", r->path);
-            return -1;
-        }
-        if (content && map_find(&r->t->added_id, content, strlen(content)) < 0 && add_token(r, j, (double)id))
-            return -1;
-    }
-    return 0;
-}
-
-static int read_config(struct making *r)
+static int read_config(struct tokenizer_making *r)
 {
     const cJSON *config = r->source->config;
 
@@ -254,7 +169,7 @@ static int read_config(struct making *r)
     if (cJSON_IsTrue(member(config, "add_prefix_space")) && r->t->bpe.byte_level)
         return err_set(r->e, ERR_UNKNOWN,
                        "%s: add_prefix_space with a byte-level tokenizer is not understood", r->path);
-    return add_missing(r, config) ||
+    return tokenizer_config_tokens(r) ||
                    add_from_config(r, config, "add_bos_token", "bos_token", &r->t->before, true) ||
                    add_from_config(r, config, "add_eos_token", "eos_token", &r->t->after, false)
                ? -1
@@ -263,19 +178,27 @@ static int read_config(struct making *r)
 
 /* ---- the whole ---- */
 
-int tokenizer_make(struct tokenizer *t, const struct tokenizer_source *s, struct err *e)
+static int make(struct tokenizer_making *r)
 {
-    struct making r = {t, s, s->name, e};
+    const struct tokenizer_source *s = r->source;
+    struct tokenizer *t = r->t;
 
-    memcpy(t->digest, s->digest, sizeof t->digest);
-    if (read_model(&r) || normalizer_read(&t->normalizer, s->normalizer, r.path, e) ||
-        splitter_read(&t->splitter, s->splitter, r.path, e) || read_added(&r) || read_post(&r, s->post))
+    if (read_model(r) || normalizer_read(&t->normalizer, s->normalizer, r->path, r->e) ||
+        splitter_read(&t->splitter, s->splitter, r->path, r->e) || tokenizer_added_tokens(r) ||
+        read_post(r, s->post))
         return -1;
     t->bpe.byte_level = t->splitter.byte_level;
     bpe_ready(&t->bpe);
-    if (read_config(&r))
-        return -1;
-    added_ready(&t->raw);
-    added_ready(&t->normalized);
-    return 0;
+    return read_config(r) || tokenizer_added_ready(r) ? -1 : 0;
+}
+
+int tokenizer_make(struct tokenizer *t, const struct tokenizer_source *s, struct err *e)
+{
+    struct tokenizer_making r = {.t = t, .source = s, .path = s->name, .e = e};
+    int bad;
+
+    memcpy(t->digest, s->digest, sizeof t->digest);
+    bad = make(&r);
+    tokenizer_added_free(&r);
+    return bad;
 }

@@ -39,7 +39,12 @@ struct tokenizer_source {
     void *own;
 };
 
-/* dir/tokenizer.json and, if it is there, dir/tokenizer_config.json. On failure it is closed. */
+/* The keys of dir's tokenizer_config.json; where that has no added_tokens_decoder, also those of
+ * special_tokens_map.json and what added_tokens.json lists. NULL if none of them is there; the caller deletes
+ * it, after a failure too. */
+int tokenizer_config(cJSON **config, const char *dir, struct err *e);
+
+/* dir/tokenizer.json and what tokenizer_config() finds beside it. On failure it is closed. */
 int tokenizer_folder(struct tokenizer_source *s, const char *dir, struct err *e);
 
 #endif
