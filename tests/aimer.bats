@@ -21,6 +21,7 @@ score() {
 tests/fixtures/deepseek-v2-greedy 1 7 1.18685799
 tests/fixtures/deepseek-v3-fp8 1 5 1.19540604
 tests/fixtures/ernie4_5-interval 3 5 1.19435628
+tests/fixtures/glm4-fp8-rows 1 7 1.19159007
 tests/fixtures/glm4-mtp 1 7 1.20074366
 tests/fixtures/gptoss-bf16 2 3 1.39009129
 tests/fixtures/gptoss-mxfp4 1 3 1.433119

@@ -136,7 +136,7 @@ static void no_failure(const char *what)
 /* ---- weights ---- */
 
 /* Stored types: plain ones, and formats with their blocks. */
-enum kind { BF16, F16, F32, MXFP4, FP8 };
+enum kind { BF16, F16, F32, MXFP4, FP8, FP8_ROWS };
 
 static const struct {
     enum dtype dtype, scale;
@@ -147,6 +147,7 @@ static const struct {
     [F32] = {DT_F32, DT_F32, {&format_plain, {0, 0}}},
     [MXFP4] = {DT_U8, DT_U8, {&format_mxfp4_ct, {0, 0}}},
     [FP8] = {DT_F8_E4M3, DT_F32, {&format_fp8_block, {128, 128}}},
+    [FP8_ROWS] = {DT_F8_E4M3, DT_BF16, {&format_fp8_ct, {1, 0}}},
 };
 
 static void fill(enum dtype type, uint8_t *data, size_t n, bool scales)
@@ -971,6 +972,8 @@ static void check_all(void)
     check_linear(F32, true, 50, 30, 33, false);
     check_linear(F32, false, 70, 200, 32, true);
     check_linear(FP8, false, 70, 256, 400, false);
+    check_linear(FP8_ROWS, false, 70, 264, 400, false);
+    check_linear(FP8_ROWS, false, 33, 77, 50, false);
     check_rows_alone();
     check_bad_weights();
     check_norm(7, 2048);

@@ -72,6 +72,14 @@ static void check_claims(void)
     CHECK(claims("{\"quant_method\": \"mxfp4\"}", c) == 2 && c[0].format == &format_mxfp4_oss);
     CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128], \"fmt\": null}", c) == 2);
     CHECK(c[0].format == &format_fp8_block && c[0].block.out == 128 && c[0].block.in == 128);
+#define CT(weights)                                                                                          \
+    "{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", \"config_groups\": "        \
+    "{\"g\": "                                                                                               \
+    "{\"format\": null, \"weights\": {\"num_bits\": 8, \"type\": \"float\", \"strategy\": " weights "}}}}"
+    CHECK(claims(CT("\"tensor\""), c) == 1 && claims(CT("\"channel\", \"symmetric\": false"), c) == 1);
+    CHECK(claims(CT("\"channel\""), c) == 2 && c[0].format == &format_fp8_ct);
+    CHECK(c[0].block.out == 1 && c[0].block.in == 0);
+    CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}", c) == 2);
     p = format_find_piece(c, 2, "a.weight", false, DT_F8_E4M3, &f);
     CHECK(p == &format_fp8_block.piece[0] && f == &format_fp8_block);
     p = format_find_piece(c, 2, "a.weight", false, DT_BF16, &f);

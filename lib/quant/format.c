@@ -7,8 +7,8 @@
 
 #include "quant/format_rows.h"
 
-static const struct format *const table[] = {&format_fp8_block, &format_mxfp4_oss, &format_mxfp4_ct,
-                                             &format_plain};
+static const struct format *const table[] = {&format_fp8_block, &format_fp8_ct, &format_mxfp4_oss,
+                                             &format_mxfp4_ct, &format_plain};
 enum { FORMATS = sizeof table / sizeof *table };
 
 const struct format *const *format_table(int *n)

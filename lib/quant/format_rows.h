@@ -6,7 +6,7 @@
 
 #include "quant/format.h"
 
-extern const struct format format_fp8_block, format_mxfp4_oss, format_mxfp4_ct;
+extern const struct format format_fp8_ct, format_fp8_block, format_mxfp4_oss, format_mxfp4_ct;
 
 /* Whether the text under key is value. */
 bool config_says(const struct cJSON *config, const char *key, const char *value);

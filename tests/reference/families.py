@@ -3,7 +3,7 @@
 FAMILIES[family]["config"] is spelled as transformers 4 writes it. A variant may have
   set, drop    keys of the configuration to change, to leave out
   style        "v4" (default): written as it stands here; "v5": as transformers 5 writes it
-  layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8"
+  layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8", "fp8-rows"
   tensors      extra tensors: "mtp" (a multi-token-prediction layer), "vision" (of a wrapper), "lm_head" (tied, and there)
   wrapper      the multimodal wrapper: everything inside text_config, tensors prefixed
   shards       number of files
@@ -463,6 +463,7 @@ FAMILIES = {
         "config": GLM4,
         "variants": {
             "mtp": {**KEPT, "tensors": "mtp", "set": {"num_hidden_layers": 2}},
+            "fp8-rows": {**KEPT, "layout": "fp8-rows", "set": {"num_hidden_layers": 2, "num_nextn_predict_layers": 0}},
             "plain": {
                 **KEPT,
                 "style": "v5",

@@ -58,6 +58,19 @@ def fp8_decode(q, scale, block=128):
     return q.float() * big[: q.shape[0], : q.shape[1]]
 
 
+# ---- FP8 as in compressed-tensors, strategy "channel": e4m3, one bfloat16 factor ("weight_scale") for each row ----
+
+
+def fp8_rows_encode(w):
+    """w [out, in] -> e4m3 [out, in], bf16 [out, 1]."""
+    scale = (w.float().abs().amax(1, keepdim=True).clamp_min(1e-12) / 448).bfloat16()
+    return (w.float() / scale.float()).clamp(-448, 448).to(torch.float8_e4m3fn), scale
+
+
+def fp8_rows_decode(q, scale):
+    return q.float() * scale.float()
+
+
 # ---- directories ----
 
 

@@ -10,7 +10,7 @@ import re
 
 import torch
 
-from formats import fp8_decode, mxfp4_decode, read_json, read_tensors
+from formats import fp8_decode, fp8_rows_decode, mxfp4_decode, read_json, read_tensors
 
 # Model types that transformers knows under another name only.
 SAME_AS = {"kimi_k2": "deepseek_v3"}
@@ -20,6 +20,9 @@ def decode_fp8(tensors):
     for name in [k for k in tensors if k.endswith(".weight_scale_inv")]:
         weight = name.removesuffix("_scale_inv")
         tensors[weight] = fp8_decode(tensors[weight], tensors.pop(name))
+    for name in [k for k in tensors if k.endswith(".weight_scale")]:
+        weight = name.removesuffix("_scale")
+        tensors[weight] = fp8_rows_decode(tensors[weight], tensors.pop(name))
 
 
 def decode_mxfp4(tensors):

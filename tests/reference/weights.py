@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from formats import fp8_encode, mxfp4_encode, read_tensors
+from formats import fp8_encode, fp8_rows_encode, mxfp4_encode, read_tensors
 
 SEQUENCES = (24, 21, 3)
 
@@ -158,17 +158,21 @@ def to_mxfp4(tensors):
 NOT_FP8 = re.compile(r"embed_tokens|lm_head|norm|eh_proj|shared_head|\.gate\.weight$|bias$")
 
 
-def to_fp8(tensors):
+def to_fp8(tensors, encode=fp8_encode, suffix="_scale_inv"):
     out = {}
     for name, t in tensors.items():
         if NOT_FP8.search(name):
             out[name] = t
         else:
-            out[name], out[name + "_scale_inv"] = fp8_encode(t)
+            out[name], out[name + suffix] = encode(t)
     return out
 
 
-LAYOUTS = {"fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, None: dict}
+def to_fp8_rows(tensors):
+    return to_fp8(tensors, fp8_rows_encode, "_scale")
+
+
+LAYOUTS = {"fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, "fp8-rows": to_fp8_rows, None: dict}
 
 QUANTIZATION = {
     "mxfp4": {
@@ -176,4 +180,18 @@ QUANTIZATION = {
         "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"],
     },
     "fp8": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]},
+    "fp8-rows": {
+        "config_groups": {
+            "FP8_DYNAMIC": {
+                "format": "float-quantized",
+                "input_activations": {"dynamic": True, "num_bits": 8, "strategy": "token", "symmetric": True, "type": "float"},
+                "targets": ["Linear"],
+                "weights": {"dynamic": False, "num_bits": 8, "strategy": "channel", "symmetric": True, "type": "float"},
+            }
+        },
+        "format": "float-quantized",
+        "ignore": ["re:.*lm_head", "re:.*embed_tokens", "re:.*mlp.gate$"],
+        "quant_method": "compressed-tensors",
+        "quantization_status": "compressed",
+    },
 }
