@@ -50,7 +50,7 @@ struct allocation {
 };
 
 /* Enough for copies of weights to run at full speed, little beside a layer. */
-enum { GROUP_BYTES = 128 << 20 };
+enum { PACK_BYTES = 128 << 20 };
 enum { LANE_UP, LANE_DOWN, LANES, TICKETS = 64, STAGES_UP = 2, SMALL_SLOTS = 64, SMALL_BYTES = 16 << 10 };
 
 /* Copies beside computing. Copy number n is marked by event n % TICKETS, and its ticket is n. */
