@@ -73,8 +73,7 @@ static void set_device(struct engine_options *o, const char *name)
             "--device: '%s' is not auto or a kind of device (cpu, cuda, ...), KIND:N, KIND:N,N,... or "
             "KIND:all",
             name);
-    memcpy(kind, name, n);
-    kind[n] = '\0';
+    snprintf(kind, sizeof kind, "%.*s", (int)n, name);
     o->device = kind;
     if (name[n] && strcmp(kind, "auto") == 0)
         usage_error("--device: auto chooses the device itself: '%s'", name);

@@ -327,7 +327,7 @@ make_plans() {
     [ "$status" -eq 0 ]
     for s in $(moe-bench --list-subcommands); do
         [[ $output == *"moe-bench $s"* ]]
-        run moe-bench $s --help
+        run moe-bench "$s" --help
         [ "$status" -eq 0 ]
         [[ $output == "moe-bench $s -- "* ]]
         [[ $output == *"man moe-bench, "* ]]

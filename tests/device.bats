@@ -101,8 +101,10 @@ changes() {
 
 @test "a backend is loaded from beside the program or from where it was installed, from nowhere else" {
     command -v cc >/dev/null || skip "needs a compiler"
-    echo '#include <unistd.h>
-        __attribute__((constructor)) static void f(void) { if (write(2, "LOADED\n", 7)) {} }' >loud.c
+    cat >loud.c <<'END'
+#include <unistd.h>
+__attribute__((constructor)) static void f(void) { if (write(2, "LOADED\n", 7)) {} }
+END
     mkdir -p a/bin/deep a/lib/moe-tools b/programs b/lib/moe-tools
     cc -shared -fPIC -o loud.so loud.c
     cp "$BUILD/moe-observe" a/bin/

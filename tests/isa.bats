@@ -24,12 +24,12 @@ SETS="plain avx2 avx512 avx512_bf16 amx"
         tolerance=1e-4
         [ $precision = f32 ] || tolerance=2e-2
         for set in $SETS; do
-            MOE_CPU=$set moe-observe -q -f --device cpu --precision $precision -o $set.stats "$TINY_QWEN3" ids.jsonl
+            MOE_CPU=$set moe-observe -q -f --device cpu --precision $precision -o "$set.stats" "$TINY_QWEN3" ids.jsonl
             # of each layer, so that a token of bf16 that chooses another expert does not matter
             awk -F '\t' '/^[^#]/ { for (i = 5; i < NF; i++) s[$1 "\t" i] += $i }
-                END { for (k in s) print k "\t" s[k] }' $set.stats | sort >$set.sums
-            [ "$(wc -l <$set.sums)" -gt 8 ]
-            paste plain.sums $set.sums | awk -F '\t' -v tolerance=$tolerance -v what="$precision $set" '
+                END { for (k in s) print k "\t" s[k] }' "$set.stats" | sort >"$set.sums"
+            [ "$(wc -l <"$set.sums")" -gt 8 ]
+            paste plain.sums "$set.sums" | awk -F '\t' -v tolerance=$tolerance -v what="$precision $set" '
                 { d = $6 / $3 - 1; if (d < 0) d = -d; if (!(d <= tolerance)) bad = 1; if (d > worst) worst = d }
                 END { print what ": " worst; exit bad }'
         done
@@ -41,9 +41,9 @@ SETS="plain avx2 avx512 avx512_bf16 amx"
 @test "moe-quant and the criterion of the weights: the same bytes with each set" {
     local set
     for set in $SETS; do
-        MOE_CPU=$set moe-quant -q --to mxfp4 "$TINY_QWEN3" $set
-        MOE_CPU=$set moe-inspect --aimer -o $set.aimer "$TINY_QWEN3"
-        diff -r -x README.md plain $set # whose page says how it was made
-        cmp plain.aimer $set.aimer
+        MOE_CPU=$set moe-quant -q --to mxfp4 "$TINY_QWEN3" "$set"
+        MOE_CPU=$set moe-inspect --aimer -o "$set.aimer" "$TINY_QWEN3"
+        diff -r -x README.md plain "$set" # whose page says how it was made
+        cmp plain.aimer "$set.aimer"
     done
 }

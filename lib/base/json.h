@@ -20,6 +20,11 @@ size_t utf8_check(const char *p, size_t n);
  * nesting past 200. what names the text in messages ("config.json", "calib.jsonl line 3"). The caller
  * frees with cJSON_Delete. */
 int json_parse(const char *p, size_t n, const char *what, cJSON **out, struct err *e);
+/* NULL: o has no such member, or is no object. */
+static inline const cJSON *json_member(const cJSON *o, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(o, name);
+}
 /* json_parse of a whole file. */
 int json_read(const char *path, uint64_t max, cJSON **out, struct err *e);
 

@@ -216,11 +216,12 @@ static int read_coded(struct quant_work *q, struct slab *s, const struct quant_m
     s->s.row0 = (int)row;
     FOR_PIECES(p, m->format)
     {
-        const struct tensor *t = m->from[p->use];
-        const struct stored_piece *sp = &s->s.piece[p->use];
+        const struct tensor *t = p->use < STORED_PIECES ? m->from[p->use] : NULL;
+        const struct stored_piece *sp;
 
-        if (p->use >= STORED_PIECES || !t)
+        if (!t)
             continue;
+        sp = &s->s.piece[p->use];
         n = piece_rows(s, p->use, row, s->rows);
         at = (size_t)i * s->size[p->use] + row / (size_t)sp->per * sp->row;
         elem = dtype_bytes(t->dtype);

@@ -23,7 +23,7 @@ enum { KINDS = sizeof content / sizeof *content };
 
 static const cJSON *get(const cJSON *o, const char *name)
 {
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, name);
+    const cJSON *v = json_member(o, name);
 
     return v && cJSON_IsNull(v) ? NULL : v;
 }

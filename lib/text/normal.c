@@ -6,6 +6,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/json.h"
+
 /* ---- NFC ---- */
 
 /* Combining marks of Unicode 10 to 15. The reference normalizes by the tables of Unicode 9, where these are
@@ -216,7 +218,7 @@ static int add_step(struct normalizer *m, int kind, const char *what, const char
 
 int normalizer_read(struct normalizer *m, const cJSON *json, const char *file, struct err *e)
 {
-    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "type"));
+    const char *type = cJSON_GetStringValue(json_member(json, "type"));
     const cJSON *item;
 
     if (!json || cJSON_IsNull(json))
@@ -226,7 +228,7 @@ int normalizer_read(struct normalizer *m, const cJSON *json, const char *file, s
     if (m->steps == NORMAL_STEPS)
         return err_set(e, ERR_UNKNOWN, "%s: more than %d normalizers", file, NORMAL_STEPS);
     if (strcmp(type, "Sequence") == 0) {
-        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "normalizers"))
+        cJSON_ArrayForEach(item, json_member(json, "normalizers"))
         {
             if (normalizer_read(m, item, file, e))
                 return -1;
@@ -236,15 +238,15 @@ int normalizer_read(struct normalizer *m, const cJSON *json, const char *file, s
     if (strcmp(type, "NFC") == 0)
         return add_step(m, NORMAL_NFC, NULL, NULL, e);
     if (strcmp(type, "Prepend") == 0) {
-        const char *with = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "prepend"));
+        const char *with = cJSON_GetStringValue(json_member(json, "prepend"));
 
         return with ? add_step(m, NORMAL_PREPEND, NULL, with, e)
                     : err_set(e, ERR_INPUT, "%s: the normalizer Prepend has no string 'prepend'", file);
     }
     if (strcmp(type, "Replace") == 0) {
-        const cJSON *pattern = cJSON_GetObjectItemCaseSensitive(json, "pattern");
-        const char *what = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(pattern, "String"));
-        const char *with = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "content"));
+        const cJSON *pattern = json_member(json, "pattern");
+        const char *what = cJSON_GetStringValue(json_member(pattern, "String"));
+        const char *with = cJSON_GetStringValue(json_member(json, "content"));
 
         if (!what || !*what || !with)
             return err_set(e, ERR_UNKNOWN, "%s: the normalizer Replace is understood with a string only",

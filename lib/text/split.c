@@ -7,6 +7,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/json.h"
+
 /* ByteLevel's own pattern, of GPT-2. */
 static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -47,17 +49,13 @@ static int add_regex(struct splitter *s, const char *pattern, bool removed, bool
     return r;
 }
 
-static const cJSON *member(const cJSON *o, const char *name)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, name);
-}
-
 static int read_split(struct splitter *s, const cJSON *j, const char *what, struct err *e)
 {
-    const char *regex = cJSON_GetStringValue(member(member(j, "pattern"), "Regex"));
-    const char *string = cJSON_GetStringValue(member(member(j, "pattern"), "String"));
-    const char *behavior = cJSON_GetStringValue(member(j, "behavior"));
-    bool removed = behavior && strcmp(behavior, "Removed") == 0, invert = cJSON_IsTrue(member(j, "invert"));
+    const char *regex = cJSON_GetStringValue(json_member(json_member(j, "pattern"), "Regex"));
+    const char *string = cJSON_GetStringValue(json_member(json_member(j, "pattern"), "String"));
+    const char *behavior = cJSON_GetStringValue(json_member(j, "behavior"));
+    bool removed = behavior && strcmp(behavior, "Removed") == 0,
+         invert = cJSON_IsTrue(json_member(j, "invert"));
 
     if (!behavior || (!removed && strcmp(behavior, "Isolated") != 0))
         return err_set(e, ERR_UNKNOWN, "%s: Split with behavior '%s' is not understood", what,
@@ -71,9 +69,9 @@ static int read_split(struct splitter *s, const cJSON *j, const char *what, stru
 
 static int read_byte_level(struct splitter *s, const cJSON *j, const char *what, struct err *e)
 {
-    const cJSON *use_regex = member(j, "use_regex");
+    const cJSON *use_regex = json_member(j, "use_regex");
 
-    if (cJSON_IsTrue(member(j, "add_prefix_space")))
+    if (cJSON_IsTrue(json_member(j, "add_prefix_space")))
         return err_set(e, ERR_UNKNOWN, "%s: ByteLevel with add_prefix_space is not understood", what);
     if (!cJSON_IsFalse(use_regex) && add_regex(s, gpt2, false, false, what, e)) /* absent: true */
         return -1;
@@ -85,8 +83,8 @@ static int read_byte_level(struct splitter *s, const cJSON *j, const char *what,
 static int read_metaspace(struct splitter *s, const cJSON *j, const char *what, struct err *e)
 {
     static const char *const schemes[] = {"never", "first", "always"};
-    const char *mark = cJSON_GetStringValue(member(j, "replacement"));
-    const cJSON *prepend = member(j, "prepend_scheme"), *cuts = member(j, "split");
+    const char *mark = cJSON_GetStringValue(json_member(j, "replacement"));
+    const cJSON *prepend = json_member(j, "prepend_scheme"), *cuts = json_member(j, "split");
     const char *scheme = prepend ? cJSON_GetStringValue(prepend) : "always";
     struct split_level l = {.cuts = !cJSON_IsFalse(cuts)};
     utf8proc_int32_t c;
@@ -99,7 +97,7 @@ static int read_metaspace(struct splitter *s, const cJSON *j, const char *what, 
     if (!scheme || i == 3)
         return err_set(e, ERR_UNKNOWN, "%s: Metaspace: prepend_scheme '%s' is none of never, first, always",
                        what, scheme ? scheme : "(no string)");
-    if (cJSON_IsFalse(member(j, "add_prefix_space")) && i > 0)
+    if (cJSON_IsFalse(json_member(j, "add_prefix_space")) && i > 0)
         return err_set(e, ERR_INPUT, "%s: Metaspace: add_prefix_space is false, but prepend_scheme is '%s'",
                        what, scheme);
     if (s->levels == SPLIT_LEVELS)
@@ -112,7 +110,7 @@ static int read_metaspace(struct splitter *s, const cJSON *j, const char *what, 
 
 int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct err *e)
 {
-    const char *type = cJSON_GetStringValue(member(j, "type"));
+    const char *type = cJSON_GetStringValue(json_member(j, "type"));
     const cJSON *item;
 
     if (!j || cJSON_IsNull(j))
@@ -120,7 +118,7 @@ int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct e
     if (!type)
         return err_set(e, ERR_UNKNOWN, "%s: a pre-tokenizer without a type", what);
     if (strcmp(type, "Sequence") == 0) {
-        cJSON_ArrayForEach(item, member(j, "pretokenizers"))
+        cJSON_ArrayForEach(item, json_member(j, "pretokenizers"))
         {
             if (splitter_read(s, item, what, e))
                 return -1;
@@ -135,8 +133,8 @@ int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct e
     if (strcmp(type, "ByteLevel") == 0)
         return read_byte_level(s, j, what, e);
     if (strcmp(type, "Digits") == 0)
-        return add_regex(s, cJSON_IsTrue(member(j, "individual_digits")) ? "\\p{N}" : "\\p{N}+", false, false,
-                         what, e);
+        return add_regex(s, cJSON_IsTrue(json_member(j, "individual_digits")) ? "\\p{N}" : "\\p{N}+", false,
+                         false, what, e);
     if (strcmp(type, "Metaspace") == 0)
         return read_metaspace(s, j, what, e);
     return err_set(e, ERR_UNKNOWN, "%s: the pre-tokenizer '%s' is not understood", what, type);

@@ -6,18 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/num.h"
 #include "base/words.h"
 #include "text/tokenizer_parts.h"
 
-static const cJSON *member(const cJSON *o, const char *name)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, name);
-}
-
 const char *tokenizer_token_text(const cJSON *j)
 {
-    return cJSON_IsObject(j) ? cJSON_GetStringValue(member(j, "content")) : cJSON_GetStringValue(j);
+    return cJSON_IsObject(j) ? cJSON_GetStringValue(json_member(j, "content")) : cJSON_GetStringValue(j);
 }
 
 static int32_t id_of(struct tokenizer_making *r, const char *content, size_t n)
@@ -51,14 +47,14 @@ static int append(struct tokenizer_making *r, const char *content, size_t n, str
  */
 static int add_object(struct tokenizer_making *r, const cJSON *j, bool special)
 {
-    const char *content = cJSON_GetStringValue(member(j, "content"));
-    const cJSON *normalized = member(j, "normalized");
-    struct tokenizer_added like = {.token = {.single_word = cJSON_IsTrue(member(j, "single_word")),
-                                             .lstrip = cJSON_IsTrue(member(j, "lstrip")),
-                                             .rstrip = cJSON_IsTrue(member(j, "rstrip"))},
+    const char *content = cJSON_GetStringValue(json_member(j, "content"));
+    const cJSON *normalized = json_member(j, "normalized");
+    struct tokenizer_added like = {.token = {.single_word = cJSON_IsTrue(json_member(j, "single_word")),
+                                             .lstrip = cJSON_IsTrue(json_member(j, "lstrip")),
+                                             .rstrip = cJSON_IsTrue(json_member(j, "rstrip"))},
                                    .normalized = normalized
                                                      ? cJSON_IsTrue(normalized)
-                                                     : !special && !cJSON_IsTrue(member(j, "special"))};
+                                                     : !special && !cJSON_IsTrue(json_member(j, "special"))};
     int32_t at;
     size_t n;
 
@@ -92,7 +88,7 @@ int tokenizer_added_tokens(struct tokenizer_making *r)
 
     cJSON_ArrayForEach(j, r->source->added)
     {
-        if (!cJSON_IsNumber(member(j, "id")))
+        if (!cJSON_IsNumber(json_member(j, "id")))
             return err_set(r->e, ERR_INPUT, "%s: an added token without an id", r->path);
         if (add_object(r, j, false))
             return -1;
@@ -161,7 +157,7 @@ static int add_all_named(struct tokenizer_making *r, const cJSON *config, const 
     size_t i;
 
     for (i = 0; i < sizeof named / sizeof *named; i++)
-        if (add_named(r, member(config, named[i])))
+        if (add_named(r, json_member(config, named[i])))
             return -1;
     cJSON_ArrayForEach(j, config)
     {
@@ -178,11 +174,12 @@ static int add_all_named(struct tokenizer_making *r, const cJSON *config, const 
 
 int tokenizer_config_tokens(struct tokenizer_making *r)
 {
-    const cJSON *config = r->source->config, *extra = member(config, "extra_special_tokens");
+    const cJSON *config = r->source->config, *extra = json_member(config, "extra_special_tokens");
 
     if (!cJSON_GetArraySize(extra)) /* the older name */
-        extra = member(config, "additional_special_tokens");
-    return add_listed(r, member(config, "added_tokens_decoder")) || add_all_named(r, config, extra) ? -1 : 0;
+        extra = json_member(config, "additional_special_tokens");
+    return add_listed(r, json_member(config, "added_tokens_decoder")) || add_all_named(r, config, extra) ? -1
+                                                                                                         : 0;
 }
 
 /* ---- what is searched ---- */

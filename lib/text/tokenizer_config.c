@@ -12,11 +12,6 @@
 
 enum { MAX_FILE = 1 << 28 };
 
-static const cJSON *member(const cJSON *o, const char *name)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, name);
-}
-
 /* An object in a file that need not be there; NULL then. */
 static int read_object(const char *dir, const char *name, cJSON **out, struct err *e)
 {
@@ -33,7 +28,7 @@ static int read_object(const char *dir, const char *name, cJSON **out, struct er
     return bad;
 }
 
-static void put(cJSON *config, cJSON *item)
+static void put_member(cJSON *config, cJSON *item)
 {
     cJSON_DeleteItemFromObjectCaseSensitive(config, item->string);
     cJSON_AddItemToObject(config, item->string, item);
@@ -45,12 +40,12 @@ static bool is_special(const cJSON *config, const char *content)
 
     cJSON_ArrayForEach(j, config)
     {
-        const char *text = cJSON_GetStringValue(cJSON_IsObject(j) ? member(j, "content") : j);
+        const char *text = cJSON_GetStringValue(cJSON_IsObject(j) ? json_member(j, "content") : j);
 
         if (text && strcmp(text, content) == 0)
             return true;
     }
-    cJSON_ArrayForEach(j, member(config, "extra_special_tokens"))
+    cJSON_ArrayForEach(j, json_member(config, "extra_special_tokens"))
     {
         if (cJSON_IsString(j) && strcmp(j->valuestring, content) == 0)
             return true;
@@ -83,13 +78,13 @@ int tokenizer_config(cJSON **config, const char *dir, struct err *e)
     cJSON *map = NULL, *ids = NULL, *item;
     int bad = read_object(dir, "tokenizer_config.json", config, e);
 
-    if (!bad && !member(*config, "added_tokens_decoder"))
+    if (!bad && !json_member(*config, "added_tokens_decoder"))
         bad = read_object(dir, "special_tokens_map.json", &map, e) ||
               read_object(dir, "added_tokens.json", &ids, e);
     if (!bad && !*config && (map || ids))
         *config = cJSON_CreateObject();
     while (!bad && map && (item = cJSON_DetachItemFromArray(map, 0)))
-        put(*config, item);
+        put_member(*config, item);
     if (!bad && ids)
         cJSON_AddItemToObject(*config, "added_tokens_decoder", decoder_of(ids, *config));
     cJSON_Delete(map);

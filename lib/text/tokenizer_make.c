@@ -4,12 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "text/tokenizer_parts.h"
-
-static const cJSON *member(const cJSON *o, const char *name)
-{
-    return cJSON_GetObjectItemCaseSensitive(o, name);
-}
 
 /* ---- tokens and merges ---- */
 
@@ -60,12 +56,12 @@ static int read_model(struct tokenizer_making *r)
 
 static int put_special(struct tokenizer_making *r, const cJSON *post, const char *name, struct ids *to)
 {
-    const cJSON *id, *special = name ? member(member(post, "special_tokens"), name) : NULL;
+    const cJSON *id, *special = name ? json_member(json_member(post, "special_tokens"), name) : NULL;
 
     if (!special)
         return err_set(r->e, ERR_INPUT, "%s: the post-processor's special token '%s' is not defined", r->path,
                        name ? name : "");
-    cJSON_ArrayForEach(id, member(special, "ids"))
+    cJSON_ArrayForEach(id, json_member(special, "ids"))
     {
         if (!cJSON_IsNumber(id) || tokenizer_check_id(r, id->valuedouble, name) ||
             ids_add(to, (int32_t)id->valuedouble, r->e))
@@ -84,10 +80,10 @@ static int read_template(struct tokenizer_making *r, const cJSON *post)
     int bad = 0;
     size_t i;
 
-    cJSON_ArrayForEach(item, member(post, "single"))
+    cJSON_ArrayForEach(item, json_member(post, "single"))
     {
-        const char *seq = cJSON_GetStringValue(member(member(item, "Sequence"), "id"));
-        const char *special = cJSON_GetStringValue(member(member(item, "SpecialToken"), "id"));
+        const char *seq = cJSON_GetStringValue(json_member(json_member(item, "Sequence"), "id"));
+        const char *special = cJSON_GetStringValue(json_member(json_member(item, "SpecialToken"), "id"));
 
         if (seq ? seen || strcmp(seq, "A") != 0 : !special)
             bad = err_set(r->e, ERR_UNKNOWN, "%s: the post-processor's template is not understood", r->path);
@@ -112,7 +108,7 @@ static int read_template(struct tokenizer_making *r, const cJSON *post)
 
 static int read_post(struct tokenizer_making *r, const cJSON *post)
 {
-    const char *type = cJSON_GetStringValue(member(post, "type"));
+    const char *type = cJSON_GetStringValue(json_member(post, "type"));
     const cJSON *item;
 
     if (!post || cJSON_IsNull(post) || (type && strcmp(type, "ByteLevel") == 0)) /* that one moves offsets */
@@ -122,7 +118,7 @@ static int read_post(struct tokenizer_making *r, const cJSON *post)
     if (!type || strcmp(type, "Sequence") != 0)
         return err_set(r->e, ERR_UNKNOWN, "%s: the post-processor '%s' is not understood", r->path,
                        type ? type : "(no type)");
-    cJSON_ArrayForEach(item, member(post, "processors"))
+    cJSON_ArrayForEach(item, json_member(post, "processors"))
     {
         if (read_post(r, item))
             return -1;
@@ -137,10 +133,10 @@ static int read_post(struct tokenizer_making *r, const cJSON *post)
 static int add_from_config(struct tokenizer_making *r, const cJSON *config, const char *flag,
                            const char *token, struct ids *at, bool first)
 {
-    const char *text = tokenizer_token_text(member(config, token));
+    const char *text = tokenizer_token_text(json_member(config, token));
     int32_t id;
 
-    if (!cJSON_IsTrue(member(config, flag)))
+    if (!cJSON_IsTrue(json_member(config, flag)))
         return 0;
     id = text ? tokenizer_id(r->t, text) : -1;
     if (id < 0)
@@ -164,9 +160,9 @@ static int read_config(struct tokenizer_making *r)
     if (!config)
         return 0;
     r->path = r->source->config_name;
-    if (cJSON_IsTrue(member(config, "split_special_tokens")))
+    if (cJSON_IsTrue(json_member(config, "split_special_tokens")))
         return err_set(r->e, ERR_UNKNOWN, "%s: split_special_tokens is not understood", r->path);
-    if (cJSON_IsTrue(member(config, "add_prefix_space")) && r->t->bpe.byte_level)
+    if (cJSON_IsTrue(json_member(config, "add_prefix_space")) && r->t->bpe.byte_level)
         return err_set(r->e, ERR_UNKNOWN,
                        "%s: add_prefix_space with a byte-level tokenizer is not understood", r->path);
     return tokenizer_config_tokens(r) ||
