@@ -72,7 +72,7 @@ cuts_only() {
 
 # the header
 @test "refused: header that is no JSON" { refuses bad-json "header: byte [0-9]+: the text ends before '}'"; }
-@test "refused: header that is not UTF-8" { refuses bad-utf8 'header: byte [0-9]+: not UTF-8'; }
+@test "refused: header that is not UTF-8" { refuses bad-utf8 'header: byte [0-9]+: is not UTF-8'; }
 @test "refused: U+0000 in a name" { refuses nul-in-name 'U\+0000'; }
 @test "refused: header that is an array" { refuses header-not-object "expected '\{'"; }
 @test "refused: metadata that is no string" { refuses metadata-number "__metadata__ 'format' is not a string"; }

@@ -3,6 +3,7 @@
  * at all.
  */
 #include <fcntl.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,8 +39,57 @@ static void test_parse(void)
     BAD("\"\xc0\xaf\"", "not UTF-8");     /* an overlong form */
     BAD("\"a\\u0000b\"", "U+0000");
     bad_json("{\"a\"\0: 1}", 9, "U+0000");
+    BAD("\xff\xfe{", "UTF-16");
+    BAD("{\"a\": NaN, \"b\": }", "byte 16");
+    BAD("{\"a\": -NaN}", "not JSON");
     CHECK(utf8_check("a\xf0\x9f\x98\x80z", 6) == 6);
     CHECK(utf8_check("a\xf0\x9f\x98", 4) == 1);
+}
+
+/* What editors put before a text, and what Python's json module writes for some numbers. */
+static void test_foreign(void)
+{
+    static const char text[] = "\xef\xbb\xbf{\"a\": [NaN, -Infinity], \"b\": \"NaN\\\"Infinity\", "
+                               "\"c\": {\"d\":Infinity}}";
+    struct err e = {0};
+    cJSON *v, *a;
+    struct js s;
+
+    if (json_parse(text, strlen(text), "t", &v, &e)) {
+        CHECK_STR(e.msg, "");
+        return;
+    }
+    a = cJSON_GetObjectItem(v, "a");
+    CHECK(isnan(cJSON_GetArrayItem(a, 0)->valuedouble) && cJSON_IsNumber(cJSON_GetArrayItem(a, 0)));
+    CHECK(cJSON_GetArrayItem(a, 1)->valuedouble == -INFINITY && cJSON_GetArraySize(a) == 2);
+    CHECK_STR(cJSON_GetStringValue(cJSON_GetObjectItem(v, "b")), "NaN\"Infinity");
+    CHECK(cJSON_GetObjectItem(cJSON_GetObjectItem(v, "c"), "d")->valuedouble == INFINITY);
+    cJSON_Delete(v);
+    js_init(&s, text, strlen(text), "t", &e);
+    CHECK(js_skip(&s, NULL, NULL) == 0 && js_end(&s) == 0);
+    js_init(&s, text, strlen(text), "t", &e);
+    s.strict = true;
+    CHECK(js_skip(&s, NULL, NULL) == -1);
+}
+
+/* Values that are passed over are numbers by the grammar too. */
+static void test_number_grammar(void)
+{
+    static const char *const good[] = {"0", "-0", "12", "1.5", "1e9", "1E-9", "-1.25e+3"};
+    static const char *const bad[] = {"1.2.3", "1e",  "1e+", "-",  "-+1",   "1.",
+                                      ".5",    "1-2", "01",  "+1", "1e1.5", "1e--5"};
+    size_t i;
+
+    for (i = 0; i < sizeof good / sizeof *good + sizeof bad / sizeof *bad; i++) {
+        bool want = i < sizeof good / sizeof *good;
+        const char *text = want ? good[i] : bad[i - sizeof good / sizeof *good];
+        struct err e = {0};
+        struct js s;
+
+        js_init(&s, text, strlen(text), "t", &e);
+        js_skip(&s, NULL, NULL);
+        CHECK_MSG((js_end(&s) == 0) == want, "'%s'", text);
+    }
 }
 
 static int scan(const char *text, uint64_t *sum, struct err *e)
@@ -399,6 +449,8 @@ static void test_pool(void)
 int main(void)
 {
     test_parse();
+    test_foreign();
+    test_number_grammar();
     test_scanner();
     test_edits();
     test_numbers();

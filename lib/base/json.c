@@ -1,6 +1,7 @@
 /* json.c -- JSON that is read: whole, or by a pull scanner. */
 #include "base/json.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,11 @@ size_t utf8_check(const char *text, size_t n)
     return n;
 }
 
+size_t skip_bom(const char *p, size_t n)
+{
+    return n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 /* cJSON decodes \u0000 into a NUL that cuts the string: look for it (an odd run of backslashes before). */
 static bool has_nul_escape(const char *p, size_t n)
 {
@@ -89,27 +95,104 @@ static bool too_deep(const char *p, size_t n)
     return false;
 }
 
-int json_parse(const char *p, size_t n, const char *what, cJSON **out, struct err *e)
+/* What Python's json module writes and JSON does not have. */
+static const char *const specials[] = {"NaN", "Infinity", "-Infinity"};
+enum { SPECIALS = sizeof specials / sizeof *specials };
+/* What stands for one of them in a copy that cJSON can read. */
+#define SPECIAL_KEY "\001"
+
+static int special_at(const char *p, size_t n)
+{
+    int i = SPECIALS;
+
+    while (--i >= 0 && (n < strlen(specials[i]) || memcmp(p, specials[i], strlen(specials[i])) != 0))
+        ;
+    return i;
+}
+
+/* Puts a copy in which specials are objects into out; how far the text went when out had `limit` bytes. */
+static size_t spell_out(const char *p, size_t n, size_t limit, struct str *out)
+{
+    bool in_string = false;
+    size_t i = 0, k;
+    int special;
+
+    while (i < n && out->n < limit) {
+        special = in_string ? -1 : special_at(p + i, n - i);
+        if (special >= 0) {
+            str_addf(out, "{\"" SPECIAL_KEY "\":%d}", special);
+            i += strlen(specials[special]);
+            continue;
+        }
+        k = p[i] == '\\' && i + 1 < n ? 2 : 1;
+        in_string ^= p[i] == '"';
+        str_add(out, p + i, k);
+        i += k;
+    }
+    return i;
+}
+
+static void put_specials(cJSON *v)
+{
+    static const double value[] = {NAN, INFINITY, -INFINITY};
+
+    if (cJSON_IsObject(v) && v->child && strcmp(v->child->string, SPECIAL_KEY) == 0) {
+        v->type = cJSON_Number | (v->type & ~0xff);
+        v->valuedouble = value[v->child->valueint];
+        cJSON_Delete(v->child);
+        v->child = NULL;
+    }
+    for (v = v->child; v; v = v->next)
+        put_specials(v);
+}
+
+/* The text without specials first: few have any. *bad: where it is no JSON. */
+static cJSON *parse(const char *p, size_t n, size_t *bad)
 {
     const char *end = NULL;
-    size_t bad = utf8_check(p, n);
+    cJSON *v = cJSON_ParseWithLengthOpts(p, n, &end, 0);
+    struct str copy = {0};
+
+    *bad = end ? (size_t)(end - p) : 0;
+    if (v || spell_out(p, n, SIZE_MAX, &copy) < n || copy.n == n || copy.failed)
+        goto done;
+    v = cJSON_ParseWithLengthOpts(copy.p, copy.n, &end, 0);
+    if (v)
+        put_specials(v);
+    *bad = end ? (size_t)(end - copy.p) : 0;
+    str_clear(&copy);
+    *bad = spell_out(p, n, *bad, &copy);
+done:
+    str_free(&copy);
+    return v;
+}
+
+static const char *not_utf8(const char *p, size_t n)
+{
+    bool wide = n >= 2 && (memcmp(p, "\xff\xfe", 2) == 0 || memcmp(p, "\xfe\xff", 2) == 0);
+
+    return wide ? "is UTF-16: make it UTF-8 (iconv -f UTF-16 -t UTF-8)" : "is not UTF-8";
+}
+
+int json_parse(const char *p, size_t n, const char *what, cJSON **out, struct err *e)
+{
+    size_t at = utf8_check(p, n);
 
     *out = NULL;
-    if (bad < n)
-        return err_set(e, ERR_INPUT, "%s: byte %zu is not UTF-8", what, bad);
+    if (at < n)
+        return err_set(e, ERR_INPUT, "%s: byte %zu %s", what, at, not_utf8(p, n));
     if (memchr(p, 0, n) || has_nul_escape(p, n))
         return err_set(e, ERR_INPUT, "%s: contains the character U+0000", what);
     if (too_deep(p, n))
         return err_set(e, ERR_INPUT, "%s: nested deeper than %d", what, MAX_DEPTH);
-    *out = cJSON_ParseWithLengthOpts(p, n, &end, 0);
+    *out = parse(p, n, &at);
     if (!*out)
-        return err_set(e, ERR_INPUT, "%s: not JSON at byte %zu", what, end ? (size_t)(end - p) : 0);
-    for (; end < p + n; end++)
-        if (!strchr(" \t\r\n", *end)) {
+        return err_set(e, ERR_INPUT, "%s: not JSON at byte %zu", what, at);
+    for (; at < n; at++)
+        if (!strchr(" \t\r\n", p[at])) {
             cJSON_Delete(*out);
             *out = NULL;
-            return err_set(e, ERR_INPUT, "%s: not JSON at byte %zu: text after the value", what,
-                           (size_t)(end - p));
+            return err_set(e, ERR_INPUT, "%s: not JSON at byte %zu: text after the value", what, at);
         }
     return 0;
 }
@@ -148,8 +231,9 @@ int js_init(struct js *s, const char *p, size_t n, const char *what, struct err 
     *s = (struct js){.start = p, .p = p, .end = p + n, .what = what, .e = e, .first = true};
     if (bad < n) {
         s->p = p + bad;
-        return js_fail(s, "not UTF-8");
+        return js_fail(s, "%s", not_utf8(p, n));
     }
+    s->p += skip_bom(p, n);
     return 0;
 }
 
@@ -333,25 +417,37 @@ int js_string(struct js *s, struct str *out)
     }
 }
 
+static const char *digits(const char *p, const char *end)
+{
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return p;
+}
+
 /* A number's extent by the grammar of RFC 8259; *is_int when it has neither point nor exponent. */
 static int number(struct js *s, const char **from, bool *is_int)
 {
-    const char *p;
+    const char *p, *q;
 
     if (js_peek(s) != '0')
         return js_fail(s, "expected a number");
-    *from = p = s->p;
-    *is_int = true;
-    p += *p == '-';
-    if (p >= s->end || *p < '0' || *p > '9')
+    *from = s->p;
+    p = s->p + (*s->p == '-');
+    q = digits(p, s->end);
+    if (q == p)
         return js_fail(s, "expected a number");
-    if (*p == '0' && p + 1 < s->end && p[1] >= '0' && p[1] <= '9')
+    if (*p == '0' && q > p + 1)
         return js_fail(s, "a number with a leading zero");
-    while (p < s->end && strchr("0123456789+-.eE", *p)) {
-        if (strchr(".eE", *p))
-            *is_int = false;
-        p++;
+    p = q;
+    if (p < s->end && *p == '.' && (p = digits(q + 1, s->end)) == q + 1)
+        return js_fail(s, "a number without a digit after its point");
+    if (p < s->end && (*p == 'e' || *p == 'E')) {
+        const char *x = p + 1 + (p + 1 < s->end && (p[1] == '+' || p[1] == '-'));
+
+        if ((p = digits(x, s->end)) == x)
+            return js_fail(s, "a number without a digit in its exponent");
     }
+    *is_int = p == q;
     s->p = p;
     return 0;
 }
@@ -415,7 +511,10 @@ static int skip(struct js *s, struct str *scratch, int depth)
 {
     const char *from;
     bool is_int;
+    int special = js_peek(s) && !s->strict ? special_at(s->p, (size_t)(s->end - s->p)) : -1;
 
+    if (special >= 0)
+        return word(s, specials[special]);
     if (depth > MAX_DEPTH)
         return js_fail(s, "nested deeper than %d", MAX_DEPTH);
     switch (js_peek(s)) {

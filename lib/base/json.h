@@ -16,8 +16,12 @@
 /* Byte offset of the first byte that is not UTF-8 (RFC 3629: no surrogates, no overlong forms), or n. */
 size_t utf8_check(const char *p, size_t n);
 
-/* A whole JSON text. Refused: bad UTF-8, \u0000 (C strings cannot carry it), anything after the value,
- * nesting past 200. what names the text in messages ("config.json", "calib.jsonl line 3"). The caller
+/* Bytes of a UTF-8 byte order mark at the beginning: 3 or 0. */
+size_t skip_bom(const char *p, size_t n);
+
+/* A whole JSON text; a byte order mark before it, and NaN, Infinity and -Infinity for numbers, as Python
+ * writes them, are understood. Refused: bad UTF-8, \u0000 (C strings cannot carry it), anything after the
+ * value, nesting past 200. what names the text in messages ("config.json", "calib.jsonl line 3"). The caller
  * frees with cJSON_Delete. */
 int json_parse(const char *p, size_t n, const char *what, cJSON **out, struct err *e);
 /* NULL: o has no such member, or is no object. */
@@ -30,7 +34,7 @@ int json_read(const char *path, uint64_t max, cJSON **out, struct err *e);
 
 /*
  * Pull scanner over a text in memory (which must be NUL-terminated after n bytes and already be valid
- * UTF-8: js_init checks). The caller walks the structure it expects:
+ * UTF-8: js_init checks, and passes over a byte order mark). The caller walks the structure it expects:
  *
  *     js_init(&s, p, n, "model.safetensors header", e)
  *     js_open(&s, '{')
@@ -45,7 +49,8 @@ struct js {
     const char *start, *p, *end;
     const char *what;
     struct err *e;
-    bool first; /* no element read yet in the innermost container */
+    bool first;  /* no element read yet in the innermost container */
+    bool strict; /* values that are passed over are not NaN, Infinity or -Infinity either */
 };
 int js_init(struct js *s, const char *p, size_t n, const char *what, struct err *e);
 /* '{' '[' '"' 't' 'f' 'n' or '0' (any number) of the value ahead; 0 at the end or after an error. */

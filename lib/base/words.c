@@ -4,6 +4,13 @@
 #include <ctype.h>
 #include <string.h>
 
+bool in_words(const char *const *list, const char *word)
+{
+    while (list && *list && strcmp(*list, word) != 0)
+        list++;
+    return list && *list;
+}
+
 bool ends_with(const char *s, const char *end)
 {
     size_t n = strlen(s), k = strlen(end);

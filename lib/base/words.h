@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* list ends with NULL, or is NULL: empty. */
+bool in_words(const char *const *list, const char *word);
 bool ends_with(const char *s, const char *end);
 /* A run of digits at *s as a number, and *s behind it; false if there is none or it is over 9 digits. */
 bool take_number(const char **s, int *out);

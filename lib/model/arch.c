@@ -8,166 +8,11 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/words.h"
 #include "model/config.h"
 #include "model/mixer.h"
 
 enum { MAX_LAYERS = 4096, MAX_EXPERTS = 65536 };
-
-/* ---- which keys are understood ---- */
-
-/* Read by every row. */
-static const char *const common_keys[] = {"architectures",
-                                          "model_type",
-                                          "hidden_size",
-                                          "num_hidden_layers",
-                                          "vocab_size",
-                                          "num_attention_heads",
-                                          "num_key_value_heads",
-                                          "head_dim",
-                                          "rms_norm_eps",
-                                          "tie_word_embeddings",
-                                          "rope_theta",
-                                          "rope_scaling",
-                                          "rope_parameters",
-                                          "partial_rotary_factor",
-                                          "original_max_position_embeddings",
-                                          "max_position_embeddings",
-                                          "hidden_act",
-                                          "dtype",
-                                          "torch_dtype",
-                                          "quantization_config",
-                                          NULL};
-
-/* Without any influence on the forward pass of a text. */
-static const char *const harmless_keys[] = {"transformers_version",
-                                            "use_cache",
-                                            "initializer_range",
-                                            "bos_token_id",
-                                            "eos_token_id",
-                                            "pad_token_id",
-                                            "attention_dropout",
-                                            "output_router_logits",
-                                            "router_aux_loss_coef",
-                                            "router_jitter_noise",
-                                            "_name_or_path",
-                                            "return_dict",
-                                            "output_hidden_states",
-                                            "output_attentions",
-                                            "id2label",
-                                            "label2id",
-                                            "auto_map",
-                                            "problem_type",
-                                            "chunk_size_feed_forward",
-                                            "is_encoder_decoder",
-                                            "_attn_implementation",
-                                            "_attn_implementation_autoset",
-                                            "pretraining_tp",
-                                            "unsloth_version",
-                                            "unsloth_fixed",
-                                            "tokenizer_class",
-                                            "max_length",
-                                            "temperature",
-                                            "top_p",
-                                            "top_k",
-                                            "do_sample",
-                                            "num_return_sequences",
-                                            NULL};
-
-/* Of a multimodal wrapper: what stands beside text_config. */
-static const char *const wrapper_keys[] = {
-    "architectures",        "model_type",          "text_config", "vision_config", "quantization_config",
-    "transformers_version", "tie_word_embeddings", "dtype",       "torch_dtype",   "boi_token_index",
-    "eoi_token_index",      "image_token_index",   NULL};
-
-static bool in_list(const char *const *list, const char *key)
-{
-    for (; list && *list; list++)
-        if (strcmp(*list, key) == 0)
-            return true;
-    return false;
-}
-
-static bool is_key(const char *own, const char *key)
-{
-    return own && strcmp(own, key) == 0;
-}
-
-/* null, false, 0, "", [], {}: a feature that is switched off. */
-static bool neutral(const cJSON *v)
-{
-    return cJSON_IsNull(v) || cJSON_IsFalse(v) || (cJSON_IsNumber(v) && v->valuedouble == 0) ||
-           (cJSON_IsString(v) && !*v->valuestring) || ((cJSON_IsArray(v) || cJSON_IsObject(v)) && !v->child);
-}
-
-/* Is v the value that the text says: true, false, null, a number or a string without quotes? */
-static bool has_value(const cJSON *v, const char *text)
-{
-    if (cJSON_IsString(v))
-        return strcmp(v->valuestring, text) == 0;
-    if (cJSON_IsNumber(v))
-        return v->valuedouble == strtod(text, NULL);
-    return strcmp(text, cJSON_IsTrue(v) ? "true" : cJSON_IsFalse(v) ? "false" : "null") == 0;
-}
-
-/* 1: a fixed key with the right value; 0: not a fixed key; the wrong value is an error. */
-static bool fixed_key(struct config *c, const struct family *f, const cJSON *v)
-{
-    const struct fixed_key *k;
-
-    for (k = f->fixed; k && k->key; k++) {
-        if (strcmp(k->key, v->string) != 0)
-            continue;
-        if (!cJSON_IsNull(v) && !has_value(v, k->value))
-            err_set(c->e, ERR_UNKNOWN,
-                    "'%s': %s is not %s, which is all that is understood for the family %s", c->what, k->key,
-                    k->value, f->name);
-        return true;
-    }
-    return false;
-}
-
-static bool known_key(const struct family *f, const char *key)
-{
-    return in_list(common_keys, key) || in_list(harmless_keys, key) || in_list(f->own_keys, key) ||
-           in_list(f->key_experts, key) || in_list(f->key_topk, key) || in_list(f->key_mtp, key) ||
-           is_key(f->key_inter, key) || is_key(f->key_dense_inter, key) ||
-           is_key(f->key_attention_bias, key) || is_key(f->key_shared_count, key) ||
-           is_key(f->key_shared_width, key) || is_key(f->key_capacity, key);
-}
-
-static void check_duplicates(struct config *c)
-{
-    const cJSON *v, *w;
-
-    cJSON_ArrayForEach(v, c->obj)
-    {
-        for (w = v->next; w; w = w->next)
-            if (strcmp(w->string, v->string) == 0)
-                err_set(c->e, ERR_INPUT, "'%s': '%s' occurs twice", c->what, v->string);
-    }
-}
-
-static void check_keys(struct config *c, const struct family *f, const struct arch_options *o, bool wrapper)
-{
-    const cJSON *v;
-
-    check_duplicates(c);
-    cJSON_ArrayForEach(v, c->obj)
-    {
-        const char *key = v->string;
-
-        if (wrapper ? in_list(wrapper_keys, key) || in_list(harmless_keys, key)
-                    : fixed_key(c, f, v) || known_key(f, key))
-            continue;
-        if (neutral(v) || (o && in_list(o->ignore_keys, key)))
-            continue;
-        err_set(
-            c->e, ERR_UNKNOWN,
-            "'%s': the key '%s' is not understood and might change what the model computes; if you know that "
-            "it does not, say --ignore-key %s",
-            c->what, key, key);
-    }
-}
 
 /* ---- parts of an architecture ---- */
 
@@ -180,7 +25,7 @@ static const struct family *find_family(struct config *c)
 
     if (first && cJSON_IsString(first)) {
         for (i = 0; i < n; i++)
-            if (in_list(t[i].architectures, first->valuestring))
+            if (in_words(t[i].architectures, first->valuestring))
                 return &t[i];
         err_set(c->e, ERR_UNKNOWN,
                 "'%s': the architecture '%s' is not known; moe-inspect --families lists those that are",
@@ -188,7 +33,7 @@ static const struct family *find_family(struct config *c)
         return NULL;
     }
     for (i = 0; type && i < n; i++)
-        if (in_list(t[i].model_type, type))
+        if (in_words(t[i].model_type, type))
             return &t[i];
     err_set(c->e, ERR_UNKNOWN,
             "'%s': the model type '%s' is not known; moe-inspect --families lists those that are", c->what,
@@ -299,7 +144,7 @@ static void read_sizes(struct arch *a, struct config *c)
     a->eps = config_double(c, "rms_norm_eps", 0, 1, f->default_eps);
     a->max_position = config_int(c, "max_position_embeddings", 1, INT_MAX, 32768);
     a->tied = config_bool(c, "tie_word_embeddings", f->default_tied);
-    a->act_limit = config_double(c, "swiglu_limit", 1e-6, 1e6, f->act_limit);
+    a->act_limit = config_double(c, "swiglu_limit", 1e-6, INFINITY, f->act_limit);
     if (f->act == ACT_SILU_GLU && act && strcmp(act, "silu") != 0)
         err_set(c->e, ERR_UNKNOWN, "'%s': the activation '%s' is not known", c->what, act);
     if (c->e->kind)
@@ -344,9 +189,7 @@ int arch_read(struct arch *a, const cJSON *config, const char *what, const struc
         if (a->nested)
             text.obj = config_get(&root, "text_config");
         if (a->family) {
-            if (a->nested)
-                check_keys(&root, a->family, o, true);
-            check_keys(&text, a->family, o, false);
+            keys_check(&text, a->nested ? &root : NULL, a->family, o);
             read_quantization(a, &root);
             read_text(a, &text);
             if (a->nested && config_has(&root, "tie_word_embeddings") &&

@@ -4,6 +4,7 @@
 #include "model/config.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 const cJSON *config_get(const struct config *c, const char *key)
 {
@@ -22,20 +23,30 @@ bool config_null(const struct config *c, const char *key)
     return v && cJSON_IsNull(v);
 }
 
+/* A number, or what transformers 5 writes for one that JSON does not have: {"__float__": "Infinity"}. */
+static bool number_of(const cJSON *v, double *out)
+{
+    const char *special = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(v, "__float__"));
+
+    *out = special ? strtod(special, NULL) : v->valuedouble;
+    return special || cJSON_IsNumber(v);
+}
+
 double config_double(struct config *c, const char *key, double min, double max, double absent_value)
 {
     const cJSON *v = config_get(c, key);
+    double x;
 
     if (!v || cJSON_IsNull(v)) {
         if (absent_value < min && absent_value != 0)
             err_set(c->e, ERR_INPUT, "'%s' has no %s", c->what, key);
         return absent_value;
     }
-    if (!cJSON_IsNumber(v) || !(v->valuedouble >= min && v->valuedouble <= max)) {
+    if (!number_of(v, &x) || !(x >= min && x <= max)) {
         err_set(c->e, ERR_INPUT, "'%s': %s is not a number from %g to %g", c->what, key, min, max);
         return absent_value;
     }
-    return v->valuedouble;
+    return x;
 }
 
 int config_int(struct config *c, const char *key, int min, int max, int absent_value)

@@ -27,6 +27,12 @@ const char *config_string(struct config *c, const char *key);
 /* Is value in the list of numbers under key (absent: no)? */
 bool config_list_has(struct config *c, const char *key, int value);
 
+/* keys.c: every key is understood, here and in the rope dictionary. wrapper: what text stands in, or NULL. */
+void keys_check(struct config *text, const struct config *wrapper, const struct family *f,
+                const struct arch_options *o);
+
+/* The rope dictionary in force: rope_scaling if it is a non-empty object, else rope_parameters, else NULL. */
+const cJSON *rope_dictionary(struct config *c);
 /* rope.c: the rope dictionary of either transformers version and the frequencies, computed in f32 as
  * transformers does. rotated: dimensions of a head that rope could turn. Which of a->rope it is, added if
  * there is none of these numbers yet; -1 with c->e set. */

@@ -9,6 +9,7 @@
         NULL, NULL                                                                                           \
     }
 
+static const struct fixed_key qwen3_fixed[] = {{"use_qk_norm", "true"}, FIXED_END};
 static const char *const qwen3_keys[] = {"mlp_only_layers",
                                          "decoder_sparse_step",
                                          "norm_topk_prob",
@@ -21,13 +22,16 @@ static const char *const qwen2_keys[] = {
     "mlp_only_layers", "decoder_sparse_step", "norm_topk_prob", "use_sliding_window",
     "sliding_window",  "max_window_layers",   "layer_types",    NULL};
 
+static const struct fixed_key olmoe_fixed[] = {{"use_qk_norm", "true"}, FIXED_END};
 static const char *const olmoe_keys[] = {"norm_topk_prob", "clip_qkv", NULL};
 
+static const struct fixed_key gpt_oss_fixed[] = {{"swiglu_alpha", "1.702"}, FIXED_END};
 static const char *const gpt_oss_keys[] = {"layer_types", "sliding_window", "swiglu_limit",
                                            "initial_context_length", NULL};
 
 static const char *const mixtral_keys[] = {"sliding_window", NULL};
 
+static const struct fixed_key llama4_fixed[] = {{"nope_layer_interval", "4"}, FIXED_END};
 static const char *const llama4_keys[] = {"attention_chunk_size",
                                           "attn_scale",
                                           "attn_temperature_tuning",
@@ -133,6 +137,7 @@ static const struct family table[] = {
         .key_dense_inter = "intermediate_size",
         .key_attention_bias = "attention_bias",
         .own_keys = qwen3_keys,
+        .fixed = qwen3_fixed,
         .ffn_rule = FFN_SPARSE_STEP,
         .mask_rule = MASKS_USE_SLIDING,
         .renorm_rule = RENORM_KEY,
@@ -160,6 +165,7 @@ static const struct family table[] = {
         .key_inter = "intermediate_size",
         .key_attention_bias = "attention_bias",
         .own_keys = gpt_oss_keys,
+        .fixed = gpt_oss_fixed,
         .ffn_rule = FFN_ALL_MOE,
         .mask_rule = MASKS_LAYER_TYPES,
         .renorm_rule = RENORM_NEVER,
@@ -198,6 +204,7 @@ static const struct family table[] = {
         .key_attention_bias = "attention_bias",
         .key_shared_width = "intermediate_size",
         .own_keys = llama4_keys,
+        .fixed = llama4_fixed,
         .ffn_rule = FFN_INTERLEAVE,
         .mask_rule = MASKS_CHUNKED_ON_ROPE,
         .renorm_rule = RENORM_NEVER,
@@ -529,6 +536,7 @@ static const struct family table[] = {
         .key_inter = "intermediate_size",
         .key_attention_bias = "attention_bias",
         .own_keys = olmoe_keys,
+        .fixed = olmoe_fixed,
         .ffn_rule = FFN_ALL_MOE,
         .mask_rule = MASKS_FULL,
         .renorm_rule = RENORM_KEY,

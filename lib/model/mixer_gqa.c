@@ -20,7 +20,7 @@ void attention_read(struct arch *a, struct config *c, struct attention_arch *t)
         err_set(c->e, ERR_INPUT, "'%s': %d attention heads do not divide among %d key-value heads", c->what,
                 t->heads, t->kv_heads);
     t->qk_norm = f->qk_norm_key && !config_bool(c, "use_qk_norm", f->default_qk_norm) ? QKN_NONE : f->qk_norm;
-    t->clip = config_double(c, "clip_qkv", 1e-6, 1e9, 0);
+    t->clip = config_double(c, "clip_qkv", 1e-6, INFINITY, 0);
     t->bias_qkv = f->key_attention_bias && config_bool(c, f->key_attention_bias, f->default_attention_bias);
     t->bias_o = t->bias_qkv && f->o_bias;
     t->sinks = f->sinks;

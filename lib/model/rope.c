@@ -11,30 +11,12 @@
 static const struct {
     const char *name;
     enum rope_type type;
-} types[] = {{"default", ROPE_DEFAULT},
-             {"linear", ROPE_LINEAR},
-             {"dynamic", ROPE_DYNAMIC},
-             {"llama3", ROPE_LLAMA3},
+} types[] = {{"default", ROPE_DEFAULT}, {"mrope", ROPE_DEFAULT}, /* the positions of a text are the same in
+                                                                    all its sections */
+             {"linear", ROPE_LINEAR},   {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3},
              {"yarn", ROPE_YARN}};
 
-static const char *const known_keys[] = {"rope_type",
-                                         "type",
-                                         "rope_theta",
-                                         "factor",
-                                         "partial_rotary_factor",
-                                         "beta_fast",
-                                         "beta_slow",
-                                         "low_freq_factor",
-                                         "high_freq_factor",
-                                         "original_max_position_embeddings",
-                                         "attention_factor",
-                                         "mscale",
-                                         "mscale_all_dim",
-                                         "truncate",
-                                         NULL};
-
-/* The dictionary in force: rope_scaling if it is a non-empty object, else rope_parameters, else none. */
-static const cJSON *dictionary(struct config *c)
+const cJSON *rope_dictionary(struct config *c)
 {
     static const char *const names[] = {"rope_scaling", "rope_parameters"};
     size_t i;
@@ -52,21 +34,6 @@ static const cJSON *dictionary(struct config *c)
             return d;
     }
     return NULL;
-}
-
-static void check_keys(struct config *c, const cJSON *d)
-{
-    const cJSON *k;
-
-    cJSON_ArrayForEach(k, d)
-    {
-        const char *const *known = known_keys;
-
-        while (*known && strcmp(*known, k->string) != 0)
-            known++;
-        if (!*known && !cJSON_IsNull(k))
-            err_set(c->e, ERR_UNKNOWN, "'%s': the rope key '%s' is not understood", c->what, k->string);
-    }
 }
 
 static void read_type(struct rope *r, struct config *c, struct config *d)
@@ -179,7 +146,7 @@ static int frequencies(struct rope *r, struct err *e)
 static void read_numbers(struct rope *r, struct config *c, const struct family *f, int rotated,
                          int max_position)
 {
-    const cJSON *dict = dictionary(c);
+    const cJSON *dict = rope_dictionary(c);
     struct config d = {dict, c->what, c->e};
     double prf = config_double(c, "partial_rotary_factor", 0, 1,
                                f->default_partial_rotary > 0 ? f->default_partial_rotary : 1);
@@ -187,7 +154,6 @@ static void read_numbers(struct rope *r, struct config *c, const struct family *
     *r = (struct rope){.scaling = 1, .original = max_position, .max_position = max_position};
     r->theta = config_double(c, "rope_theta", 1, 1e12, f->default_theta);
     if (dict) {
-        check_keys(c, dict);
         read_type(r, c, &d);
         r->theta = config_double(&d, "rope_theta", 1, 1e12, r->theta);
         prf = config_double(&d, "partial_rotary_factor", 0, 1, prf);

@@ -126,6 +126,8 @@ static int read_metadata(struct header *h, struct err *e)
 {
     struct st_file *f = h->f;
 
+    if (js_peek(&h->js) == 'n') /* as the reference reader has it */
+        return js_skip(&h->js, NULL, NULL);
     js_open(&h->js, '{');
     while (js_key(&h->js, &h->key)) {
         size_t cap = h->meta_cap;
@@ -153,6 +155,8 @@ static int read_header(struct header *h, const char *text, size_t n, struct err 
         return -1;
     if (js_init(&h->js, text, n, what, e))
         goto done;
+    h->js.p = text; /* a byte order mark is not allowed */
+    h->js.strict = true;
     js_open(&h->js, '{');
     while (js_key(&h->js, &h->key)) {
         if (strcmp(h->key.p, "__metadata__") == 0) {

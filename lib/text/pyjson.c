@@ -33,7 +33,7 @@ static int keep_in(cJSON *v, struct js *s, struct str *scratch)
         } else if (js_skip(s, &from, &to)) {
             return -1;
         } else if (cJSON_IsNumber(c)) {
-            if (!isfinite(c->valuedouble))
+            if (!isfinite(c->valuedouble) && s->start[to - 1] <= '9') /* not NaN or Infinity, in letters */
                 return js_fail(s, "the number %.*s is too large", (int)(to - from < 40 ? to - from : 40),
                                s->start + from);
             c->valuestring = mem_strndup(s->start + from, to - from, s->e);
@@ -105,8 +105,10 @@ static void add_number(struct str *out, const cJSON *v)
 {
     const char *text = v->valuestring;
 
-    if (text ? strpbrk(text, ".eE") != NULL
-             : v->valuedouble != floor(v->valuedouble) || fabs(v->valuedouble) > 9007199254740992.0)
+    if (!isfinite(v->valuedouble))
+        str_adds(out, isnan(v->valuedouble) ? "NaN" : v->valuedouble < 0 ? "-Infinity" : "Infinity");
+    else if (text ? strpbrk(text, ".eE") != NULL
+                  : v->valuedouble != floor(v->valuedouble) || fabs(v->valuedouble) > 9007199254740992.0)
         add_float(out, v->valuedouble);
     else if (text)
         str_adds(out, strcmp(text, "-0") == 0 ? "0" : text);

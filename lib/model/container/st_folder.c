@@ -295,9 +295,16 @@ static int folder_open(struct checkpoint *c, struct err *e)
 
 static int folder_config(const struct checkpoint *c, char **text, size_t *n, char **what, struct err *e)
 {
+    size_t bom;
+
     *text = NULL;
     *what = path_join(c->dir, "config.json", e);
-    return *what ? file_read(*what, MAX_CONFIG, text, n, e) : -1;
+    if (!*what || file_read(*what, MAX_CONFIG, text, n, e))
+        return -1;
+    bom = skip_bom(*text, *n); /* other readers refuse one: it is not written again */
+    *n -= bom;
+    memmove(*text, *text + bom, *n + 1);
+    return 0;
 }
 
 const struct st_file *st_folder_file(const struct checkpoint *c, int shard)

@@ -168,6 +168,7 @@ static int folder_copy(struct container_writer *w, const struct rfile *from, uin
 static int total_parameters(const struct container_writer *w, bool *known, uint64_t *n, struct err *e)
 {
     static const char *const path[] = {"metadata", "total_parameters", NULL};
+    struct err other = {0}; /* a value of another kind is not carried on either */
     char *file, *text = NULL;
     struct js js;
     size_t size, from, to;
@@ -183,10 +184,7 @@ static int total_parameters(const struct container_writer *w, bool *known, uint6
     found = json_find(text, size, file, path, &from, &to, e);
     if (found < 0)
         goto done;
-    if (found) {
-        js_init(&js, text + from, to - from, file, e);
-        if (js_u64(&js, &old))
-            goto done;
+    if (found && js_init(&js, text + from, to - from, file, &other) == 0 && js_u64(&js, &old) == 0) {
         *known = old == w->before.stored || old == w->before.logical;
         *n = old == w->before.stored ? w->after.stored : w->after.logical;
     }

@@ -1,0 +1,150 @@
+#!/usr/bin/env bats
+# Models as others write them: keys that change nothing, byte order marks, numbers of Python, metadata of any kind.
+load helper
+
+setup() {
+    mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
+    MKMODEL=$BUILD/tests/mkmodel
+    echo '{"ids":[1,2,3,4,5,6,7,8]}' >ids.jsonl
+}
+
+# edit FILE JQ-PROGRAM [ARGUMENT...]
+edit() {
+    jq "${@:3}" "$2" "$1" >edited.json
+    cat edited.json >"$1"
+    rm edited.json
+}
+
+# header FILE JQ-PROGRAM: changes the header of a safetensors file; tensors keep their places.
+header() {
+    local n new
+    n=$(od -An -N8 -tu8 "$1")
+    tail -c +9 "$1" | head -c "$((n))" | jq -c "$2" | tr -d '\n' >header.json
+    new=$(wc -c <header.json)
+    { printf "$(printf '\\x%02x' $((new & 255)) $((new >> 8 & 255)) $((new >> 16)))\0\0\0\0\0"; cat header.json; tail -c +$((9 + n)) "$1"; } >file.new
+    mv file.new "$1"
+    rm header.json
+}
+
+figure() { moe-bench perplexity --precision f32 --json "$@" ids.jsonl | jq .perplexity; }
+
+# plan MODEL: plan.tsv that drops a quarter of the experts.
+plan() {
+    moe-observe -q -f -o run.stats "$1" ids.jsonl
+    moe-score -q -f -r 25% -o plan.tsv run.stats
+}
+
+@test "keys of generation, training and loading are no reason to refuse" {
+    "$MKMODEL" qwen3 m
+    edit m/config.json '. + {use_qk_norm: true, repetition_penalty: 1.1, num_beams: 4, typical_p: 0.9, mtp_loss_weight: 0.1,
+        embd_pdrop: 0.1, torchscript: true, image_processor_config: {a: 1}, is_decoder: true, shared_expert_intermediate_size: 0}'
+    moe-inspect m
+}
+
+@test "a key with the one value that a family ever has is understood, another value is refused" {
+    "$MKMODEL" qwen3 m
+    edit m/config.json '.use_qk_norm = false'
+    fails_with 'use_qk_norm is not true, which is all that is understood for the family qwen3_moe' moe-inspect m
+    moe-inspect --ignore-key use_qk_norm m
+    "$MKMODEL" gptoss g
+    edit g/config.json '.swiglu_alpha = 1.702'
+    moe-inspect g
+    edit g/config.json '.swiglu_alpha = 1.5'
+    fails_with 'swiglu_alpha is not 1.702' moe-inspect g
+}
+
+@test "all keys that are not understood are named at once, those of the rope too" {
+    "$MKMODEL" qwen3 m
+    edit m/config.json '. + {aaa: 1, bbb: "x", off: false} | .rope_scaling = {rope_type: "default", ccc: 3}'
+    fails_with "the 3 keys 'aaa', 'bbb', 'ccc' are not understood.*--ignore-key KEY of each" moe-inspect m
+    fails_with "the key 'ccc' is not understood.*--ignore-key ccc" moe-inspect --ignore-key aaa --ignore-key bbb m
+    moe-inspect --ignore-key aaa --ignore-key bbb --ignore-key ccc m
+    edit m/config.json 'del(.aaa, .bbb) | .rope_scaling = {type: "default", finetuned: true, mrope_section: [1, 2], attn_factor: 1.0}'
+    moe-inspect m
+    edit m/config.json '.rope_scaling.attn_factor = 2'
+    fails_with 'attn_factor is not 1' moe-inspect m
+}
+
+@test "a rope theta that rope_scaling hides is not lost without a word" {
+    "$MKMODEL" qwen3 m
+    edit m/config.json 'del(.rope_theta) | .rope_parameters = {rope_type: "default", rope_theta: 1000000} | .rope_scaling = null'
+    moe-inspect m
+    edit m/config.json '.rope_scaling = {type: "yarn", factor: 4, original_max_position_embeddings: 1024}'
+    fails_with 'rope_theta 1000000 of that would be 10000: write it into rope_scaling' moe-inspect m
+    moe-inspect --ignore-key rope_parameters m
+    edit m/config.json '.rope_scaling.rope_theta = 1000000'
+    moe-inspect m
+    edit m/config.json 'del(.rope_scaling.rope_theta) | .rope_theta = 1000000'
+    moe-inspect m
+}
+
+@test "beside text_config: what stands there too, with the same value" {
+    cp -r "$BATS_TEST_DIRNAME/fixtures/llama4-wrapper" m
+    chmod -R u+w m
+    edit m/config.json '. + (.text_config | del(.model_type)) + {image_processor_config: {x: 1}}'
+    moe-inspect m
+    edit m/config.json '.num_attention_heads += 1'
+    fails_with "the key 'num_attention_heads' is not understood" moe-inspect m
+}
+
+@test "numbers that only Python writes" {
+    "$MKMODEL" gptoss g
+    edit g/config.json '.swiglu_limit = 1000000'
+    want=$(figure g)
+    edit g/config.json '.swiglu_limit = {__float__: "Infinity"}'
+    [ "$(figure g)" = "$want" ]
+    edit g/config.json '.swiglu_limit = 0'
+    sed -i 's/"swiglu_limit": 0/"swiglu_limit": Infinity, "router_aux_loss_coef": NaN/' g/config.json
+    [ "$(figure g)" = "$want" ]
+    plan g
+    moe-prune g plan.tsv out
+    grep 'Infinity.*NaN' out/config.json
+    sed -i 's/Infinity/NaN/' g/config.json
+    fails_with 'swiglu_limit is not a number' moe-inspect g
+}
+
+@test "a byte order mark before config.json, the index, a tokenizer and documents" {
+    local f
+    "$MKMODEL" shards=2 qwen3 m
+    plan m
+    for f in m/config.json m/model.safetensors.index.json; do
+        printf '\357\273\277' | cat - "$f" >marked
+        mv marked "$f"
+    done
+    moe-inspect m
+    moe-prune m plan.tsv out
+    moe-quant -t mxfp4 m out4
+    jq -e . out/config.json # others refuse a mark: it is not written again
+    [ "$(head -c 1 out/config.json)" = '{' ]
+    cp -r "$TINY_QWEN3" t
+    printf '\357\273\277{"messages":[{"role":"user","content":"Hi"}]}\r\n' >chat.jsonl
+    for f in t/tokenizer.json t/tokenizer_config.json; do
+        printf '\357\273\277' | cat - "$f" >marked
+        cat marked >"$f"
+    done
+    [[ $(moe-inspect --tokenize chat.jsonl --render t) == *user* ]]
+    printf '\377\376{\0' >g.json
+    cat g.json >t/config.json
+    fails_with 'is UTF-16' moe-inspect t
+}
+
+@test "metadata of an index and of a header is informative, of whatever kind" {
+    local v
+    "$MKMODEL" shards=2 qwen3 m
+    plan m
+    for v in '2037248.0' null '"2037248"' '[]' '{"a":{}}'; do
+        edit m/model.safetensors.index.json ".metadata.total_parameters = $v"
+        moe-prune -f m plan.tsv out
+        jq -e '.metadata | has("total_parameters") | not' out/model.safetensors.index.json
+    done
+    for v in null '[]' '"x"'; do
+        edit m/model.safetensors.index.json ".metadata = $v"
+        moe-prune -f m plan.tsv out
+    done
+    sed -i 's/"metadata": "x"/"metadata": {"total_size": NaN}/' m/model.safetensors.index.json
+    moe-prune -f m plan.tsv out
+    header m/model-00001-of-00002.safetensors '.__metadata__ = null'
+    moe-inspect m
+    sed -i 's/"__metadata__":null/"__metadata__":nul1/' m/model-00001-of-00002.safetensors
+    fails_with 'header: byte [0-9]*: expected null' moe-inspect m
+}
