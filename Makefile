@@ -53,7 +53,7 @@ SET_avx512_bf16 = $(SET_avx512) -mavx512bf16
 HOT_FLAGS = $(if $(filter -O0,$(CFLAGS)),,-O3)
 # A set of them is one object, of which only this is visible, with the set's name at its end.
 SET_SYMBOLS = cpu_open cpu_f32 cpu_bf16
-SET_SRC := $(filter-out lib/cpu/cpu_head_join.c lib/cpu/cpu_source.c,$(wildcard lib/cpu/cpu*.c)) lib/cpu/product.c
+SET_SRC := $(filter-out lib/cpu/cpu_head_join.c,$(wildcard lib/cpu/cpu*.c)) lib/cpu/product.c
 # Of x86 alone: it asks for its instructions whatever the set.
 X86_SRC := lib/cpu/product_bf16.c
 HEAVY_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SET_SRC) $(if $(filter avx2,$(SETS)),,$(X86_SRC)),$(HEAVY_SRC))) \

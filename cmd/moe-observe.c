@@ -160,8 +160,8 @@ static void summary_json(const struct corpus *c, const struct category_count *n,
     json_print(stdout, &j);
 }
 
-static void print_summary(const struct corpus *c, const struct category_count *n, const struct engine *en,
-                          const struct observe_report *r)
+static void say_summary(const struct corpus *c, const struct category_count *n, const struct engine *en,
+                        const struct observe_report *r)
 {
     int64_t done = c->doc[r->resumed].first; /* tokens of the documents that were finished before */
     double rate = (double)(c->tokens - done) / (r->cost.seconds > 0 ? r->cost.seconds : 1e-9);
@@ -301,7 +301,7 @@ static int run(int n, char **argv)
         print_plan(&c, count, en, &m);
     } else {
         observe(en, &m, &c, co.max_len, &r);
-        print_summary(&c, count, en, &r);
+        say_summary(&c, count, en, &r);
     }
     free(count);
     corpus_free(&c);

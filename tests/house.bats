@@ -158,6 +158,26 @@ END
     done
 }
 
+@test "doc/engine.md and CONTRIBUTING: the files, functions and types that they name are there" {
+    local word
+    cat "$ROOT"/doc/engine.md "$ROOT"/CONTRIBUTING.md >pages
+    grep -oE '[a-zX_/]+[.](c|h|cu|bats|py)\b' pages | grep -v X | sort -u >names
+    [ "$(wc -l <names)" -gt 60 ]
+    (cd "$ROOT" && find cmd kernels lib tests -type f) >files
+    while read -r word; do
+        grep -qE "(^|/)$word\$" files || { echo "there is no $word"; return 1; }
+    done <names
+    {
+        grep -oE '`(struct|enum) [a-z_]+' pages | tr -d '`'
+        sed -n '/^    moe-observe /,/^## /p' "$ROOT/doc/engine.md" | grep -oE '\b[a-z]+_[a-z_]+\b' # calls
+    } | sort -u >names
+    [ "$(wc -l <names)" -gt 40 ]
+    find "$ROOT"/{cmd,kernels,lib} -name '*.[ch]*' -exec cat {} + >sources
+    while read -r word; do
+        grep -qE "\b$word( \{|\()" sources || { echo "there is no $word"; return 1; }
+    done <names
+}
+
 @test "CONTRIBUTING: makers of devices include device/, quant/ and base/ only" {
     local f
     for f in "$ROOT"/lib/device/*.[ch] "$ROOT"/lib/cpu/*.[ch] "$ROOT"/kernels/cuda/*.{h,cu}; do
@@ -179,7 +199,7 @@ END
     done <files
     # A name that is looked for has one place, two at most; tests, which see only their own file, are left out.
     while read -r f; do
-        sed -nE "s|^static [^;=(]*[ *]([a-z][a-z0-9_]*)\\(.*|\\1|p" "$ROOT/$f" | sort -u
+        sed -nE "s,^(static|INLINE) [^;=(]*[ *]([a-z][a-z0-9_]*)\(.*,\2,p" "$ROOT/$f" | sort -u
     done < <(grep -v '^tests/' files) | sort | uniq -c | awk '$1 > 2 { print "static in " $1 " files: " $2 }' >found
     diff /dev/null found
 }

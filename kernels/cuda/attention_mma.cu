@@ -28,13 +28,6 @@ static __device__ __forceinline__ void mma_fetch(uint32_t dst, const __nv_bfloat
     }
 }
 
-static __device__ __forceinline__ uint32_t pack2(float lo, float hi)
-{
-    __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
-
-    return *(uint32_t *)(void *)&v;
-}
-
 /* A warp's 16 queries: what it has summed, largest scores and sums of rows r and r + 8 (r = lane / 4). */
 template <int DIM> struct state {
     float o[DIM / 8][4], top[2], sum[2];
@@ -64,8 +57,8 @@ static __device__ __forceinline__ void mma_scores(float s[BLOCK / 8][4], const u
 }
 
 /* Scores of what a query does not see become -infinity. query: of row lane / 4; key: of the first column. */
-static __device__ __forceinline__ void hide(const struct attend &a, float s[BLOCK / 8][4], int64_t query,
-                                            int64_t key)
+static __device__ __forceinline__ void mma_hide(const struct attend &a, float s[BLOCK / 8][4], int64_t query,
+                                                int64_t key)
 {
     int lane = (int)threadIdx.x % WARP;
 
@@ -205,7 +198,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) attention_mma(cons
         __syncthreads();
         mma_scores<DIM>(s, q, keys + (uint32_t)turn * one);
         if (at + BLOCK - 1 > mine || at < first_seen(a, (int)mine + 15))
-            hide(a, s, mine + lane / 4, at);
+            mma_hide(a, s, mine + lane / 4, at);
         mma_softmax<DIM>(&st, s, scale);
         mma_add_values<DIM>(&st, s, values + (uint32_t)turn * one);
         __syncthreads();

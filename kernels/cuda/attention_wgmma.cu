@@ -137,14 +137,6 @@ static __device__ __forceinline__ float exp2_fast(float x)
     return y;
 }
 
-/* Two floats to bf16, the first one low. */
-static __device__ __forceinline__ uint32_t halves(float lo, float hi)
-{
-    __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
-
-    return *(uint32_t *)(void *)&v;
-}
-
 /* s [64][KEYS] = q k^T */
 template <int D, int ROWS>
 static __device__ __forceinline__ void wgmma_scores(float (&s)[KEYS / 2], uint64_t q, uint32_t at)
@@ -173,7 +165,8 @@ static __device__ __forceinline__ void wgmma_add_values(float (&o)[DV / 2], cons
 
 /* Scores of what a query does not see become -infinity. query: of row lane / 4; at: the block's first key. */
 template <int WGS>
-static __device__ __forceinline__ void hide(const struct attend &a, float (&s)[KEYS / 2], int query, int at)
+static __device__ __forceinline__ void wgmma_hide(const struct attend &a, float (&s)[KEYS / 2], int query,
+                                                  int at)
 {
     at += (int)threadIdx.x % 4 * 2;
 #pragma unroll
@@ -236,7 +229,7 @@ static __device__ __forceinline__ void to_halves(uint32_t (&p)[KEYS / 4], const 
 {
 #pragma unroll
     for (int i = 0; i < KEYS / 4; i++)
-        p[i] = halves(s[2 * i], s[2 * i + 1]);
+        p[i] = pack2(s[2 * i], s[2 * i + 1]);
 }
 
 /* Values of rows from `from` on, which another document's are: zero, as even a probability of 0 would let its
@@ -296,7 +289,7 @@ static __device__ __forceinline__ void wgmma_finish(const struct attend &a, stru
             for (int i = 0; i < 4; i++) {
                 const float *o = st->o + (4 * g + i) * 4 + 2 * h;
 
-                w[i] = halves(o[0] * inv, o[1] * inv);
+                w[i] = pack2(o[0] * inv, o[1] * inv);
             }
             turn_over(w);
             if (r < rows && column < a.v_dim)
@@ -365,7 +358,7 @@ template <int D, int DV, int WGS> struct worker {
         wgmma_wait(0);
         wgmma_pin(s);
         release(smem + room::k_empty + wgmma_place(n, STAGES) * 8);
-        hide<WGS>(a, s, row, top * KEYS);
+        wgmma_hide<WGS>(a, s, row, top * KEYS);
         wgmma_softmax<DV>(st, s, scale, shrink);
         to_halves(p, s);
         if ((top + 1) * KEYS > x.at.len) {
@@ -395,7 +388,7 @@ template <int D, int DV, int WGS> struct worker {
         wgmma_pin(s);
         release(smem + room::k_empty + wgmma_place(n, STAGES) * 8);
         if (masked)
-            hide<WGS>(a, s, row, b * KEYS);
+            wgmma_hide<WGS>(a, s, row, b * KEYS);
         wgmma_softmax<DV>(st, s, scale, shrink);
         wgmma_pin(s);
         /* Waiting for the next keys here keeps the compiler from waiting for the products before the softmax.

@@ -246,6 +246,14 @@ int cuda_head(struct device *d, const struct head_args *a, struct err *e);
 
 /* ---- in kernels ---- */
 
+/* Two floats as bf16, the first one low. */
+static __device__ __forceinline__ uint32_t pack2(float lo, float hi)
+{
+    __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
+
+    return *(uint32_t *)(void *)&v;
+}
+
 static __device__ __forceinline__ float elem_load(const void *p, size_t i, bool bf16)
 {
     return bf16 ? __bfloat162float(((const __nv_bfloat16 *)p)[i]) : ((const float *)p)[i];

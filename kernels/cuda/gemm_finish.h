@@ -21,13 +21,6 @@ struct sums {
     const float *bias; /* shared, [N] in the order of W's rows */
 };
 
-static __device__ __forceinline__ uint32_t pack2(float a, float b)
-{
-    __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
-
-    return *(uint32_t *)&v;
-}
-
 /* Among the four lanes that hold pairs of the same row: v[i] is a pair of band i before, and after it pair i
  * of the lane's own band, so that 16 bytes are together; and the other way round. */
 static __device__ __forceinline__ void turn(uint32_t (&v)[TURN])

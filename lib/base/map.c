@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 
-static uint32_t *slot_of(const struct map *m, const char *key, size_t n, uint32_t hash)
+static uint32_t *map_slot(const struct map *m, const char *key, size_t n, uint32_t hash)
 {
     size_t i = hash & m->mask;
 
@@ -33,7 +33,7 @@ static int rehash(struct map *m, struct err *e)
     for (i = 0; i < m->n; i++) {
         const struct map_entry *en = &m->entry[i];
 
-        *slot_of(m, m->text + en->off, en->len, en->hash) = (uint32_t)i + 1;
+        *map_slot(m, m->text + en->off, en->len, en->hash) = (uint32_t)i + 1;
     }
     return 0;
 }
@@ -44,7 +44,7 @@ int map_set(struct map *m, const char *key, size_t n, int32_t value, struct err 
 
     if ((!m->slot || 2 * m->n > m->mask) && rehash(m, e))
         return -1;
-    slot = slot_of(m, key, n, hash);
+    slot = map_slot(m, key, n, hash);
     if (*slot) {
         m->entry[*slot - 1].value = value;
         return 0;
@@ -68,7 +68,7 @@ int32_t map_find(const struct map *m, const char *key, size_t n)
 
     if (!m->slot)
         return -1;
-    at = *slot_of(m, key, n, (uint32_t)XXH3_64bits(key, n));
+    at = *map_slot(m, key, n, (uint32_t)XXH3_64bits(key, n));
     return at ? m->entry[at - 1].value : -1;
 }
 

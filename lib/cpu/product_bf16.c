@@ -210,7 +210,7 @@ static void by_pairs(const struct block *o, bool wide)
 #endif
 
 /* The compiler does not know all that the tile instructions read. */
-static inline void publish(const void *p)
+static inline void written(const void *p)
 {
     __asm__ volatile("" : : "r"(p) : "memory");
 }
@@ -228,7 +228,7 @@ static void configure(void)
         c.row_bytes[i] = ROW_BYTES;
         c.rows[i] = SIDE;
     }
-    publish(&c);
+    written(&c);
     _tile_loadconfig(&c);
 }
 
@@ -241,7 +241,7 @@ static void last_inputs(const uint16_t *x, int k, int rows, uint16_t *rest)
     memset(rest, 0, (size_t)rows * ROW_BYTES);
     for (i = 0; i < rows; i++)
         memcpy(rest + i * DEPTH, x + (size_t)(i + 1) * (size_t)k - left, left * sizeof *x);
-    publish(rest);
+    written(rest);
 }
 
 /* Products of blocks of 32 rows and columns. */

@@ -61,7 +61,7 @@ int several_cut(const struct batch *b, int most, int64_t *doc)
 
 /* ---- the observer: what is told, layer by layer, device by device ---- */
 
-static int pairs_of(const struct crew *c)
+static int told_pairs(const struct crew *c)
 {
     return c->to->pairs ? c->topk * (c->topk - 1) / 2 : 0;
 }
@@ -69,7 +69,8 @@ static int pairs_of(const struct crew *c)
 static struct told *told_new(const struct crew *c, int64_t n, struct err *e)
 {
     size_t rows = (size_t)n * (size_t)c->topk;
-    struct told *t = mem_new(1, sizeof *t + (4 * rows + (size_t)n * (size_t)pairs_of(c)) * sizeof(float), e);
+    struct told *t =
+        mem_new(1, sizeof *t + (4 * rows + (size_t)n * (size_t)told_pairs(c)) * sizeof(float), e);
 
     if (!t)
         return NULL;
@@ -161,7 +162,7 @@ static int pairs(void *ctx, int layer, int64_t first, int n, const int32_t *chos
     struct share *s = ctx;
 
     (void)layer, (void)first, (void)chosen, (void)gate, (void)norm;
-    memcpy(s->open->pair, inner, (size_t)n * (size_t)pairs_of(s->crew) * sizeof *inner);
+    memcpy(s->open->pair, inner, (size_t)n * (size_t)told_pairs(s->crew) * sizeof *inner);
     return tell(s, s->open, e);
 }
 

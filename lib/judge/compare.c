@@ -256,7 +256,7 @@ out:
 }
 
 /* Room for results, and the candidates' masks. */
-static int prepare(struct compare_report *r, struct compare *x, struct err *e)
+static int compare_prepare(struct compare_report *r, struct compare *x, struct err *e)
 {
     int64_t d;
     int i;
@@ -287,7 +287,7 @@ int judge_compare(struct compare_report *r, struct engine *en, const struct mode
     int i, rc;
 
     memset(r, 0, sizeof *r);
-    rc = prepare(r, &x, e);
+    rc = compare_prepare(r, &x, e);
     if (rc == 0 && o->cache) {
         rc = cache_open(&cache, o->cache, o->force, ref, engine_precision(en)->name, c, e);
         x.cache = &cache;

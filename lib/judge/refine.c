@@ -428,7 +428,7 @@ static void verdict_free(struct verdict *v)
 }
 
 /* As many masks at once as memory allows, then as few passes. */
-static int split(struct refine *x, struct err *e)
+static int split_corpus(struct refine *x, struct err *e)
 {
     uint64_t state = pass_state_bytes(x->m, engine_precision(x->en)), one = state + sizeof(struct kl_row);
     uint64_t room = x->po->mem_max - x->po->mem_max / 4, all;
@@ -467,7 +467,7 @@ static int refine_open(struct refine *x, struct err *e)
     for (i = 0; i < x->trials; i++)
         if (verdict_new(x, &x->trial[i], e))
             return -1;
-    return split(x, e) || rows_new(x, e) ? -1 : 0;
+    return split_corpus(x, e) || rows_new(x, e) ? -1 : 0;
 }
 
 static void refine_close(struct refine *x)

@@ -40,14 +40,14 @@ struct part_read {
 
 /* The rest of these is under the lock. */
 
-static int slot_of(const struct reader *r, size_t batch)
+static int ring_slot(const struct reader *r, size_t batch)
 {
     return (int)(batch % (size_t)r->slots);
 }
 
 static bool is_there(const struct reader *r, size_t batch)
 {
-    return r->at > batch && r->left[slot_of(r, batch)] == 0;
+    return r->at > batch && r->left[ring_slot(r, batch)] == 0;
 }
 
 static void reader_fail(struct reader *r, const struct err *e)
@@ -79,7 +79,7 @@ static bool take(struct reader *r, struct part_read *p)
             return false;
         g = &r->g->batch[r->at];
         if (r->item == 0 && r->off == 0)
-            g->blob.bytes = r->memory + (size_t)slot_of(r, r->at) * (size_t)r->g->largest;
+            g->blob.bytes = r->memory + (size_t)ring_slot(r, r->at) * (size_t)r->g->largest;
         if (r->item < g->blob.n)
             break;
         next_group(r);
@@ -88,7 +88,7 @@ static bool take(struct reader *r, struct part_read *p)
     p->item = &g->blob.item[r->item];
     p->off = r->off;
     p->n = p->item->size - r->off < PIECE_BYTES ? (size_t)(p->item->size - r->off) : PIECE_BYTES;
-    r->left[slot_of(r, r->at)]++;
+    r->left[ring_slot(r, r->at)]++;
     r->off += p->n;
     if (r->off == p->item->size) {
         r->item++;
@@ -106,7 +106,7 @@ static void give_back(struct reader *r, const struct part_read *p)
     r->bytes += p->n;
     if (--r->busy == 0)
         r->seconds += seconds_now() - r->since;
-    if (--r->left[slot_of(r, p->batch)] == 0 && is_there(r, p->batch))
+    if (--r->left[ring_slot(r, p->batch)] == 0 && is_there(r, p->batch))
         pthread_cond_broadcast(&r->changed);
 }
 
@@ -201,9 +201,9 @@ int reader_wait(struct reader *r, size_t batch, struct err *e)
 void reader_done(struct reader *r, size_t batch)
 {
     pthread_mutex_lock(&r->lock);
-    r->finished[slot_of(r, batch)]++;
-    while (r->freed < r->at && r->finished[slot_of(r, r->freed)] == r->users)
-        r->finished[slot_of(r, r->freed++)] = 0;
+    r->finished[ring_slot(r, batch)]++;
+    while (r->freed < r->at && r->finished[ring_slot(r, r->freed)] == r->users)
+        r->finished[ring_slot(r, r->freed++)] = 0;
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
 }

@@ -314,7 +314,7 @@ static int ffn_new(struct ffn_weights *f, int n, int inter, struct err *e)
     return f->gate_up && f->down ? 0 : -1;
 }
 
-static void ffn_free(struct ffn_weights *f, struct device *d)
+static void ffn_weights_free(struct ffn_weights *f, struct device *d)
 {
     int j;
 
@@ -344,8 +344,8 @@ void weights_set_close(struct weights_set *s, struct device *d)
         d->ops->matrix_free(d, s->layer.mixer.m[i]);
     d->ops->matrix_free(d, s->layer.router);
     d->ops->matrix_free(d, s->layer.shared_gate);
-    ffn_free(&s->moe, d);
-    ffn_free(&s->dense, d);
-    ffn_free(&s->shared, d);
+    ffn_weights_free(&s->moe, d);
+    ffn_weights_free(&s->dense, d);
+    ffn_weights_free(&s->shared, d);
     d->ops->buf_free(d, s->vectors);
 }

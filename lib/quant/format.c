@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/json.h"
+#include "base/words.h"
 #include "quant/format_rows.h"
 
 static const struct format *const table[] = {&format_fp8_block, &format_fp8_ct, &format_mxfp4_oss,
@@ -19,14 +21,14 @@ const struct format *const *format_table(int *n)
 
 bool config_says(const cJSON *config, const char *key, const char *value)
 {
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(config, key);
+    const cJSON *v = json_member(config, key);
 
     return cJSON_IsString(v) && strcmp(v->valuestring, value) == 0;
 }
 
 bool config_allows(const cJSON *config, const char *key, const char *value)
 {
-    const cJSON *v = cJSON_GetObjectItemCaseSensitive(config, key);
+    const cJSON *v = json_member(config, key);
 
     return !v || cJSON_IsNull(v) || config_says(config, key, value);
 }
@@ -57,13 +59,6 @@ const struct piece *format_find_suffix(const char *suffix, bool fused)
     if (piece_suffix(p, fused) && strcmp(piece_suffix(p, fused), suffix) == 0)
         return p;
     return NULL;
-}
-
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-
-    return n >= k && strcmp(s + n - k, end) == 0;
 }
 
 const struct piece *format_find_piece(const struct format_claim *claim, int n, const char *name, bool fused,

@@ -50,7 +50,7 @@ static char *after_tag(char *line, const char *tag)
 }
 
 /* Cuts text into words at blanks, in place. Returns their number; more than max counts as max + 1. */
-static int split(char *text, char **word, int max)
+static int split_words(char *text, char **word, int max)
 {
     int n = 0;
 
@@ -89,7 +89,7 @@ static int read_columns(struct reader *r, char *rest)
     int columns = 2 + r->f->columns, n, i;
     char *word[COLUMNS_MAX];
 
-    n = split(rest, word, columns);
+    n = split_words(rest, word, columns);
     for (i = 0; i < columns && n == columns; i++)
         if (strcmp(word[i], column_name(r, i)) != 0)
             n = 0;
@@ -166,7 +166,7 @@ static int read_row(struct reader *r, char *line)
         return rows_fail(r, "a row before the #model line");
     if (r->has_end)
         return rows_fail(r, "a row after the #end line");
-    if (split(line, word, 2 + r->f->columns) != 2 + r->f->columns)
+    if (split_words(line, word, 2 + r->f->columns) != 2 + r->f->columns)
         return err_set(r->e, ERR_INPUT, "%s: line %ld: a row has the %d columns %s", r->name, r->line,
                        2 + r->f->columns, r->f->header);
     if (read_place(r, word[0], "layer", r->model.layers, &row.layer) ||

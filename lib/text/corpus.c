@@ -231,7 +231,7 @@ static uint64_t random_start(uint64_t seed, const char *name)
 
 /* The first samples_per_category of each category, or as many drawn (selection sampling: every subset is
  * equally likely, the order stays). */
-static int choose(struct reading *r, struct err *e)
+static int choose_documents(struct reading *r, struct err *e)
 {
     int64_t want = r->o->samples_per_category;
     uint64_t *state = mem_new(r->names.n, sizeof *state, e);
@@ -518,7 +518,7 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
     int bad;
 
     *c = (struct corpus){.chat = "-", .shard = 1, .shards = 1};
-    bad = find_documents(&r, data, n_data, e) || choose(&r, e);
+    bad = find_documents(&r, data, n_data, e) || choose_documents(&r, e);
     for (i = 0; i < r.places && !bad; i++)
         if (r.place[i].chosen)
             bad = check_cancelled(e) || convert(&r, &r.place[i], false, &has_text, e) ||
@@ -558,7 +558,7 @@ int corpus_each(const char *dir, const char *const *data, int n_data, const stru
     struct corpus_item item;
     bool has_text;
     size_t i;
-    int rc = find_documents(&r, data, n_data, e) || choose(&r, e) ? -1 : 0;
+    int rc = find_documents(&r, data, n_data, e) || choose_documents(&r, e) ? -1 : 0;
 
     for (i = 0; i < r.places && !rc; i++) {
         const struct place *p = &r.place[i];
