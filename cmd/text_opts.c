@@ -36,11 +36,18 @@ void text_options(struct corpus_options *o)
 
 void note_cut(const struct corpus *c)
 {
+    if (c->packed)
+        note("%d of %d files of data were compressed; what they hold was read", c->packed, c->files);
     if (c->truncated)
         note("%lld of %lld documents were cut to %lld tokens (--max-len)", (long long)c->truncated,
              (long long)c->docs, (long long)text_opts.max_len);
     if (c->empty)
         note("%lld documents had no token and were left out", (long long)c->empty);
+    if (c->repeated)
+        note("%lld documents have the tokens of another, and count again (%s line %d is %s line %d, for "
+             "example)",
+             (long long)c->repeated, c->file[c->repeat[0].file], c->repeat[0].line + 1,
+             c->file[c->repeat[1].file], c->repeat[1].line + 1);
 }
 
 int category_width(const struct corpus *c)

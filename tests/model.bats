@@ -109,9 +109,9 @@ cuts_only() {
     moe-prune --verify broken plan.tsv out
     [ "$(jq -cS .weight_map out/model.safetensors.index.json)" = "$(jq -cS .weight_map index.json)" ]
     touch broken/other.safetensors
-    fails_with 'neither model.safetensors nor' moe-inspect broken
+    fails_with 'is one of 3 shards, but with the other files they are no whole set' moe-inspect broken
     rm broken/other.safetensors broken/model-00002-of-00003.safetensors
-    fails_with 'neither model.safetensors nor' moe-inspect broken
+    fails_with 'no whole set .is the download complete.' moe-inspect broken
 }
 
 # config.json
@@ -224,6 +224,56 @@ hub_cache() {
         ln -s "../../blobs/blob-of-${f##*/}" "$repo/snapshots/$revision/${f##*/}"
     done
     rmdir downloaded
+}
+
+@test "what stands in the place of weights is named: a Git LFS pointer, half a download, other formats" {
+    local lfs='version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4108448\n' c=hub/models--a--b/snapshots/0123
+    cp -rL "$TINY_QWEN3" m
+    printf "$lfs" >m/tokenizer.json
+    fails_with "m/tokenizer.json is a Git LFS pointer .*git lfs pull" moe-inspect --tokenize - m <<<'{"text":"x"}'
+    printf "$lfs" >m/model.safetensors
+    fails_with "'m/model.safetensors' is a Git LFS pointer .*git lfs pull" moe-inspect m
+    printf '<!DOCTYPE html><html>login</html>' >m/model.safetensors
+    fails_with "'m/model.safetensors' is a page of a web site" moe-inspect m
+    printf 'PK\003\004\024\0\0\010and so on' >m/model.safetensors
+    fails_with "'m/model.safetensors' is a zip archive, .*PyTorch" moe-inspect m
+    rm m/model.safetensors
+    ln -s ../blobs/none m/model.safetensors
+    fails_with "'m/model.safetensors' links to a file that is not there: is the download complete" moe-inspect m
+    rm m/model.safetensors
+    touch m/training_args.bin
+    fails_with "'m' holds no model: neither" moe-inspect m
+    touch m/pytorch_model-00001-of-00002.bin
+    fails_with "'m' holds no weights in safetensors: pytorch_model-00001-of-00002.bin is a checkpoint of PyTorch" moe-inspect m
+    touch m/m-q8.gguf
+    fails_with 'm-q8.gguf is GGUF' moe-inspect m
+    touch m/a-00001-of-00002.safetensors
+    fails_with 'is one of 2 shards, but with' moe-inspect m
+    printf "$lfs" >m/config.json
+    fails_with "m/config.json is a Git LFS pointer" moe-inspect m
+    rm m/config.json
+    ln -s nowhere m/config.json
+    fails_with "'m/config.json' links to a file that is not there" moe-inspect m
+    ln -s loop loop
+    fails_with "cannot look at 'loop'" moe-inspect loop
+}
+
+@test "a hub id takes every revision: pull requests, branches with a slash, a commit by its first digits" {
+    local c=0123456789abcdef0123456789abcdef01234567 d=0123466789abcdef0123456789abcdef01234567
+    local repo=hub/models--a--b
+    mkdir -p $repo/refs/refs/pr $repo/refs/feature $repo/snapshots
+    cp -rL "$TINY_QWEN3" $repo/snapshots/$c
+    cp -rL "$TINY_QWEN3" $repo/snapshots/$d
+    for ref in main refs/pr/1 feature/x; do printf '%s\n' $c >$repo/refs/$ref; done
+    export HF_HUB_CACHE=$PWD/hub
+    for revision in main refs/pr/1 feature/x $c 0123456 012345; do
+        [ "$(moe-inspect --json "a/b@$revision" | jq -r .revision)" = $c ] || moe-inspect "a/b@$revision"
+    done
+    fails_with 'has more than one snapshot whose commit begins with .01234.' moe-inspect a/b@01234
+    fails_with 'has no snapshot whose commit begins with .fedc.' moe-inspect a/b@fedc
+    fails_with "has no revision 'refs/pr/2'" moe-inspect a/b@refs/pr/2
+    fails_with "has no revision 'refs/pr'" moe-inspect a/b@refs/pr
+    fails_with 'hf download c/d\)' moe-inspect c/d@refs/pr/1
 }
 
 @test "a hub id is looked up in HF_HUB_CACHE, in HF_HOME, and in the home directory" {

@@ -229,7 +229,7 @@ static void test_digest(void)
 {
     struct corpus_options o = {.max_len = 9}, other;
     char a[HASH_HEX], b[HASH_HEX];
-    const char *x = put_tmp("x.jsonl", "{\"text\":\"abc\"}\n");
+    const char *x = put_tmp("x.jsonl", "{\"text\":\"abc\",\"kind\":\"k\"}\n");
 
     digest_of(x, &o, a);
     digest_of(x, &o, b);
@@ -253,7 +253,7 @@ static void test_digest(void)
     CHECK_STR(a, b);
     digest_of(put_tmp("x.jsonl", "{\"text\":\"abd\"}\n"), &o, b);
     CHECK(strcmp(a, b) != 0);
-    put_tmp("x.jsonl", "{\"text\":\"abc\"}\n");
+    put_tmp("x.jsonl", "{\"text\":\"abc\",\"kind\":\"k\"}\n");
     digest_of(tmp_dir, &o, b); /* the same file through its directory */
     CHECK_STR(a, b);
     unput();
@@ -267,12 +267,27 @@ static void test_mistakes(void)
         {"{\"text\":\"x\"}\n{\"text\":\"\xff\"}\n", "x.jsonl line 2: byte"},
         {"{\"text\":\"a\\u0000\"}\n", "line 1: contains the character U+0000"},
         {"{\"text\":\"x\"\n", "line 1: not JSON"},
-        {"[{\"text\":\"x\"}]\n", "line 1: is not a JSON object"},
+        {"[1]\n", "line 1: is not a JSON object"},
+        {"[{\"text\":\"x\"}\n", "line 1: the JSON array is cut off"},
+        {"[{\"text\":\"x\"}\n{\"text\":\"y\"}]\n", "line 1: the JSON array is cut off, or lacks a comma"},
+        {"[{\"text\":\"x\"}]\n{\"text\":\"y\"}\n", "line 1: the JSON array is followed by something else"},
+        {"[\n{\"text\":\"x\"},\n{}]\n", "line 3: has none of messages"},
+        {"[]", "no document"},
         {"\n\n{}\n", "line 3: has none of messages"},
         {"{\"text\":\"x\",\"ids\":[1]}\n", "has both 'text' and 'ids'"},
         {"{\"text\":1}\n", "'text' is not a string"},
         {"{\"prompt\":[]}\n", "'prompt' is not a string"},
         {"{\"prompt\":\"p\",\"completion\":\"c\"}\n", "'completion' beside 'prompt'"},
+        {"{\"prompt\":\"p\",\"Answer\":5}\n",
+         "'Answer' beside 'prompt' is not understood and would be left out"},
+        {"{\"prompt\":\"p\",\"canonical_solution\":\"c\"}\n", "'canonical_solution' beside 'prompt'"},
+        {"{\"prompt\":\"p\",\"tools\":[{}]}\n", "'tools' beside 'prompt'"},
+        {"{\"text\":\"p\",\"output\":\"c\"}\n", "'output' beside 'text'"},
+        {"{\"messages\":[],\"functions\":[{}]}\n", "'functions' beside 'messages'"},
+        {"{\"messages\":[],\"images\":[\"x\"]}\n", "'images' beside 'messages'"},
+        {"{\"instruction\":\"i\",\"context\":\"c\",\"output\":\"o\"}\n", "'context' beside 'instruction'"},
+        {"{\"conversations\":[{\"from\":\"gpt\",\"value\":\"x\",\"reasoning\":\"r\"}]}\n",
+         "turn 1: 'reasoning' is not understood"},
         {"{\"text\":\"x\",\"category\":1}\n", "'category' is not a string"},
         {"{\"text\":\"x\",\"category\":\"\"}\n", "'category' is not a string with"},
         {"{\"ids\":{}}\n", "'ids' is not a list"},
@@ -326,9 +341,58 @@ static void test_mistakes(void)
     unput();
 }
 
+/* What stands beside content and is no part of it. */
+static void test_beside(void)
+{
+    struct corpus_options o = {.category_field = "kind"};
+    const char *path =
+        put_tmp("x.jsonl", "{\"prompt\":\"p\",\"kind\":\"k\",\"task_id\":\"HumanEval/1\",\"answer\":null,"
+                           "\"source\":\"s\",\"score\":0.5,\"output\":\"\",\"tools\":[],\"n\":7}\n"
+                           "{\"text\":\"t\",\"summary\":\"s\"}\n");
+    struct corpus c = read_data("examples/tiny-qwen3", path, &o);
+
+    CHECK(c.docs == 2 && c.categories == 2);
+    corpus_free(&c);
+    unput();
+}
+
+static void test_category_field(void)
+{
+    struct corpus_options o = {.category_field = "kidn"};
+    struct err e = {0};
+    struct corpus c;
+    const char *data = put_tmp("x.jsonl", "{\"ids\":[1],\"kind\":\"k\"}\n{\"ids\":[2]}\n");
+
+    CHECK(corpus_read(&c, "/", &data, 1, &o, &e) == -1 &&
+          strstr(e.msg, "--category-field kidn: no document"));
+    o.category_field = "kind"; /* one has it: the others are of their file's */
+    c = read_data("/", data, &o);
+    CHECK(c.categories == 2);
+    corpus_free(&c);
+    unput();
+}
+
+static void test_repeats(void)
+{
+    struct corpus_options o = {.max_len = 2};
+    struct corpus c =
+        read_data("/",
+                  put_tmp("x.jsonl", "{\"ids\":[1,2,3]}\n{\"ids\":[1,2,4]}\n{\"ids\":[]}\n{\"ids\":[]}\n"
+                                     "{\"ids\":[1,2,3]}\n{\"ids\":[1,2,3]}\n"),
+                  &o);
+
+    CHECK(c.docs == 4 && c.repeated == 2); /* what a cut makes alike is no repeat */
+    CHECK(c.repeat[0].line == 4 && c.repeat[1].line == 0);
+    corpus_free(&c);
+    unput();
+}
+
 int main(void)
 {
     tmp_open();
+    test_beside();
+    test_category_field();
+    test_repeats();
     test_ids();
     test_kinds();
     test_special();

@@ -84,3 +84,33 @@ setup() {
         sed -n '/^\.Sh CHAT TEMPLATES/,/^\.El/p' "$ROOT/man/moe.7" | grep -qE "^\.It Li (.* , )?$name( , .*)?$"
     done
 }
+
+@test "DATA is read as what it holds: under any name, packed, or through a pipe; its digest and categories are the same" {
+    local rows='{"text":"Hello world"}\n{"text":"Good bye"}\n' name digest want
+    printf "$rows" >"$D/x.jsonl"
+    moe-observe -q -o "$D/want" "$TINY_QWEN3" "$D/x.jsonl"
+    want=$(grep -c $'\tx\t' "$D/want")
+    printf "$rows" | tee "$D/x.ndjson" "$D/x.JSONL" "$D/x" | gzip >"$D/x.jsonl.gz"
+    for name in x.ndjson x.JSONL x x.jsonl.gz; do
+        run --separate-stderr moe-observe -f -o "$D/got" "$TINY_QWEN3" "$D/$name"
+        [ "$status" -eq 0 ]
+        [ "$(grep -c $'\tx\t' "$D/got")" -eq "$want" ]
+        grep -v '^#part' "$D/got" | cmp - <(grep -v '^#part' "$D/want")
+        [[ $name != *.gz || $stderr == *'1 of 1 files of data were compressed'* ]]
+    done
+    # a pipe's number is no category
+    printf "$rows" | moe-observe -q -o "$D/pipe1" "$TINY_QWEN3" /dev/stdin
+    printf "$rows" | moe-observe -q -o "$D/pipe2" "$TINY_QWEN3" -
+    cmp "$D/pipe1" "$D/pipe2"
+    grep -q $'\t-\t' "$D/pipe1"
+    printf 'PAR1....' >"$D/x.parquet"
+    fails_with "is Parquet, a table; .*duckdb -c .*TO 'x.jsonl' .FORMAT json." moe-inspect --tokenize "$D/x.parquet" "$TINY_QWEN3"
+}
+
+@test "a document that is there twice is told" {
+    printf '{"text":"Hello world"}\n{"text":"Good bye"}\n{"text":"Hello world"}\n' >"$D/x.jsonl"
+    run --separate-stderr moe-observe -o "$D/s" "$TINY_QWEN3" "$D/x.jsonl"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"1 documents have the tokens of another, and count again ($D/x.jsonl line 3 is $D/x.jsonl line 1"* ]]
+    fails_with '--category-field catgory: no document' moe-observe -o "$D/t" --category-field catgory "$TINY_QWEN3" "$D/x.jsonl"
+}

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/magic.h"
 
 enum { MAX_DEPTH = 200 };
 
@@ -167,20 +168,16 @@ done:
     return v;
 }
 
-static const char *not_utf8(const char *p, size_t n)
-{
-    bool wide = n >= 2 && (memcmp(p, "\xff\xfe", 2) == 0 || memcmp(p, "\xfe\xff", 2) == 0);
-
-    return wide ? "is UTF-16: make it UTF-8 (iconv -f UTF-16 -t UTF-8)" : "is not UTF-8";
-}
-
 int json_parse(const char *p, size_t n, const char *what, cJSON **out, struct err *e)
 {
+    const char *kind = magic_kind(p, n);
     size_t at = utf8_check(p, n);
 
     *out = NULL;
+    if (kind)
+        return err_set(e, ERR_INPUT, "%s is %s", what, kind);
     if (at < n)
-        return err_set(e, ERR_INPUT, "%s: byte %zu %s", what, at, not_utf8(p, n));
+        return err_set(e, ERR_INPUT, "%s: byte %zu is not UTF-8", what, at);
     if (memchr(p, 0, n) || has_nul_escape(p, n))
         return err_set(e, ERR_INPUT, "%s: contains the character U+0000", what);
     if (too_deep(p, n))
@@ -226,12 +223,15 @@ int js_fail(struct js *s, const char *fmt, ...)
 
 int js_init(struct js *s, const char *p, size_t n, const char *what, struct err *e)
 {
+    const char *kind = magic_kind(p, n);
     size_t bad = utf8_check(p, n);
 
     *s = (struct js){.start = p, .p = p, .end = p + n, .what = what, .e = e, .first = true};
+    if (kind)
+        return err_set(e, ERR_INPUT, "%s is %s", what, kind);
     if (bad < n) {
         s->p = p + bad;
-        return js_fail(s, "%s", not_utf8(p, n));
+        return js_fail(s, "is not UTF-8");
     }
     s->p += skip_bom(p, n);
     return 0;

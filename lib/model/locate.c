@@ -2,8 +2,10 @@
 #include "model/locate.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -32,55 +34,89 @@ static bool has_file(const char *dir, const char *name)
     return yes;
 }
 
-/* A commit hash: what a snapshot folder is called. */
+/* The first digits of a commit hash, which is what a snapshot folder is called. */
 static bool is_commit(const char *s)
 {
     size_t n = strspn(s, "0123456789abcdef");
 
-    return n >= 7 && !s[n];
+    return n >= 4 && !s[n];
 }
 
-/* repo is a "models--ORG--NAME" folder: the snapshot that revision (a branch, tag or commit) means. */
+/* Of the cached snapshots the one whose name begins so; the caller frees. */
+static char *whole_commit(const char *repo, const char *begin, struct err *e)
+{
+    char *dir = path_join(repo, "snapshots", e), **name = NULL, *found = NULL;
+    size_t n = 0, i, len = strlen(begin);
+    int hits = 0;
+
+    if (dir && dir_list(dir, &name, &n, e) == 0) {
+        for (i = 0; i < n; i++)
+            if (strncmp(name[i], begin, len) == 0 && ++hits == 1)
+                found = mem_strdup(name[i], e);
+        if (hits != 1) {
+            err_set(e, ERR_INPUT, "'%s' has %s snapshot whose commit begins with '%s'", repo,
+                    hits ? "more than one" : "no", begin);
+            free(found);
+            found = NULL;
+        }
+    }
+    dir_free(name, n);
+    free(dir);
+    return found;
+}
+
+/* What a file in refs/ says. */
+static char *commit_of_ref(const char *ref, struct err *e)
+{
+    char *text;
+    size_t n;
+
+    if (file_read(ref, 4096, &text, &n, e))
+        return NULL;
+    while (n && isspace((unsigned char)text[n - 1]))
+        text[--n] = 0;
+    if (*text && !strchr(text, '/'))
+        return text;
+    err_set(e, ERR_INPUT, "'%s' does not name a snapshot", ref);
+    free(text);
+    return NULL;
+}
+
+/* The commit that revision means: a branch, tag or pull request under refs/, or a commit by its first digits.
+ */
+static char *find_commit(const char *repo, const char *revision, struct err *e)
+{
+    char *ref = mem_printf(e, "%s/refs/%s", repo, revision), *commit = NULL;
+
+    if (!ref)
+        return NULL;
+    if (path_exists(ref) && !path_is_dir(ref))
+        commit = commit_of_ref(ref, e);
+    else if (is_commit(revision))
+        commit = whole_commit(repo, revision, e);
+    else
+        err_set(e, ERR_INPUT, "'%s' has no revision '%s' (looked for %s)", repo, revision, ref);
+    free(ref);
+    return commit;
+}
+
+/* repo is a "models--ORG--NAME" folder: the snapshot that revision means. */
 static int snapshot(const char *repo, const char *revision, const char *what_file, char **dir, char **commit,
                     struct err *e)
 {
-    char *ref = mem_printf(e, "%s/refs/%s", repo, revision), *text = NULL, *snap = NULL;
-    size_t n;
-    int r = -1;
+    char *name = find_commit(repo, revision, e);
+    char *snap = name ? mem_printf(e, "%s/snapshots/%s", repo, name) : NULL;
 
-    if (!ref)
-        return -1;
-    if (path_exists(ref)) {
-        if (file_read(ref, 4096, &text, &n, e))
-            goto done;
-        while (n && isspace((unsigned char)text[n - 1]))
-            text[--n] = 0;
-    } else if (is_commit(revision)) {
-        text = mem_strdup(revision, e);
-    } else {
-        err_set(e, ERR_INPUT, "'%s' has no revision '%s' (looked for %s)", repo, revision, ref);
-        goto done;
+    if (snap && has_file(snap, what_file)) {
+        *dir = snap;
+        *commit = name;
+        return 0;
     }
-    if (!text || strchr(text, '/') || !*text) {
-        err_set(e, ERR_INPUT, "'%s' does not name a snapshot", ref);
-        goto done;
-    }
-    snap = mem_printf(e, "%s/snapshots/%s", repo, text);
-    if (!snap)
-        goto done;
-    if (!has_file(snap, what_file)) {
+    if (snap)
         err_set(e, ERR_INPUT, "'%s' has no %s: is the download complete?", snap, what_file);
-        goto done;
-    }
-    *dir = snap;
-    *commit = text;
-    snap = text = NULL;
-    r = 0;
-done:
-    free(ref);
-    free(text);
     free(snap);
-    return r;
+    free(name);
+    return -1;
 }
 
 /* "ORG/NAME" or "ORG/NAME@REVISION" in the hub cache. */
@@ -93,11 +129,10 @@ static int from_hub(const char *arg, const char *what_file, char **dir, char **c
     if (cache)
         repo = mem_printf(e, "%s/models--%.*s--%.*s", cache, (int)(slash - arg), arg, name_n, slash + 1);
     if (repo && !path_is_dir(repo))
-        err_set(
-            e, ERR_INPUT,
-            "no model '%s': it is neither a directory nor in the hub cache (%s); download it there first, "
-            "or set HF_HUB_CACHE",
-            arg, cache);
+        err_set(e, ERR_INPUT,
+                "no model '%s': it is neither a directory nor in the hub cache (%s); download it there first "
+                "(hf download %.*s), or set HF_HUB_CACHE",
+                arg, cache, at ? (int)(at - arg) : (int)strlen(arg), arg);
     else if (repo)
         r = snapshot(repo, at ? at + 1 : "main", what_file, dir, commit, e);
     free(cache);
@@ -105,9 +140,40 @@ static int from_hub(const char *arg, const char *what_file, char **dir, char **c
     return r;
 }
 
+/* ORG/NAME, and behind an @ a revision, which may have slashes too. */
+static bool is_hub_id(const char *arg)
+{
+    size_t n = strcspn(arg, "@"), org = strcspn(arg, "/");
+
+    return org > 0 && org + 1 < n && !memchr(arg + org + 1, '/', n - org - 1) && arg[0] != '.';
+}
+
+/* A path that may be there, but cannot be looked at. */
+static int check_access(const char *arg, struct err *e)
+{
+    struct stat st;
+
+    return stat(arg, &st) && errno != ENOENT && errno != ENOTDIR ? err_sys(e, "cannot look at '%s'", arg) : 0;
+}
+
+/* Of a directory without what_file: why. Always -1. */
+static int has_none(const char *dir, const char *what_file, struct err *e)
+{
+    char *path = path_join(dir, what_file, e);
+    struct stat st;
+
+    if (path && check_access(path, e) == 0) {
+        if (lstat(path, &st) == 0)
+            err_set(e, ERR_INPUT, "'%s' links to a file that is not there: is the download complete?", path);
+        else
+            err_set(e, ERR_INPUT, "'%s' has no %s", dir, what_file);
+    }
+    free(path);
+    return -1;
+}
+
 int model_locate(const char *arg, const char *what_file, char **dir, char **revision, struct err *e)
 {
-    const char *slash = strchr(arg, '/');
     char *snapshots;
     bool is_repo;
 
@@ -122,13 +188,15 @@ int model_locate(const char *arg, const char *what_file, char **dir, char **revi
         free(snapshots);
         if (is_repo)
             return snapshot(arg, "main", what_file, dir, revision, e);
-        return err_set(e, ERR_INPUT, "'%s' has no %s", arg, what_file);
+        return has_none(arg, what_file, e);
     }
     if (path_exists(arg))
         return err_set(e, ERR_INPUT, "'%s' is a file: a model is a directory with %s, or a hub id", arg,
                        what_file);
-    if (slash && slash != arg && slash[1] && !strchr(slash + 1, '/') && arg[0] != '.')
+    if (is_hub_id(arg))
         return from_hub(arg, what_file, dir, revision, e);
+    if (check_access(arg, e))
+        return -1;
     return err_set(e, ERR_INPUT,
                    "no model '%s': there is no such directory, and a hub id looks like ORG/NAME", arg);
 }

@@ -8,7 +8,8 @@
 
 /*
  * arg is a directory with a config.json; a hub cache directory ("models--ORG--NAME", with refs/ and
- * snapshots/); or a hub id "ORG/NAME" (optionally "ORG/NAME@REVISION") looked up in $HF_HUB_CACHE, else
+ * snapshots/); or a hub id "ORG/NAME" (optionally "ORG/NAME@REVISION": a branch or
+ * tag, refs/pr/1, or a commit by its first digits) looked up in $HF_HUB_CACHE, else
  * $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. An existing
  * directory wins over a hub id. Nothing is downloaded and the cache is never written to.
  * *dir: where config.json is (the caller frees). *revision: the snapshot's commit, or NULL (the caller

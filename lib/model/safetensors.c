@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/json_out.h"
+#include "base/magic.h"
 
 /* enum dtype, or -1. */
 static int dtype_from_name(const char *name)
@@ -236,19 +237,23 @@ static int check_names(struct st_file *f, struct err *e)
 static int load(struct st_file *f, struct header *h, struct err *e)
 {
     const char *path = f->file.path;
-    unsigned char len[8];
+    unsigned char head[64] = {0};
+    const char *kind;
     uint64_t n = 0;
     char *text;
     size_t i;
     int r;
 
+    if (rfile_read(&f->file, 0, head, f->file.size < sizeof head ? f->file.size : sizeof head, e))
+        return -1;
     if (f->file.size < 8)
         return err_set(e, ERR_INPUT, "'%s' is too short for a safetensors file (%llu bytes)", path,
                        (unsigned long long)f->file.size);
-    if (rfile_read(&f->file, 0, len, 8, e))
-        return -1;
     for (i = 8; i-- > 0;)
-        n = n << 8 | len[i];
+        n = n << 8 | head[i];
+    kind = n > ST_MAX_HEADER ? magic_kind(head, sizeof head) : NULL; /* a length may look like any of them */
+    if (kind)
+        return err_set(e, ERR_INPUT, "'%s' is %s", path, kind);
     if (n > ST_MAX_HEADER)
         return err_set(e, ERR_INPUT,
                        "'%s': a header of %llu bytes is not allowed (is it a safetensors file?)", path,

@@ -8,19 +8,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/map.h"
-#include "base/words.h"
+#include "text/data_file.h"
 #include "text/document.h"
 
 enum { WHERE = 400 };
-
-/* A file of DATA, kept while its documents are encoded. */
-struct source {
-    char *name; /* as given, with the file's name for one in a directory */
-    char *stem; /* the category of documents that name none */
-    char *text;
-    size_t n;
-    bool lines; /* JSON lines, else one document of plain text */
-};
 
 /* A document found by the first reading. */
 struct place {
@@ -34,13 +25,14 @@ struct place {
 struct reading {
     const char *dir;
     const struct corpus_options *o;
-    struct source *source;
+    struct data_file *source;
     size_t sources, sources_cap;
     struct place *place;
     size_t places, places_cap;
     struct map names; /* categories in the order in which they turn up, to their index */
     int64_t *count;   /* [categories] documents */
     size_t count_cap;
+    int64_t unnamed; /* documents without the member that --category-field names */
 
     struct tokenizer *tokenizer; /* opened when a document needs it */
     const struct chat_template *chat;
@@ -55,7 +47,7 @@ static const char *where(const struct reading *r, int file, int line, char buf[W
     const char *name = r->source[file].name;
 
     name = strcmp(name, "-") == 0 ? "<stdin>" : name;
-    if (r->source[file].lines)
+    if (r->source[file].form != DATA_TEXT)
         snprintf(buf, WHERE, "%.350s line %d", name, line + 1);
     else
         snprintf(buf, WHERE, "%.390s", name);
@@ -66,17 +58,9 @@ static const char *where(const struct reading *r, int file, int line, char buf[W
 
 static int add_file(struct reading *r, const char *name, struct err *e)
 {
-    bool input = strcmp(name, "-") == 0;
-    const char *base = path_base(name), *dot = strrchr(base, '.');
-    struct source *s;
-
     if (mem_grow(&r->source, &r->sources_cap, r->sources + 1, sizeof *r->source, e))
         return -1;
-    s = &r->source[r->sources++];
-    *s = (struct source){.lines = input || ends_with(name, ".jsonl") || ends_with(name, ".json")};
-    s->name = mem_strdup(name, e);
-    s->stem = mem_strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base), e);
-    return s->name && s->stem ? file_read(name, UINT64_MAX, &s->text, &s->n, e) : -1;
+    return data_file_open(&r->source[r->sources++], name, e);
 }
 
 static int add_directory(struct reading *r, const char *dir, struct err *e)
@@ -129,56 +113,46 @@ static int category_of(struct reading *r, const char *name, struct err *e)
     return i;
 }
 
-static int add_place(struct reading *r, int file, int line, size_t off, size_t n, const char *category,
+static int add_place(struct reading *r, int file, const struct data_at *at, const char *category,
                      struct err *e)
 {
     int c = category_of(r, category ? category : r->source[file].stem, e);
 
     if (c < 0 || mem_grow(&r->place, &r->places_cap, r->places + 1, sizeof *r->place, e))
         return -1;
-    r->place[r->places++] = (struct place){file, line, off, n, c, r->count[c]++, false};
+    r->unnamed += !category;
+    r->place[r->places++] = (struct place){file, at->line, at->off, at->n, c, r->count[c]++, false};
     return 0;
 }
 
-static bool blank(const char *s, size_t n)
+static const char *category_field(const struct reading *r)
 {
-    size_t i;
-
-    for (i = 0; i < n; i++)
-        if (!strchr(" \t\r\n", s[i]) || !s[i])
-            return false;
-    return true;
+    return r->o->category_field ? r->o->category_field : "category";
 }
 
-static int find_lines(struct reading *r, int file, struct err *e)
+static int find_in_file(struct reading *r, int file, struct err *e)
 {
-    const struct source *s = &r->source[file];
-    const char *field = r->o->category_field ? r->o->category_field : "category", *end;
+    const struct data_file *s = &r->source[file];
+    struct data_at at = {0};
     char buf[WHERE];
-    size_t off, n;
-    int line = 0;
+    int found;
 
-    for (off = 0; off < s->n; off += n + 1, line++) {
-        struct document d;
-        int bad;
+    while ((found = data_next(s, &at, e)) > 0) {
+        struct document d = {0};
+        int bad = check_cancelled(e) ||
+                  (s->form != DATA_TEXT && document_parse(&d, s->text + at.off, at.n, category_field(r),
+                                                          where(r, file, at.line, buf), e)) ||
+                  add_place(r, file, &at, d.category, e);
 
-        end = memchr(s->text + off, '\n', s->n - off);
-        n = end ? (size_t)(end - s->text) - off : s->n - off;
-        if (blank(s->text + off, n))
-            continue;
-        bad = check_cancelled(e) ||
-              document_parse(&d, s->text + off, n, field, where(r, file, line, buf), e) ||
-              add_place(r, file, line, off, n, d.category, e);
         document_free(&d);
         if (bad)
             return -1;
     }
-    return 0;
+    return found;
 }
 
 static int find_documents(struct reading *r, const char *const *data, int n_data, struct err *e)
 {
-    char buf[WHERE];
     int i;
 
     if (r->o->chat.name && find_chat(r, e)) /* a name that is unknown, even if nothing needs it */
@@ -186,17 +160,12 @@ static int find_documents(struct reading *r, const char *const *data, int n_data
     for (i = 0; i < n_data; i++)
         if (path_is_dir(data[i]) ? add_directory(r, data[i], e) : add_file(r, data[i], e))
             return -1;
-    for (i = 0; i < (int)r->sources; i++) {
-        const struct source *s = &r->source[i];
-        size_t good = s->lines ? s->n : utf8_check(s->text, s->n);
-
-        if (good < s->n)
-            return err_set(e, ERR_INPUT, "%s: byte %zu is not UTF-8", where(r, i, 0, buf), good);
-        if (!s->lines && memchr(s->text, 0, s->n))
-            return err_set(e, ERR_INPUT, "%s: contains the character U+0000", where(r, i, 0, buf));
-        if (s->lines ? find_lines(r, i, e) : add_place(r, i, 0, 0, s->n, NULL, e))
+    for (i = 0; i < (int)r->sources; i++)
+        if (find_in_file(r, i, e))
             return -1;
-    }
+    if (r->o->category_field && r->places && r->unnamed == (int64_t)r->places)
+        return err_set(e, ERR_INPUT, "--category-field %s: no document has a member of this name",
+                       r->o->category_field);
     return 0;
 }
 
@@ -327,8 +296,8 @@ static int corpus_encode(struct reading *r, bool chat, const char *place, struct
 /* Fills r->text and, unless only the text is asked for, r->ids. *has_text is false for "ids". */
 static int convert(struct reading *r, const struct place *p, bool render, bool *has_text, struct err *e)
 {
-    const struct source *s = &r->source[p->file];
-    const char *line = s->text + p->off, *field = r->o->category_field;
+    const struct data_file *s = &r->source[p->file];
+    const char *text = s->text + p->off;
     struct document d = {0};
     char place[WHERE];
     bool chat = false;
@@ -338,10 +307,10 @@ static int convert(struct reading *r, const struct place *p, bool render, bool *
     str_clear(&r->text);
     r->ids.n = 0;
     *has_text = true;
-    if (!s->lines) {
-        str_add(&r->text, line, p->n);
+    if (s->form == DATA_TEXT) {
+        str_add(&r->text, text, p->n);
         bad = str_ok(&r->text, e);
-    } else if (document_parse(&d, line, p->n, field ? field : "category", place, e)) {
+    } else if (document_parse(&d, text, p->n, category_field(r), place, e)) {
         bad = -1;
     } else if (d.kind == DOC_IDS) {
         *has_text = false;
@@ -349,7 +318,7 @@ static int convert(struct reading *r, const struct place *p, bool render, bool *
     } else if (document_is_chat(&d)) {
         chat = true;
         bad =
-            need_chat(r, place, e) || document_chat(&d, line, p->n, r->chat, &r->o->chat, place, &r->text, e);
+            need_chat(r, place, e) || document_chat(&d, text, p->n, r->chat, &r->o->chat, place, &r->text, e);
     } else {
         bad = document_text(&d, place, &r->text, e);
     }
@@ -363,11 +332,8 @@ static void reading_free(struct reading *r)
 {
     size_t i;
 
-    for (i = 0; i < r->sources; i++) {
-        free(r->source[i].name);
-        free(r->source[i].stem);
-        free(r->source[i].text);
-    }
+    for (i = 0; i < r->sources; i++)
+        data_file_free(&r->source[i]);
     free(r->source);
     free(r->place);
     free(r->count);
@@ -404,6 +370,27 @@ static int add_doc(struct corpus *c, size_t *ids_cap, size_t *docs_cap, const st
                                      .line = p->line};
     c->tokens += (int64_t)n;
     c->truncated += n < ids->n;
+    return 0;
+}
+
+/* seen: what was there before, by its tokens. The last document of c has ids. */
+static int find_repeat(struct corpus *c, struct map *seen, const struct ids *ids, struct err *e)
+{
+    char key[HASH_HEX];
+    int32_t before;
+
+    if (!ids->n)
+        return 0;
+    hash_once(ids->id, ids->n * sizeof *ids->id, key);
+    before = map_find(seen, key, strlen(key));
+    if (before < 0)
+        return map_set(seen, key, strlen(key), (int32_t)(c->docs - 1), e);
+    if (c->repeated++)
+        return 0;
+    c->repeat[0].file = c->doc[c->docs - 1].file;
+    c->repeat[0].line = c->doc[c->docs - 1].line;
+    c->repeat[1].file = c->doc[before].file;
+    c->repeat[1].line = c->doc[before].line;
     return 0;
 }
 
@@ -461,7 +448,7 @@ static void hash_number(struct hash *h, const char *name, uint64_t v)
 static int digest(struct corpus *c, struct reading *r, struct err *e)
 {
     const struct corpus_options *o = r->o;
-    const char *field = o->category_field ? o->category_field : "category";
+    const char *field = category_field(r);
     struct hash *h = hash_new(e);
     size_t i;
 
@@ -469,7 +456,7 @@ static int digest(struct corpus *c, struct reading *r, struct err *e)
         return -1;
     for (i = 0; i < r->sources; i++) {
         hash_text(h, "stem", r->source[i].stem, strlen(r->source[i].stem));
-        hash_text(h, r->source[i].lines ? "lines" : "text", r->source[i].text, r->source[i].n);
+        hash_text(h, r->source[i].form != DATA_TEXT ? "lines" : "text", r->source[i].text, r->source[i].n);
     }
     hash_text(h, "category-field", field, strlen(field));
     hash_number(h, "max-len", o->max_len > 0 ? (uint64_t)o->max_len : 0);
@@ -503,6 +490,7 @@ static int take_files(struct corpus *c, struct reading *r, struct err *e)
     if (!c->file)
         return -1;
     for (i = 0; i < r->sources; i++) {
+        c->packed += r->source[i].packed;
         c->file[c->files++] = r->source[i].name;
         r->source[i].name = NULL;
     }
@@ -514,6 +502,7 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
 {
     struct reading r = {.dir = dir, .o = o};
     size_t ids_cap = 0, docs_cap = 0, i;
+    struct map seen = {0};
     bool has_text;
     int bad;
 
@@ -522,7 +511,8 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
     for (i = 0; i < r.places && !bad; i++)
         if (r.place[i].chosen)
             bad = check_cancelled(e) || convert(&r, &r.place[i], false, &has_text, e) ||
-                  add_doc(c, &ids_cap, &docs_cap, &r.place[i], &r.ids, o->max_len, e);
+                  add_doc(c, &ids_cap, &docs_cap, &r.place[i], &r.ids, o->max_len, e) ||
+                  find_repeat(c, &seen, &r.ids, e);
     if (!bad && r.chat_used)
         c->chat = chat_name(r.chat);
     if (!bad && !c->docs)
@@ -530,6 +520,7 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
                       r.places ? "are only documents without a token" : "is no document");
     bad = bad || name_categories(c, &r, e) || digest(c, &r, e) || take_files(c, &r, e);
     reading_free(&r);
+    map_free(&seen);
     if (bad)
         corpus_free(c);
     return bad ? -1 : 0;

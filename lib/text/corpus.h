@@ -1,11 +1,13 @@
 /*
  * corpus.h -- DATA operands to token sequences with categories.
  *
- * DATA: a .jsonl/.json file (one object per line), a plain text file (one document), a directory of such
- * files (sorted by name, one level), or "-" (JSON lines on standard input). An object has one of
+ * DATA: a file of JSON objects (one a line, one array of them, or over several lines each), a plain text file
+ * (one document), either of them compressed by gzip or zstd, a directory of such files (sorted by name, one
+ * level), or "-" (JSON on standard input); what is what: data_file.h. An object has one of
  * messages, conversations (ShareGPT), instruction+output (Alpaca; optional input), prompt (raw text), text,
- * ids; optionally category and tools. Category: the field, else the file's stem; standard input without one:
- * "-". Empty lines and, in directories, names that begin with a dot are passed over.
+ * ids; optionally category and tools. Whatever else it says beside them is refused, not left out. Category:
+ * the field, else the file's stem; standard input without one: "-". Empty lines and, in directories, names
+ * that begin with a dot are passed over.
  *
  * Text and prompt are encoded with the special tokens that the tokenizer adds (BOS), unless no_special.
  * Conversations are rendered by the chat template and encoded without, since it prints its own; one that
@@ -54,8 +56,13 @@ struct corpus {
     int categories;
     char **file; /* [files] names as given */
     int files;
-    int64_t empty;         /* documents without a token, left out */
-    int64_t truncated;     /* documents cut to max_len */
+    int packed;        /* files that were compressed */
+    int64_t empty;     /* documents without a token, left out */
+    int64_t truncated; /* documents cut to max_len */
+    int64_t repeated;  /* documents with the tokens of an earlier one (before a cut) */
+    struct {
+        int file, line;
+    } repeat[2];           /* where the first of them is, and what it repeats */
     int shard, shards;     /* 1 of 1, or what corpus_shard left */
     const char *chat;      /* name of the renderer used, or "-" (static) */
     char digest[HASH_HEX]; /* of the DATA bytes and every option (and tokenizer, template) that chooses tokens

@@ -2,24 +2,70 @@
 #include "text/document.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/json.h"
 #include "text/pyjson.h"
 
-/* The members that are content, and what beside each would be silently lost. */
+/* The members that are content, and what may stand beside each. Nothing that a document says is left out
+ * without a word: a statistic of half a text looks like one of the whole. */
 static const struct {
     const char *name;
     enum document_kind kind;
-    const char *lost[4];
+    bool alone; /* beside it only what describes the document; else all but what is known to be lost */
+    const char *used[3]; /* rendered with it */
 } content[] = {
-    {"messages", DOC_MESSAGES, {NULL}},
-    {"conversations", DOC_CONVERSATIONS, {"system", NULL}},
-    {"instruction", DOC_INSTRUCTION, {"system", "history", "response", NULL}},
-    {"prompt", DOC_PROMPT, {"completion", "response", "chosen", NULL}},
-    {"text", DOC_TEXT, {NULL}},
-    {"ids", DOC_IDS, {NULL}},
+    {"messages", DOC_MESSAGES, false, {"tools", NULL}},
+    {"conversations", DOC_CONVERSATIONS, false, {"tools", NULL}},
+    {"instruction", DOC_INSTRUCTION, true, {"input", "output", "tools"}},
+    {"prompt", DOC_PROMPT, true, {NULL}},
+    {"text", DOC_TEXT, false, {NULL}},
+    {"ids", DOC_IDS, false, {NULL}},
 };
-enum { KINDS = sizeof content / sizeof *content };
+enum { KINDS = sizeof content / sizeof *content, USED = 3 };
+
+/* Other names of what is content, in any case. */
+static const char *const lost[] = {"system",
+                                   "system_prompt",
+                                   "history",
+                                   "tools",
+                                   "functions",
+                                   "documents",
+                                   "completion",
+                                   "completions",
+                                   "response",
+                                   "responses",
+                                   "output",
+                                   "outputs",
+                                   "answer",
+                                   "answers",
+                                   "target",
+                                   "targets",
+                                   "solution",
+                                   "solutions",
+                                   "reply",
+                                   "chosen",
+                                   "rejected",
+                                   "thinking",
+                                   "reasoning",
+                                   "reasoning_content",
+                                   "image",
+                                   "images",
+                                   "video",
+                                   "videos",
+                                   "audio",
+                                   "audios",
+                                   "chat_template_kwargs",
+                                   NULL};
+
+/* What describes a document and is no part of it; and so do names that end in one of these behind _. */
+static const char *const about[] = {
+    "id",       "uid",     "uuid",      "idx",     "index",      "category", "source",  "dataset",
+    "subset",   "split",   "origin",    "url",     "meta",       "metadata", "license", "lang",
+    "language", "type",    "kind",      "name",    "title",      "topic",    "subject", "domain",
+    "task",     "tag",     "tags",      "label",   "difficulty", "level",    "model",   "author",
+    "date",     "created", "timestamp", "version", "file",       "filename", "path",    "repo",
+    "score",    "hash",    "sha",       "field",   "format",     NULL};
 
 static const cJSON *get(const cJSON *o, const char *name)
 {
@@ -28,10 +74,54 @@ static const cJSON *get(const cJSON *o, const char *name)
     return v && cJSON_IsNull(v) ? NULL : v;
 }
 
-static int find_content(struct document *d, const char *where, struct err *e)
+static bool among(const char *name, const char *const *list)
+{
+    for (; *list; list++)
+        if (strcasecmp(name, *list) == 0)
+            return true;
+    return false;
+}
+
+static bool is_about(const char *name, const char *category_field)
+{
+    const char *last = strrchr(name, '_');
+
+    return strcmp(name, category_field) == 0 || among(name, about) || (last && among(last + 1, about));
+}
+
+static bool is_used(int found, const char *name)
+{
+    int i;
+
+    for (i = 0; i < USED && content[found].used[i]; i++)
+        if (strcmp(name, content[found].used[i]) == 0)
+            return true;
+    return strcmp(name, content[found].name) == 0;
+}
+
+/* Numbers and truth values are content only by their names. */
+static bool would_be_lost(int found, const cJSON *v, const char *category_field)
+{
+    bool text = cJSON_IsString(v) || cJSON_IsArray(v) || cJSON_IsObject(v);
+
+    if (!py_true(v) || is_used(found, v->string))
+        return false;
+    return among(v->string, lost) || (content[found].alone && text && !is_about(v->string, category_field));
+}
+
+bool document_is_content(const cJSON *object)
+{
+    int i;
+
+    for (i = 0; i < KINDS && !get(object, content[i].name); i++)
+        ;
+    return i < KINDS;
+}
+
+static int find_content(struct document *d, const char *category_field, const char *where, struct err *e)
 {
     int i, found = -1;
-    size_t k;
+    const cJSON *v;
 
     for (i = 0; i < KINDS; i++) {
         if (!get(d->json, content[i].name))
@@ -45,10 +135,15 @@ static int find_content(struct document *d, const char *where, struct err *e)
         return err_set(e, ERR_INPUT,
                        "%s: has none of messages, conversations, instruction and output, prompt, text, ids",
                        where);
-    for (k = 0; content[found].lost[k]; k++)
-        if (py_true(get(d->json, content[found].lost[k])))
-            return err_set(e, ERR_INPUT, "%s: '%s' beside '%s' is not understood", where,
-                           content[found].lost[k], content[found].name);
+    cJSON_ArrayForEach(v, d->json)
+    {
+        if (would_be_lost(found, v, category_field))
+            return err_set(
+                e, ERR_INPUT,
+                "%s: '%.60s' beside '%s' is not understood and would be left out: make messages of "
+                "both, or remove it",
+                where, v->string, content[found].name);
+    }
     d->kind = content[found].kind;
     return 0;
 }
@@ -67,7 +162,7 @@ int document_parse(struct document *d, const char *line, size_t n, const char *c
     d->category = cJSON_GetStringValue(category);
     if (category && (!d->category || !*d->category))
         return err_set(e, ERR_INPUT, "%s: '%s' is not a string with something in it", where, category_field);
-    return find_content(d, where, e);
+    return find_content(d, category_field, where, e);
 }
 
 void document_free(struct document *d)
@@ -128,6 +223,24 @@ static int add_message(cJSON *messages, const char *role, const char *text, stru
     return 0;
 }
 
+/* A turn is who says what; whatever else it says would be left out. */
+static int check_turn(const cJSON *turn, int n, const char *where, struct err *e)
+{
+    static const char *const more[] = {"tool_calls", "function_call", "content", "text", NULL};
+    const cJSON *v;
+
+    cJSON_ArrayForEach(v, turn)
+    {
+        if (v->string && py_true(v) && (among(v->string, lost) || among(v->string, more)))
+            return err_set(
+                e, ERR_INPUT,
+                "%s: turn %d: '%.60s' is not understood and would be left out: make messages of the "
+                "conversation, or remove it",
+                where, n, v->string);
+    }
+    return 0;
+}
+
 static int from_sharegpt(cJSON *messages, const cJSON *list, const char *where, struct err *e)
 {
     static const char *const role[][2] = {
@@ -152,7 +265,7 @@ static int from_sharegpt(cJSON *messages, const cJSON *list, const char *where, 
                            where, n, from ? from : "(missing)");
         if (!value)
             return err_set(e, ERR_INPUT, "%s: turn %d: 'value' is not a string", where, n);
-        if (add_message(messages, role[i][1], value, e))
+        if (check_turn(turn, n, where, e) || add_message(messages, role[i][1], value, e))
             return -1;
     }
     return 0;

@@ -24,6 +24,8 @@ struct document {
 int document_parse(struct document *d, const char *line, size_t n, const char *category_field,
                    const char *where, struct err *e);
 void document_free(struct document *d);
+/* Whether an object has a member that is content. */
+bool document_is_content(const cJSON *object);
 
 bool document_is_chat(const struct document *d);
 /* Of a document that is ids: adds them. vocab: ids must be below; 0: not checked. */

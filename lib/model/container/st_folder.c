@@ -242,6 +242,74 @@ static size_t bare_shards(char **name, size_t n)
     return shards == (size_t)total ? shards : 0;
 }
 
+/* What else a folder of a model may hold in the place of its weights. */
+static const struct {
+    const char *end, *what;
+} other_weights[] = {
+    {".gguf", "is GGUF, the format of llama.cpp"},
+    {".bin", "is a checkpoint of PyTorch"},
+    {".bin.index.json", "is a checkpoint of PyTorch"},
+    {".pth", "is a checkpoint of PyTorch"},
+    {".pt", "is a checkpoint of PyTorch"},
+    {".ckpt", "is a checkpoint of PyTorch"},
+    {".h5", "is a checkpoint of TensorFlow"},
+    {".msgpack", "is a checkpoint of Flax"},
+    {".onnx", "is ONNX"},
+    {".npz", "is a checkpoint of NumPy"},
+    {".incomplete", "is half of a download"},
+    {"adapter_model.safetensors", "is an adapter for another model: merge it into that"},
+};
+
+static const char *what_else(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof other_weights / sizeof *other_weights && strcmp(name, "training_args.bin"); i++)
+        if (ends_with(name, other_weights[i].end))
+            return other_weights[i].what;
+    return NULL;
+}
+
+/* Of one name, why the folder holds no weights; NULL: it says nothing. The caller frees. */
+static char *why_none(const char *dir, char *name, struct err *e)
+{
+    char *path = path_join(dir, name, e), *why = NULL;
+    const char *what = what_else(name);
+    int number, total;
+    size_t at;
+
+    if (path && ends_with(name, ".safetensors") && !path_exists(path))
+        why = mem_printf(e, "'%s' links to a file that is not there: is the download complete?", path);
+    else if (path && shard_number(name, &at, &number, &total))
+        why = mem_printf(e,
+                         "'%s' is one of %d shards, but with the other files they are no whole set (is the "
+                         "download complete?)",
+                         path, total);
+    else if (path && what)
+        why = mem_printf(e,
+                         "'%s' holds no weights in safetensors: %s %s; safetensors may be had of the model's "
+                         "publisher or of the hub's converter (a pull request, @refs/pr/N)",
+                         dir, name, what);
+    free(path);
+    return why;
+}
+
+/* Says what stands in the place of the weights. Always -1. */
+static int no_weights(const struct checkpoint *c, char **name, size_t n, struct err *e)
+{
+    char *why = NULL;
+    size_t i;
+
+    for (i = 0; i < n && !why && !e->kind; i++)
+        why = why_none(c->dir, name[i], e);
+    if (!e->kind)
+        err_set(e, ERR_INPUT,
+                why ? "%s" : "'%s' holds no model: neither " ST_SINGLE " nor " ST_INDEX " is there",
+                why ? why : c->dir);
+    free(why);
+    return -1;
+}
+
 static int open_bare(struct checkpoint *c, bool partial, struct err *e)
 {
     char **name;
@@ -251,9 +319,7 @@ static int open_bare(struct checkpoint *c, bool partial, struct err *e)
     if (dir_list(c->dir, &name, &n, e))
         return -1;
     shards = bare_shards(name, n);
-    r = shards ? open_shards(c, name, shards, partial, e)
-               : err_set(e, ERR_INPUT, "'%s' holds no model: neither " ST_SINGLE " nor " ST_INDEX " is there",
-                         c->dir);
+    r = shards ? open_shards(c, name, shards, partial, e) : no_weights(c, name, n, e);
     dir_free(name, n);
     return r;
 }

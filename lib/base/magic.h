@@ -1,0 +1,12 @@
+/*
+ * magic.h -- files that are taken for others, known by how they begin.
+ */
+#ifndef MOE_BASE_MAGIC_H
+#define MOE_BASE_MAGIC_H
+
+#include <stddef.h>
+
+/* "a Git LFS pointer ...", with what to do about it, to stand behind "is"; NULL: nothing that is known. */
+const char *magic_kind(const void *text, size_t n);
+
+#endif
