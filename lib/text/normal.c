@@ -1,4 +1,5 @@
 /* normal.c -- NFC by the tables of Unicode 9, as the reference has it; steps read and done. */
+/* normal.c -- normalizers. */
 #include "text/normal.h"
 
 #include <stdint.h>
@@ -7,72 +8,63 @@
 #include <utf8proc.h>
 
 #include "base/json.h"
+#include "text/unicode.h"
 
-/* ---- NFC ---- */
-
-/* Combining marks of Unicode 10 to 15. The reference normalizes by the tables of Unicode 9, where these are
- * unassigned: nothing moves across them. */
-static const struct {
-    utf8proc_int32_t from, to;
-} young[] = {
-    {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},
-    {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},   {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},
-    {0xa82c, 0xa82c},   {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff}, {0x10f46, 0x10f50},
-    {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e}, {0x11839, 0x1183a},
-    {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47},
-    {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45}, {0x11d97, 0x11d97}, {0x11f41, 0x11f42},
-    {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef},
-    {0x1e4ec, 0x1e4ef},
-};
-
-static bool is_young(utf8proc_int32_t c)
-{
-    size_t i;
-
-    for (i = 0; i < sizeof young / sizeof *young; i++)
-        if (c >= young[i].from && c <= young[i].to)
-            return true;
-    return false;
-}
+/*
+ * ---- NFC ----
+ *
+ * The reference normalizes by the tables of Unicode 9. What a character of it becomes has not changed since;
+ * those that are younger are as nothing to it: they stay as they are, and nothing moves or joins across them.
+ */
 
 static bool is_stable(const struct normalizer *m, utf8proc_int32_t c)
 {
-    return c < 0x10000 ? m->stable[c >> 3] >> (c & 7) & 1 : is_young(c);
+    return m->stable[c >> 3] >> (c & 7) & 1;
 }
 
-/*
- * The code points that are their own NFC, have combining class 0 and never join the one before them: a text
- * can be cut before each of them and normalized part by part. Found by decomposing every code point: one
- * that occurs behind the first place of a decomposition may join, one whose composed decomposition differs
- * changes.
- */
-static int find_stable(struct normalizer *m, struct err *e)
+static void set_unstable(struct normalizer *m, utf8proc_int32_t c)
 {
-    utf8proc_int32_t c, d[32];
+    m->stable[c >> 3] &= (unsigned char)~(1u << (c & 7));
+}
+
+/* An old character, by its decomposition: one that occurs behind the first place of it may join the one
+ * before, one whose composed decomposition differs changes. */
+static void find_unstable(struct normalizer *m, utf8proc_int32_t c)
+{
+    const utf8proc_property_t *p = utf8proc_get_property(c);
+    utf8proc_int32_t d[32];
     utf8proc_ssize_t n, k;
     int boundary = 0;
 
-    m->stable = mem_new(0x10000 / 8, 1, e);
+    if (p->combining_class)
+        set_unstable(m, c);
+    if (p->decomp_seqindex == UINT16_MAX && !(c >= 0xac00 && c <= 0xd7a3))
+        return;
+    n = utf8proc_decompose_char(c, d, 32, UTF8PROC_DECOMPOSE, &boundary);
+    for (k = 1; k < n; k++)
+        set_unstable(m, d[k]);
+    if (n < 1 || n > 32 || utf8proc_normalize_utf32(d, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1 ||
+        d[0] != c)
+        set_unstable(m, c);
+}
+
+/* The code points that are their own NFC, have combining class 0 and never join the one before them: a text
+ * can be cut before each of them and normalized part by part. */
+static int find_stable(struct normalizer *m, struct err *e)
+{
+    size_t i;
+
+    m->stable = mem_new(UNICODE_END / 8, 1, e);
     if (!m->stable)
         return -1;
-    memset(m->stable, 0xff, 0x10000 / 8);
-    for (c = 0; c < 0x110000; c++) {
-        const utf8proc_property_t *p = utf8proc_get_property(c);
-        bool changes = p->combining_class != 0;
+    memset(m->stable, 0xff, UNICODE_END / 8);
+    for (i = 0; i < unicode_categories_n; i++) {
+        uint32_t c = unicode_categories[i] >> 8,
+                 to = i + 1 < unicode_categories_n ? unicode_categories[i + 1] >> 8 : UNICODE_END;
 
-        if (c >= 0x30000 && c < 0xe0000)
-            continue; /* unassigned, and nothing there decomposes */
-        if (p->decomp_seqindex != UINT16_MAX || (c >= 0xac00 && c <= 0xd7a3)) {
-            n = utf8proc_decompose_char(c, d, 32, UTF8PROC_DECOMPOSE, &boundary);
-            for (k = 1; k < n; k++)
-                if (d[k] < 0x10000)
-                    m->stable[d[k] >> 3] &= (unsigned char)~(1u << (d[k] & 7));
-            if (n < 1 || n > 32 || utf8proc_normalize_utf32(d, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE) != 1 ||
-                d[0] != c)
-                changes = true;
-        }
-        if (changes && c < 0x10000 && !is_young(c))
-            m->stable[c >> 3] &= (unsigned char)~(1u << (c & 7));
+        if (!(unicode_categories[i] & UNICODE_YOUNG) && c != 0xf0000 && c != 0x100000) /* private use */
+            for (; c < to; c++)
+                find_unstable(m, (utf8proc_int32_t)c);
     }
     return 0;
 }
@@ -127,7 +119,66 @@ static size_t part_from(const char *s, size_t done, size_t i)
         return i;
     from = step_back(s, i);
     utf8proc_iterate((const utf8proc_uint8_t *)s + from, (utf8proc_ssize_t)(i - from), &c);
-    return is_young(c) ? i : from;
+    return unicode_young((uint32_t)c) ? i : from;
+}
+
+/* Puts the marks d[0..n) in canonical order: by class, those of one class as they came. utf8proc's own
+ * sorting takes the square of n. */
+static void sort_marks(utf8proc_int32_t *d, utf8proc_int32_t *scratch, size_t n)
+{
+    size_t place[257] = {0}, i;
+
+    for (i = 0; i < n; i++)
+        place[utf8proc_get_property(d[i])->combining_class + 1]++;
+    for (i = 1; i < 257; i++)
+        place[i] += place[i - 1];
+    memcpy(scratch, d, n * sizeof *d);
+    for (i = 0; i < n; i++)
+        d[place[utf8proc_get_property(scratch[i])->combining_class]++] = scratch[i];
+}
+
+static void sort_all_marks(utf8proc_int32_t *d, utf8proc_int32_t *scratch, size_t n)
+{
+    size_t from, to;
+
+    for (from = 0; from < n; from = to + 1) {
+        bool sorted = true;
+
+        for (to = from; to < n && utf8proc_get_property(d[to])->combining_class; to++)
+            sorted = sorted && (to == from || utf8proc_get_property(d[to - 1])->combining_class <=
+                                                  utf8proc_get_property(d[to])->combining_class);
+        if (!sorted)
+            sort_marks(d + from, scratch, to - from);
+    }
+}
+
+enum { LONGEST = 4 }; /* canonical decomposition of a character */
+
+/* Appends NFC of s, all of it old characters. */
+static void compose(const char *s, size_t n, struct str *out)
+{
+    utf8proc_int32_t small[2 * 64 * LONGEST], *d = small;
+    size_t room = LONGEST * n, count = 0;
+    utf8proc_ssize_t k;
+    const char *end = s + n;
+    int boundary = 0;
+
+    if (room > 64 * LONGEST && !(d = malloc(2 * room * sizeof *d))) {
+        out->failed = true;
+        return;
+    }
+    while (s < end)
+        count += (size_t)utf8proc_decompose_char((utf8proc_int32_t)utf8_next(&s), d + count, LONGEST,
+                                                 UTF8PROC_DECOMPOSE, &boundary);
+    sort_all_marks(d, d + room, count);
+    k = utf8proc_normalize_utf32(d, (utf8proc_ssize_t)count, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    for (count = 0; (utf8proc_ssize_t)count < k; count++) {
+        utf8proc_uint8_t bytes[4];
+
+        str_add(out, bytes, (size_t)utf8proc_encode_char(d[count], bytes));
+    }
+    if (d != small)
+        free(d);
 }
 
 /* Appends NFC(s) to out, except that nothing is done, and false returned, if s is all stable. */
@@ -139,17 +190,9 @@ static bool nfc(const struct normalizer *m, const char *s, size_t n, struct str 
         return false;
     while (i < n) {
         size_t from = part_from(s, done, i), to = skip_unstable(m, s, n, i);
-        utf8proc_uint8_t *composed = NULL;
-        utf8proc_ssize_t len;
 
         str_add(out, s + done, from - done);
-        len = utf8proc_map((const utf8proc_uint8_t *)s + from, (utf8proc_ssize_t)(to - from), &composed,
-                           UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        if (len < 0)
-            out->failed = true; /* the text is valid UTF-8: only memory can lack */
-        else
-            str_add(out, composed, (size_t)len);
-        free(composed);
+        compose(s + from, to - from, out);
         done = to;
         i = skip_stable(m, s, n, to);
     }

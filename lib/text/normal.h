@@ -19,8 +19,8 @@ struct normalizer {
         char *what, *with; /* PREPEND: with; REPLACE: what, with */
     } step[NORMAL_STEPS];
     int steps;
-    unsigned char *stable; /* bit per BMP code point: NFC leaves it and its left neighbour alone; NULL
-                              without NFC */
+    unsigned char
+        *stable; /* bit per code point: NFC leaves it and its left neighbour alone; NULL without NFC */
 };
 /* json: the member "normalizer" (null: none). what names the file in messages. */
 int normalizer_read(struct normalizer *m, const cJSON *json, const char *what, struct err *e);

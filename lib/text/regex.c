@@ -1,180 +1,209 @@
-/*
- * regex.c -- Oniguruma to PCRE2. Patterns of tokenizer.json are written for Oniguruma with Ruby's syntax.
- * Most of what they use means the same in PCRE2 (with UTF and UCP); this file rewrites what does not, and
- * refuses what has not been compared.
- */
-#include <stdbool.h>
+/* regex.c -- classes of characters from the sets of a pattern, and the pattern over them. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "text/regex.h"
+
+#include <pcre2.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "text/split.h"
+#include "text/unicode.h"
 
-/* White space in Oniguruma: unlike PCRE2's \s it leaves U+180E out. */
-#define SPACE                                                                                                \
-    "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACE                                                                                            \
-    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"          \
-    "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
+enum { CLASSES = 256 };
 
-struct reader {
-    const char *p, *pattern, *what;
-    struct str *out;
-    struct err *e;
-    bool in_class;
-    bool quantified; /* the last thing was a {n,m} quantifier */
+int regex_add_set(struct regex_parts *p, struct charset *set, const char *what, struct err *e)
+{
+    int i;
+
+    for (i = 0; i < p->sets && !charset_equal(&p->set[i], set); i++)
+        ;
+    if (i == p->sets && i < REGEX_SETS)
+        p->set[p->sets++] = *set;
+    else
+        charset_free(set);
+    if (i == REGEX_SETS)
+        return err_set(e, ERR_UNKNOWN, "%s: a pattern with more than %d sets of characters", what,
+                       REGEX_SETS);
+    str_addc(&p->out, 1);
+    str_addc(&p->used, (char)i);
+    return 0;
+}
+
+void regex_parts_free(struct regex_parts *p)
+{
+    int i;
+
+    for (i = 0; i < p->sets; i++)
+        charset_free(&p->set[i]);
+    str_free(&p->out);
+    str_free(&p->used);
+}
+
+/* ---- classes ---- */
+
+struct change {
+    uint32_t at;
+    int set;
 };
 
-static int regex_refuse(const struct reader *r, const char *construct)
+static int by_place(const void *a, const void *b)
 {
-    return err_set(r->e, ERR_UNKNOWN, "%s: %s in the pattern '%.200s' is not understood", r->what, construct,
-                   r->pattern);
+    const struct change *x = a, *y = b;
+
+    return (x->at > y->at) - (x->at < y->at);
 }
 
-/* \p{X} and \P{X}: general categories mean the same; the name of a script is one without its extensions. */
-static int property(struct reader *r)
+/* Where some set begins or ends, in order; [*n]. */
+static struct change *changes_of(const struct regex_parts *p, size_t *n, struct err *e)
 {
-    size_t n = strcspn(r->p + 3, "}");
-    const char *name = r->p + 3;
+    struct change *all = NULL;
+    size_t cap = 0, k;
+    int i;
 
-    if (r->p[2] != '{' || !name[n] || !n ||
-        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_") < n)
-        return regex_refuse(r, "a property that is not \\p{Name}");
-    str_add(r->out, r->p, 3);
-    if (n > 2)
-        str_adds(r->out, "sc:");
-    str_add(r->out, name, n + 1);
-    r->p = name + n + 1;
-    return 0;
-}
-
-static int hexadecimal(struct reader *r)
-{
-    static const char digits[] = "0123456789abcdefABCDEF";
-    size_t n = r->p[1] == 'u' ? 4 : 2;
-
-    if (r->p[1] == 'x' && r->p[2] == '{') {
-        n = strspn(r->p + 3, digits);
-        if (!n || r->p[3 + n] != '}')
-            return regex_refuse(r, "a malformed \\x{...}");
-        str_add(r->out, r->p, n + 4);
-        r->p += n + 4;
-        return 0;
-    }
-    if (strspn(r->p + 2, digits) < n)
-        return regex_refuse(r, "a \\x or \\u without all its digits");
-    str_adds(r->out, "\\x{");
-    str_add(r->out, r->p + 2, n);
-    str_adds(r->out, "}");
-    r->p += 2 + n;
-    return 0;
-}
-
-static int escape(struct reader *r)
-{
-    char c = r->p[1], name[] = "the escape \\?";
-
-    if (c == 's' || c == 'S') {
-        const char *set = c == 's' ? SPACE : NOT_SPACE;
-
-        str_adds(r->out, r->in_class ? "" : "[");
-        str_adds(r->out, set);
-        str_adds(r->out, r->in_class ? "" : "]");
-        r->p += 2;
-        return 0;
-    }
-    if (c == 'p' || c == 'P')
-        return property(r);
-    if (c == 'x' || c == 'u')
-        return hexadecimal(r);
-    if (c == 'd')
-        str_adds(r->out, "\\p{Nd}");
-    else if (c == 'D')
-        str_adds(r->out, "\\P{Nd}");
-    else if (c && strchr("rntf", c))
-        str_add(r->out, r->p, 2);
-    else if (c > ' ' && c < 0x7f &&
-             !strchr("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", c))
-        str_add(r->out, r->p, 2);
-    else {
-        name[sizeof name - 2] = c && c > ' ' && c < 0x7f ? c : '?';
-        return regex_refuse(r, c ? name : "a backslash at the end");
-    }
-    r->p += 2;
-    return 0;
-}
-
-static int group(struct reader *r)
-{
-    static const char *const known[] = {"(?:", "(?i:", "(?=", "(?!", "(?<=", "(?<!", "(?>"};
-    size_t i;
-
-    if (r->p[1] == '*')
-        return regex_refuse(r, "a group that begins with (*");
-    if (r->p[1] != '?') {
-        str_addc(r->out, *r->p++);
-        return 0;
-    }
-    for (i = 0; i < sizeof known / sizeof *known; i++)
-        if (strncmp(r->p, known[i], strlen(known[i])) == 0) {
-            str_adds(r->out, known[i]);
-            r->p += strlen(known[i]);
-            return 0;
+    *n = 0;
+    for (i = 0; i < p->sets; i++) {
+        if (mem_grow(&all, &cap, *n + p->set[i].n + 1, sizeof *all, e)) {
+            free(all);
+            return NULL;
         }
-    return regex_refuse(r, "a group of an unknown kind");
-}
-
-static int class_char(struct reader *r)
-{
-    if (*r->p == '[')
-        return regex_refuse(r, "a class inside a class");
-    if (r->p[0] == '&' && r->p[1] == '&')
-        return regex_refuse(r, "an intersection (&&)");
-    if (*r->p == ']')
-        r->in_class = false;
-    str_addc(r->out, *r->p++);
-    return 0;
-}
-
-static int plain_char(struct reader *r)
-{
-    bool was_quantified = r->quantified;
-
-    r->quantified = false;
-    if (*r->p == '(')
-        return group(r);
-    if (*r->p == '[') {
-        size_t n = r->p[1] == '^' ? 2 : 1;
-
-        if (r->p[n] == ']')
-            return regex_refuse(r, "a class that begins with ]");
-        str_add(r->out, r->p, n);
-        r->p += n;
-        r->in_class = true;
-        return 0;
+        for (k = 0; k < p->set[i].n; k++)
+            all[(*n)++] = (struct change){p->set[i].edge[k], i};
     }
-    if (*r->p == '{' && r->p[1] == ',')
-        return regex_refuse(r, "a quantifier without its first number");
-    /* Possessive for one engine, a repetition for the other. */
-    if (*r->p == '+' && was_quantified)
-        return regex_refuse(r, "a + behind {...}");
-    r->quantified = *r->p == '}';
-    str_addc(r->out, *r->p++);
+    if (*n)
+        qsort(all, *n, sizeof *all, by_place);
+    return all ? all : mem_new(1, sizeof *all, e);
+}
+
+/* member[k]: the sets that the characters of class k are in, as bits. Returns how many classes; 0: too many.
+ */
+static int classify(const struct change *change, size_t n, uint8_t *class_of, uint64_t member[CLASSES])
+{
+    uint64_t sets = 0;
+    uint32_t from = 0;
+    size_t i = 0;
+    int classes = 0, k;
+
+    while (from < UNICODE_END) {
+        uint32_t to;
+
+        for (; i < n && change[i].at == from; i++)
+            sets ^= UINT64_C(1) << change[i].set;
+        to = i < n ? change[i].at : UNICODE_END;
+        for (k = 0; k < classes && member[k] != sets; k++)
+            ;
+        if (k == CLASSES)
+            return 0;
+        if (k == classes)
+            member[classes++] = sets;
+        memset(class_of + from, k, to - from);
+        from = to;
+    }
+    return classes;
+}
+
+/* ---- the pattern over classes ---- */
+
+/* A set as the bytes that are its classes. */
+static void write_set(struct str *out, int set, const uint64_t *member, int classes)
+{
+    bool any = false;
+    int k;
+
+    for (k = 0; k < classes; k++)
+        if (member[k] >> set & 1) {
+            str_addf(out, "%s\\x%02x", any ? "" : "[", (unsigned)k);
+            any = true;
+        }
+    str_adds(out, any ? "]" : "[^\\x00-\\xff]");
+}
+
+static void write_pattern(struct str *out, const struct regex_parts *p, const uint64_t *member, int classes)
+{
+    size_t i, place = 0;
+
+    for (i = 0; i < p->out.n; i++)
+        if (p->out.p[i] == 1)
+            write_set(out, p->used.p[place++], member, classes);
+        else
+            str_addc(out, p->out.p[i]);
+}
+
+static int compile_pattern(struct regex *r, const char *over_classes, const char *pattern, const char *what,
+                           struct err *e)
+{
+    PCRE2_UCHAR why[160];
+    PCRE2_SIZE at;
+    int error;
+
+    r->code = pcre2_compile((PCRE2_SPTR)over_classes, PCRE2_ZERO_TERMINATED, 0, &error, &at, NULL);
+    if (!r->code) {
+        pcre2_get_error_message(error, why, sizeof why);
+        return err_set(e, ERR_UNKNOWN, "%s: pattern '%.200s': %s", what, pattern, (char *)why);
+    }
+    pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* where it cannot, the interpreter matches */
     return 0;
 }
 
-int regex_translate(const char *pattern, const char *what, struct str *out, struct err *e)
+static int compile(struct regex *r, const struct regex_parts *p, const char *pattern, const char *what,
+                   struct err *e)
 {
-    struct reader r = {.p = pattern, .pattern = pattern, .what = what, .out = out, .e = e};
+    uint64_t member[CLASSES];
+    struct str out = {0};
+    struct change *change;
+    int classes, bad = -1;
+    size_t n;
+
+    r->class_of = mem_new(UNICODE_END, 1, e);
+    change = r->class_of ? changes_of(p, &n, e) : NULL;
+    if (!change)
+        return -1;
+    classes = classify(change, n, r->class_of, member);
+    free(change);
+    if (!classes)
+        return err_set(e, ERR_UNKNOWN, "%s: the pattern '%.200s' has too many kinds of characters", what,
+                       pattern);
+    write_pattern(&out, p, member, classes);
+    if (str_ok(&out, e) == 0)
+        bad = compile_pattern(r, out.p ? out.p : "", pattern, what, e);
+    str_free(&out);
+    return bad;
+}
+
+int regex_compile(struct regex *r, const char *pattern, const char *what, struct err *e)
+{
+    struct regex_parts p = {0};
+    int bad;
+
+    *r = (struct regex){0};
+    bad = regex_parse(&p, pattern, what, e) || str_ok(&p.used, e) || compile(r, &p, pattern, what, e);
+    regex_parts_free(&p);
+    if (bad)
+        regex_free(r);
+    return bad ? -1 : 0;
+}
+
+int regex_literal(struct regex *r, const char *text, const char *what, struct err *e)
+{
+    struct regex_parts p = {0};
+    const char *at = text;
     int bad = 0;
 
-    while (*r.p && !bad) {
-        if (*r.p == '\\') {
-            r.quantified = false;
-            bad = escape(&r);
-        } else {
-            bad = r.in_class ? class_char(&r) : plain_char(&r);
-        }
+    *r = (struct regex){0};
+    while (*at && !bad) {
+        struct charset one = {0};
+        uint32_t c = utf8_next(&at);
+
+        bad = charset_add(&one, c, c, e) || regex_add_set(&p, &one, what, e);
     }
+    bad = bad || str_ok(&p.out, e) || str_ok(&p.used, e) || compile(r, &p, text, what, e);
+    regex_parts_free(&p);
     if (bad)
-        return -1;
-    return r.in_class ? regex_refuse(&r, "a class without its ]") : 0;
+        regex_free(r);
+    return bad ? -1 : 0;
+}
+
+void regex_free(struct regex *r)
+{
+    pcre2_code_free(r->code);
+    free(r->class_of);
+    *r = (struct regex){0};
 }

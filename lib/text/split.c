@@ -1,52 +1,35 @@
 /* split.c -- levels of patterns, each refining the pieces of the one before. */
+/* split.c -- pre-tokenizers. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/split.h"
 
 #include <pcre2.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "base/json.h"
+#include "text/unicode.h"
 
 /* ByteLevel's own pattern, of GPT-2. */
 static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-static int add_level(struct splitter *s, const char *pattern, uint32_t options, bool removed, bool invert,
-                     const char *what, struct err *e)
+static int add_level(struct splitter *s, struct split_level l, const char *what, struct err *e)
 {
-    struct split_level *l = &s->level[s->levels];
-    PCRE2_UCHAR why[160];
-    PCRE2_SIZE at;
-    pcre2_code *code;
-    int error;
-
-    if (s->levels == SPLIT_LEVELS)
+    if (s->levels == SPLIT_LEVELS) {
+        regex_free(&l.regex);
         return err_set(e, ERR_UNKNOWN, "%s: more than %d pre-tokenizers", what, SPLIT_LEVELS);
-    code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &error, &at, NULL);
-    if (!code) {
-        pcre2_get_error_message(error, why, sizeof why);
-        return err_set(e, ERR_UNKNOWN, "%s: pattern '%.200s': %s at byte %zu", what, pattern, (char *)why,
-                       (size_t)at);
     }
-    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* where it cannot, the interpreter matches */
-    *l = (struct split_level){.code = code, .removed = removed, .invert = invert};
-    s->levels++;
+    s->level[s->levels++] = l;
     return 0;
 }
 
-static int add_regex(struct splitter *s, const char *pattern, bool removed, bool invert, const char *what,
+static int add_regex(struct splitter *s, const char *pattern, struct split_level l, const char *what,
                      struct err *e)
 {
-    struct str t = {0};
-    int r = -1;
-
-    if (regex_translate(pattern, what, &t, e) == 0 && str_ok(&t, e) == 0)
-        r = add_level(s, t.p ? t.p : "", PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK,
-                      removed, invert, what, e);
-    str_free(&t);
-    return r;
+    return regex_compile(&l.regex, pattern, what, e) || add_level(s, l, what, e) ? -1 : 0;
 }
 
 static int read_split(struct splitter *s, const cJSON *j, const char *what, struct err *e)
@@ -54,16 +37,16 @@ static int read_split(struct splitter *s, const cJSON *j, const char *what, stru
     const char *regex = cJSON_GetStringValue(json_member(json_member(j, "pattern"), "Regex"));
     const char *string = cJSON_GetStringValue(json_member(json_member(j, "pattern"), "String"));
     const char *behavior = cJSON_GetStringValue(json_member(j, "behavior"));
-    bool removed = behavior && strcmp(behavior, "Removed") == 0,
-         invert = cJSON_IsTrue(json_member(j, "invert"));
+    struct split_level l = {.removed = behavior && strcmp(behavior, "Removed") == 0,
+                            .invert = cJSON_IsTrue(json_member(j, "invert"))};
 
-    if (!behavior || (!removed && strcmp(behavior, "Isolated") != 0))
+    if (!behavior || (!l.removed && strcmp(behavior, "Isolated") != 0))
         return err_set(e, ERR_UNKNOWN, "%s: Split with behavior '%s' is not understood", what,
                        behavior ? behavior : "(none)");
     if (regex)
-        return add_regex(s, regex, removed, invert, what, e);
+        return add_regex(s, regex, l, what, e);
     if (string && *string)
-        return add_level(s, string, PCRE2_UTF | PCRE2_LITERAL, removed, invert, what, e);
+        return regex_literal(&l.regex, string, what, e) || add_level(s, l, what, e) ? -1 : 0;
     return err_set(e, ERR_UNKNOWN, "%s: Split without a Regex or String pattern", what);
 }
 
@@ -73,7 +56,7 @@ static int read_byte_level(struct splitter *s, const cJSON *j, const char *what,
 
     if (cJSON_IsTrue(json_member(j, "add_prefix_space")))
         return err_set(e, ERR_UNKNOWN, "%s: ByteLevel with add_prefix_space is not understood", what);
-    if (!cJSON_IsFalse(use_regex) && add_regex(s, gpt2, false, false, what, e)) /* absent: true */
+    if (!cJSON_IsFalse(use_regex) && add_regex(s, gpt2, (struct split_level){0}, what, e)) /* absent: true */
         return -1;
     s->byte_level = true;
     return 0;
@@ -100,13 +83,14 @@ static int read_metaspace(struct splitter *s, const cJSON *j, const char *what, 
     if (cJSON_IsFalse(json_member(j, "add_prefix_space")) && i > 0)
         return err_set(e, ERR_INPUT, "%s: Metaspace: add_prefix_space is false, but prepend_scheme is '%s'",
                        what, scheme);
-    if (s->levels == SPLIT_LEVELS)
-        return err_set(e, ERR_UNKNOWN, "%s: more than %d pre-tokenizers", what, SPLIT_LEVELS);
     l.prepend = i == 0 ? PREPEND_NEVER : i == 1 ? PREPEND_FIRST : PREPEND_ALWAYS;
     memcpy(l.mark, mark, strlen(mark) + 1);
-    s->level[s->levels++] = l;
-    return 0;
+    return add_level(s, l, what, e);
 }
+
+/* The reference's own test of digits, by Unicode 17. */
+static const char digit[] = "[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]",
+                  digits[] = "[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]+";
 
 int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct err *e)
 {
@@ -133,8 +117,8 @@ int splitter_read(struct splitter *s, const cJSON *j, const char *what, struct e
     if (strcmp(type, "ByteLevel") == 0)
         return read_byte_level(s, j, what, e);
     if (strcmp(type, "Digits") == 0)
-        return add_regex(s, cJSON_IsTrue(json_member(j, "individual_digits")) ? "\\p{N}" : "\\p{N}+", false,
-                         false, what, e);
+        return add_regex(s, cJSON_IsTrue(json_member(j, "individual_digits")) ? digit : digits,
+                         (struct split_level){0}, what, e);
     if (strcmp(type, "Metaspace") == 0)
         return read_metaspace(s, j, what, e);
     return err_set(e, ERR_UNKNOWN, "%s: the pre-tokenizer '%s' is not understood", what, type);
@@ -145,7 +129,7 @@ void splitter_free(struct splitter *s)
     int i;
 
     for (i = 0; i < s->levels; i++)
-        pcre2_code_free(s->level[i].code);
+        regex_free(&s->level[i].regex);
     *s = (struct splitter){0};
 }
 
@@ -183,6 +167,7 @@ void split_work_free(struct split_work *w)
     for (i = 0; i < SPLIT_LEVELS; i++) {
         pcre2_match_data_free(w->data[i]);
         str_free(&w->marked[i]);
+        free(w->classes[i].p);
     }
     pcre2_jit_stack_free(w->stack);
     pcre2_match_context_free(w->context);
@@ -190,16 +175,16 @@ void split_work_free(struct split_work *w)
 }
 
 /* 1: *from and *to are set; 0: no match from pos on; -1: error. */
-static int split_find(const struct split_level *l, struct split_work *w, int level, const char *text,
-                      size_t n, size_t pos, size_t *from, size_t *to, struct err *e)
+static int find(const struct split_level *l, struct split_work *w, int level, size_t n, size_t pos,
+                size_t *from, size_t *to, struct err *e)
 {
     pcre2_match_data *data = w->data[level];
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(data);
-    int r = pcre2_jit_match(l->code, (PCRE2_SPTR)text, n, pos, 0, data, w->context);
+    PCRE2_SPTR classes = w->classes[level].p;
+    int r = pcre2_jit_match(l->regex.code, classes, n, pos, 0, data, w->context);
 
     if (r == PCRE2_ERROR_JIT_BADOPTION || r == PCRE2_ERROR_JIT_STACKLIMIT)
-        r = pcre2_match(l->code, (PCRE2_SPTR)text, n, pos, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
-                        w->context);
+        r = pcre2_match(l->regex.code, classes, n, pos, PCRE2_NO_JIT, data, w->context);
     if (r == PCRE2_ERROR_NOMATCH)
         return 0;
     if (r < 0)
@@ -208,6 +193,42 @@ static int split_find(const struct split_level *l, struct split_work *w, int lev
     *from = at[0];
     *to = at[1];
     return 1;
+}
+
+/* The class of each character of text; returns how many, or SIZE_MAX. */
+static size_t classify(const struct split_level *l, struct split_classes *c, const char *text, size_t n,
+                       struct err *e)
+{
+    const uint8_t *class_of = l->regex.class_of;
+    const char *end = text + n;
+    uint8_t *out;
+
+    if (c->cap < n && mem_grow(&c->p, &c->cap, n, 1, e))
+        return SIZE_MAX;
+    for (out = c->p; text < end;) {
+        for (; text < end && (unsigned char)*text < 0x80; text++)
+            *out++ = class_of[(unsigned char)*text];
+        if (text < end)
+            *out++ = class_of[utf8_next(&text)];
+    }
+    return (size_t)(out - c->p);
+}
+
+/* A place in text, as a byte and as a character. */
+struct place {
+    size_t byte, character;
+};
+
+static struct place forward(struct place p, size_t character, const char *text, bool ascii)
+{
+    if (ascii)
+        return (struct place){character, character};
+    for (; p.character < character; p.character++) {
+        unsigned char lead = (unsigned char)text[p.byte];
+
+        p.byte += lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    }
+    return p;
 }
 
 struct walk {
@@ -252,36 +273,46 @@ static int cut_marks(const struct walk *k, int level, const char *text, size_t n
     return cut(k, level + 1, marked->p + from, marked->n - from, first && from == 0);
 }
 
-/* Cuts text by the levels from level on, each refining the pieces of the one before. */
-static int cut(const struct walk *k, int level, const char *text, size_t n, bool first)
+/* By a pattern. Its matches are found in the classes of the characters. */
+static int cut_matches(const struct walk *k, int level, const char *text, size_t n, bool first)
 {
     const struct split_level *l = &k->s->level[level];
-    size_t pos = 0, done = 0, from = 0, to = 0;
     bool keep_match = !(l->removed && !l->invert), keep_gap = !(l->removed && l->invert);
+    size_t characters = classify(l, &k->w->classes[level], text, n, k->e), pos = 0, from = 0, to = 0;
+    struct place done = {0}, start, end;
+    bool ascii = characters == n;
     int r;
 
-    if (!n)
-        return 0;
-    if (level == k->s->levels)
-        return k->fn(k->ctx, text, n, k->e);
-    if (!l->code)
-        return cut_marks(k, level, text, n, first);
-    while (pos < n) {
-        r = split_find(l, k->w, level, text, n, pos, &from, &to, k->e);
+    if (characters == SIZE_MAX)
+        return -1;
+    while (pos < characters) {
+        r = find(l, k->w, level, characters, pos, &from, &to, k->e);
         if (r < 0)
             return -1;
         if (!r)
             break;
-        if (keep_gap && (r = cut(k, level + 1, text + done, from - done, first && done == 0)))
+        start = forward(done, from, text, ascii);
+        end = forward(start, to, text, ascii);
+        if (keep_gap &&
+            (r = cut(k, level + 1, text + done.byte, start.byte - done.byte, first && done.byte == 0)))
             return r;
-        if (keep_match && (r = cut(k, level + 1, text + from, to - from, first && from == 0)))
+        if (keep_match &&
+            (r = cut(k, level + 1, text + start.byte, end.byte - start.byte, first && from == 0)))
             return r;
-        done = pos = to;
-        if (from == to) /* an empty match: go on behind the next character */
-            for (pos++; pos < n && ((unsigned char)text[pos] & 0xc0) == 0x80;)
-                pos++;
+        done = end;
+        pos = from == to ? to + 1 : to; /* an empty match: go on behind the next character */
     }
-    return keep_gap ? cut(k, level + 1, text + done, n - done, first && done == 0) : 0;
+    return keep_gap ? cut(k, level + 1, text + done.byte, n - done.byte, first && done.byte == 0) : 0;
+}
+
+/* Cuts text by the levels from level on, each refining the pieces of the one before. */
+static int cut(const struct walk *k, int level, const char *text, size_t n, bool first)
+{
+    if (!n)
+        return 0;
+    if (level == k->s->levels)
+        return k->fn(k->ctx, text, n, k->e);
+    return (k->s->level[level].regex.code ? cut_matches : cut_marks)(k, level, text, n, first);
 }
 
 int split(const struct splitter *s, struct split_work *w, const char *text, size_t n, bool first,

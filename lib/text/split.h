@@ -1,8 +1,5 @@
 /*
  * split.h -- pre-tokenizers that cut a text into pieces, by regular expressions or (Metaspace) at spaces.
- *
- * The reference matches with Oniguruma in Ruby syntax, here PCRE2 does: patterns are rewritten where the
- * two differ, and refused where it is not known that they agree.
  */
 #ifndef MOE_TEXT_SPLIT_H
 #define MOE_TEXT_SPLIT_H
@@ -13,16 +10,14 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-
-/* A pattern of the reference as one of PCRE2 (UTF, UCP, MULTILINE). what names it in messages. */
-int regex_translate(const char *pattern, const char *what, struct str *out, struct err *e);
+#include "text/regex.h"
 
 enum { SPLIT_LEVELS = 16 };
 struct splitter {
     struct split_level {
-        void *code;   /* pcre2_code; NULL: Metaspace */
-        bool removed; /* matches are dropped, else they are pieces of their own */
-        bool invert;  /* matches and gaps change places */
+        struct regex regex; /* of code NULL: Metaspace */
+        bool removed;       /* matches are dropped, else they are pieces of their own */
+        bool invert;        /* matches and gaps change places */
 
         /* Metaspace: spaces become mark, which is also put in front */
         char mark[5];
@@ -40,6 +35,10 @@ void splitter_free(struct splitter *s);
 struct split_work {
     void *data[SPLIT_LEVELS];        /* pcre2_match_data of each level */
     struct str marked[SPLIT_LEVELS]; /* what a Metaspace makes of its text */
+    struct split_classes {
+        uint8_t *p;
+        size_t cap;
+    } classes[SPLIT_LEVELS]; /* of the characters of what a level is cutting */
     void *context, *stack;
 };
 int split_work_init(struct split_work *w, const struct splitter *s, struct err *e);
