@@ -3,7 +3,9 @@
  */
 #include "engine/mixing.h"
 
-static const struct mixing *const rows[MIXER_KINDS] = {[MIXER_GQA] = &mixing_gqa, [MIXER_MLA] = &mixing_mla};
+#define ROW(ID, name) [MIXER_##ID] = &mixing_##name,
+static const struct mixing *const rows[MIXER_KINDS] = {MIXERS(ROW)};
+#undef ROW
 
 int mixing_check(const struct device *d, const struct arch *a, struct err *e)
 {

@@ -31,7 +31,9 @@ struct mixing {
     int (*run)(struct pass *p, const struct layer_weights *w, const struct span *s, struct err *e);
 };
 
-extern const struct mixing mixing_gqa, mixing_mla;
+#define MIXING_ROW(ID, name) extern const struct mixing mixing_##name;
+MIXERS(MIXING_ROW)
+#undef MIXING_ROW
 
 /* Refuses a model with a layer that needs an operation which the device does not have. */
 int mixing_check(const struct device *d, const struct arch *a, struct err *e);

@@ -8,12 +8,14 @@
 
 #include "model/container/container_rows.h"
 
+#define ENTRY(name) &container_##name,
 const struct container *const *container_table(void)
 {
-    static const struct container *const table[] = {&container_safetensors, NULL};
+    static const struct container *const table[] = {CONTAINERS(ENTRY) NULL};
 
     return table;
 }
+#undef ENTRY
 
 /* The first bytes of a file; 0 for a folder, -1 if it cannot be read. */
 static ssize_t read_head(const char *path, uint8_t head[CONTAINER_HEAD])

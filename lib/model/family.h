@@ -20,9 +20,13 @@
 
 /* Where rounding happens in RMS norm, y = x * rsqrt(mean(x^2) + eps): w * R(y), or R(w * y) in f32. */
 enum norm_kind { NORM_ROUND_MUL, NORM_MUL_ROUND };
-/* What a layer does between tokens, see mixer.h: grouped-query attention; or multi-head latent attention
- * (DeepSeek): q and kv through low ranks. */
-enum mixer_kind { MIXER_GQA, MIXER_MLA, MIXER_KINDS };
+/* What a layer does between tokens: grouped-query attention; or multi-head latent attention (DeepSeek): q and
+ * kv through low ranks. KIND(GQA, gqa) is MIXER_GQA, whose rows are mixer_gqa (mixer.h) and mixing_gqa
+ * (engine/mixing.h). */
+#define MIXERS(KIND)       KIND(GQA, gqa) KIND(MLA, mla)
+#define MIXER_ID(ID, name) MIXER_##ID,
+enum mixer_kind { MIXERS(MIXER_ID) MIXER_KINDS };
+#undef MIXER_ID
 enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
 enum ffn_kind { FFN_DENSE, FFN_MOE };
 /* The gate multiplies the expert's output, or its input (Llama4). */

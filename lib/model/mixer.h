@@ -35,7 +35,9 @@ enum { GQA_Q_NORM, GQA_K_NORM, GQA_SINKS };
 enum { MLA_FIRST, MLA_O, MLA_Q_UP, MLA_KV_UP };
 enum { MLA_Q_NORM, MLA_KV_NORM };
 
-extern const struct mixer mixer_gqa, mixer_mla;
+#define MIXER_ROW(ID, name) extern const struct mixer mixer_##name;
+MIXERS(MIXER_ROW)
+#undef MIXER_ROW
 
 /* For rows of kinds that attend: heads, scale and the like from config.json, head_dim and v_dim aside; once
  * they are known, whether all heads together are a size that makes sense, and which rope there is, of

@@ -9,7 +9,9 @@
 #include "model/mixer.h"
 #include "model/parts.h"
 
-static const struct mixer *const mixers[MIXER_KINDS] = {[MIXER_GQA] = &mixer_gqa, [MIXER_MLA] = &mixer_mla};
+#define ROW(ID, name) [MIXER_##ID] = &mixer_##name,
+static const struct mixer *const mixers[MIXER_KINDS] = {MIXERS(ROW)};
+#undef ROW
 
 const struct mixer *mixer_of(const struct layer_arch *l)
 {

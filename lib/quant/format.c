@@ -9,13 +9,14 @@
 #include "base/words.h"
 #include "quant/format_rows.h"
 
-static const struct format *const table[] = {&format_fp8_block, &format_fp8_ct, &format_mxfp4_oss,
-                                             &format_mxfp4_ct, &format_plain};
-enum { FORMATS = sizeof table / sizeof *table };
+#define ENTRY(name) &format_##name,
+static const struct format *const table[] = {FORMATS(ENTRY)};
+#undef ENTRY
+enum { ENTRIES = sizeof table / sizeof *table };
 
 const struct format *const *format_table(int *n)
 {
-    *n = FORMATS;
+    *n = ENTRIES;
     return table;
 }
 
@@ -38,7 +39,7 @@ int format_claims(const cJSON *config, struct format_claim claim[MAX_CLAIMS])
     struct block_size block[MAX_CLAIMS];
     int n = 0, i, k, found;
 
-    for (i = 0; config && i < FORMATS && n < MAX_CLAIMS - 1; i++) {
+    for (i = 0; config && i < ENTRIES && n < MAX_CLAIMS - 1; i++) {
         found = table[i]->claims ? table[i]->claims(config, block, MAX_CLAIMS - 1 - n) : 0;
         for (k = 0; k < found; k++)
             claim[n++] = (struct format_claim){table[i], block[k]};
@@ -54,7 +55,7 @@ const struct piece *format_find_suffix(const char *suffix, bool fused)
     const struct piece *p;
     int i;
 
-    for (i = 0; i < FORMATS; i++)
+    for (i = 0; i < ENTRIES; i++)
         FOR_PIECES(p, table[i])
     if (piece_suffix(p, fused) && strcmp(piece_suffix(p, fused), suffix) == 0)
         return p;

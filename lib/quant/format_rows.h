@@ -6,7 +6,11 @@
 
 #include "quant/format.h"
 
-extern const struct format format_fp8_ct, format_fp8_block, format_mxfp4_oss, format_mxfp4_ct;
+/* The plain one is the last. ROW(x) is format_x, of format_x.c. */
+#define FORMATS(ROW)     ROW(fp8_block) ROW(fp8_ct) ROW(mxfp4_oss) ROW(mxfp4_ct) ROW(plain)
+#define FORMAT_ROW(name) extern const struct format format_##name;
+FORMATS(FORMAT_ROW)
+#undef FORMAT_ROW
 
 /* Whether the text under key is value. */
 bool config_says(const struct cJSON *config, const char *key, const char *value);

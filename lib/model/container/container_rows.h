@@ -10,7 +10,11 @@
 #define ST_INDEX  "model.safetensors.index.json"
 #define ST_SINGLE "model.safetensors"
 
-extern const struct container container_safetensors; /* st_folder.c */
+/* As they are tried. ROW(x) is container_x. */
+#define CONTAINERS(ROW)     ROW(safetensors) /* st_folder.c */
+#define CONTAINER_ROW(name) extern const struct container container_##name;
+CONTAINERS(CONTAINER_ROW)
+#undef CONTAINER_ROW
 extern const struct container_writer_ops st_folder_writer;
 
 /* The metadata of one shard. */
