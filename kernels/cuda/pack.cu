@@ -10,16 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    STAGE = 32 << 20,
-    LD = 64,
-    PAIR = 8,
-    SIDE = 32,
-    MX_BLOCK = 32,
-    THREADS = 256,
-    SLAB_ALIGN = 512,
-    ALIGN = 256
-};
+#include "quant/mxfp4.h"
+
+enum { STAGE = 32 << 20, LD = 64, PAIR = 8, SIDE = 32, THREADS = 256, SLAB_ALIGN = 512, ALIGN = 256 };
 
 /* Rows of a part, on the device: its pieces begin with stored row s.row0. */
 struct decode {
@@ -81,7 +74,7 @@ static __device__ __forceinline__ float stored(const struct decode &d, int row, 
     case CODING_E4M3:
         return e4m3(p[col]) * scale_of(d.s, row, col);
     case CODING_MXFP4:
-        return mxfp4(p[col / 2] >> 4 * (col & 1) & 15, row_of(d.s, USE_SCALE, row)[col / MX_BLOCK]);
+        return mxfp4(p[col / 2] >> 4 * (col & 1) & 15, row_of(d.s, USE_SCALE, row)[col / MXFP4_BLOCK]);
     case CODING_COUNT:
         break;
     }
@@ -127,7 +120,7 @@ static __device__ __forceinline__ void load_eight(const struct decode &d, int ro
             v[i] = __uint_as_float(i % 2 ? two[i / 2] & 0xffff0000u : two[i / 2] << 16);
     } else if (d.s.coding == CODING_MXFP4) {
         uint32_t codes = *(const uint32_t *)(const void *)(p + col / 2);
-        int byte = row_of(d.s, USE_SCALE, row)[col / MX_BLOCK];
+        int byte = row_of(d.s, USE_SCALE, row)[col / MXFP4_BLOCK];
         /* 2^(byte - 127), the smallest of which is no normal number */
         float scale = byte == 255 ? NAN : __uint_as_float(byte ? (uint32_t)byte << 23 : 1u << 22);
 
@@ -181,7 +174,7 @@ static bool fits_eights(const struct decode *d)
     const struct stored_piece *p = &s->piece[USE_WEIGHT];
     bool type = s->coding == CODING_FLOAT ? p->dtype == DT_BF16
                                           : s->coding == CODING_MXFP4 || s->coding == CODING_E4M3;
-    int by = s->coding == CODING_MXFP4 ? (int)MX_BLOCK : (int)EIGHT;
+    int by = s->coding == CODING_MXFP4 ? (int)MXFP4_BLOCK : (int)EIGHT;
 
     return type && d->bf16 && !s->in_out && s->in % EIGHT == 0 && s->stride % by == 0 &&
            (s->block % EIGHT == 0 || s->block >= s->in) && (uintptr_t)p->at % 16 == 0;

@@ -17,10 +17,9 @@ enum { BLOCK = 64 };
 struct attention {
     struct cpu *c;
     const struct attention_args *a;
-    int dim, v_dim;    /* head_dim and v_dim rounded up to LANES */
-    int64_t *block_at; /* [docs + 1] first block of keys of each document */
-    int64_t *tile_at;  /* [docs + 1] first block of queries */
-    float *keys;       /* [blocks][kv_heads] of K^T [dim][BLOCK], then V [BLOCK][v_dim] */
+    int dim, v_dim; /* head_dim and v_dim rounded up to LANES */
+    struct attention_cut cut;
+    float *keys; /* [blocks][kv_heads] of K^T [dim][BLOCK], then V [BLOCK][v_dim] */
 };
 
 /* Keys and values of one block and head. */
@@ -34,9 +33,9 @@ static void gather_task(void *ctx, long task, int worker)
 {
     const struct attention *s = ctx;
     const struct attention_args *a = s->a;
-    int doc = docs_find(s->block_at, a->docs.n, task), rest = a->head_dim - a->nope, g, i, d;
+    int doc = docs_find(s->cut.block_at, a->docs.n, task), rest = a->head_dim - a->nope, g, i, d;
     struct reach x = docs_reach(&a->docs, doc);
-    int64_t from = (task - s->block_at[doc]) * BLOCK;
+    int64_t from = (task - s->cut.block_at[doc]) * BLOCK;
     int n = x.keys - from < BLOCK ? (int)(x.keys - from) : BLOCK;
     size_t one = block_floats(s), first = (size_t)(x.key + from);
 
@@ -214,10 +213,10 @@ static void queries_task(void *ctx, long task, int worker)
     const struct attention *t = ctx;
     const struct attention_args *a = t->a;
     long block = task / a->heads;
-    int head = (int)(task % a->heads), doc = docs_find(t->tile_at, a->docs.n, block);
+    int head = (int)(task % a->heads), doc = docs_find(t->cut.tile_at, a->docs.n, block);
     int group = head / (a->heads / a->kv_heads);
     struct reach x = docs_reach(&a->docs, doc);
-    int64_t from = (block - t->tile_at[doc]) * BLOCK;
+    int64_t from = (block - t->cut.tile_at[doc]) * BLOCK;
     int n = x.queries - from < BLOCK ? (int)(x.queries - from) : BLOCK;
     size_t step = block_floats(t); /* as much as q and out */
     float *mem = t->c->scratch[worker];
@@ -235,9 +234,38 @@ static void queries_task(void *ctx, long task, int worker)
         s.select = a->select + (size_t)(x.first + from) * (size_t)a->selects;
     memset(s.q, 0, step * sizeof *s.q);
     start(t, &s, q, n, a->sinks ? &a->sinks[head] : NULL);
-    queries(t, &s, t->keys + ((size_t)t->block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
+    queries(t, &s, t->keys + ((size_t)t->cut.block_at[doc] * (size_t)a->kv_heads + (size_t)group) * step,
             step * (size_t)a->kv_heads, x.keys - x.queries + from, n);
     (t->c->dev.bf16 ? finish_bf16 : finish_f32)(t, &s, head, x.first + from, n);
+}
+
+int cpu_attention_cut(struct attention_cut *cut, const struct cpu *c, const struct attention_args *a,
+                      bool packed, int keys, int rows, struct err *e)
+{
+    int i;
+
+    *cut = (struct attention_cut){mem_new((size_t)a->docs.n + 1, sizeof *cut->block_at, e),
+                                  mem_new((size_t)a->docs.n + 1, sizeof *cut->tile_at, e), 0, 0};
+    if (!cut->block_at || !cut->tile_at)
+        return -1;
+    for (i = 0; i <= a->docs.n; i++) {
+        struct reach x;
+
+        cut->block_at[i] = cut->blocks;
+        cut->tile_at[i] = cut->tiles;
+        if (i == a->docs.n || cpu_attention_is_packed(c, a, i) != packed)
+            continue;
+        x = docs_reach(&a->docs, i);
+        cut->blocks += (x.keys + keys - 1) / keys;
+        cut->tiles += (x.queries + rows - 1) / rows;
+    }
+    return 0;
+}
+
+void cpu_attention_cut_free(struct attention_cut *cut)
+{
+    free(cut->block_at);
+    free(cut->tile_at);
 }
 
 static int streamed(struct cpu *c, const struct attention_args *a, struct err *e)
@@ -246,36 +274,18 @@ static int streamed(struct cpu *c, const struct attention_args *a, struct err *e
                           .a = a,
                           .dim = (int)round_up((size_t)a->head_dim, LANES),
                           .v_dim = (int)round_up((size_t)a->v_dim, LANES)};
-    int64_t blocks = 0, tiles = 0;
-    int i, rc = -1;
+    int rc = cpu_attention_cut(&s.cut, c, a, false, BLOCK, BLOCK, e);
 
-    s.block_at = mem_new((size_t)a->docs.n + 1, sizeof *s.block_at, e);
-    s.tile_at = mem_new((size_t)a->docs.n + 1, sizeof *s.tile_at, e);
-    if (!s.block_at || !s.tile_at)
-        goto out;
-    for (i = 0; i < a->docs.n; i++) {
-        struct reach x = docs_reach(&a->docs, i);
-
-        s.block_at[i] = blocks;
-        s.tile_at[i] = tiles;
-        if (cpu_attention_is_packed(c, a, i))
-            continue;
-        blocks += (x.keys + BLOCK - 1) / BLOCK;
-        tiles += (x.queries + BLOCK - 1) / BLOCK;
+    rc = rc ? rc
+            : cpu_room(&c->keys, &c->keys_bytes,
+                       (size_t)s.cut.blocks * (size_t)a->kv_heads * block_floats(&s) * sizeof *c->keys, e);
+    rc = rc ? rc : cpu_scratch(c, (block_floats(&s) + BLOCK * BLOCK + 3 * BLOCK) * sizeof(float), e);
+    if (rc == 0) {
+        s.keys = c->keys;
+        pool_run(c->pool, (long)s.cut.blocks, gather_task, &s);
+        pool_run(c->pool, (long)(s.cut.tiles * a->heads), queries_task, &s);
     }
-    s.block_at[i] = blocks;
-    s.tile_at[i] = tiles;
-    if (cpu_room(&c->keys, &c->keys_bytes,
-                 (size_t)blocks * (size_t)a->kv_heads * block_floats(&s) * sizeof *c->keys, e) ||
-        cpu_scratch(c, (block_floats(&s) + BLOCK * BLOCK + 3 * BLOCK) * sizeof(float), e))
-        goto out;
-    s.keys = c->keys;
-    pool_run(c->pool, (long)blocks, gather_task, &s);
-    pool_run(c->pool, (long)(tiles * a->heads), queries_task, &s);
-    rc = 0;
-out:
-    free(s.block_at);
-    free(s.tile_at);
+    cpu_attention_cut_free(&s.cut);
     return rc;
 }
 

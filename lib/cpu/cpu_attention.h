@@ -21,6 +21,15 @@ static inline int64_t first_row(const struct attention_args *a, int64_t before, 
 /* Whether a document goes through packed products of bf16. A question of the document only, so that a result
  * stays independent of its neighbours. */
 bool cpu_attention_is_packed(const struct cpu *c, const struct attention_args *a, int doc);
+/* Where the blocks of keys and the tiles of queries begin of each document that goes that way (packed), or
+ * does not; the others have none. */
+struct attention_cut {
+    int64_t *block_at, *tile_at; /* [docs + 1] */
+    int64_t blocks, tiles;       /* how many */
+};
+int cpu_attention_cut(struct attention_cut *cut, const struct cpu *c, const struct attention_args *a,
+                      bool packed, int keys, int rows, struct err *e);
+void cpu_attention_cut_free(struct attention_cut *cut);
 /* Attention within those documents. */
 int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct err *e);
 

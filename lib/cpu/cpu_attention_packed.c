@@ -7,7 +7,6 @@
 #include "cpu/cpu_attention.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "cpu/simd.h"
 
@@ -22,8 +21,8 @@ struct packed {
     int dim, v_dim; /* head_dim and v_dim rounded up to LANES */
     struct gemm_shape *scores, *values;
     size_t keys_bytes, block_bytes; /* packed keys of one block and head; with the values */
-    int64_t *block_at, *tile_at;    /* [docs + 1] first block of keys, first tile of queries */
-    uint8_t *blocks;                /* [blocks][kv_heads] of packed K, then V */
+    struct attention_cut cut;
+    uint8_t *blocks; /* [blocks][kv_heads] of packed K, then V */
 };
 
 bool cpu_attention_is_packed(const struct cpu *c, const struct attention_args *a, int doc)
@@ -78,9 +77,9 @@ static void pack_task(void *ctx, long task, int worker)
 {
     const struct packed *s = ctx;
     long block = task / s->a->kv_heads;
-    int head = (int)(task % s->a->kv_heads), doc = docs_find(s->block_at, s->a->docs.n, block);
+    int head = (int)(task % s->a->kv_heads), doc = docs_find(s->cut.block_at, s->a->docs.n, block);
     struct reach x = docs_reach(&s->a->docs, doc);
-    int64_t from = (block - s->block_at[doc]) * s->keys;
+    int64_t from = (block - s->cut.block_at[doc]) * s->keys;
     int n = x.keys - from < s->keys ? (int)(x.keys - from) : s->keys;
     size_t first = (size_t)(x.key + from);
     uint8_t *to = s->blocks + (size_t)task * s->block_bytes;
@@ -309,10 +308,10 @@ static void tile_task(void *ctx, long task, int worker)
     const struct attention_args *a = s->a;
     long tile = task / a->heads;
     int head = (int)(task % a->heads), group = head / (a->heads / a->kv_heads);
-    int doc = docs_find(s->tile_at, a->docs.n, tile);
+    int doc = docs_find(s->cut.tile_at, a->docs.n, tile);
     struct tile t = tile_layout(s, s->c->scratch[worker]);
     struct reach x = docs_reach(&a->docs, doc);
-    int64_t query = (tile - s->tile_at[doc]) * ROWS, first, b, at;
+    int64_t query = (tile - s->cut.tile_at[doc]) * ROWS, first, b, at;
     size_t row = (size_t)(x.first + query);
     int i;
 
@@ -322,7 +321,7 @@ static void tile_task(void *ctx, long task, int worker)
     first = first_row(a, t.before, t.from) / s->keys;
     start(s, &t, head_at(&a->q, row, head), a->sinks ? &a->sinks[head] : NULL);
     for (b = first, at = b * s->keys; at < t.from + t.n; b++, at += s->keys) {
-        size_t place = (size_t)(s->block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
+        size_t place = (size_t)(s->cut.block_at[doc] + b) * (size_t)a->kv_heads + (size_t)group;
         const uint8_t *keys = s->blocks + place * s->block_bytes;
         int end = t.from + t.n - at < s->keys ? (int)(t.from + t.n - at) : s->keys;
 
@@ -350,7 +349,7 @@ static size_t scratch_bytes(const struct packed *s)
     return rows > tile ? rows : tile;
 }
 
-static int packed_run(struct packed *s, int64_t blocks, int64_t tiles, struct err *e)
+static int packed_run(struct packed *s, struct err *e)
 {
     struct cpu *c = s->c;
 
@@ -359,12 +358,12 @@ static int packed_run(struct packed *s, int64_t blocks, int64_t tiles, struct er
         return -1;
     s->keys_bytes = round_up(gemm_packed_bytes(s->scores), 64);
     s->block_bytes = s->keys_bytes + round_up(gemm_packed_bytes(s->values), 64);
-    if (cpu_room(&c->keys, &c->keys_bytes, (size_t)(blocks * s->a->kv_heads) * s->block_bytes, e) ||
+    if (cpu_room(&c->keys, &c->keys_bytes, (size_t)(s->cut.blocks * s->a->kv_heads) * s->block_bytes, e) ||
         cpu_scratch(c, scratch_bytes(s), e))
         return -1;
     s->blocks = (uint8_t *)c->keys;
-    pool_run(c->pool, (long)(blocks * s->a->kv_heads), pack_task, s);
-    pool_run(c->pool, (long)(tiles * s->a->heads), tile_task, s);
+    pool_run(c->pool, (long)(s->cut.blocks * s->a->kv_heads), pack_task, s);
+    pool_run(c->pool, (long)(s->cut.tiles * s->a->heads), tile_task, s);
     return 0;
 }
 
@@ -375,28 +374,10 @@ int cpu_attention_packed(struct cpu *c, const struct attention_args *a, struct e
                        .keys = KEYS,
                        .dim = (int)round_up((size_t)a->head_dim, LANES),
                        .v_dim = (int)round_up((size_t)a->v_dim, LANES)};
-    int64_t blocks = 0, tiles = 0;
-    int i, rc = -1;
+    int rc = cpu_attention_cut(&s.cut, c, a, true, KEYS, ROWS, e);
 
-    s.block_at = mem_new((size_t)a->docs.n + 1, sizeof *s.block_at, e);
-    s.tile_at = mem_new((size_t)a->docs.n + 1, sizeof *s.tile_at, e);
-    if (!s.block_at || !s.tile_at)
-        goto out;
-    for (i = 0; i < a->docs.n; i++) {
-        struct reach x = docs_reach(&a->docs, i);
-
-        s.block_at[i] = blocks;
-        s.tile_at[i] = tiles;
-        if (!cpu_attention_is_packed(c, a, i))
-            continue;
-        blocks += (x.keys + KEYS - 1) / KEYS;
-        tiles += (x.queries + ROWS - 1) / ROWS;
-    }
-    s.block_at[i] = blocks;
-    s.tile_at[i] = tiles;
-    rc = tiles ? packed_run(&s, blocks, tiles, e) : 0;
-out:
-    free(s.block_at);
-    free(s.tile_at);
+    if (rc == 0 && s.cut.tiles)
+        rc = packed_run(&s, e);
+    cpu_attention_cut_free(&s.cut);
     return rc;
 }

@@ -60,7 +60,7 @@ void dtype_list(uint64_t set, char text[64])
     int d;
 
     if (set == DT_FLOATS) { /* the usual one first */
-        strcpy(text, "BF16, F16 or F32");
+        snprintf(text, 64, "BF16, F16 or F32");
         return;
     }
     text[0] = 0;

@@ -231,18 +231,20 @@ void quant_free(struct quantization *q)
 
 /* ---- new names and shapes ---- */
 
-/* A tensor of a map, [.., and then this shape]. */
-static int add_piece(struct rewrite *rw, size_t i, struct quant_map *map, enum piece_use use,
-                     enum dtype dtype, const char *base, const char *suffix, int lead, const uint64_t *shape,
-                     int rank, struct err *e)
+/* A piece of what a map becomes, [.., and then its shape]. */
+static int add_piece(struct rewrite *rw, size_t i, struct quant_map *map, const struct piece *p,
+                     const char *base, int lead, struct err *e)
 {
     struct out_tensor *t = rewrite_add(rw, i, e);
+    const char *suffix = piece_suffix(p, rw->m->role[i].role == ROLE_EXPERTS);
+    uint64_t shape[PIECE_DIMS];
+    int rank = piece_shape(p, (struct block_size){0}, map->out, map->in, map->io && !map->encode, shape);
 
     if (!t)
         return -1;
     t->map = map;
-    t->use = use;
-    t->t.dtype = dtype;
+    t->use = p->use;
+    t->t.dtype = map->encode ? piece_dtype(p) : DT_BF16;
     t->t.name = rewrite_name(rw, mem_printf(e, "%s%s", base, suffix), e);
     t->t.rank = lead + rank;
     memcpy(t->t.shape + lead, shape, (size_t)rank * sizeof *shape);
@@ -263,9 +265,8 @@ static int plan_encode(struct quantization *q, struct rewrite *rw, size_t i, str
                        const char *base, struct err *e)
 {
     const struct tensor *from = q->m->ckpt.tensor[i];
-    bool fused = q->m->role[i].role == ROLE_EXPERTS, io = input_major(q->m, i);
-    int r = from->rank, rank;
-    uint64_t shape[PIECE_DIMS];
+    bool io = input_major(q->m, i);
+    int r = from->rank;
     const struct piece *p;
 
     map->format = q->to;
@@ -276,12 +277,8 @@ static int plan_encode(struct quantization *q, struct rewrite *rw, size_t i, str
     map->in = (size_t)from->shape[io ? r - 2 : r - 1];
     map->from[USE_WEIGHT] = from;
     FOR_PIECES(p, q->to)
-    {
-        rank = piece_shape(p, (struct block_size){0}, map->out, map->in, false, shape);
-        if (add_piece(rw, i, map, p->use, piece_dtype(p), base, piece_suffix(p, fused), r - 2, shape, rank,
-                      e))
-            return -1;
-    }
+    if (add_piece(rw, i, map, p, base, r - 2, e))
+        return -1;
     return 0;
 }
 
@@ -331,19 +328,15 @@ static int plan_decode(struct quantization *q, struct rewrite *rw, size_t i, str
                        const char *base, struct err *e)
 {
     const struct tensor_role *role = &q->m->role[i];
-    bool fused = role->role == ROLE_EXPERTS;
-    uint64_t shape[PIECE_DIMS];
-    int lead, rank;
+    int lead;
 
     map->format = role->format;
     map->io = input_major(q->m, i);
     map->from[USE_WEIGHT] = q->m->ckpt.tensor[i];
     unpacked(q->m->ckpt.tensor[i], role->piece, map, &lead);
-    if (find_pieces(q, map, base, fused, e))
-        return -1;
-    rank = piece_shape(format_plain.piece, (struct block_size){0}, map->out, map->in, map->io, shape);
-    return add_piece(rw, i, map, USE_WEIGHT, DT_BF16, base, piece_suffix(format_plain.piece, fused), lead,
-                     shape, rank, e);
+    return find_pieces(q, map, base, role->role == ROLE_EXPERTS, e)
+               ? -1
+               : add_piece(rw, i, map, format_plain.piece, base, lead, e);
 }
 
 static int plan_map(struct quantization *q, struct rewrite *rw, size_t i, struct quant_map *map,
