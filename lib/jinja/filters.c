@@ -1,0 +1,495 @@
+/* filters.c -- filters of one value. Those of lists are in filters_list.c. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jinja/filters_list.h"
+#include "jinja/characters.h"
+
+static struct value method(struct run *r, const char *name, struct value self, struct value *a, uint32_t n)
+{
+    struct args args = {.at = a, .n = n};
+
+    return builtin_call(r, builtin_find(text_methods, name, strlen(name)), v_to_text(r, self), &args);
+}
+
+/* ---- text ---- */
+
+static struct value filter_upper(struct run *r, struct value self, struct value *a)
+{
+    return method(r, "upper", self, a, 0);
+}
+
+static struct value filter_lower(struct run *r, struct value self, struct value *a)
+{
+    return method(r, "lower", self, a, 0);
+}
+
+static struct value capitalize(struct run *r, struct value self, struct value *a)
+{
+    return method(r, "capitalize", self, a, 0);
+}
+
+static struct value trim(struct run *r, struct value self, struct value *a)
+{
+    return method(r, "strip", self, a, a->kind != MISSING);
+}
+
+static struct value center(struct run *r, struct value self, struct value *a)
+{
+    struct value width = a->kind == MISSING ? v_int(80) : *a;
+
+    return method(r, "center", self, &width, 1);
+}
+
+/* Words begin behind white space and - ( { [ <. */
+static struct value title(struct run *r, struct value self, struct value *a)
+{
+    struct value s = v_to_text(r, self);
+    size_t from = r->out->n, i, n;
+    bool inside = false;
+
+    (void)a;
+    for (i = 0; i < s.n; i += n) {
+        int32_t c = utf8_get(s.s + i, s.n - i);
+
+        n = utf8_length(s.s + i, s.n - i);
+        if (inside)
+            uni_add_lower(r->out, s.s, s.n, i);
+        else
+            uni_add_case(r->out, s.s + i, n, TO_UPPER);
+        inside = !(uni_space(c) || (c < 0x80 && strchr("-({[<", c)));
+    }
+    return v_printed(r, from);
+}
+
+/* Without what marks it safe: str(). */
+static struct value plain(struct run *r, struct value v)
+{
+    v = v_to_text(r, v);
+    v.flags = 0;
+    return v;
+}
+
+static struct value filter_replace(struct run *r, struct value self, struct value *a)
+{
+    struct value with[3] = {plain(r, a[0]), plain(r, a[1]), a[2]};
+
+    return method(r, "replace", plain(r, self), with, a[2].kind == MISSING || a[2].kind == NONE ? 2 : 3);
+}
+
+static struct value string(struct run *r, struct value self, struct value *a)
+{
+    (void)a;
+    return v_to_text(r, self);
+}
+
+static struct value safe(struct run *r, struct value self, struct value *a)
+{
+    struct value v = v_to_text(r, self);
+
+    (void)a;
+    v.flags = SAFE;
+    return v;
+}
+
+static struct value filter_escape(struct run *r, struct value self, struct value *a)
+{
+    (void)a;
+    return v_escape(r, self);
+}
+
+static struct value force_escape(struct run *r, struct value self, struct value *a)
+{
+    (void)a;
+    return v_escape(r, plain(r, self));
+}
+
+static struct value format(struct run *r, struct value self, struct args *a)
+{
+    struct value with = {.kind = TUPLE, .n = a->n, .item = a->at};
+    uint32_t i;
+
+    if (a->n && a->keys)
+        run_fail(r, "FilterArgumentError", "can't handle positional and keyword arguments at the same time");
+    if (a->keys) {
+        with = v_dict(r, a->keys);
+        for (i = 0; i < a->keys; i++)
+            dict_set(r, with.dict, a->key[i].name, a->key[i].value);
+    }
+    return format_percent(r, v_to_text(r, self), with);
+}
+
+/* Each line but the first, and not the empty ones, behind width spaces or the text given. */
+static struct value indent(struct run *r, struct value self, struct value *a)
+{
+    bool first = arg_true(a[1], false), blank = arg_true(a[2], false);
+    struct value by = a[0], lines;
+    size_t from = r->out->n;
+    uint32_t i;
+
+    if (self.kind == UNDEFINED)
+        v_fail_undefined(r, self);
+    if (self.kind != STR)
+        run_fail(r, "TypeError", "unsupported operand type(s) for +=: '%s' and 'str'", v_type(self));
+    if (by.kind != STR)
+        by = v_multiply(r, v_str(" ", 1), by.kind == MISSING ? v_int(4) : by);
+    lines = method(r, "splitlines", v_add(r, self, v_str("\n", 1)), NULL, 0);
+    for (i = 0; i < lines.n; i++) {
+        str_adds(r->out, i ? "\n" : "");
+        if (i ? blank || lines.item[i].n : first)
+            str_add(r->out, by.s, by.n);
+        str_add(r->out, lines.item[i].s, lines.item[i].n);
+    }
+    lines = v_printed(r, from);
+    lines.flags = self.flags;
+    return lines;
+}
+
+static struct value truncate(struct run *r, struct value self, struct value *a)
+{
+    struct value end = a[2].kind == STR ? a[2] : v_text("..."), s = v_to_text(r, self), cut;
+    int64_t length = arg_int(r, a[0], 255), leeway = a[3].kind == NONE ? 5 : arg_int(r, a[3], 5);
+    int64_t kept = length - (int64_t)utf8_count(end.s, end.n);
+    uint32_t i;
+
+    if (kept < 0 || leeway < 0)
+        run_fail(r, "AssertionError", "truncate: a length of %lld is too short", (long long)length);
+    if ((int64_t)utf8_count(s.s, s.n) <= length + leeway)
+        return s;
+    cut = v_slice(r, s, v_none(), v_int(kept), v_none());
+    if (arg_true(a[1], false))
+        return v_add(r, cut, end);
+    for (i = cut.n; i > 0 && cut.s[i - 1] != ' '; i--)
+        ;
+    cut.n = i ? i - 1 : cut.n;
+    return v_add(r, cut, end);
+}
+
+static struct value word_count(struct run *r, struct value self, struct value *a)
+{
+    struct value s = v_to_text(r, self);
+    bool inside = false;
+    int64_t words = 0;
+    size_t i;
+
+    (void)a;
+    for (i = 0; i < s.n; i += utf8_length(s.s + i, s.n - i)) {
+        bool word = uni_word(utf8_get(s.s + i, s.n - i));
+
+        words += word && !inside;
+        inside = word;
+    }
+    return v_int(words);
+}
+
+static bool letter_or_digit(unsigned char c)
+{
+    return ((c | 32) >= 'a' && (c | 32) <= 'z') || (c >= '0' && c <= '9');
+}
+
+static void put_quoted(struct run *r, struct value v, bool query)
+{
+    uint32_t i;
+
+    v = v_to_text(r, v);
+    for (i = 0; i < v.n; i++) {
+        unsigned char c = (unsigned char)v.s[i];
+
+        if (letter_or_digit(c) || (c < 0x80 && strchr(query ? "-_.~" : "-_.~/", c) && c))
+            str_addc(r->out, (char)c);
+        else if (query && c == ' ')
+            str_addc(r->out, '+');
+        else
+            str_addf(r->out, "%%%02X", c);
+    }
+}
+
+static struct value url_encode(struct run *r, struct value self, struct value *a)
+{
+    size_t from = r->out->n;
+    struct value list, pair;
+    uint32_t i;
+
+    (void)a;
+    if (self.kind == STR || !v_iterable(self)) {
+        put_quoted(r, self, false);
+        return v_printed(r, from);
+    }
+    if (self.kind == DICT)
+        self.kind = ITEMS;
+    list = v_items(r, self);
+    for (i = 0; i < list.n; i++) {
+        pair = v_items(r, list.item[i]);
+        if (pair.n != 2)
+            run_fail(r, "ValueError", "not enough values to unpack (expected 2, got %u)", pair.n);
+        str_adds(r->out, i ? "&" : "");
+        put_quoted(r, pair.item[0], true);
+        str_addc(r->out, '=');
+        put_quoted(r, pair.item[1], true);
+    }
+    return v_printed(r, from);
+}
+
+/* ---- numbers ---- */
+
+/* What float() reads; false: it is no number. */
+static bool read_float(struct run *r, struct value v, double *out)
+{
+    struct value s;
+    char text[400], *end;
+
+    if (v_number(v, out))
+        return true;
+    if (v.kind != STR)
+        return false;
+    s = method(r, "strip", v, NULL, 0);
+    if (!s.n || s.n >= sizeof text || memchr(s.s, 'x', s.n) || memchr(s.s, 'X', s.n))
+        return false;
+    memcpy(text, s.s, s.n);
+    text[s.n] = 0;
+    *out = strtod(text, &end);
+    return *end == 0;
+}
+
+/* What int(text, base) reads; false: no integer, or one beyond 63 bits. */
+static bool read_int(struct run *r, struct value v, int base, int64_t *out)
+{
+    struct value s = method(r, "strip", v, NULL, 0);
+    uint32_t i = s.n && (*s.s == '-' || *s.s == '+');
+    bool negative = s.n && *s.s == '-';
+
+    if (s.n - i > 2 && s.s[i] == '0' &&
+        ((base == 16 && (s.s[i + 1] | 32) == 'x') || (base == 8 && (s.s[i + 1] | 32) == 'o') ||
+         (base == 2 && (s.s[i + 1] | 32) == 'b')))
+        i += 2;
+    if (i == s.n || s.n - i > 60)
+        return false;
+    for (*out = 0; i < s.n; i++) {
+        int c = (unsigned char)s.s[i], d = c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
+
+        if (c == '_' && i + 1 < s.n && s.s[i - (i > 0)] != '_')
+            continue;
+        if (d < 0 || d >= base || *out > (INT64_MAX - d) / base)
+            return false;
+        *out = *out * base + d;
+    }
+    *out = negative ? -*out : *out;
+    return true;
+}
+
+static struct value to_int(struct run *r, struct value self, struct value *a)
+{
+    int64_t i;
+    double x;
+
+    if (self.kind == UNDEFINED)
+        v_fail_undefined(r, self);
+    if (self.kind == INT || self.kind == BIG)
+        return self;
+    if (self.kind == STR && read_int(r, self, (int)arg_int(r, a[1], 10), &i))
+        return v_int(i);
+    if (read_float(r, self, &x) && fabs(x) < 9e18)
+        return v_int((int64_t)x);
+    return a[0].kind == MISSING ? v_int(0) : a[0];
+}
+
+static struct value to_float(struct run *r, struct value self, struct value *a)
+{
+    double x;
+
+    if (self.kind == UNDEFINED)
+        v_fail_undefined(r, self);
+    if (read_float(r, self, &x))
+        return v_float(x);
+    return a[0].kind == MISSING ? v_float(0) : a[0];
+}
+
+static struct value absolute(struct run *r, struct value self, struct value *a)
+{
+    double x;
+
+    (void)a;
+    if (!v_number(self, &x))
+        run_fail(r, "TypeError", "bad operand type for abs(): '%s'", v_type(self));
+    if (self.kind == BOOL)
+        return v_int(self.i);
+    return x < 0 || (self.kind == FLOAT && signbit(x)) ? v_negate(r, self) : self;
+}
+
+/* To the even one of two that are as near: through decimal digits, as Python does it. */
+static struct value round_common(struct run *r, double x, int64_t digits)
+{
+    char text[400];
+    double scale;
+
+    if (digits > 22 || !isfinite(x))
+        return v_float(x);
+    if (digits < 0) {
+        scale = pow(10, (double)-digits);
+        return v_float(nearbyint(x / scale) * scale);
+    }
+    if (fabs(x) > 1e300)
+        return v_float(x);
+    if (snprintf(text, sizeof text, "%.*f", (int)digits, x) >= (int)sizeof text)
+        run_fail(r, "OverflowError", "a number that is too long");
+    return v_float(strtod(text, NULL));
+}
+
+static struct value round_number(struct run *r, struct value self, struct value *a)
+{
+    int64_t digits = arg_int(r, a[0], 0);
+    double x, scale;
+
+    if (a[1].kind != MISSING && !v_is(a[1], "common") && !v_is(a[1], "ceil") && !v_is(a[1], "floor"))
+        run_fail(r, "FilterArgumentError", "method must be common, ceil or floor");
+    if (!v_number(self, &x))
+        run_fail(r, "TypeError", "type %s doesn't define __round__ method", v_type(self));
+    if (a[1].kind == MISSING || v_is(a[1], "common")) {
+        if (self.kind == FLOAT)
+            return round_common(r, x, digits);
+        return digits >= 0 ? (self.kind == BOOL ? v_int(self.i) : self)
+                           : v_int((int64_t)round_common(r, x, digits).f);
+    }
+    scale = pow(10, (double)digits);
+    return v_float((v_is(a[1], "ceil") ? ceil(x * scale) : floor(x * scale)) / scale);
+}
+
+static struct value file_size(struct run *r, struct value self, struct value *a)
+{
+    static const char *const unit[] = {"k", "M", "G", "T", "P", "E", "Z", "Y"};
+    bool binary = arg_true(a[0], false);
+    double x, base = binary ? 1024 : 1000;
+    size_t from = r->out->n;
+    int i;
+
+    if (!read_float(r, self, &x))
+        run_fail(r, "ValueError", "could not convert to float");
+    if (x == 1)
+        return v_text("1 Byte");
+    if (x < base) {
+        str_addf(r->out, "%lld Bytes", (long long)x);
+        return v_printed(r, from);
+    }
+    for (i = 0, x /= base; i < 7 && x >= base; i++)
+        x /= base;
+    str_addf(r->out, "%.1f %s%sB", x, binary && i == 0 ? "K" : unit[i], binary ? "i" : "");
+    return v_printed(r, from);
+}
+
+/* ---- the others ---- */
+
+static struct value fall_back(struct run *r, struct value self, struct value *a)
+{
+    (void)r;
+    if (self.kind == UNDEFINED || (arg_true(a[1], false) && !v_true(self)))
+        return a[0].kind == MISSING ? v_str("", 0) : a[0];
+    return self;
+}
+
+static struct value attribute(struct run *r, struct value self, struct value *a)
+{
+    if (a[0].kind != STR)
+        run_fail(r, "TypeError", "attribute name must be string, not '%s'", v_type(a[0]));
+    if (self.kind == DICT && !method_find(self, a[0].s, a[0].n))
+        return v_undefined(a[0].s, a[0].n, DICT);
+    return v_attribute(r, self, a[0]);
+}
+
+static struct value to_json(struct run *r, struct value self, struct value *a)
+{
+    struct json_style style = {.ascii = arg_true(a[0], false),
+                               .sorted = arg_true(a[3], false),
+                               .indented = a[1].kind != MISSING && a[1].kind != NONE,
+                               .item = v_text(", "),
+                               .key = v_text(": ")};
+    size_t from = r->out->n;
+
+    if (style.indented) {
+        style.indent = a[1].kind == STR ? a[1] : v_multiply(r, v_str(" ", 1), v_int(arg_int(r, a[1], 0)));
+        style.item = v_text(",");
+    }
+    if (a[2].kind != MISSING && a[2].kind != NONE) {
+        struct value pair = v_items(r, a[2]);
+
+        if (pair.n != 2 || pair.item[0].kind != STR || pair.item[1].kind != STR)
+            run_fail(r, "ValueError", "separators are not two strings");
+        style.item = pair.item[0];
+        style.key = pair.item[1];
+    }
+    print_json(r, self, &style);
+    return v_printed(r, from);
+}
+
+static struct value strip_tags(struct run *r, struct value self, struct value *a)
+{
+    struct value s = plain(r, self);
+    size_t from = r->out->n;
+    const char *p = s.s, *end = s.s + s.n, *open, *close;
+
+    (void)a;
+    while ((open = utf8_find(p, (size_t)(end - p), "<", 1))) {
+        bool comment = end - open >= 4 && memcmp(open, "<!--", 4) == 0;
+
+        close = utf8_find(open, (size_t)(end - open), comment ? "-->" : ">", comment ? 3 : 1);
+        if (!close)
+            break;
+        str_add(r->out, p, (size_t)(open - p));
+        p = close + (comment ? 3 : 1);
+    }
+    str_add(r->out, p, (size_t)(end - p));
+    s = method(r, "split", v_printed(r, from), NULL, 0);
+    return method(r, "join", v_str(" ", 1), &s, 1);
+}
+
+const struct builtin filters[] = {{"default", "default_value? boolean?", fall_back, NULL},
+                                  {"d", "default_value? boolean?", fall_back, NULL},
+                                  {"tojson", "ensure_ascii? indent? separators? sort_keys?", to_json, NULL},
+                                  {"trim", "chars?", trim, NULL},
+                                  {"length", "/", filter_length, NULL},
+                                  {"count", "/", filter_length, NULL},
+                                  {"string", "/", string, NULL},
+                                  {"upper", "", filter_upper, NULL},
+                                  {"lower", "", filter_lower, NULL},
+                                  {"join", "d? attribute?", filter_join, NULL},
+                                  {"safe", "", safe, NULL},
+                                  {"items", "", filter_items, NULL},
+                                  {"list", "", filter_list, NULL},
+                                  {"first", "", filter_first, NULL},
+                                  {"last", "", filter_last, NULL},
+                                  {"map", NULL, NULL, filter_map},
+                                  {"select", NULL, NULL, filter_select},
+                                  {"reject", NULL, NULL, filter_reject},
+                                  {"selectattr", NULL, NULL, filter_select_attribute},
+                                  {"rejectattr", NULL, NULL, filter_reject_attribute},
+                                  {"replace", "old new count?", filter_replace, NULL},
+                                  {"indent", "width? first? blank?", indent, NULL},
+                                  {"int", "default? base?", to_int, NULL},
+                                  {"float", "default?", to_float, NULL},
+                                  {"round", "precision? method?", round_number, NULL},
+                                  {"abs", "/", absolute, NULL},
+                                  {"title", "", title, NULL},
+                                  {"capitalize", "", capitalize, NULL},
+                                  {"center", "width?", center, NULL},
+                                  {"truncate", "length? killwords? end? leeway?", truncate, NULL},
+                                  {"wordcount", "", word_count, NULL},
+                                  {"format", NULL, NULL, format},
+                                  {"escape", "/", filter_escape, NULL},
+                                  {"e", "/", filter_escape, NULL},
+                                  {"forceescape", "", force_escape, NULL},
+                                  {"striptags", "", strip_tags, NULL},
+                                  {"urlencode", "", url_encode, NULL},
+                                  {"filesizeformat", "binary?", file_size, NULL},
+                                  {"attr", "name", attribute, NULL},
+                                  {"dictsort", "case_sensitive? by? reverse?", filter_dictsort, NULL},
+                                  {"sort", "reverse? case_sensitive? attribute?", filter_sort, NULL},
+                                  {"unique", "case_sensitive? attribute?", filter_unique, NULL},
+                                  {"min", "case_sensitive? attribute?", filter_min, NULL},
+                                  {"max", "case_sensitive? attribute?", filter_max, NULL},
+                                  {"sum", "attribute? start?", filter_sum, NULL},
+                                  {"reverse", "", filter_reverse, NULL},
+                                  {"groupby", "attribute default? case_sensitive?", filter_groupby, NULL},
+                                  {"batch", "linecount fill_with?", filter_batch, NULL},
+                                  {"slice", "slices fill_with?", filter_slice, NULL},
+                                  {NULL, NULL, NULL, NULL}};
