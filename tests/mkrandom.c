@@ -64,8 +64,9 @@ static struct {
 static struct err err;
 static struct model m; /* as much of it as its slots ask for */
 enum { FP8_BLOCK = 128 };
-static bool mxfp4; /* the experts are */
-static bool fp8;   /* linear maps but for the router and the head, whose experts are split */
+static struct format_claim coded; /* the format of the experts, of FP8 that of most linear maps */
+static bool mxfp4;                /* the experts are */
+static bool fp8;                  /* linear maps but for the router and the head, whose experts are split */
 static struct tensor *tensor;
 static size_t n_tensors, cap_tensors;
 static struct task *tasks;
@@ -142,10 +143,13 @@ static void choose_layout(cJSON *root)
     m.ffn_module = m.layout == EXPERTS_FUSED && f->fused_module ? f->fused_module : f->ffn_module;
     if (mxfp4 && (m.arch.hidden % 32 || m.arch.inter % 32))
         fail("MXFP4 needs sizes that are multiples of 32");
-    if ((mxfp4 && says) || (fp8 && m.arch.claim[0].format->coding == CODING_E4M3))
+    coded = m.arch.claim[0];
+    if ((mxfp4 && says) || (fp8 && coded.format->coding == CODING_E4M3))
         return;
     cJSON_DeleteItemFromObjectCaseSensitive(root, "quantization_config");
     if (mxfp4 || fp8) {
+        struct format_claim claim[MAX_CLAIMS];
+
         q = cJSON_AddObjectToObject(root, "quantization_config");
         must(q);
         replace(q, "quant_method", cJSON_CreateString(fp8 ? "fp8" : own ? "mxfp4" : "compressed-tensors"));
@@ -153,6 +157,8 @@ static void choose_layout(cJSON *root)
             replace(q, "weight_block_size", cJSON_CreateIntArray((const int[]){FP8_BLOCK, FP8_BLOCK}, 2));
         else if (!own)
             replace(q, "format", cJSON_CreateString("mxfp4-pack-quantized"));
+        format_claims(q, claim);
+        coded = claim[0];
     }
 }
 
@@ -213,24 +219,39 @@ static void add(enum dtype type, struct dims d, const char *fmt, ...)
     }
 }
 
-/* A matrix that is not stacked with others: of an expert in the experts' format. */
+/* The pieces of a map in the format `coded`; experts 0: it is not stacked with others. */
+static void add_coded(const char *base, const struct slot *s, uint64_t experts)
+{
+    const struct piece *p;
+
+    FOR_PIECES(p, coded.format)
+    {
+        uint64_t shape[PIECE_DIMS];
+        struct dims d = {.rank = 0};
+        int i, rank = piece_shape(p, coded.block, N(s->out), N(s->in), false, shape);
+
+        if (!piece_suffix(p, experts > 0))
+            continue;
+        if (experts)
+            d.d[d.rank++] = experts;
+        for (i = 0; i < rank; i++)
+            d.d[d.rank++] = shape[i];
+        add(p->dtypes & DT_BIT(DT_F32) ? DT_F32 : piece_dtype(p), d, "%s%s%s", base, s->name,
+            piece_suffix(p, experts > 0));
+    }
+}
+
+/* A matrix that is not stacked with others. */
 static void add_matrix(const char *base, const struct slot *s)
 {
-    uint64_t out = N(s->out), in = N(s->in);
-    bool coded = fp8 && s->linear && s->id != SLOT_ROUTER && s->id != SLOT_HEAD;
+    bool expert = mxfp4 && s->role == ROLE_EXPERT;
 
-    if (mxfp4 && s->role == ROLE_EXPERT) {
-        add(DT_U8, DIMS(out, in / 32 * 16), "%s%s.weight_packed", base, s->name);
-        add(DT_U8, DIMS(out, in / 32), "%s%s.weight_scale", base, s->name);
-        return;
-    }
-    if (!s->optional)
-        add(coded ? DT_F8_E4M3 : DT_BF16, DIMS(out, in), "%s%s.weight", base, s->name);
-    if (coded)
-        add(DT_F32, DIMS((out + FP8_BLOCK - 1) / FP8_BLOCK, (in + FP8_BLOCK - 1) / FP8_BLOCK),
-            "%s%s.weight_scale_inv", base, s->name);
-    if (s->bias)
-        add(DT_BF16, DIMS(out), "%s%s.bias", base, s->name);
+    if (expert || (fp8 && s->linear && s->id != SLOT_ROUTER && s->id != SLOT_HEAD))
+        add_coded(base, s, 0);
+    else if (!s->optional)
+        add(DT_BF16, DIMS(N(s->out), N(s->in)), "%s%s.weight", base, s->name);
+    if (s->bias && !expert)
+        add(DT_BF16, DIMS(N(s->out)), "%s%s.bias", base, s->name);
 }
 
 static void add_each(const char *base, const struct slot *s)
@@ -249,8 +270,7 @@ static void add_stacked(const char *base, const struct slot *s)
     uint64_t e = N(m.arch.experts), out = N(s->out), in = N(s->in);
 
     if (mxfp4) {
-        add(DT_U8, DIMS(e, out, in / 32, 16), "%s%s_blocks", base, s->name);
-        add(DT_U8, DIMS(e, out, in / 32), "%s%s_scales", base, s->name);
+        add_coded(base, s, e);
     } else if (m.layout == EXPERTS_FUSED) {
         add(DT_BF16, DIMS(e, out, in), "%s%s", base, s->name);
     } else {
@@ -354,18 +374,19 @@ static void make_values(const struct tensor *t, uint64_t from, uint64_t n, unsig
     const uint64_t exponents = shift * UINT64_C(0x0080008000800080), scales = (119 + shift) * ones;
     uint64_t stream = stream_of(t->name), i;
     bool norm = ends_with(t->name, "norm.weight");
-    bool scale = ends_with(t->name, "_scales") || ends_with(t->name, ".weight_scale");
+    bool scale = ends_with(t->name, "_scales") || ends_with(t->name, ".weight_scale") ||
+                 ends_with(t->name, ".weight_scale_inv");
 
     for (i = 0; i < n; i += 8) {
         uint64_t r = random_at(stream, (from + i) / 8), v = r;
 
         if (norm)
             v = UINT64_C(0x3f803f803f803f80);
-        else if (scale) /* the middle one of three twice as often */
+        else if (scale && t->dtype == DT_U8) /* the middle one of three twice as often */
             v = scales + (r & ones) + (r >> 1 & ones);
         else if (t->dtype == DT_F8_E4M3) /* magnitudes 1/4 to 15/4 */
             v = (r & 0x9f * ones) + 0x28 * ones;
-        else if (ends_with(t->name, ".weight_scale_inv")) /* 2^-7 to 2^-6 */
+        else if (scale) /* 2^-7 to 2^-6 */
             v = (r & UINT64_C(0x007fffff007fffff)) + (120 + shift) * UINT64_C(0x0080000000800000);
         else if (t->dtype == DT_F32)
             v = N(normal[r % TABLE]) << 16 | N(normal[(r >> 32) % TABLE]) << 48;
