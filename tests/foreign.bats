@@ -148,3 +148,70 @@ plan() {
     sed -i 's/"__metadata__":null/"__metadata__":nul1/' m/model-00001-of-00002.safetensors
     fails_with 'header: byte [0-9]*: expected null' moe-inspect m
 }
+
+@test "a correction bias by transformers' own name" {
+    cp -r "$BATS_TEST_DIRNAME/fixtures/ernie4_5-bias" m
+    chmod -R u+w m
+    want=$(figure m)
+    header m/model.safetensors 'with_entries(.key |= sub("mlp.moe_statics"; "mlp.gate.moe_statics"))'
+    [ "$(figure m)" = "$want" ]
+    plan m
+    moe-prune --verify m plan.tsv out
+    moe-inspect --tensors out | grep -q 'mlp.gate.moe_statics.e_score_correction_bias'
+    figure out
+}
+
+@test "FP8: what quantization_config means, and the key that is not read" {
+    cp -r "$BATS_TEST_DIRNAME/fixtures/qwen3-fp8" m
+    chmod -R u+w m
+    want=$(figure m)
+    edit m/config.json '.quantization_config += {fmt: "float8_e4m3fn", scale_fmt: "ue8m0", weight_block_size: [128.0, 128.0]}'
+    [ "$(figure m)" = "$want" ]
+    edit m/config.json '.quantization_config.fmt = "e5m2"'
+    fails_with "the quantization 'fp8' with fmt \"e5m2\" is not read" moe-observe -o s m ids.jsonl
+    edit m/config.json '.quantization_config.fmt = "e4m3" | .quantization_config.weight_block_size = [128]'
+    fails_with "the quantization 'fp8' with weight_block_size \[128\] is not read" moe-observe -o s m ids.jsonl
+    edit m/config.json 'del(.quantization_config.weight_block_size)'
+    fails_with "the quantization 'fp8' with weight_block_size missing is not read" moe-observe -o s m ids.jsonl
+}
+
+@test "--check: what is announced and not there is not good" {
+    "$MKMODEL" qwen3 m
+    echo '{}' | tee m/tokenizer.json >m/tokenizer_config.json
+    moe-inspect --check m
+    edit m/config.json '.quantization_config = {quant_method: "mxfp4"}'
+    run -3 moe-inspect --check m
+    [[ $output == *'quantization_config in config.json announces a quantization that no tensor has'* ]]
+    edit m/config.json 'del(.quantization_config)'
+    echo '{"quantization":{"quant_algo":"NVFP4"}}' >m/hf_quant_config.json
+    run -3 moe-inspect --check m
+    [[ $output == *'hf_quant_config.json announces a quantization that no tensor has'* ]]
+    cp -r "$BATS_TEST_DIRNAME/fixtures/glm4-plain" g
+    chmod -R u+w g
+    edit g/config.json '.num_nextn_predict_layers = 1'
+    run -3 moe-inspect --check g
+    [[ $output == *'announces 1 further layers (num_nextn_predict_layers, MTP) that are not in the files'* ]]
+}
+
+@test "--check: weights that are nothing but zeros" {
+    local size
+    for m in qwen3 gptoss; do
+        "$MKMODEL" "$m" m
+        echo '{}' | tee m/tokenizer.json >m/tokenizer_config.json
+        moe-inspect --check m
+        size=$(stat -c %s m/model.safetensors)
+        truncate -s $((size / 2)) m/model.safetensors
+        truncate -s "$size" m/model.safetensors
+        run -3 moe-inspect --check m
+        [[ $output =~ [0-9]+' tensors, or experts in them, are nothing but zeros' ]]
+        rm -r m
+    done
+}
+
+@test "moe-quant: a quantization_config that was left over is in nobody's way" {
+    moe-quant -t bf16 "$TINY_GPTOSS" b
+    edit b/config.json '.quantization_config = {quant_method: "mxfp4"}'
+    moe-quant -t mxfp4 b out
+    jq -e '.quantization_config.quant_method == "mxfp4"' out/config.json
+    fails_with 'nothing to convert; take the quantization_config out of config.json' moe-quant -t bf16 b again
+}

@@ -65,7 +65,8 @@ static void read_quantization(struct arch *a, struct config *c)
 {
     const cJSON *q = config_get(c, "quantization_config");
     struct config d = {q, c->what, c->e};
-    const char *method, *format;
+    const char *method, *format, *key;
+    char *value;
 
     if (cJSON_IsNull(q))
         q = NULL;
@@ -74,8 +75,15 @@ static void read_quantization(struct arch *a, struct config *c)
         return;
     method = config_string(&d, "quant_method");
     format = config_string(&d, "format");
-    snprintf(a->unread, sizeof a->unread, "the quantization '%.60s%s%.60s' is not read",
-             method ? method : "(no name)", format ? ", " : "", format ? format : "");
+    key = format_stumbles(q);
+    value = key ? cJSON_PrintUnformatted(config_get(&d, key)) : NULL;
+    snprintf(a->unread, sizeof a->unread, "the quantization '%.60s%s%.60s'%s%s%s%.60s is not read",
+             method ? method : "(no name)", format ? ", " : "", format ? format : "", key ? " with " : "",
+             key ? key : "", key ? " " : "",
+             !key    ? ""
+             : value ? value
+                     : "missing");
+    cJSON_free(value);
 }
 
 static void read_groups(struct arch *a, struct config *c)
@@ -189,6 +197,7 @@ int arch_read(struct arch *a, const cJSON *config, const char *what, const struc
         if (a->nested)
             text.obj = config_get(&root, "text_config");
         if (a->family) {
+            a->corr_name = a->family->corr_name;
             keys_check(&text, a->nested ? &root : NULL, a->family, o);
             read_quantization(a, &root);
             read_text(a, &text);

@@ -372,6 +372,7 @@ static const struct family table[] = {
         .ffn_module = "mlp",
         .router = "gate",
         .corr_name = "moe_statics.e_score_correction_bias",
+        .corr_other = "gate.moe_statics.e_score_correction_bias",
         .corr_row = true,
         .shared_module = "shared_experts",
         .expert_gate = "gate_proj",

@@ -132,6 +132,7 @@ struct family {
     const char *fused_module;                          /* layout B's, if it differs (Mixtral: "mlp") */
     const char *router;                                /* "gate" or "router", within ffn_module */
     const char *corr_name;                             /* correction bias within ffn_module; NULL: none */
+    const char *corr_other;                            /* what else it is called; NULL: nothing */
     bool corr_row;                                     /* it is [1,E] instead of [E] */
     const char *shared_module;                         /* within ffn_module; NULL: none */
     const char *expert_gate, *expert_up, *expert_down; /* layout A module names; NULL: never split */
@@ -201,10 +202,11 @@ struct arch {
     struct layer_arch *layer; /* [layers] */
     int moe_layers;           /* how many are FFN_MOE */
     int max_position;
-    int mtp_layers;     /* MTP/nextn layers that config.json announces */
-    bool nested;        /* everything but architectures and quantization is inside "text_config" */
-    char unread[200];   /* quantization_config is not understood: what it is; "": it is, or there is none */
-    const char *prefix; /* before "model." in tensor names: "" or "language_model." */
+    int mtp_layers;   /* MTP/nextn layers that config.json announces */
+    bool nested;      /* everything but architectures and quantization is inside "text_config" */
+    char unread[300]; /* quantization_config is not understood: what it is; "": it is, or there is none */
+    const char *corr_name;                 /* the family's, or its other name, as the checkpoint has it */
+    const char *prefix;                    /* before "model." in tensor names: "" or "language_model." */
     struct format_claim claim[MAX_CLAIMS]; /* the formats that linear maps may have, the plain one last */
     int claims;
 };

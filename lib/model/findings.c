@@ -19,6 +19,8 @@ struct search {
     const struct model *m;
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
+    size_t zeros; /* tensors that are nothing but zeros, and the first of them */
+    const char *first_zero;
     struct err *e;
 };
 
@@ -109,8 +111,49 @@ static void check_index_size(struct search *s)
 
 static void value_found(void *ctx, const struct value_problem *p)
 {
-    found(ctx, FINDING_WRONG, "tensor '%s' holds %s at element %llu", p->tensor, p->what,
+    struct search *s = ctx;
+
+    if (p->zero) {
+        s->first_zero = s->zeros++ ? s->first_zero : p->tensor;
+        return;
+    }
+    found(s, FINDING_WRONG, "tensor '%s' holds %s at element %llu", p->tensor, p->what,
           (unsigned long long)p->index);
+}
+
+/* What a download leaves in a file that was given its full size at once. */
+static void check_zeros(struct search *s)
+{
+    if (s->zeros == 1)
+        found(s, FINDING_WRONG,
+              "tensor '%s', or an expert in it, is nothing but zeros: is the download complete?",
+              s->first_zero);
+    else if (s->zeros)
+        found(s, FINDING_WRONG,
+              "%zu tensors, or experts in them, are nothing but zeros ('%s' ...): is the download "
+              "complete?",
+              s->zeros, s->first_zero);
+}
+
+/* Whether config.json announces what is not there. */
+static void check_announced(struct search *s)
+{
+    const struct model *m = s->m;
+    bool modelopt = m->ckpt.container->folder && in_dir(s, "hf_quant_config.json"), coded = model_coded(m);
+    size_t i;
+
+    if (!coded && (m->arch.claims > 1 || modelopt))
+        found(s, FINDING_LOADING,
+              "%s announces a quantization that no tensor has: runtimes look for its scales and fail to load",
+              m->arch.claims > 1 ? "quantization_config in config.json" : "hf_quant_config.json");
+    for (i = 0; i < m->ckpt.n && m->role[i].role != ROLE_MTP; i++)
+        ;
+    if (m->arch.mtp_layers && i == m->ckpt.n)
+        found(
+            s, FINDING_LOADING,
+            "config.json announces %d further layers (%s, MTP) that are not in the files: runtimes that use "
+            "them fail to load",
+            m->arch.mtp_layers, m->arch.family->key_mtp[0]);
 }
 
 static void value_progress(void *ctx, uint64_t done, uint64_t total)
@@ -124,7 +167,7 @@ static void value_progress(void *ctx, uint64_t done, uint64_t total)
 int model_findings(struct findings *f, const struct model *m, int threads,
                    void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct err *e)
 {
-    struct search s = {f, m, progress, ctx, e};
+    struct search s = {.f = f, .m = m, .progress = progress, .ctx = ctx, .e = e};
 
     *f = (struct findings){0};
     if (m->cut_only)
@@ -134,7 +177,11 @@ int model_findings(struct findings *f, const struct model *m, int threads,
     if (!e->kind)
         check_index_size(&s);
     if (!e->kind)
+        check_announced(&s);
+    if (!e->kind)
         model_check_values(m, threads, value_found, value_progress, &s, e);
+    if (!e->kind)
+        check_zeros(&s);
     return e->kind ? -1 : 0;
 }
 

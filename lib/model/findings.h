@@ -22,9 +22,9 @@ struct findings {
 /*
  * Reads every tensor. Found are: what is in the way of running the model, tokenizer files that are missing,
  * safetensors files without an index, or that belong to none, an index beside model.safetensors, a wrong
- * total size in the index, headers over 25 MB, and in tensors what model_check_values looks for. threads: 0:
- * all processors. progress may be NULL. 0 when everything could be read, whatever was found; the caller frees
- * in any case.
+ * total size in the index, headers over 25 MB, a quantization or MTP layers that are announced and not there,
+ * and in tensors what model_check_values looks for. threads: 0: all processors. progress may be NULL. 0 when
+ * everything could be read, whatever was found; the caller frees in any case.
  */
 int model_findings(struct findings *f, const struct model *m, int threads,
                    void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct err *e);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/words.h"
 #include "model/config.h"
@@ -223,8 +224,7 @@ static void check_wrapper(struct keys *k, const struct config *wrapper)
  * former nor beside both is lost, which was hardly meant. */
 static void check_hidden(struct keys *k, const cJSON *in_force, const char *key, double otherwise)
 {
-    const cJSON *hidden = config_get(k->c, "rope_parameters"),
-                *v = cJSON_GetObjectItemCaseSensitive(hidden, key);
+    const cJSON *hidden = config_get(k->c, "rope_parameters"), *v = json_member(hidden, key);
     const cJSON *beside = config_get(k->c, key);
 
     if (!in_force || in_force == hidden || !cJSON_IsNumber(v) || vouched_for(k, "rope_parameters") ||

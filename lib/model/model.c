@@ -124,6 +124,16 @@ static void find_stem(struct model *m)
     }
 }
 
+/* Which of two names the correction bias has, as this checkpoint has it. */
+static void find_correction(struct model *m)
+{
+    const struct family *f = m->arch.family;
+
+    m->ffn_module = f->ffn_module;
+    if (f->corr_other && model_ffn_tensor(m, first_moe_layer(&m->arch), f->corr_other))
+        m->arch.corr_name = f->corr_other;
+}
+
 /* For the digest, where the tensors that tell the layout may be missing: only the module's name. */
 static void find_module(struct model *m)
 {
@@ -155,6 +165,7 @@ static int open_all(struct model *m, const char *arg, const struct model_options
     if (checkpoint_tensors(&m->ckpt, &m->arch, level == MODEL_DIGEST, e))
         return -1;
     find_stem(m);
+    find_correction(m);
     if (find_roles(m, e))
         return -1;
     if (*m->arch.unread && !(m->cut_only = mem_printf(e, "'%s': %s", m->config_name, m->arch.unread)))
@@ -191,6 +202,15 @@ void model_close(struct model *m)
 }
 
 /* ---- sizes and digests ---- */
+
+bool model_coded(const struct model *m)
+{
+    size_t i = 0;
+
+    while (i < m->ckpt.n && (!m->role[i].format || m->role[i].format == &format_plain))
+        i++;
+    return i < m->ckpt.n;
+}
 
 const struct format *model_expert_format(const struct model *m)
 {

@@ -92,6 +92,8 @@ bool model_expert_linear(const struct model *m, int layer, int expert, enum part
                          struct linear_tensors *l);
 /* The biases of all experts of a layer. NULL: absent. */
 const struct tensor *model_expert_bias(const struct model *m, int layer, enum part part);
+/* Whether any tensor is in another format than plain numbers. If not, a quantization_config is left over. */
+bool model_coded(const struct model *m);
 /* Whether matrices of this format are in-out in the model's layout of experts. */
 bool model_in_out(const struct model *m, const struct format *f);
 /* The format of the routed experts, as far as the first one of all tells. */

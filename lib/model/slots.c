@@ -53,10 +53,10 @@ static int router_slots(const struct arch *a, const char *module, struct slot *s
                          f->router_bias,     true, .role = ROLE_ROUTER, .owner = OF_ROUTER,
                          .at = ROUTER_LOGITS};
     set_name(&s[n++], module, f->router);
-    if (f->corr_name) {
+    if (a->corr_name) {
         s[n] = (struct slot){SLOT_CORRECTION,     .out = a->experts,  .row = f->corr_row,
                              .role = ROLE_ROUTER, .owner = OF_ROUTER, .at = ROUTER_CORRECTION};
-        set_name(&s[n++], module, f->corr_name);
+        set_name(&s[n++], module, a->corr_name);
     }
     return n;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "base/words.h"
 #include "model/mixer.h"
 
 enum { CHUNK = 4 << 20 }; /* bytes read at once when values are checked */
@@ -60,6 +61,40 @@ struct value_job {
     unsigned char **buf;         /* [threads] [CHUNK] */
 };
 
+static bool zeros(const unsigned char *p, size_t n)
+{
+    return n && !p[0] && memcmp(p, p + 1, n - 1) == 0;
+}
+
+/* Experts of a tensor, one after another (of other tensors, all of it), that are nothing but zeros so far. */
+struct zero_run {
+    uint64_t slice; /* bytes */
+    uint64_t at;
+    bool all;      /* the slice that ends next, up to here */
+    uint64_t none; /* slices that were */
+};
+
+static void look_for_zeros(struct zero_run *z, const unsigned char *p, size_t n)
+{
+    while (n) {
+        uint64_t left = z->slice - z->at % z->slice;
+        size_t k = left < n ? (size_t)left : n;
+
+        z->all = (z->at % z->slice == 0 || z->all) && zeros(p, k);
+        z->at += k;
+        z->none += z->at % z->slice == 0 && z->all;
+        p += k;
+        n -= k;
+    }
+}
+
+/* Biases may well be zero, weights are not. */
+static bool may_be_zero(const struct model *m, size_t i)
+{
+    return m->role[i].use != USE_WEIGHT ||
+           !(m->role[i].piece || ends_with(m->ckpt.tensor[i]->name, ".weight"));
+}
+
 static void check_tensor(void *ctx, long task, int worker)
 {
     struct value_job *j = ctx;
@@ -67,6 +102,9 @@ static void check_tensor(void *ctx, long task, int worker)
     const struct tensor *t = j->m->ckpt.tensor[i];
     const struct piece *p = j->m->role[i].piece;
     enum dtype type = p && p->e8m0 ? DT_F8_E8M0 : t->dtype;
+    bool each = j->m->role[i].role == ROLE_EXPERTS && t->rank && t->shape[0];
+    struct zero_run z = {.slice = each ? t->size / t->shape[0] : t->size};
+    struct value_problem *found = &j->found[i];
     unsigned elem = dtype_bytes(type);
     uint64_t off;
     size_t at;
@@ -77,13 +115,14 @@ static void check_tensor(void *ctx, long task, int worker)
         if (check_cancelled(&j->errs[worker]) ||
             checkpoint_read(&j->m->ckpt, t, off, j->buf[worker], n, &j->errs[worker]))
             return;
-        j->found[i].what = dtype_bad(type, j->buf[worker], n / elem, &at);
-        if (j->found[i].what) {
-            j->found[i].tensor = t->name;
-            j->found[i].index = off / elem + at;
+        if ((found->what = dtype_bad(type, j->buf[worker], n / elem, &at)) != NULL) {
+            *found = (struct value_problem){t->name, found->what, off / elem + at, false};
             return;
         }
+        look_for_zeros(&z, j->buf[worker], n);
     }
+    if (z.none && !may_be_zero(j->m, i))
+        *found = (struct value_problem){t->name, "nothing but zeros", 0, true};
 }
 
 int model_check_values(const struct model *m, int threads,

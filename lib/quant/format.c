@@ -27,11 +27,21 @@ bool config_says(const cJSON *config, const char *key, const char *value)
     return cJSON_IsString(v) && strcmp(v->valuestring, value) == 0;
 }
 
-bool config_allows(const cJSON *config, const char *key, const char *value)
+bool config_allows(const cJSON *config, const char *key, const char *const *values)
 {
     const cJSON *v = json_member(config, key);
 
-    return !v || cJSON_IsNull(v) || config_says(config, key, value);
+    return !v || cJSON_IsNull(v) || (cJSON_IsString(v) && in_words(values, v->valuestring));
+}
+
+const char *format_stumbles(const cJSON *config)
+{
+    const char *key = NULL;
+    int i;
+
+    for (i = 0; i < ENTRIES && !key; i++)
+        key = table[i]->stumbles ? table[i]->stumbles(config) : NULL;
+    return key;
 }
 
 int format_claims(const cJSON *config, struct format_claim claim[MAX_CLAIMS])

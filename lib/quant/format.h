@@ -40,7 +40,7 @@ struct piece {
 
 struct format {
     const char *name;   /* "FP8"; NULL: that of the dtype */
-    const char *title;  /* "FP8 with scales of 128 x 128 blocks" */
+    const char *title;  /* "FP8 with scales of blocks" */
     const char *stored; /* how experts in it are described; NULL: by their layout (model/family.h) */
     enum coding coding;
     struct piece piece[FORMAT_PIECES]; /* the weight first; ends with use USE_OTHER and no suffix */
@@ -54,6 +54,9 @@ struct format {
     /* How many block sizes (at most max, into b) this quantization_config announces of this format; NULL: it
      * needs no announcement. */
     int (*claims)(const struct cJSON *config, struct block_size *b, int max);
+    /* The key of a quantization_config of its own method whose value is not read; NULL: there is none, or it
+     * is of another method. The member may be NULL. */
+    const char *(*stumbles)(const struct cJSON *config);
     const struct encoder *encode; /* NULL: not written by moe-quant */
 };
 
@@ -81,6 +84,9 @@ enum { MAX_CLAIMS = 8 };
 /* The formats that a quantization_config announces, and the plain one; returns how many: 1, if it is none of
  * those known. config NULL: there is none. */
 int format_claims(const struct cJSON *config, struct format_claim claim[MAX_CLAIMS]);
+
+/* The key in it that is in the way of reading its quantization; NULL: that is not known. */
+const char *format_stumbles(const struct cJSON *config);
 
 static inline const char *piece_suffix(const struct piece *p, bool fused)
 {

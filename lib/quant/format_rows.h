@@ -14,8 +14,8 @@ FORMATS(FORMAT_ROW)
 
 /* Whether the text under key is value. */
 bool config_says(const struct cJSON *config, const char *key, const char *value);
-/* The same, or there is none, or null. */
-bool config_allows(const struct cJSON *config, const char *key, const char *value);
+/* Whether it is one of values (ends with NULL), or there is none, or null. */
+bool config_allows(const struct cJSON *config, const char *key, const char *const *values);
 
 /* Both layouts of MXFP4 have one encoder. */
 #define MXFP4_ABOUT                                                                                          \

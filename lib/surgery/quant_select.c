@@ -123,7 +123,7 @@ static int check_source(const struct quantization *q, const char *target, struct
     size_t i;
 
     for (i = 0; i < (size_t)m->arch.claims; i++)
-        if (m->arch.claim[i].format->encode)
+        if (m->arch.claim[i].format->encode && model_coded(m)) /* else its config.json is left over */
             return err_set(e, ERR_INPUT, "'%s' is quantized already: make it BF16 first (-t bf16)", m->dir);
     for (i = 0; i < m->ckpt.n; i++)
         if (m->role[i].format && m->role[i].format->name)
@@ -191,7 +191,11 @@ static int select_bf16(struct quantization *q, const struct quantize_options *o,
     }
     return any ? 0
                : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert%s%s%s",
-                         m->dir, other ? " (" : "", other ? other : "", other ? " is not decoded)" : "");
+                         m->dir, other ? " (" : "", other ? other : "",
+                         other ? " is not decoded)"
+                         : m->arch.claims > 1 && !model_coded(m)
+                             ? "; take the quantization_config out of config.json"
+                             : "");
 }
 
 int quant_select(struct quantization *q, const struct model *m, const char *target,
