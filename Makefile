@@ -91,7 +91,7 @@ $(BUILD)/version.h: VERSION FORCE
 # all that it includes, differs. Written anew only when that changes.
 $(BUILD)/contract.h: FORCE
 	@mkdir -p $(BUILD)
-	@set -- $$($(CC) -MM -Ilib lib/device/device.h | sed 's/.*://; s/\\$$//') && cat "$$@" | cksum | \
+	@set -- $$($(CC) -MM -Ilib lib/device/device.h | sed 's/.*://; s/\\$$//') && cat /dev/null "$$@" | cksum | \
 	    sed 's/\([0-9]*\).*/#define MOE_CONTRACT \1u/' > $@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
 
@@ -238,8 +238,8 @@ EXAMPLES = $(patsubst examples/%,%,$(shell find examples -type f | LC_ALL=C sort
 
 ## install: programs, man pages, completion and examples under $(DESTDIR)$(PREFIX)
 install: all
-	if [ -f $(BUILD)/libmoe-cuda.so ]; then install -d "$(DESTDIR)$(PREFIX)/lib/moe-tools" && \
-	    install -m 755 $(BUILD)/libmoe-cuda.so "$(DESTDIR)$(PREFIX)/lib/moe-tools"; fi
+	for f in $(BUILD)/libmoe-*.so; do [ ! -f "$$f" ] || \
+	    install -D -m 755 "$$f" "$(DESTDIR)$(PREFIX)/lib/moe-tools/$${f##*/}" || exit; done
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DATADIR)/bash-completion/completions"
 	for i in 1 5 7; do install -d "$(DATADIR)/man/man$$i" || exit; done
 	install -m 755 $(PROGRAMS:%=$(BUILD)/%) "$(DESTDIR)$(PREFIX)/bin"

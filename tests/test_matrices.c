@@ -45,7 +45,8 @@ static void sample(struct matrices *m, int shard, char *const *category, int n, 
                     matrices_add_view(m, l, c, 1.0, 0.3, 2), matrices_add_view(m, l, c, 0, -1, -1);
         for (v = 0; v < EXPERT_SUMS; v++)
             for (i = 0; i < EXPERTS * matrices_width(m, v); i++)
-                matrices_vector(m, v, l)[i] = shard + v + 0.125 * i;
+                matrices_vector(m, v, l)[i] =
+                    (shard + v + 0.125 * i) * (v <= SUM_OUTPUT_GATED && i % 2 ? -1 : 1);
     }
     matrices_mirror(m);
 }
@@ -202,9 +203,13 @@ static void refused_header(const char *from, const char *to, const char *why)
 
 static void test_refused(void)
 {
+    static const char *const counts[] = {"layers.2.coactivation", "layers.2.router_entropy",
+                                         "layers.2.router_margin", "layers.2.near_misses"};
+    static const char *const sums[] = {"layers.2.coactivation_weighted", "layers.2.output_square_sum",
+                                       "layers.2.input_square_sum", "layers.2.inner_square_sum"};
     struct matrices m;
     struct err e = {0};
-    size_t n;
+    size_t n, i;
     char *text;
 
     sample(&m, 1, categories, 2, false);
@@ -216,10 +221,10 @@ static void test_refused(void)
     refused(in_tmp("absent.mat"), "absent.mat");
     refused_value("layers.10.gram", 1, NAN, "not finite");
     refused_value("layers.10.output_sum", 1, INFINITY, "not finite");
-    refused_value("layers.2.coactivation", 0, 0.5, "no count");
-    refused_value("layers.2.coactivation_weighted", 0, -1, "negative");
-    refused_value("layers.2.inner_square_sum", 0, -1, "negative");
-    refused_value("layers.2.router_margin", 3, 0.25, "no count");
+    for (i = 0; i < sizeof counts / sizeof *counts; i++)
+        refused_value(counts[i], 0, 0.5, "no count");
+    for (i = 0; i < sizeof sums / sizeof *sums; i++)
+        refused_value(sums[i], 0, -1, "negative");
     refused_value("layers.2.gram", 7, -2, "differ");
     refused_header("moe-matrices 1", "moe-matrices 2", "another version");
     refused_header("moe-matrices 1", "something else", "no file of matrices");
