@@ -8,8 +8,8 @@
  * tiles of one fixed height, and sums are made in document order in f64.
  *
  *     engine_open(&en, &options, e)
- *     engine_forward(en, model, &batch, mask, &observer, &hidden, e)   hidden states after the final norm
- *     engine_nll(en, model, hidden, &batch, nll, e)                    or engine_logits, engine_kl
+ *     engine_forward(en, model, &batch, mask, &observer, &hidden, &cost, e)   hidden: after the final norm
+ *     engine_nll(en, model, hidden, &batch, nll, e)                           or engine_logits, engine_kl
  *     hidden_free(hidden); engine_close(en)
  */
 #ifndef MOE_ENGINE_ENGINE_H
@@ -70,6 +70,18 @@ struct mask {
 };
 void mask_free(struct mask *m);
 
+/* Of some tokens. Elements are in the engine's precision, bf16 or f32. */
+struct token_rows {
+    const void *x; /* elements [n][hidden]: what router and experts read */
+    const void *y; /* elements [n][k][hidden]: what the experts gave (ungated; a gate on the input: what
+                      they add) */
+    const int32_t *expert; /* [n][k], ascending */
+    const float *gate;     /* [n][k] */
+    /* Under another mask [n][k]: expert, or -1 where y has nothing, since it is what the same expert gave in
+     * the pass. NULL: all of y is there. */
+    const int32_t *fresh;
+};
+
 /*
  * Called after each MoE layer with consecutive tokens, in document order, each token once (in pieces of
  * any size). layer is the checkpoint's layer number. The k chosen experts of a token are in ascending
@@ -94,17 +106,6 @@ void mask_free(struct mask *m);
  * layer reads in this pass, and the experts that this chooses give what they give; the pass goes on as if
  * nothing had been. That costs no more than the experts that a token had not chosen anyway.
  */
-/* Of some tokens. Elements are in the engine's precision, bf16 or f32. */
-struct token_rows {
-    const void *x; /* elements [n][hidden]: what router and experts read */
-    const void *y; /* elements [n][k][hidden]: what the experts gave (ungated; a gate on the input: what
-                      they add) */
-    const int32_t *expert; /* [n][k], ascending */
-    const float *gate;     /* [n][k] */
-    /* Under another mask [n][k]: expert, or -1 where y has nothing, since it is what the same expert gave in
-     * the pass. NULL: all of y is there. */
-    const int32_t *fresh;
-};
 struct observer {
     int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                   const float *norm, const float *max, struct err *e);

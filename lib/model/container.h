@@ -22,6 +22,7 @@ struct container {
     bool (*is)(const char *path, const uint8_t *head, size_t n);
     /* Sets c->own; c->dir is the path. On failure close is called all the same. */
     int (*open)(struct checkpoint *c, struct err *e);
+    /* As checkpoint_config, checkpoint_tensors and checkpoint_meta say. */
     int (*config)(const struct checkpoint *c, char **text, size_t *n, char **what, struct err *e);
     /* Fills shard, shard_name, shards, has_index and calls checkpoint_take for each file's tensors, whose
      * names it has translated, then checkpoint_sort. */
