@@ -21,7 +21,7 @@ header() {
     n=$(od -An -N8 -tu8 "$1")
     tail -c +9 "$1" | head -c "$((n))" | jq -c "$2" | tr -d '\n' >header.json
     new=$(wc -c <header.json)
-    { printf "$(printf '\\x%02x' $((new & 255)) $((new >> 8 & 255)) $((new >> 16)))\0\0\0\0\0"; cat header.json; tail -c +$((9 + n)) "$1"; } >file.new
+    { printf '%b' "$(printf '\\x%02x' $((new & 255)) $((new >> 8 & 255)) $((new >> 16)))\0\0\0\0\0"; cat header.json; tail -c +$((9 + n)) "$1"; } >file.new
     mv file.new "$1"
     rm header.json
 }

@@ -229,9 +229,9 @@ hub_cache() {
 @test "what stands in the place of weights is named: a Git LFS pointer, half a download, other formats" {
     local lfs='version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4108448\n' c=hub/models--a--b/snapshots/0123
     cp -rL "$TINY_QWEN3" m
-    printf "$lfs" >m/tokenizer.json
+    printf '%b' "$lfs" >m/tokenizer.json
     fails_with "m/tokenizer.json is a Git LFS pointer .*git lfs pull" moe-inspect --tokenize - m <<<'{"text":"x"}'
-    printf "$lfs" >m/model.safetensors
+    printf '%b' "$lfs" >m/model.safetensors
     fails_with "'m/model.safetensors' is a Git LFS pointer .*git lfs pull" moe-inspect m
     printf '<!DOCTYPE html><html>login</html>' >m/model.safetensors
     fails_with "'m/model.safetensors' is a page of a web site" moe-inspect m
@@ -249,7 +249,7 @@ hub_cache() {
     fails_with 'm-q8.gguf is GGUF' moe-inspect m
     touch m/a-00001-of-00002.safetensors
     fails_with 'is one of 2 shards, but with' moe-inspect m
-    printf "$lfs" >m/config.json
+    printf '%b' "$lfs" >m/config.json
     fails_with "m/config.json is a Git LFS pointer" moe-inspect m
     rm m/config.json
     ln -s nowhere m/config.json

@@ -86,11 +86,11 @@ setup() {
 }
 
 @test "DATA is read as what it holds: under any name, packed, or through a pipe; its digest and categories are the same" {
-    local rows='{"text":"Hello world"}\n{"text":"Good bye"}\n' name digest want
-    printf "$rows" >"$D/x.jsonl"
+    local rows='{"text":"Hello world"}\n{"text":"Good bye"}\n' name want
+    printf '%b' "$rows" >"$D/x.jsonl"
     moe-observe -q -o "$D/want" "$TINY_QWEN3" "$D/x.jsonl"
     want=$(grep -c $'\tx\t' "$D/want")
-    printf "$rows" | tee "$D/x.ndjson" "$D/x.JSONL" "$D/x" | gzip >"$D/x.jsonl.gz"
+    printf '%b' "$rows" | tee "$D/x.ndjson" "$D/x.JSONL" "$D/x" | gzip >"$D/x.jsonl.gz"
     for name in x.ndjson x.JSONL x x.jsonl.gz; do
         run --separate-stderr moe-observe -f -o "$D/got" "$TINY_QWEN3" "$D/$name"
         [ "$status" -eq 0 ]
@@ -99,8 +99,8 @@ setup() {
         [[ $name != *.gz || $stderr == *'1 of 1 files of data were compressed'* ]]
     done
     # a pipe's number is no category
-    printf "$rows" | moe-observe -q -o "$D/pipe1" "$TINY_QWEN3" /dev/stdin
-    printf "$rows" | moe-observe -q -o "$D/pipe2" "$TINY_QWEN3" -
+    printf '%b' "$rows" | moe-observe -q -o "$D/pipe1" "$TINY_QWEN3" /dev/stdin
+    printf '%b' "$rows" | moe-observe -q -o "$D/pipe2" "$TINY_QWEN3" -
     cmp "$D/pipe1" "$D/pipe2"
     grep -q $'\t-\t' "$D/pipe1"
     printf 'PAR1....' >"$D/x.parquet"

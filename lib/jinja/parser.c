@@ -10,14 +10,13 @@
 
 /* ---- tokens and nodes ---- */
 
-static _Noreturn void leave(struct parse *p, int line, const char *what, const char *fmt, va_list ap)
+static void say(struct parse *p, int line, const char *what, const char *fmt, va_list ap)
 {
     char text[700];
 
     vsnprintf(text, sizeof text, fmt, ap);
     text[utf8_whole(text, strlen(text))] = 0;
     err_set(p->e, ERR_INPUT, "line %d: %s: %s", line, what, text);
-    longjmp(p->leave, 1);
 }
 
 void parse_fail(struct parse *p, int line, const char *fmt, ...)
@@ -25,7 +24,9 @@ void parse_fail(struct parse *p, int line, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    leave(p, line, "TemplateSyntaxError", fmt, ap);
+    say(p, line, "TemplateSyntaxError", fmt, ap);
+    va_end(ap);
+    longjmp(p->leave, 1);
 }
 
 void parse_fail_as(struct parse *p, int line, const char *what, const char *fmt, ...)
@@ -33,7 +34,9 @@ void parse_fail_as(struct parse *p, int line, const char *what, const char *fmt,
     va_list ap;
 
     va_start(ap, fmt);
-    leave(p, line, what, fmt, ap);
+    say(p, line, what, fmt, ap);
+    va_end(ap);
+    longjmp(p->leave, 1);
 }
 
 void *parse_get(struct parse *p, size_t n)

@@ -10,14 +10,13 @@
 
 /* ---- failing ---- */
 
-static _Noreturn void leave(struct run *r, enum err_kind kind, const char *what, const char *fmt, va_list ap)
+static void say(struct run *r, enum err_kind kind, const char *what, const char *fmt, va_list ap)
 {
     char text[700];
 
     vsnprintf(text, sizeof text, fmt, ap);
     text[utf8_whole(text, strlen(text))] = 0;
     err_set(r->e, kind, "line %d: %s: %s", r->line, what, text);
-    longjmp(*r->leave, 1);
 }
 
 void run_fail(struct run *r, const char *what, const char *fmt, ...)
@@ -25,7 +24,9 @@ void run_fail(struct run *r, const char *what, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    leave(r, ERR_INPUT, what, fmt, ap);
+    say(r, ERR_INPUT, what, fmt, ap);
+    va_end(ap);
+    longjmp(*r->leave, 1);
 }
 
 void run_fail_kind(struct run *r, enum err_kind kind, const char *what, const char *fmt, ...)
@@ -33,7 +34,9 @@ void run_fail_kind(struct run *r, enum err_kind kind, const char *what, const ch
     va_list ap;
 
     va_start(ap, fmt);
-    leave(r, kind, what, fmt, ap);
+    say(r, kind, what, fmt, ap);
+    va_end(ap);
+    longjmp(*r->leave, 1);
 }
 
 void run_spend(struct run *r, uint64_t steps)

@@ -59,7 +59,7 @@ static void reader_fail(struct reader *r, const struct err *e)
 }
 
 /* Goes on to the next batch when one is handed out; a batch without a tensor is there at once. */
-static void next_group(struct reader *r)
+static void next_batch(struct reader *r)
 {
     r->at++;
     r->item = 0;
@@ -82,7 +82,7 @@ static bool take(struct reader *r, struct part_read *p)
             g->blob.bytes = r->memory + (size_t)ring_slot(r, r->at) * (size_t)r->g->largest;
         if (r->item < g->blob.n)
             break;
-        next_group(r);
+        next_batch(r);
     }
     p->batch = r->at;
     p->item = &g->blob.item[r->item];
@@ -94,7 +94,7 @@ static bool take(struct reader *r, struct part_read *p)
         r->item++;
         r->off = 0;
         if (r->item == g->blob.n)
-            next_group(r);
+            next_batch(r);
     }
     if (r->busy++ == 0)
         r->since = seconds_now();

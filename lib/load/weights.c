@@ -40,7 +40,7 @@ static int pack_batch(struct weights *w, const struct read_batch *g, struct err 
 }
 
 /* Waits for the next batch and packs it. */
-static int next_group(struct weights *w, struct err *e)
+static int next_batch(struct weights *w, struct err *e)
 {
     double t0 = seconds_now();
 
@@ -77,7 +77,7 @@ static void *packer_main(void *arg)
     w->d->ops->enter(w->d);
     while (!e.kind && room_for_next(w)) {
         const struct read_batch *g = &w->batches->batch[w->next];
-        int rc = next_group(w, &e);
+        int rc = next_batch(w, &e);
 
         pthread_mutex_lock(&w->lock);
         if (rc)
@@ -112,7 +112,7 @@ int weights_layer(struct weights *w, int layer, const struct layer_weights **out
             return -1;
     } else {
         while (w->next < w->batches->n && w->batches->batch[w->next].layer == layer)
-            if (next_group(w, e))
+            if (next_batch(w, e))
                 return -1;
     }
     *out = &w->set[layer % w->sets].layer;
