@@ -7,7 +7,8 @@
 # Everything is named relative to the checkout, whose own path may contain spaces; BUILD may not.
 
 PREFIX  ?= /usr/local
-BUILD   ?= build
+# Only the command line says otherwise: what is in the environment under this name is for something else.
+BUILD    = build
 CC      ?= cc
 OBJCOPY ?= objcopy
 # Code for any machine of this architecture; hot loops are compiled for several instruction sets and
@@ -259,7 +260,8 @@ uninstall:
 
 ## clean: remove everything that was built
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-builtin $(BUILD)-cuda
+	for d in $(BUILD) $(BUILD)-asan $(BUILD)-builtin $(BUILD)-cuda; do \
+	    if [ -e $$d/version.h ] || [ -e $$d/contract.h ]; then rm -rf $$d; fi || exit; done
 
 # What the user said about BLAS, if anything; without it the package script chooses.
 BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))

@@ -84,15 +84,29 @@ static void prune_text(const struct prune_report *r, const char *out)
                (unsigned long long)r->bytes_verified, repair_path ? ", but for the repair" : "");
 }
 
+/* The experts that stay count, not the wording of a plan. */
+static bool is_repair_of(const struct repair *repair, const struct plan *p)
+{
+    char kept[HASH_HEX];
+    struct err e = {0};
+
+    if (!*repair->kept)
+        return strcmp(repair->plan, p->criterion) == 0;
+    if (plan_kept_digest(p, kept, &e))
+        die(&e);
+    return strcmp(repair->kept, kept) == 0;
+}
+
 /* What people should know of it. */
 static void prune_notes(const struct prune_report *r, const struct repair *repair, const struct plan *p,
                         char **argv)
 {
     if (r->crossed)
         note("'%s' was made from another model than '%s'; used all the same (--force)", argv[1], argv[0]);
-    if (repair_path && strcmp(repair->plan, p->criterion) != 0)
-        note("'%s' was made for a plan by '%s', not for '%s'; moe-bench repair makes one for it", repair_path,
-             repair->plan, argv[1]);
+    if (repair_path && !is_repair_of(repair, p))
+        note("'%s' was made for other kept experts (by '%s') than those of '%s'; moe-bench repair makes one "
+             "for it",
+             repair_path, repair->plan, argv[1]);
     if (r->topk_after < r->topk_before)
         note("only %d experts are left: experts per token goes from %d to %d", r->experts_after,
              r->topk_before, r->topk_after);

@@ -342,3 +342,19 @@ make_plans() {
     [ "$status" -eq 2 ]
     [[ $output == *"come after the subcommand 'speed'"* ]]
 }
+
+@test "compare: the same tokenizer in another layout is the same, another is refused" {
+    local t=tokenizer.json
+    echo '{"text":"The quick brown fox."}' >t.jsonl
+    for name in indented merges truncation other; do cp -rL "$TINY_QWEN3" $name; done
+    jq --indent 7 -S . "$TINY_QWEN3/$t" >indented/$t
+    jq '.model.merges |= map(if type == "array" then join(" ") else split(" ") end)' "$TINY_QWEN3/$t" >merges/$t
+    jq '.truncation = {direction: "Right", max_length: 2048, strategy: "LongestFirst", stride: 0}' "$TINY_QWEN3/$t" >truncation/$t
+    jq '(.model.vocab | to_entries | map(select(.key | length == 3)) | .[0:2] | map(.key)) as [$a, $b] |
+        .model.vocab as $v | .model.vocab[$a] = $v[$b] | .model.vocab[$b] = $v[$a]' "$TINY_QWEN3/$t" >other/$t
+    for name in indented merges truncation; do
+        ! cmp -s $name/$t "$TINY_QWEN3/$t"
+        moe-bench compare -q $name "$TINY_QWEN3" t.jsonl >/dev/null
+    done
+    fails_with 'the tokenizer.json of other differs' moe-bench compare -q other "$TINY_QWEN3" t.jsonl
+}

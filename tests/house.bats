@@ -440,3 +440,14 @@ wrong_usage() {
     done < <(sed -n 's/^    {"\([a-z_]*\)", PER_.*/\1/p' "$ROOT/lib/stats/statistic.c")
     [ "$n" = 20 ]
 }
+
+@test "make clean removes what make built, and no folder that the environment calls BUILD" {
+    mkdir "$BATS_TEST_TMPDIR/src" "$BATS_TEST_TMPDIR/mine" "$BATS_TEST_TMPDIR/src/build"
+    cp "$ROOT/Makefile" "$ROOT/VERSION" "$BATS_TEST_TMPDIR/src"
+    touch "$BATS_TEST_TMPDIR/mine/thesis" "$BATS_TEST_TMPDIR/src/build/version.h"
+    BUILD=$BATS_TEST_TMPDIR/mine make -s -C "$BATS_TEST_TMPDIR/src" clean
+    [ -e "$BATS_TEST_TMPDIR/mine/thesis" ]
+    [ ! -e "$BATS_TEST_TMPDIR/src/build" ]
+    make -s -C "$BATS_TEST_TMPDIR/src" clean BUILD=../mine
+    [ -e "$BATS_TEST_TMPDIR/mine/thesis" ]
+}

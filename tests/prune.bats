@@ -350,3 +350,34 @@ LIST
     run -0 --separate-stderr moe-prune --quiet "$TINY_GPTOSS" plan.tsv cut
     [ -z "$output$stderr" ]
 }
+
+@test "the card's front matter is YAML and its text UTF-8, whatever the model's folder is called" {
+    local name want
+    echo '{"ids":[5,6,7,8,9,10,11,12]}' >ids.jsonl
+    moe-observe -q -o s.stats "$TINY_QWEN3" ids.jsonl
+    moe-score -q -r 25% -o plan.tsv s.stats
+    while IFS=$'\t' read -r name want; do
+        name=$(printf %b "$name")
+        cp -rL "$TINY_QWEN3" "./$name"
+        moe-prune -q "./$name" plan.tsv out
+        grep -qxF "base_model: $want" out/README.md || { sed -n 1,3p out/README.md; return 1; }
+        rm -r out "./$name"
+    done <<'END'
+plain-1.5_b	plain-1.5_b
+a: b #1	"a: b #1"
+yes	"yes"
+123	"123"
+- x	"- x"
+"q" x	"\"q\" x"
+END
+    name=$(printf 'caf\351')
+    cp -rL "$TINY_QWEN3" "./$name"
+    moe-prune -q "./$name" plan.tsv out
+    iconv -f UTF-8 -t UTF-8 out/README.md | grep -qxF "base_model: \"caf$(printf '\357\277\275')\""
+    rm -r out
+    # a card with carriage returns keeps its licence
+    cp -rL "$TINY_QWEN3" crlf
+    printf '\357\273\277---\r\nlicense: mit\r\n---\r\n# Card\r\n' >crlf/README.md
+    moe-prune -q crlf plan.tsv out
+    grep -qx 'license: mit' out/README.md
+}

@@ -63,6 +63,14 @@ static int digest_of_tokenizer(const struct model *m, char digest[HASH_HEX], str
     return rc;
 }
 
+/* The same in another layout; false also where one is not understood. */
+static bool same_tokenizer(const char *a, const char *b)
+{
+    struct err ignored = {0};
+
+    return tokenizer_same(a, b, &ignored) == 1;
+}
+
 static int same_vocabulary(const struct model *ref, const struct model *other, struct err *e)
 {
     char a[HASH_HEX], b[HASH_HEX];
@@ -77,7 +85,7 @@ static int same_vocabulary(const struct model *ref, const struct model *other, s
     has_b = has_a < 0 ? -1 : digest_of_tokenizer(other, b, e);
     if (has_b < 0)
         return -1;
-    if (has_a && has_b && strcmp(a, b) != 0)
+    if (has_a && has_b && strcmp(a, b) != 0 && !same_tokenizer(ref->dir, other->dir))
         return err_set(e, ERR_INPUT,
                        "the tokenizer.json of %s differs from that of %s; their distributions cannot be "
                        "compared",

@@ -186,7 +186,7 @@ int judge_repair(struct repair *out, struct repair_report *r, struct engine *en,
     *r = (struct repair_report){0};
     rc = open_work(&w, p, e) || run_passes(&w, po, &r->cost, e) ||
                  repair_new(out, &p->model, p->criterion, p->layer, p->n_layers, w.adder.bias, e) ||
-                 fit(&w, out, r, ridge, e)
+                 plan_kept_digest(p, out->kept, e) || fit(&w, out, r, ridge, e)
              ? -1
              : 0;
     close_work(&w);

@@ -23,6 +23,24 @@ int plan_kept(const struct plan *p, int layer_index)
     return kept;
 }
 
+int plan_kept_digest(const struct plan *p, char out[HASH_HEX], struct err *e)
+{
+    struct str s = {0};
+    int l, i, bad;
+
+    for (l = 0; l < p->n_layers; l++) {
+        str_addf(&s, "%d:", p->layer[l]);
+        for (i = 0; i < p->model.experts; i++)
+            str_addc(&s, plan_rows(p, l)[i].keep ? '1' : '0');
+        str_addc(&s, '\n');
+    }
+    bad = str_ok(&s, e);
+    if (!bad)
+        hash_once(s.p, s.n, out);
+    str_free(&s);
+    return bad;
+}
+
 int plan_new(struct plan *p, const struct model_id *id, const char *criterion, const int *layer, int n_layers,
              struct err *e)
 {

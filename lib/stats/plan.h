@@ -23,6 +23,8 @@ struct plan {
 
 struct plan_row *plan_rows(const struct plan *p, int layer_index); /* [experts] */
 int plan_kept(const struct plan *p, int layer_index);
+/* Of which experts stay in which layers, and of nothing else. */
+int plan_kept_digest(const struct plan *p, char out[HASH_HEX], struct err *e);
 int plan_new(struct plan *p, const struct model_id *id, const char *criterion, const int *layer, int n_layers,
              struct err *e);
 void plan_free(struct plan *p);

@@ -13,8 +13,9 @@
 
 #define MAGIC "moe-repair 1"
 
-enum { META_FORMAT, META_LAYERS, META_MODEL, META_PLAN, METAS, NAME_BYTES = 48 };
-static const char *const meta_name[METAS] = {"format", "layers", "model", "plan"};
+/* The last is not in older files. */
+enum { META_FORMAT, META_LAYERS, META_MODEL, META_PLAN, META_KEPT, METAS, NAME_BYTES = 48 };
+static const char *const meta_name[METAS] = {"format", "layers", "model", "plan", "kept"};
 
 static size_t layer_values(const struct repair *r)
 {
@@ -70,7 +71,8 @@ int repair_write(const struct repair *r, const char *path, bool force, struct er
 {
     struct tensor *t = mem_new((size_t)r->n_layers, sizeof *t, e);
     char(*name)[NAME_BYTES] = mem_new((size_t)r->n_layers, sizeof *name, e), id[256];
-    const char *value[METAS] = {[META_FORMAT] = MAGIC, [META_MODEL] = id, [META_PLAN] = r->plan};
+    const char *value[METAS] = {
+        [META_FORMAT] = MAGIC, [META_MODEL] = id, [META_PLAN] = r->plan, [META_KEPT] = r->kept};
     struct st_writer w = {.out = {.fd = -1}};
     struct str layers = {0};
     int l, status = -1;
@@ -156,6 +158,15 @@ static int read_layer(struct repair *r, const struct st_file *st, int l, struct 
     return 0;
 }
 
+static void read_kept(struct repair *r, const struct st_file *st)
+{
+    size_t i;
+
+    for (i = 0; i < st->n_meta; i++)
+        if (strcmp(st->meta_key[i], meta_name[META_KEPT]) == 0 && is_hex_digest(st->meta_value[i]))
+            memcpy(r->kept, st->meta_value[i], HASH_HEX);
+}
+
 static int read_all(struct repair *r, const struct st_file *st, struct err *e)
 {
     const char *meta[METAS], *path = st->file.path, *dot;
@@ -166,7 +177,7 @@ static int read_all(struct repair *r, const struct st_file *st, struct err *e)
     bool bias;
 
     snprintf(where, sizeof where, "'%.250s': model", path);
-    if (fields_metadata(st, MAGIC, "no repair", meta_name, meta, METAS, e) ||
+    if (fields_metadata(st, MAGIC, "no repair", meta_name, meta, META_KEPT, e) ||
         model_id_parse(&id, meta[META_MODEL], where, e))
         return -1;
     layer = read_layers(meta[META_LAYERS], path, id.layers, &n, e);
@@ -183,6 +194,8 @@ static int read_all(struct repair *r, const struct st_file *st, struct err *e)
     else
         status = repair_new(r, &id, meta[META_PLAN], layer, n, bias, e);
     free(layer);
+    if (!status)
+        read_kept(r, st);
     for (l = 0; l < n && !status; l++)
         status = read_layer(r, st, l, e);
     return status;

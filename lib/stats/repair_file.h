@@ -12,15 +12,16 @@
 
 struct repair {
     struct model_id model;
-    char *plan; /* the criterion line of the plan that it was made for */
-    int *layer; /* [n_layers] MoE layers, ascending */
+    char *plan;          /* the criterion line of the plan that it was made for */
+    char kept[HASH_HEX]; /* plan_kept_digest() of it; "": of an older file, which does not say */
+    int *layer;          /* [n_layers] MoE layers, ascending */
     int n_layers;
     bool bias;
     int width;    /* bias: hidden; else 1 */
     float *value; /* [n_layers][experts][width]: additions to biases, or factors */
 };
 
-/* Biases 0, or factors 1; copies everything. */
+/* Biases 0, or factors 1; copies everything. kept is the caller's to set. */
 int repair_new(struct repair *r, const struct model_id *id, const char *plan, const int *layer, int n_layers,
                bool bias, struct err *e);
 void repair_free(struct repair *r);

@@ -4,6 +4,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/json_out.h"
 
 enum { MAX_CARD = 16 << 20 };
 
@@ -54,6 +58,17 @@ static size_t block(const char *yaml, const char *key, const char **from)
     return 0;
 }
 
+/* Without a byte order mark and carriage returns before line ends. */
+static void plain_lines(char *text)
+{
+    char *to = text, *p = text + skip_bom(text, strlen(text));
+
+    for (; *p; p++)
+        if (p[0] != '\r' || p[1] != '\n')
+            *to++ = *p;
+    *to = 0;
+}
+
 /* The YAML between the two "---" lines of the source's README.md, or "". The caller frees. */
 static char *front_matter(const struct model *m, struct err *e)
 {
@@ -65,6 +80,7 @@ static char *front_matter(const struct model *m, struct err *e)
     if (!path_exists(path)) {
         yaml = mem_strdup("", e);
     } else if (file_read(path, MAX_CARD, &text, &n, e) == 0) {
+        plain_lines(text);
         end = strncmp(text, "---\n", 4) == 0 ? strstr(text + 3, "\n---") : NULL;
         yaml = end ? mem_strndup(text + 4, (size_t)(end + 1 - (text + 4)), e) : mem_strdup("", e);
     }
@@ -83,14 +99,64 @@ static bool copy_block(struct str *s, const char *yaml, const char *key)
     return n > 0;
 }
 
+/* A word that YAML takes for something else than a string. */
+static bool is_yaml_word(const char *s)
+{
+    static const char *const words[] = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"};
+    size_t i;
+
+    for (i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasecmp(s, words[i]) == 0)
+            return true;
+    return false;
+}
+
+/* A string of YAML, quoted unless it is plain in any reading: a quoted string of JSON is one of YAML. */
+static void add_yaml_string(struct str *s, const char *text)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    size_t n = strlen(text);
+
+    if (n && strchr(letters, *text) && !is_yaml_word(text) &&
+        strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-") == n)
+        str_adds(s, text);
+    else
+        json_quote(s, text, n);
+}
+
+/* What is not UTF-8, in names of files or in the source's card, becomes U+FFFD. */
+static int only_utf8(struct str *s, struct err *e)
+{
+    struct str out = {0};
+    size_t i = 0, good;
+    int bad;
+
+    while (i < s->n) {
+        good = utf8_check(s->p + i, s->n - i);
+        str_add(&out, s->p + i, good);
+        i += good;
+        if (i < s->n) {
+            str_adds(&out, "\xef\xbf\xbd");
+            i++;
+        }
+    }
+    bad = str_ok(s, e) || str_ok(&out, e);
+    str_free(s);
+    *s = out;
+    return bad;
+}
+
 static void add_yaml(struct str *s, const struct card *c, const char *yaml, const char *hub, const char *name)
 {
     static const char *const keep[] = {"license", "license_name", "license_link", "language", "pipeline_tag"};
     size_t i;
 
     str_adds(s, "---\n");
-    if (hub || !copy_block(s, yaml, "base_model"))
-        str_addf(s, "base_model: %s\n", hub ? hub : name);
+    if (hub || !copy_block(s, yaml, "base_model")) {
+        str_adds(s, "base_model: ");
+        add_yaml_string(s, hub ? hub : name);
+        str_addc(s, '\n');
+    }
     if (c->quantized)
         str_adds(s, "base_model_relation: quantized\n");
     for (i = 0; i < sizeof keep / sizeof *keep; i++)
@@ -122,7 +188,7 @@ int card_write(const struct card *c, const char *dir, struct err *e)
         str_addf(&s, "\n## Command\n\n```sh\n%s\n```\n", c->command);
     if (path_exists(base))
         str_adds(&s, "\nThe card of the model that this one was made from is in README.base.md.\n");
-    r = str_ok(&s, e) ? -1 : file_write(path, s.p, s.n, false, e);
+    r = only_utf8(&s, e) ? -1 : file_write(path, s.p, s.n, false, e);
 done:
     free(yaml);
     free(hub);

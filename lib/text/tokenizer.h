@@ -44,4 +44,8 @@ int32_t tokenizer_size(const struct tokenizer *t);
 /* The source's: of tokenizer.json's bytes XXH3-128 (part of what decides the tokens). */
 const char *tokenizer_digest(const struct tokenizer *t);
 
+/* Whether the tokenizers of two folders give any text the same ids, as far as their files tell: vocabulary,
+ * merges, rules and added tokens, in whatever layout and order of members. 1, 0 or -1. */
+int tokenizer_same(const char *dir_a, const char *dir_b, struct err *e);
+
 #endif
