@@ -306,13 +306,15 @@ static int compare(int n, char **argv)
     open_model(&b.m, argv[r0]);
     read_candidates(&b.m, listed ? NULL : argv[0]);
     bench_open(&b, argv + r0 + 1, n - r0 - 1);
-    if (judge_compare(&r, b.en, &b.m, set.of, set.n, &b.c, &o, pass_display("comparing"), &e))
+    if (judge_compare(&r, b.en, &b.m, set.of, set.n, &b.c, &o, pass_display("comparing", b.c.tokens, &b.m),
+                      &e))
         die(&e);
     detail("forward passes: %.1f s, %.1f s of it waiting for weights, %.3g operations", r.cost.seconds,
            r.cost.wait_seconds, r.cost.flops);
     if (r.cached)
         note("divergences are estimates: of %.2f%% of the probability, %s has only samples", 100 * r.rest,
              cache);
+    progress_done();
     if (common.json)
         compare_json(f, argv[r0], &r, &b.c);
     else if (r.n == 1)

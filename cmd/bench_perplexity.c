@@ -59,8 +59,9 @@ static int perplexity(int n, char **argv)
     f = result_open();
     open_model(&b.m, argv[0]);
     bench_open(&b, argv + 1, n - 1);
-    if (judge_perplexity(&r, b.en, &b.m, &b.c, pass_display("scoring"), &e))
+    if (judge_perplexity(&r, b.en, &b.m, &b.c, pass_display("scoring", b.c.tokens, &b.m), &e))
         die(&e);
+    progress_done();
     if (common.json) {
         jo_open(&j, NULL, '{');
         json_by_category(&j, &b.c, row_json, &r.total, r.category, sizeof *r.category);

@@ -47,7 +47,7 @@ static int refine(int n, char **argv)
     if (plan_read(&p, plan_path, &e))
         die(&e);
     bench_open(&b, argv + 1, n - 1);
-    if (judge_refine(&r, &p, b.en, &b.m, &b.c, &o, pass_display("refining"), &e) ||
+    if (judge_refine(&r, &p, b.en, &b.m, &b.c, &o, pass_display("refining", 0, NULL), &e) ||
         plan_write(&p, common.out ? common.out : "-", common.force, &e))
         die(&e);
     if (keep)

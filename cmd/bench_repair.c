@@ -60,7 +60,8 @@ static int repair(int n, char **argv)
              "(moe-quant -t bf16)",
              f->name);
     bench_open(&b, argv + 1, n - 1);
-    if (judge_repair(&made, &r, b.en, &b.m, &p, &b.c, ridge.v, pass_display("fitting"), &e) ||
+    if (judge_repair(&made, &r, b.en, &b.m, &p, &b.c, ridge.v, pass_display("fitting", b.c.tokens, NULL),
+                     &e) ||
         repair_write(&made, common.out ? common.out : "-", common.force, &e))
         die(&e);
     repair_say(&r, made.bias);

@@ -145,9 +145,10 @@ static int speed(int n, char **argv)
                                .tokens = tokens,
                                .repeat = (int)repeat,
                                .seed = (uint64_t)seed,
-                               .begin = pass_display("running")->begin};
+                               .begin = pass_display("running", 0, NULL)->begin};
     if (judge_speed(&r, en, &m, &o, &e))
         die(&e);
+    progress_done();
     if (common.json)
         speed_json(f, &r, en);
     else

@@ -34,8 +34,10 @@ void detail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only
 void check_output(const char *path);
 
 /* One line on stderr, rewritten at most 5 times a second, first after 1 s, only on a terminal (or with
- * --progress). fraction in 0..1; the rest of time is estimated. */
-void progress(const char *what, double fraction);
+ * --progress); in a file a plain line a minute. fraction in 0..1; the rest of time is estimated. where: what
+ * else is to be said, such as ", layer 3 of 48"; may be "". */
+void progress(const char *what, const char *where, double fraction);
+/* Before anything else is printed: ends the line. */
 void progress_done(void);
 /* What the library calls while it works, through many bytes or towards 1: shows progress. */
 struct working {

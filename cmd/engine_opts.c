@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/thread.h"
 #include "device/registry.h"
 
 struct engine_opts engine_opts = {.device = "auto", .precision = "auto"};
@@ -11,31 +12,65 @@ struct engine_opts engine_opts = {.device = "auto", .precision = "auto"};
 /* What the progress line says: pass `pass` of `passes` of `what`. */
 static struct {
     const char *what;
-    int64_t pass, passes;
-} display = {"computing", 0, 1};
+    int64_t pass, passes, tokens;
+    double head;  /* share of a pass that its head takes */
+    double start; /* seconds */
+} display = {.what = "computing", .passes = 1};
+
+/* Of a pass's time, by operations of a token: two for each weight, and for each logit some for its
+ * exponential. */
+static double head_share(const struct model *m)
+{
+    enum { EXP = 40 };
+    const struct arch *a = &m->arch;
+    double hidden = a->hidden, layers = 0, head;
+    int l;
+
+    for (l = 0; l < a->layers; l++)
+        layers += 2 * (4 * hidden * hidden +
+                       3 * hidden * (a->layer[l].ffn == FFN_MOE ? a->topk * a->inter : a->dense_inter));
+    head = a->vocab * (2 * hidden + EXP);
+    return head / (head + layers);
+}
 
 static void show(void *ctx, int layer, int layers, double fraction)
 {
+    bool head = layer == layers;
+    double within = head ? 1 - display.head + display.head * fraction : (1 - display.head) * fraction;
+    double whole = ((double)display.pass + within) / (double)display.passes, rate;
+    char where[160];
+    int n = 0;
+
     (void)ctx;
-    (void)layer;
-    (void)layers;
-    progress(display.what, ((double)display.pass + fraction) / (double)display.passes);
+    *where = 0;
+    if (display.passes > 1)
+        n = snprintf(where, sizeof where, ", pass %lld of %lld", (long long)display.pass + 1,
+                     (long long)display.passes);
+    n += head ? snprintf(where + n, sizeof where - (size_t)n, ", vocabulary")
+              : snprintf(where + n, sizeof where - (size_t)n, ", layer %d of %d", layer + 1, layers);
+    rate = whole * (double)display.tokens / (seconds_now() - display.start);
+    if (rate > 0)
+        snprintf(where + n, sizeof where - (size_t)n, ", %.*f tokens/s", rate < 10, rate);
+    progress(display.what, where, whole);
 }
 
-static void progress_begin(void *ctx, int64_t pass, int64_t passes)
+static void begin(void *ctx, int64_t pass, int64_t passes)
 {
     (void)ctx;
     display.pass = pass;
     display.passes = passes;
 }
 
-const struct pass_options *pass_display(const char *what)
+const struct pass_options *pass_display(const char *what, int64_t tokens, const struct model *m)
 {
     static struct pass_options po;
 
     display.what = what;
-    progress_begin(NULL, 0, 1);
-    po = (struct pass_options){.mem_max = engine_opts.mem_max, .begin = progress_begin};
+    display.tokens = tokens;
+    display.head = m ? head_share(m) : 0;
+    display.start = seconds_now();
+    begin(NULL, 0, 1);
+    po = (struct pass_options){.mem_max = engine_opts.mem_max, .begin = begin};
     return &po;
 }
 

@@ -6,7 +6,7 @@
  *     in cmd.run:
  *     open_model(&m, argv[0]);
  *     en = open_engine();
- *     observe_corpus(..., pass_display("observing"), ...);
+ *     observe_corpus(..., pass_display("observing", c.tokens, NULL), ...);
  */
 #ifndef MOE_CMD_ENGINE_OPTS_H
 #define MOE_CMD_ENGINE_OPTS_H
@@ -50,8 +50,10 @@ void list_devices(void);
 struct engine *open_engine(void);
 /* model_open with --ignore-key; dies when it fails. */
 void open_model(struct model *m, const char *arg);
-/* --mem-max and a display that says what is going on in which pass; valid until the next call. */
-const struct pass_options *pass_display(const char *what);
+/* --mem-max and a display that says what is going on in which pass and layer, how fast, for how long; valid
+ * until the next call. tokens: of the whole work, 0: no rate is shown. m: whose head belongs to every pass;
+ * NULL: none does. */
+const struct pass_options *pass_display(const char *what, int64_t tokens, const struct model *m);
 /* The members device, library, precision and threads. */
 void json_engine(struct json_out *j, const struct engine *en);
 /* "cpu, oneDNN 2.6.3 (avx512_core_bf16), bf16, 2 threads" on stderr with -v. */

@@ -257,7 +257,7 @@ static void observe(struct engine *en, const struct model *m, const struct corpu
 
     check_room(matrices_path, matrices_size(c, m), "--pool-pairs makes it smaller");
     check_room(reservoir_path, reservoir_size(c, en, m), "--reservoir-tokens sets its size");
-    if (observe_corpus(&s, &more, en, m, c, max_len, pass_display("observing"), r, &e) ||
+    if (observe_corpus(&s, &more, en, m, c, max_len, pass_display("observing", c->tokens, NULL), r, &e) ||
         (matrices_path && matrices_write(&mat, matrices_path, common.force, &e)) ||
         (reservoir_path && reservoir_write(&rows, &s, c, reservoir_path, common.force, &e)) ||
         stats_write(&s, common.out, common.force, &e))

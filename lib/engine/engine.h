@@ -35,7 +35,9 @@ struct engine_options {
     uint64_t device_mem; /* bytes of device memory that may be used; 0: what is free. If hidden states do not
                             fit beside weights and buffers, they stay in host memory. */
     bool states_on_host; /* internal knob: they stay there in any case. Does not change any result. */
-    void (*progress)(void *ctx, int layer, int layers, double fraction); /* of the whole pass; may be NULL */
+    /* fraction: of the whole forward pass; layer == layers: of what follows it, products with the vocabulary
+     * (the head). May be NULL. */
+    void (*progress)(void *ctx, int layer, int layers, double fraction);
     void *progress_ctx;
 };
 

@@ -8,7 +8,8 @@
 #include "base/mem.h"
 #include "engine/feed.h"
 
-enum { PIECE = 4096 }; /* tokens between looks at a signal */
+/* Tokens between looks at a signal: a sixteenth of them, for progress, within these. */
+enum { PIECE_MIN = 512, PIECE_MAX = 4096 };
 
 static int check_side(const struct device *d, const struct model *m, const struct hidden *h,
                       const struct batch *b, struct err *e)
@@ -46,6 +47,8 @@ float head_nll(const struct head_row *r, int32_t target)
 /* Runs head() over all tokens in pieces and hands each piece to put(), whose rows are [sides][a->n]. */
 struct head_loop {
     struct device *d;
+    const struct engine_options *o;
+    int layers;              /* of the model */
     const struct judged *of; /* [a.sides] */
     struct head_args a;
     int64_t n;
@@ -64,12 +67,20 @@ static int check_rows(const struct head_args *a, int64_t first, struct err *e)
     return 0;
 }
 
+static int64_t piece_of(int64_t n)
+{
+    int64_t piece = (n + 15) / 16;
+
+    piece = piece < PIECE_MIN ? PIECE_MIN : piece > PIECE_MAX ? PIECE_MAX : piece;
+    return piece < n ? piece : n;
+}
+
 static int head_loop(struct head_loop *l, struct err *e)
 {
     struct head_args a = l->a;
     struct head_side *side = mem_new((size_t)a.sides, sizeof *side, e);
     struct feed *feed = mem_new((size_t)a.sides, sizeof *feed, e);
-    int64_t piece = l->n < PIECE ? l->n : PIECE, first, left;
+    int64_t piece = piece_of(l->n), first, left;
     size_t rows = (size_t)a.sides * (size_t)piece;
     int s, rc = -1;
 
@@ -97,6 +108,8 @@ static int head_loop(struct head_loop *l, struct err *e)
             check_rows(&a, first, e))
             goto out;
         l->put(l->out, &a, first);
+        if (l->o->progress)
+            l->o->progress(l->o->progress_ctx, l->layers, l->layers, (double)(first + a.n) / (double)l->n);
     }
     rc = 0;
 out:
@@ -142,7 +155,13 @@ int head_run(struct engine *en, const struct judged *of, int n, const struct bat
              int picks, void (*put)(void *out, const struct head_args *a, int64_t first), void *out,
              struct err *e)
 {
-    struct head_loop l = {.d = en->d, .of = of, .n = of[0].h->tokens, .put = put, .out = out};
+    struct head_loop l = {.d = en->d,
+                          .o = &en->o,
+                          .layers = of[0].m->arch.layers,
+                          .of = of,
+                          .n = of[0].h->tokens,
+                          .put = put,
+                          .out = out};
     struct head_side *side = sides_new(en, of, n, b, e);
     int32_t *next = side ? next_tokens(b, l.n, e) : NULL;
     int rc = -1;
