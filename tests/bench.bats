@@ -154,7 +154,8 @@ masked_is_cut() {
 @test "compare: refused are other tokenizers, other models' plans, plans that keep too few" {
     cp -r "$TINY_QWEN3" other
     chmod -R u+w other
-    echo >>other/tokenizer.json
+    sed -i 's/"id": 2047/"id": 2046/' other/tokenizer.json
+    run -1 cmp -s other/tokenizer.json "$TINY_QWEN3/tokenizer.json"
     fails_with 'tokenizer.json' moe-bench compare -q other "$TINY_QWEN3" docs.jsonl
     make_plan "$TINY_QWEN3" 0.25
     fails_with 'another model' moe-bench compare -q --plan plan.tsv "$TINY_GPTOSS" docs.jsonl
@@ -353,8 +354,19 @@ make_plans() {
     jq '(.model.vocab | to_entries | map(select(.key | length == 3)) | .[0:2] | map(.key)) as [$a, $b] |
         .model.vocab as $v | .model.vocab[$a] = $v[$b] | .model.vocab[$b] = $v[$a]' "$TINY_QWEN3/$t" >other/$t
     for name in indented merges truncation; do
-        ! cmp -s $name/$t "$TINY_QWEN3/$t"
+        run -1 cmp -s $name/$t "$TINY_QWEN3/$t"
         moe-bench compare -q $name "$TINY_QWEN3" t.jsonl >/dev/null
     done
     fails_with 'the tokenizer.json of other differs' moe-bench compare -q other "$TINY_QWEN3" t.jsonl
+}
+
+@test "progress: a line ends before the result; heads count; in a file whole lines only" {
+    local long
+    long=$(for i in {1..60}; do cat "$ROOT/README.md"; done | tr '\n' ' ' | fold -s -w 6000 | jq -Rc '{text: .}')
+    head -n 150 <<<"$long" >long.jsonl
+    script -qec "moe-bench perplexity --threads 1 --progress '$TINY_QWEN3' long.jsonl" /dev/null </dev/null | tr '\r' '\n' >shown
+    grep -q 'scoring .*%.*, layer [1-4] of 4, [0-9]* tokens/s, [0-9]* s' shown || skip "too fast for progress here"
+    run ! grep -E 'scoring.*category +tokens' shown
+    moe-bench perplexity --threads 1 --progress "$TINY_QWEN3" long.jsonl 2>log >table
+    run ! grep -q $'[\r\033]' log
 }
