@@ -35,9 +35,13 @@ static void signals(void)
 
 void put_name(FILE *f, int width, const char *name)
 {
-    for (; *name; name++) {
-        fputc(((unsigned char)*name < ' ' && *name != '\t') || *name == 0x7f ? '?' : *name, f);
-        width -= (*name & 0xc0) != 0x80;
+    for (; *name; name++, width--) {
+        const unsigned char *p = (const unsigned char *)name;
+        bool high = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* U+0080 to U+009F */
+
+        fputc((*p < ' ' && *p != '\t') || *p == 0x7f || high ? '?' : *p, f);
+        for (name += high; !high && (name[1] & 0xc0) == 0x80; name++)
+            fputc(name[1], f);
     }
     while (width-- > 0)
         fputc(' ', f);

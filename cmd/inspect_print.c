@@ -289,7 +289,9 @@ static void tensor_row(const struct tensor *t)
         at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%llu", d ? "," : "",
                                (unsigned long long)t->shape[d]);
     snprintf(shape + at, sizeof shape - at, "]");
-    printf("%-9s %-24s %15llu %s\n", dtype_name(t->dtype), shape, (unsigned long long)t->size, t->name);
+    printf("%-9s %-24s %15llu ", dtype_name(t->dtype), shape, (unsigned long long)t->size);
+    put_name(stdout, 0, t->name);
+    putchar('\n');
 }
 
 void print_tensors(const struct model *m)
@@ -323,8 +325,11 @@ static void expert_row(const struct model *m, size_t i, int expert, uint64_t beg
     struct json_out j = {0};
 
     if (!common.json) {
-        printf("%d\t%d\t%s\t%s\t%s\t%llu\t%llu\t%s\n", r->layer, expert, part_names[r->part], piece_name(r),
-               m->ckpt.shard_name[t->shard], (unsigned long long)begin, (unsigned long long)bytes, t->name);
+        printf("%d\t%d\t%s\t%s\t", r->layer, expert, part_names[r->part], piece_name(r));
+        put_name(stdout, 0, m->ckpt.shard_name[t->shard]);
+        printf("\t%llu\t%llu\t", (unsigned long long)begin, (unsigned long long)bytes);
+        put_name(stdout, 0, t->name);
+        putchar('\n');
         return;
     }
     jo_open(&j, NULL, '{');
@@ -474,8 +479,11 @@ static void check_text(const struct model *m, const struct findings *f)
     char b[32];
     size_t i;
 
-    for (i = 0; i < f->n; i++)
-        printf("problem: %s\n", f->v[i].text);
+    for (i = 0; i < f->n; i++) {
+        printf("problem: ");
+        put_name(stdout, 0, f->v[i].text);
+        putchar('\n');
+    }
     if (f->n)
         printf("%zu problem%s\n", f->n, f->n == 1 ? "" : "s");
     else

@@ -3,6 +3,7 @@
 # experts do on text, which to drop, the smaller model, the same in another number format, and what it cost.
 # Needs no GPU and no network; takes well under a minute. Everything it makes stays in build/demo.
 set -e -o pipefail
+export LC_ALL=C # numbers are written in one way, whatever the language
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 work=$build/demo

@@ -6,6 +6,9 @@
 # EVAL must not be text from DATA. Another ratio or criterion reruns moe-score and moe-bench, never
 # moe-observe. The table is in WORK/table.txt.
 
+# Numbers are written and sorted in one way, whatever the language.
+export LC_ALL := C
+
 MODEL    ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA     ?= $(error DATA=... is missing: text to observe)
 EVAL     ?= $(error EVAL=... is missing: other text, to judge with)

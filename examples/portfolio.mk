@@ -12,6 +12,9 @@
 # exchanging experts (moe-bench refine), in up to 24 passes a layer and round over the same text; judge its result on
 # a third text.
 
+# Numbers are written and sorted in one way, whatever the language.
+export LC_ALL := C
+
 MODEL    ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA     ?= $(error DATA=... is missing: JSON lines to observe)
 RATIO    ?= 0.25

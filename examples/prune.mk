@@ -6,6 +6,9 @@
 # another RATIO or CRITERION costs a score and a copy, not another pass over the text. An interrupted run goes
 # on where it stopped. (Names must not contain spaces: make's own limit.)
 
+# Numbers are written and sorted in one way, whatever the language.
+export LC_ALL := C
+
 MODEL     ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA      ?= $(error DATA=... is missing: JSON lines or text files)
 OUT       ?= $(error OUT=... is missing: the directory to write)

@@ -215,3 +215,47 @@ plan() {
     jq -e '.quantization_config.quant_method == "mxfp4"' out/config.json
     fails_with 'nothing to convert; take the quantization_config out of config.json' moe-quant -t bf16 b again
 }
+
+@test "a single file beside an index: what is missing from it is said to be that" {
+    "$MKMODEL" shards=2 qwen3 m
+    "$MKMODEL" break=missing-router qwen3 one
+    cp one/model.safetensors m
+    fails_with "'model.layers.1.mlp.gate.weight' is missing in model.safetensors, .*index of shards.*stray" moe-inspect m
+}
+
+@test "what goes along: no adapter, no link to nothing" {
+    "$MKMODEL" qwen3 m
+    plan m
+    echo '{"base_model_name_or_path":"a"}' >m/adapter_config.json
+    echo x | tee m/adapter_model.safetensors >m/USAGE_POLICY
+    echo '{}' >m/tokenizer.json
+    moe-prune m plan.tsv out
+    [ "$(cd out && echo *)" = 'README.md USAGE_POLICY config.json model.safetensors tokenizer.json' ]
+    ln -sf ../../blobs/0123 m/tokenizer.json
+    fails_with "'m/tokenizer.json' is a link to a file that is not there" moe-prune m plan.tsv out2
+    [ ! -e out2 ]
+    fails_with "'m/tokenizer.json' is a link to a file that is not there" moe-quant -t mxfp4 m out2
+}
+
+@test "names from files do not steer the terminal" {
+    "$MKMODEL" qwen3 m
+    header m/model.safetensors 'with_entries(.key |= sub("model.norm.weight"; "model.norm.weight\u001b[31m"))'
+    run moe-inspect --tensors m
+    [[ $output != *$'\e'* ]]
+    run -3 moe-inspect --check m
+    [[ $output != *$'\e'* ]]
+    printf '{"ids":[1,2],"category":"c\\u009b31m"}\n' >ids.jsonl
+    "$MKMODEL" qwen3 n
+    run moe-bench perplexity -q n ids.jsonl
+    [[ $output != *$'\xc2\x9b'* ]]
+    [[ $output == *'c?31m'* ]]
+}
+
+@test "a chat template with the line ends of Windows" {
+    cp -r "$TINY_QWEN3" t
+    chmod -R u+w t
+    printf '{"messages":[{"role":"user","content":"Hi"}]}\n' >chat.jsonl
+    want=$(moe-inspect --tokenize chat.jsonl --render t)
+    sed -i 's/$/\r/' t/chat_template.jinja
+    [ "$(moe-inspect --tokenize chat.jsonl --render t)" = "$want" ]
+}

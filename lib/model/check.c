@@ -53,7 +53,11 @@ static int want(struct checker *c, const char *name, uint64_t dtypes, int rank, 
     size_t i;
 
     if (!t)
-        return err_set(c->e, ERR_INPUT, "'%s': tensor '%s' is missing", c->m->dir, name);
+        return err_set(c->e, ERR_INPUT, "'%s': tensor '%s' is missing%s", c->m->dir, name,
+                       c->m->ckpt.index_unread
+                           ? " in model.safetensors, which is read although an index of shards "
+                             "lies beside it: is it a stray or older file?"
+                           : "");
     i = (size_t)checkpoint_index(&c->m->ckpt, name);
     c->seen[i] = true;
     if (!(dtypes >> t->dtype & 1)) {

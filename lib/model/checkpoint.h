@@ -35,6 +35,7 @@ struct checkpoint {
     const struct tensor **tensor; /* [n] of all shards, sorted by name */
     size_t n;
     uint64_t tensor_bytes; /* sum of all tensor sizes */
+    bool index_unread;     /* there is an index too, of shards that are not read */
     bool has_index;        /* which tensor is in which file stands in a file of its own */
     void *own;             /* the container's */
 };

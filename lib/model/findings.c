@@ -77,7 +77,7 @@ static void check_files(struct search *s)
                   c->shard_name[k]);
     if (!c->has_index && c->shards > 1)
         found(s, FINDING_LOADING, "there is no index of %d files: most loaders need one", c->shards);
-    if (!c->has_index && in_dir(s, INDEX_NAME))
+    if (c->index_unread)
         found(s, FINDING_LOADING,
               "an index lies beside model.safetensors: loaders disagree on which one counts");
     if (dir_list(s->m->dir, &names, &n, s->e))

@@ -22,11 +22,12 @@ static const struct {
     const char *pattern;
     bool carried;
 } rules[] = {
-    {".*", false},         {"config.json", false},   {"*.index.json", false}, {"*.json", true},
-    {"*.jinja", true},     {"*.jinja2", true},       {"*.txt", true},         {"*.model", true},
-    {"*.tiktoken", true},  {"*.py", true},           {"*.md", true},          {"*.yaml", true},
-    {"*.yml", true},       {"*.safetensors", false}, {"*.bin", false},        {"*.gguf", false},
-    {"licen[sc]e*", true}, {"notice*", true},        {"copying*", true},      {"*use_policy*", true},
+    {".*", false},      {"config.json", false}, {"adapter_*", false},     {"*.index.json", false},
+    {"*.json", true},   {"*.jinja", true},      {"*.jinja2", true},       {"*.txt", true},
+    {"*.model", true},  {"*.tiktoken", true},   {"*.py", true},           {"*.md", true},
+    {"*.yaml", true},   {"*.yml", true},        {"*.safetensors", false}, {"*.bin", false},
+    {"*.gguf", false},  {"licen[sc]e*", true},  {"notice*", true},        {"copying*", true},
+    {"*policy*", true},
 };
 
 /* A pattern in small letters, whatever the name's. */
@@ -82,6 +83,24 @@ static int copy_file(const char *from, const char *to, struct err *e)
     return r;
 }
 
+/* -1: it is a link to nothing. */
+static int measure(const char *path, bool *regular, uint64_t *size, struct err *e)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0) {
+        *regular = S_ISREG(st.st_mode);
+        *size = (uint64_t)st.st_size;
+        return 0;
+    }
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+        return err_set(
+            e, ERR_INPUT,
+            "'%s' is a link to a file that is not there, and would be left behind: is the download complete?",
+            path);
+    return err_sys(e, "cannot read '%s'", path);
+}
+
 /* One directory: with to, copies; always adds the sizes. names_by_rule: only what the rules carry. */
 static int carry_dir(const char *from, const char *to, bool names_by_rule, uint64_t *bytes, struct err *e)
 {
@@ -93,11 +112,14 @@ static int carry_dir(const char *from, const char *to, bool names_by_rule, uint6
         return -1;
     for (i = 0; i < n && !r; i++) {
         char *src = path_join(from, name[i], e), *as = new_name(name[i], e), *dst = NULL;
-        struct stat st;
+        bool regular = false;
+        uint64_t size = 0;
 
         r = src && as ? 0 : -1;
-        if (!r && (!names_by_rule || carried(name[i])) && stat(src, &st) == 0 && S_ISREG(st.st_mode)) {
-            *bytes += (uint64_t)st.st_size;
+        if (!r && (!names_by_rule || carried(name[i])))
+            r = measure(src, &regular, &size, e);
+        if (!r && regular) {
+            *bytes += size;
             if (to) {
                 dst = path_join(to, as, e);
                 r = dst ? copy_file(src, dst, e) : -1;

@@ -216,6 +216,20 @@ done:
     return r;
 }
 
+/* Line ends as Python's text files and Jinja have them. */
+static size_t unix_lines(char *text, size_t n)
+{
+    size_t i, k = 0;
+
+    for (i = 0; i < n; i++)
+        if (text[i] != '\r')
+            text[k++] = text[i];
+        else if (i + 1 == n || text[i + 1] != '\n')
+            text[k++] = '\n';
+    text[k] = 0;
+    return k;
+}
+
 /* The text of dir's template, 1; 0: there is none; -1: error. */
 static int template_text(const char *dir, char **text, size_t *n, struct err *e)
 {
@@ -249,6 +263,8 @@ static int template_text(const char *dir, char **text, size_t *n, struct err *e)
         r = *text ? 1 : -1;
     }
 done:
+    if (r == 1)
+        *n = unix_lines(*text, *n);
     cJSON_Delete(json);
     free(jinja);
     free(config);

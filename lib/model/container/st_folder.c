@@ -333,7 +333,7 @@ static int folder_tensors(struct checkpoint *c, const struct arch *a, bool parti
     (void)a;
     if (!single || !index)
         ;
-    else if (path_exists(single))
+    else if ((c->index_unread = path_exists(single) && path_exists(index)) || path_exists(single))
         r = open_shards(c, only, 1, partial, e);
     else if (path_exists(index))
         r = open_indexed(c, index, partial, e);
