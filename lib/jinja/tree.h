@@ -194,11 +194,11 @@ struct parse {
     jmp_buf leave;
 };
 
-_Noreturn void parse_fail(struct parse *p, int line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+void parse_fail(struct parse *p, int line, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 3, 4)));
 /* what: Python's name of the exception, where it is not TemplateSyntaxError. */
-_Noreturn void parse_fail_as(struct parse *p, int line, const char *what, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void parse_fail_as(struct parse *p, int line, const char *what, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 4, 5)));
 void *parse_get(struct parse *p, size_t n); /* zeroed, of the template's arena */
 void lex(struct parse *p);                  /* fills p->token */
 /* A number's value or a string's, from what stands in the template. */

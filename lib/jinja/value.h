@@ -108,10 +108,10 @@ struct run {
 };
 
 /* what: Python's name of the exception. */
-_Noreturn void run_fail(struct run *r, const char *what, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-_Noreturn void run_fail_kind(struct run *r, enum err_kind kind, const char *what, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void run_fail(struct run *r, const char *what, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 3, 4)));
+void run_fail_kind(struct run *r, enum err_kind kind, const char *what, const char *fmt, ...)
+    __attribute__((noreturn, format(printf, 4, 5)));
 /* Memory of the rendering, which is also counted as steps; fails when there is none left. */
 void *run_get(struct run *r, size_t n);
 /* The n bytes at s with room for more behind them: where s is what was taken last, at the same place. */
@@ -166,6 +166,6 @@ int64_t v_index(struct run *r, struct value v, const char *what);
 bool v_number(struct value v, double *out); /* any number as a double */
 
 /* The error of using an undefined value. */
-_Noreturn void v_fail_undefined(struct run *r, struct value v);
+void v_fail_undefined(struct run *r, struct value v) __attribute__((noreturn));
 
 #endif
