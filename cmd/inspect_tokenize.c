@@ -7,6 +7,7 @@
 #include "common.h"
 #include "model/locate.h"
 #include "text/corpus.h"
+#include "text/tokenizer_source.h"
 #include "text_opts.h"
 
 static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
@@ -33,6 +34,23 @@ static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
     return 0;
 }
 
+/* A folder with a tokenizer of any kind; if there is none, what the first lacks is said. */
+static int locate(const char *model, char **dir, char **revision, struct err *e)
+{
+    const char *file;
+    size_t i;
+
+    for (i = 0; (file = tokenizer_kind(i)); i++) {
+        struct err other = {0};
+
+        if (model_locate(model, file, dir, revision, i ? &other : e))
+            continue;
+        err_clear(e);
+        return 0;
+    }
+    return -1;
+}
+
 void inspect_tokenize(const char *model, const char *data, bool render)
 {
     bool with_file = path_is_dir(data);
@@ -42,7 +60,7 @@ void inspect_tokenize(const char *model, const char *data, bool render)
 
     text_options(&o);
     o.max_len = 0;
-    if (model_locate(model, "tokenizer.json", &dir, &revision, &e) ||
+    if (locate(model, &dir, &revision, &e) ||
         corpus_each(dir, &data, 1, &o, render, print_item, &with_file, &e))
         die(&e);
     free(dir);

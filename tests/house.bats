@@ -163,7 +163,7 @@ END
     cat "$ROOT"/doc/engine.md "$ROOT"/CONTRIBUTING.md >pages
     grep -oE '[a-zX_/]+[.](c|h|cu|bats|py)\b' pages | grep -v X | sort -u >names
     [ "$(wc -l <names)" -gt 60 ]
-    (cd "$ROOT" && find cmd kernels lib tests -type f) >files
+    (cd "$ROOT" && find cmd kernels lib tests tools -type f) >files
     while read -r word; do
         grep -qE "(^|/)$word\$" files || { echo "there is no $word"; return 1; }
     done <names

@@ -2,53 +2,11 @@
  * test_tokenizer.c -- the tokenizer: rules on small tokenizers made here, refusals, threads, and the ids
  * that the reference tokenizers give (skipped where the reference data is absent).
  */
-#include "tmp.h"
+#include "tokenizing.h"
 
 #include <pthread.h>
 
 #include "base/json.h"
-#include "text/split.h"
-#include "text/tokenizer.h"
-
-static int open_folder(struct tokenizer **out, const char *dir, struct err *e)
-{
-    struct tokenizer_source s;
-    int r;
-
-    *out = NULL;
-    if (tokenizer_folder(&s, dir, e))
-        return -1;
-    r = tokenizer_open(out, &s, e);
-    s.close(&s);
-    return r;
-}
-
-static struct tokenizer *open_text(const char *json)
-{
-    struct tokenizer *t = NULL;
-    struct err e = {0};
-
-    put_tmp("tokenizer.json", json);
-    CHECK_MSG(open_folder(&t, tmp_dir, &e) == 0, "%s", e.msg);
-    return t;
-}
-
-/* "1 2 3" */
-static const char *encode(const struct tokenizer *t, const char *s, bool special)
-{
-    static char out[1000];
-    struct ids ids = {0};
-    struct err e = {0};
-    size_t i, n = 0;
-
-    *out = 0;
-    if (!t || tokenizer_encode(t, s, strlen(s), special, &ids, &e))
-        return e.msg[0] ? "failed" : "not open";
-    for (i = 0; i < ids.n && n < sizeof out - 20; i++)
-        n += (size_t)snprintf(out + n, sizeof out - n, "%s%d", i ? " " : "", ids.id[i]);
-    ids_free(&ids);
-    return out;
-}
 
 #define ABC                                                                                                  \
     "\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"abc\":4,\"?\":5,\"<0xC3>\":6,\"<0xA9>\":7,\"bc\":8}"
@@ -265,69 +223,6 @@ static void test_added_ids(void)
     tokenizer_close(t);
 }
 
-/* The ids are those of transformers 5.23. */
-static void test_config_tokens(void)
-{
-    static const char decoder[] = "\"added_tokens_decoder\":{\"30\":{\"content\":\"<x>\",\"lstrip\":true},"
-                                  "\"20\":{\"content\":\"<y>\"}}";
-    static const char pad_object[] =
-        "{\"pad_token\":{\"__type\":\"AddedToken\",\"content\":\"<x>\",\"lstrip\":true}}";
-    const struct {
-        const char *config, *map, *added, *ids;
-    } cases[] = {
-        {"{}", NULL, NULL, "0 9 10 12 11 9 1"},
-        {"{\"extra_special_tokens\":[\"<x>\"]}", NULL, NULL, "0 9 13 9 1"},
-        {"{\"extra_special_tokens\":{\"image_token\":\"<x>\"}}", NULL, NULL, "0 9 13 9 1"},
-        {"{\"extra_special_tokens\":[],\"additional_special_tokens\":[\"<x>\"]}", NULL, NULL, "0 9 13 9 1"},
-        {"{\"pad_token\":\"<x>\"}", NULL, NULL, "0 9 13 9 1"},
-        {pad_object, NULL, NULL, "0 13 9 1"},
-        {"{\"image_token\":\"<x>\"}", NULL, NULL, "0 9 13 9 1"},
-        {"{\"pad_token\":\"b\",\"bos_token\":\"<x>\",\"extra_special_tokens\":[\"<1>\"]}", NULL, NULL,
-         "0 9 13 9 1"},
-        {"{\"extra_special_tokens\":[\"<x>\"],\"image_token\":\"<1>\",\"pad_token\":\"<2>\",\"bos_token\":\"<"
-         "3>\"}",
-         NULL, NULL, "0 9 16 9 1"},
-        {NULL, "{\"pad_token\":\"<x>\"}", NULL, "0 9 13 9 1"},
-        {"{\"pad_token\":\"<y>\"}", "{\"pad_token\":{\"content\":\"<x>\",\"lstrip\":true,\"rstrip\":true}}",
-         NULL, "0 13 1"},
-        {"{}", "{\"additional_special_tokens\":[\"<x>\"]}", NULL, "0 9 13 9 1"},
-        {"{\"added_tokens_decoder\":{}}", "{\"pad_token\":\"<x>\"}", "{\"<x>\":13}", "0 9 10 12 11 9 1"},
-        {"{}", NULL, "{\"<x>\":30,\"<y>\":20}", "0 9 14 9 1"},
-        {"{\"pad_token\":\"<x>\"}", NULL, "{\"<x>\":13}", "0 9 13 9 1"},
-        {decoder, NULL, NULL, "0 14 9 1"},
-    };
-    struct tokenizer *t;
-    char config[300];
-    size_t i;
-
-    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (cases[i].config) {
-            snprintf(config, sizeof config, *cases[i].config == '{' ? "%s" : "{%s}", cases[i].config);
-            put_tmp("tokenizer_config.json", config);
-        }
-        if (cases[i].map)
-            put_tmp("special_tokens_map.json", cases[i].map);
-        if (cases[i].added)
-            put_tmp("added_tokens.json", cases[i].added);
-        t = open_text("{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"d\":3,\"e\":4,\"f\":5,\"g\":6,\"h\":"
-                      "7,\"i\":8,\" \":9,"
-                      "\"<\":10,\">\":11,\"x\":12},\"merges\":[]}}");
-        CHECK_MSG(strcmp(encode(t, "a <x> b", false), cases[i].ids) == 0, "case %zu: %s", i,
-                  encode(t, "a <x> b", false));
-        tokenizer_close(t);
-        unlink(in_tmp("tokenizer_config.json"));
-        unlink(in_tmp("special_tokens_map.json"));
-        unlink(in_tmp("added_tokens.json"));
-    }
-    put_tmp("added_tokens.json", "[]");
-    {
-        struct err e = {0};
-
-        CHECK(open_folder(&t, tmp_dir, &e) == -1 && strstr(e.msg, "added_tokens.json: is not an object"));
-    }
-    unlink(in_tmp("added_tokens.json"));
-}
-
 static void test_text(void)
 {
     struct tokenizer *t;
@@ -425,88 +320,6 @@ static void test_refused(void)
         CHECK_MSG(open_folder(&t, tmp_dir, &e) == -1 && !t, "case %zu was accepted", i);
         CHECK_MSG(strstr(e.msg, cases[i].why), "case %zu: '%s' does not say '%s'", i, e.msg, cases[i].why);
     }
-}
-
-static int note_piece(void *ctx, const char *piece, size_t n, struct err *e)
-{
-    struct str *out = ctx;
-
-    (void)e;
-    str_adds(out, out->n ? "|" : "");
-    str_add(out, piece, n);
-    return 0;
-}
-
-/* "a|b|c": what a pattern makes of a text. */
-static const char *pieces(const char *pattern, const char *text, const char *kind)
-{
-    static char out[1200];
-    struct splitter s = {0};
-    struct split_work w = {0};
-    struct str found = {0};
-    struct err e = {0};
-    cJSON *j = cJSON_CreateObject(), *p = cJSON_AddObjectToObject(j, "pattern");
-
-    cJSON_AddStringToObject(j, "type", "Split");
-    cJSON_AddStringToObject(j, "behavior", "Isolated");
-    cJSON_AddStringToObject(p, kind, pattern);
-    if (splitter_read(&s, j, "x", &e) == 0 && split_work_init(&w, &s, &e) == 0) {
-        CHECK(split(&s, &w, text, strlen(text), true, note_piece, &found, &e) == 0);
-        split_work_free(&w);
-    }
-    snprintf(out, sizeof out, "%s", e.kind ? e.msg : found.p ? found.p : "");
-    splitter_free(&s);
-    str_free(&found);
-    cJSON_Delete(j);
-    return out;
-}
-
-static void test_regex(void)
-{
-    static const char *const refused[] = {
-        "\\h",     "\\w+",         "\\bx",          "[[:alpha:]]", "[a",      "(?i)a",
-        "(?<n>a)", "a{1,2}+b",     "a{,3}",         "[]a]",        "\\p{^L}", "\\pL",
-        "a\\",     "(*ANY)a",      "\\p{L&}",       "[a[:x]]",     "[z-a]",   "\\x{110000}",
-        "\\u12",   "\\p{No_such}", "(?i:\xc3\xa9)", "(?i:st)",     "(a",      "a)"};
-    static const struct {
-        const char *pattern, *text, *pieces;
-    } cases[] = {
-        {"\\p{L}+|\\p{N}{1,3}", "abc12345", "abc|123|45"},
-        {"a++b?+", "aab ab", "aab| |ab"},
-        {"[\\u4E00-\\x{9fa5}\\d]",
-         "a\xe4\xb8\xad"
-         "b7",
-         "a|\xe4\xb8\xad|b|7"},
-        {"\\p{Han}+", "x\xe4\xb8\xad\xe6\x96\x87y", "x|\xe4\xb8\xad\xe6\x96\x87|y"},
-        {"(?i:'s|'t)", "it'S don'T it'\xc5\xbf", "it|'S| don|'T| it|'\xc5\xbf"},
-        {"(?i:k)l", "\xe2\x84\xaal kl KL", "\xe2\x84\xaal| |kl| KL"},
-        {"[a-z&&[^aeiou]]+", "hello", "h|e|ll|o"},
-        {"[^a-z&&[^x]]", "a1x", "a|1|x"}, /* inverted is the whole: x is not in it */
-        {"[\\p{Lu}\\p{Lo}&&[^\\p{Han}]]+", "AB\xe4\xb8\xad\xd7\x90", "AB|\xe4\xb8\xad|\xd7\x90"},
-        {"^a|b$", "aab\nab\nb", "a|a|b|\n|a|b|\n|b"},
-        {".+", "ab\ncd", "ab|\n|cd"},
-        {"[.\\-]{2}", "a.-b", "a|.-|b"},
-        {"x{a}", "x{a}", "x{a}"},
-        {"[a-]", "a-b", "a|-|b"},
-        {"\\s+(?!\\S)|\\s+", "a   b  ", "a|  | |b|  "},
-        {"\\S\\D", "a b1cd", "a |b|1c|d"},
-        {"[^\\s\\p{L}]",
-         "\xf0\x9f\xa9\xb7"
-         "a",
-         "\xf0\x9f\xa9\xb7|a"},
-        {"\\p{So}",
-         "a\xf0\x9f\xa9\xb7"
-         "b",
-         "a|\xf0\x9f\xa9\xb7|b"}, /* of Unicode 15 */
-        {"(?:)", "abc", "a|b|c"},
-    };
-    size_t i;
-
-    for (i = 0; i < sizeof refused / sizeof *refused; i++)
-        CHECK_MSG(strncmp(pieces(refused[i], "a", "Regex"), "x: ", 3) == 0, "'%s' was accepted", refused[i]);
-    for (i = 0; i < sizeof cases / sizeof *cases; i++)
-        CHECK_STR(pieces(cases[i].pattern, cases[i].text, "Regex"), cases[i].pieces);
-    CHECK_STR(pieces("[\xc3\xa9.", "a[\xc3\xa9.b", "String"), "a|[\xc3\xa9.|b");
 }
 
 /* ---- the reference's ids ---- */
@@ -739,10 +552,8 @@ int main(void)
     test_around();
     test_added();
     test_added_ids();
-    test_config_tokens();
     test_text();
     test_refused();
-    test_regex();
     test_threads();
     snprintf(eval_path, sizeof eval_path, "%s/data/eval.jsonl", shared_dir());
     if (path_exists(eval_path)) {

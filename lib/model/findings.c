@@ -62,12 +62,17 @@ static bool is_shard(const struct checkpoint *c, const char *name)
 
 static void check_files(struct search *s)
 {
+    static const char *const tokenizer[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
+                                            "tiktoken.model", "vocab.json"};
+    const size_t tokenizers = sizeof tokenizer / sizeof *tokenizer;
     const struct checkpoint *c = &s->m->ckpt;
     char **names;
     size_t n, i;
     int k;
 
-    if (!in_dir(s, "tokenizer.json") && !in_dir(s, "tokenizer.model") && !in_dir(s, "tekken.json"))
+    for (i = 0; i < tokenizers && !in_dir(s, tokenizer[i]); i++)
+        ;
+    if (i == tokenizers)
         found(s, FINDING_LOADING, "there is no tokenizer.json, tokenizer.model or tekken.json");
     if (!in_dir(s, "tokenizer_config.json"))
         found(s, FINDING_LOADING, "there is no tokenizer_config.json");

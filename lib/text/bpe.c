@@ -115,6 +115,19 @@ int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right,
     return 0;
 }
 
+int bpe_rank(struct bpe *b, int32_t id, const char *text, size_t n, int32_t rank, struct err *e)
+{
+    size_t had = b->ranks;
+
+    if (mem_grow(&b->rank, &b->ranks, (size_t)id + 1, sizeof *b->rank, e))
+        return -1;
+    for (; had < b->ranks; had++) /* ranks is the capacity */
+        b->rank[had] = -1;
+    b->rank[id] = rank;
+    b->mark_inside = b->mark_inside || next_mark(text, n, 0) < n;
+    return 0;
+}
+
 /* A byte in the byte alphabet of GPT-2: UTF-8 of one character, 1 or 2 bytes; returns how many. */
 static size_t byte_alphabet(unsigned char byte, char out[2])
 {
@@ -141,7 +154,10 @@ void bpe_ready(struct bpe *b)
     int i;
 
     for (i = 0; i < 256; i++) {
-        b->byte_id[i] = map_find(&b->vocab, ch, byte_alphabet((unsigned char)i, ch));
+        if (b->raw)
+            b->byte_id[i] = map_find(&b->vocab, &(const char){(char)i}, 1);
+        else
+            b->byte_id[i] = map_find(&b->vocab, ch, byte_alphabet((unsigned char)i, ch));
         snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
         b->fallback_id[i] = map_find(&b->vocab, name, 6);
     }
@@ -154,6 +170,7 @@ void bpe_ready(struct bpe *b)
 void bpe_free(struct bpe *b)
 {
     map_free(&b->vocab);
+    free(b->rank);
     free(b->rule);
     *b = (struct bpe){0};
 }
@@ -174,6 +191,7 @@ void bpe_work_free(struct bpe_work *w)
 {
     free(w->symbol);
     free(w->heap);
+    free(w->from);
     free(w->cache);
     str_free(&w->mapped);
     *w = (struct bpe_work){0};
@@ -213,13 +231,32 @@ static struct bpe_candidate heap_pop(struct bpe_work *w)
     return top;
 }
 
+/* The token that the symbols at pos and next spell; true if there is one with a rank. */
+static bool spelled(const struct bpe *b, const struct bpe_work *w, int32_t pos, int32_t next, uint32_t *rank,
+                    int32_t *id)
+{
+    int32_t behind = w->symbol[next].next, end = behind >= 0 ? w->from[behind] : w->piece_n;
+
+    *id = map_find(&b->vocab, w->piece + w->from[pos], (size_t)(end - w->from[pos]));
+    if (*id < 0 || b->rank[*id] < 0)
+        return false;
+    *rank = (uint32_t)b->rank[*id];
+    return true;
+}
+
 static void consider(const struct bpe *b, struct bpe_work *w, int32_t pos)
 {
-    int32_t next = w->symbol[pos].next;
+    int32_t next = w->symbol[pos].next, id;
     const struct bpe_rule *r;
+    uint32_t rank;
 
     if (next < 0)
         return;
+    if (b->rank) {
+        if (spelled(b, w, pos, next, &rank, &id))
+            heap_push(w, (struct bpe_candidate){rank, pos, w->symbol[pos].id, w->symbol[next].id, id});
+        return;
+    }
     r = rule_find(b, w->symbol[pos].id, w->symbol[next].id);
     if (r)
         heap_push(w, (struct bpe_candidate){r->rank, pos, w->symbol[pos].id, w->symbol[next].id, r->id});
@@ -278,6 +315,16 @@ static bool fall_back(const struct bpe *b, struct bpe_work *w, const char *s, si
     return true;
 }
 
+static void link_symbols(struct bpe_work *w, size_t count)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        w->symbol[i].prev = (int32_t)i - 1;
+        w->symbol[i].next = i + 1 < count ? (int32_t)i + 1 : -1;
+    }
+}
+
 /* The symbols of a piece before any merge; returns how many. An unk that waits to be fused is written
  * before the next known character, but not before byte tokens: the reference does so. */
 static size_t first_symbols(const struct bpe *b, struct bpe_work *w, const char *s, size_t n)
@@ -304,11 +351,52 @@ static size_t first_symbols(const struct bpe *b, struct bpe_work *w, const char 
     }
     if (unk_waits)
         push(w, &count, b->unk);
-    for (i = 0; i < count; i++) {
-        w->symbol[i].prev = (int32_t)i - 1;
-        w->symbol[i].next = i + 1 < count ? (int32_t)i + 1 : -1;
-    }
+    link_symbols(w, count);
     return count;
+}
+
+/* By rank: every character is a symbol, known or not (UNKNOWN), since two of them may spell a token. */
+enum { UNKNOWN = -2 };
+static size_t first_spelled(const struct bpe *b, struct bpe_work *w, const char *s, size_t n)
+{
+    size_t count = 0, i, len;
+
+    w->piece = s;
+    w->piece_n = (int32_t)n;
+    for (i = 0; i < n; i += len) {
+        int32_t id;
+
+        len = b->byte_level ? 1 : char_len((unsigned char)s[i]);
+        id = b->byte_level ? b->byte_id[(unsigned char)s[i]] : map_find(&b->vocab, s + i, len);
+        w->from[count] = (int32_t)i;
+        push(w, &count, id >= 0 ? id : UNKNOWN);
+    }
+    link_symbols(w, count);
+    return count;
+}
+
+/* What has become of the symbols; unknown characters are bytes, else one unk for a run of them. */
+static int write_spelled(const struct bpe *b, const struct bpe_work *w, struct ids *out, struct err *e)
+{
+    bool after_unk = false;
+    int32_t i;
+    size_t k;
+
+    for (i = 0; i >= 0; i = w->symbol[i].next) {
+        const char *s = w->piece + w->from[i];
+        bool known = w->symbol[i].id != UNKNOWN;
+        size_t len = char_len((unsigned char)*s);
+
+        if (known && ids_add(out, w->symbol[i].id, e))
+            return -1;
+        for (k = 0; !known && b->byte_fallback && k < len; k++)
+            if (ids_add(out, b->fallback_id[(unsigned char)s[k]], e))
+                return -1;
+        if (!known && !b->byte_fallback && !after_unk && (b->unk < 0 || ids_add(out, b->unk, e)))
+            return b->unk < 0 ? err_set(e, ERR_INPUT, "the vocabulary lacks the byte at '%.20s'", s) : -1;
+        after_unk = !known && !b->byte_fallback;
+    }
+    return 0;
 }
 
 /* The id of the whole piece as a token, or -1. */
@@ -317,7 +405,7 @@ static int32_t whole_token(const struct bpe *b, struct bpe_work *w, const char *
     size_t i;
     char ch[2];
 
-    if (!b->byte_level)
+    if (!b->byte_level || b->raw)
         return map_find(&b->vocab, piece, n);
     str_clear(&w->mapped);
     for (i = 0; i < n; i++)
@@ -342,6 +430,11 @@ static int bpe_encode_piece(const struct bpe *b, struct bpe_work *w, const char 
     }
     if (mem_grow(&w->symbol, &w->symbol_cap, n + 1, sizeof *w->symbol, e))
         return -1;
+    if (b->rank) {
+        if (mem_grow(&w->from, &w->from_cap, n + 1, sizeof *w->from, e))
+            return -1;
+        return merge_all(b, w, first_spelled(b, w, piece, n), e) || write_spelled(b, w, out, e) ? -1 : 0;
+    }
     w->unknown = NULL;
     count = first_symbols(b, w, piece, n);
     if (w->unknown && b->unk_absent)

@@ -1,8 +1,8 @@
 /*
  * bpe.h -- byte-pair encoding: the vocabulary, the merge rules, and one piece of text to ids.
  *
- * Filled by the reader of tokenizer.json (map_set for every token, then bpe_merge in file order, then
- * bpe_ready), read-only afterwards. Room: text; nothing outside it includes this.
+ * Filled by tokenizer_make.c (map_set for every token, then bpe_merge in the order of merges, or bpe_rank
+ * for every token, then bpe_ready), read-only afterwards. Room: text; nothing outside it includes this.
  */
 #ifndef MOE_TEXT_BPE_H
 #define MOE_TEXT_BPE_H
@@ -17,7 +17,7 @@
 #include "text/tokenizer.h"
 
 struct bpe {
-    struct map vocab; /* as tokenizer.json spells the tokens */
+    struct map vocab; /* as its source spells the tokens */
     struct bpe_rule {
         uint64_t pair; /* left id << 32 | right id; UINT64_MAX: free slot */
         uint32_t rank;
@@ -25,6 +25,10 @@ struct bpe {
     } * rule;       /* open addressing, [rule_mask + 1] */
     size_t rules, rule_mask;
 
+    int32_t *rank; /* [ranks] by id, -1: none; then no rules: two symbols become the token that they spell,
+                      the lowest rank first, as tiktoken and sentencepiece have it; NULL: by rules */
+    size_t ranks;
+    bool raw;             /* byte_level: the vocabulary has the bytes themselves, not the byte alphabet */
     bool byte_level;      /* symbols are bytes (through the byte alphabet), else Unicode characters */
     bool ignore_merges;   /* a piece that is a token stays one */
     bool byte_fallback;   /* an unknown character becomes <0xNN> tokens if all exist */
@@ -39,6 +43,8 @@ struct bpe {
 /* Adds the next rule (rank = the number of rules so far). what names the file in messages. */
 int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right, size_t right_n,
               const char *what, struct err *e);
+/* Gives token id its rank. */
+int bpe_rank(struct bpe *b, int32_t id, const char *text, size_t n, int32_t rank, struct err *e);
 /* Fills the tables that depend on vocabulary and flags. */
 void bpe_ready(struct bpe *b);
 void bpe_free(struct bpe *b);
@@ -57,6 +63,9 @@ struct bpe_work {
     size_t heap_n, heap_cap;
     struct bpe_cached *cache;
     const char *unknown; /* the last unknown character */
+    const char *piece;   /* by rank: what is being encoded, and where in it each symbol begins */
+    int32_t *from, piece_n;
+    size_t from_cap;
     struct str mapped;
 };
 int bpe_work_init(struct bpe_work *w, struct err *e);

@@ -4,7 +4,8 @@
  * Byte-pair encoding, over bytes (Qwen, gpt-oss, Llama 3, DeepSeek, ...) or over characters (Llama 2):
  * normalizers NFC, Prepend, Replace of a string; pre-tokenizers Split (Isolated, Removed), Digits,
  * ByteLevel, Metaspace; post-processors ByteLevel, TemplateProcessing; Sequences of them; added tokens with
- * all their flags; byte fallback and unk_token. Anything else is refused by name.
+ * all their flags; byte fallback and unk_token. Anything else is refused by name. By merges, or by the ranks
+ * of tokens (tiktoken, sentencepiece).
  */
 #ifndef MOE_TEXT_TOKENIZER_H
 #define MOE_TEXT_TOKENIZER_H

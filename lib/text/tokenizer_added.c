@@ -197,6 +197,8 @@ int tokenizer_added_ready(struct tokenizer_making *r)
 
         if (!r->added[i].normalized)
             bad = added_add(&t->raw, token->content, token->n, token, r->e);
+        else if (r->source->added_normal)
+            bad = added_add(&t->normalized, token->content, token->n, token, r->e);
         else
             bad = normalize(&t->normalizer, token->content, token->n, &a, &b, &text, &n, r->e) ||
                   added_add(&t->normalized, text, n, token, r->e);

@@ -22,7 +22,11 @@ static int take_token(void *ctx, const char *text, size_t n, double id, struct e
 {
     struct tokenizer_making *r = ctx;
 
-    return tokenizer_check_id(r, id, text) || map_set(&r->t->bpe.vocab, text, n, (int32_t)id, e) ? -1 : 0;
+    if (tokenizer_check_id(r, id, text) || map_set(&r->t->bpe.vocab, text, n, (int32_t)id, e))
+        return -1;
+    return r->source->rank
+               ? bpe_rank(&r->t->bpe, (int32_t)id, text, n, r->source->rank(r->source, (int32_t)id), e)
+               : 0;
 }
 
 static int take_merge(void *ctx, const char *left, size_t left_n, const char *right, size_t right_n,
@@ -41,11 +45,12 @@ static int read_model(struct tokenizer_making *r)
     b->fuse_unk = source->fuse_unk;
     b->byte_fallback = source->byte_fallback;
     b->ignore_merges = source->ignore_merges;
+    b->raw = source->raw;
     if (source->tokens(source, take_token, r, r->e))
         return -1;
     if (!b->vocab.n)
         return err_set(r->e, ERR_INPUT, "%s: the model has no vocab", r->path);
-    if (source->merges(source, take_merge, r, r->e))
+    if (source->merges && source->merges(source, take_merge, r, r->e))
         return -1;
     b->unk = source->unk ? map_find(&b->vocab, source->unk, strlen(source->unk)) : -1;
     b->unk_absent = source->unk && b->unk < 0;

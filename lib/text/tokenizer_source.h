@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/hash.h"
@@ -24,12 +25,17 @@ struct tokenizer_source {
     char digest[HASH_HEX];          /* of all but config */
 
     int (*tokens)(const struct tokenizer_source *s, token_fn *fn, void *ctx, struct err *e);
+    /* One of the two: merges, or the rank of a token (-1: nothing is merged into it), where two tokens become
+     * the one that they spell, the lowest rank first. */
     int (*merges)(const struct tokenizer_source *s, merge_fn *fn, void *ctx, struct err *e);
+    int32_t (*rank)(const struct tokenizer_source *s, int32_t id);
+    bool raw; /* tokens of bytes are spelled by the bytes themselves, not by the byte alphabet */
 
     /* The rules, in the language of tokenizer.json; NULL: none. */
     const char *unk;
     bool fuse_unk, byte_fallback, ignore_merges;
     cJSON *added;      /* array of added tokens */
+    bool added_normal; /* their contents are in normalized text as they are */
     cJSON *normalizer; /* what is done to text before it is split */
     cJSON *splitter;   /* pre_tokenizer */
     cJSON *post;       /* post_processor: the special tokens around a text */
@@ -44,7 +50,23 @@ struct tokenizer_source {
  * it, after a failure too. */
 int tokenizer_config(cJSON **config, const char *dir, struct err *e);
 
-/* dir/tokenizer.json and what tokenizer_config() finds beside it. On failure it is closed. */
+/* Makers: one of a kind of file in dir, and what tokenizer_config() finds beside it. On failure all is freed.
+ */
+typedef int tokenizer_maker(struct tokenizer_source *s, const char *dir, struct err *e);
+tokenizer_maker tokenizer_json;     /* tokenizer.json */
+tokenizer_maker tokenizer_tiktoken; /* tiktoken.model */
+tokenizer_maker tokenizer_vocab;    /* vocab.json and merges.txt */
+tokenizer_maker tokenizer_spm;      /* tokenizer.model of sentencepiece */
+
+/* The first of these that dir has. */
 int tokenizer_folder(struct tokenizer_source *s, const char *dir, struct err *e);
+
+/* The file by which each of them is known, in that order; NULL behind the last. */
+const char *tokenizer_kind(size_t i);
+
+/* For makers: a file, which is named if it is empty or only points to where git-lfs has it. digest: of it. */
+int tokenizer_file(const char *path, char **text, size_t *n, char digest[HASH_HEX], struct err *e);
+/* Config's tokenizer_class, of those that makers know without "Fast"; "" if there is none. */
+const char *tokenizer_class(const cJSON *config);
 
 #endif
