@@ -57,6 +57,20 @@ changed() {
     grep -q '^- Repair: gptoss.repair, added to the biases' gptoss-repaired/README.md
 }
 
+@test "what is FP8 is multiplied in its scales, whose names and number are the format's" {
+    jq -cn 'range(24) as $i | {ids: [range(30) | (. * 7 + $i * 11) % 60 + 3]}' >ids.jsonl
+    for m in qwen3-fp8=weight_scale_inv glm4-fp8-rows=weight_scale; do
+        local model=$ROOT/tests/fixtures/${m%=*}
+        moe-observe -q -f -o fp8.stats "$model" ids.jsonl
+        moe-score -q -f -r 0.25 -o fp8.tsv fp8.stats
+        moe-bench repair -q -f --precision f32 --plan fp8.tsv -o fp8.repair "$model" ids.jsonl
+        moe-prune -q -f --verify "$model" fp8.tsv fp8-cut
+        moe-prune -q -f --verify --repair fp8.repair "$model" fp8.tsv fp8-repaired
+        run changed fp8-cut/model.safetensors fp8-repaired/model.safetensors
+        [ "$output" = "model.layers.N.mlp.experts.N.down_proj.${m#*=}" ]
+    done
+}
+
 @test "a repair that changes nothing gives the same bytes" {
     moe-bench repair -q --precision f32 --ridge 1e6 --plan qwen3.tsv "$TINY_QWEN3" docs.jsonl >none.repair
     moe-bench repair -q --precision f32 --plan qwen3.tsv --threads 1 "$TINY_QWEN3" docs.jsonl | cmp - qwen3.repair
