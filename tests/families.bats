@@ -333,6 +333,22 @@ copy() {
     done
 }
 
+@test "refused in each family: a layer without one of its tensors, each in turn" {
+    local f name layer
+    for f in $EACH; do
+        copy "$f"
+        layer=$(moe-inspect --experts model | grep -v '^#' | cut -f1 | sort -n | tail -1)
+        header model | jq -r 'keys[]' | grep -E "layers\.$layer\." | grep -vE 'experts\.[1-9]' >names
+        [ "$(wc -l <names)" -ge 9 ]
+        while read -r name; do
+            cp model/model.safetensors whole
+            LC_ALL=C sed -i "0,/\"$name\":\( *\)/s//\"${name%?}~\":\1/" model/model.safetensors
+            fails_with "tensor '.*layers\\.$layer\\.[^']*' is (missing|not understood)" moe-observe -n -o out model - <<<'{"ids":[1,2,3]}'
+            mv whole model/model.safetensors
+        done <names
+    done
+}
+
 @test "--families: a line for every family and what it needs" {
     local f family
     run -0 moe-inspect --families

@@ -190,6 +190,15 @@ only() {
     printf '\377' | dd of=bad/model.safetensors bs=1 seek=$((n + 8 + from + 77)) conv=notrunc status=none
     fails_with "layers.1.mlp.experts.down_proj_scales': scale 77 is 255" moe-quant -t bf16 bad out
     only bad
+    run -3 moe-inspect --check bad
+    [[ $output == *down_proj_scales* ]]
+    moe-quant -q -t mxfp4 "$TINY_QWEN3" ct
+    n=$(od -An -N8 -tu8 ct/model.safetensors)
+    from=$(header ct/model.safetensors | jq '.["model.layers.1.mlp.experts.3.up_proj.weight_scale"].data_offsets[0]')
+    printf '\377' | dd of=ct/model.safetensors bs=1 seek=$((n + 8 + from + 5)) conv=notrunc status=none
+    fails_with "experts.3.up_proj.weight_scale': scale 5 is 255" moe-quant -t bf16 ct out
+    run -3 moe-inspect --check ct
+    [[ $output == *experts.3.up_proj.weight_scale* ]]
 }
 
 @test "refused: the wrong direction" {
