@@ -46,6 +46,8 @@ OPT_super := --protect super
 OPT_turns := --protect turns=2
 ODD       := $(filter-out worst super turns,$(foreach p,$(PLANS),$(wordlist 2,9,$(subst +, ,$(p)))))
 $(if $(ODD),$(error PLANS: $(firstword $(ODD)) is none of worst, super, turns))
+$(if $(filter 1,$(words $(filter category_mean kl_mean worst_kl,$(BY)))),,$(error BY: '$(BY)' is none of category_mean, kl_mean, worst_kl))
+$(if $(filter-out 1,$(words $(BY))),$(error BY: '$(BY)' is more than one of category_mean, kl_mean, worst_kl))
 TSV       := $(PLANS:%=$(WORK)/%.tsv)
 
 best: $(WORK)/best.tsv
@@ -60,7 +62,9 @@ $(WORK)/observed.jsonl $(WORK)/held-back.jsonl &: $(DATA)
 	       print >(++n[category] % 4 ? seen : held) }'
 
 $(WORK)/run.stats: $(SEEN) $(wildcard $(MODEL)/config.json) $(WORK)/observed
-	$(BIN)moe-observe $(OBSERVE) $(MATRICES) --force -o $@ $(MODEL) $(SEEN)
+	@rm -f $@ $(WORK)/run.matrices
+	@if [ -n "$$(find $(SEEN) -newer $@.partial 2>/dev/null)" ]; then rm -f $@.partial $(WORK)/run.matrices.partial*; fi
+	$(BIN)moe-observe $(OBSERVE) $(MATRICES) --resume -o $@ $(MODEL) $(SEEN)
 
 $(filter-out %/cut.tsv,$(TSV)): $(WORK)/%.tsv: $(WORK)/run.stats $(WORK)/scored
 	$(BIN)moe-score -q -c $(firstword $(subst +, ,$*)) -r $(RATIO) \
@@ -93,13 +97,16 @@ $(WORK)/best.tsv: $(WORK)/table.txt $(TSV)
 	fi
 
 # What each step was told; touched only when that changes.
-$(WORK)/observed: told = $(MODEL) $(SEEN) $(OBSERVE) $(MATRICES)
+SELF := $(shell $(BIN)moe-inspect --json $(MODEL) 2>/dev/null | cksum)
+$(WORK)/observed: told = $(MODEL) $(SELF) $(SEEN) $(OBSERVE) $(MATRICES)
 $(WORK)/scored: told = $(RATIO)
-$(WORK)/judged: told = $(MODEL) $(HELD) $(JUDGE) $(PLANS)
+$(WORK)/judged: told = $(MODEL) $(SELF) $(HELD) $(JUDGE) $(PLANS)
 $(WORK)/chosen: told = $(BY) $(REFINE) $(REFINE_OPTS)
 $(WORK)/observed $(WORK)/scored $(WORK)/judged $(WORK)/chosen: FORCE
 	@mkdir -p $(WORK)
-	@if [ ! -e $@ ] || [ "$$(cat $@)" != '$(strip $(told))' ]; then echo '$(strip $(told))' >$@; fi
+	@if [ ! -e $@ ] || [ "$$(cat $@)" != '$(strip $(told))' ]; then \
+	    rm -f $(if $(filter %/observed,$@),$(WORK)/run.stats.partial $(WORK)/run.matrices.partial*) && \
+	    echo '$(strip $(told))' >$@; fi
 
 .PHONY: best FORCE
 .SECONDARY:
