@@ -183,7 +183,7 @@ $(BUILD)/libmoe-cuda.so: $(CUDA_OBJ) $(CUDA_BASE)
 demo:
 	@BLAS='$(BLAS_CHOICE)' tools/packages build
 	@$(MAKE) $(PARALLEL) --no-print-directory all
-	@BUILD='$(BUILD)' examples/demo.sh
+	@examples/demo.sh '$(BUILD)'
 
 ## check: install what is missing, build, run the tests (TESTS="model score": only these)
 check: test-programs

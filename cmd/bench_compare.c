@@ -100,13 +100,21 @@ static void candidate_json(struct json_out *j, int i, const struct compare_resul
 }
 
 /* A line for each candidate, so that line tools find their way too. */
-static void compare_json(FILE *f, const char *ref, const struct compare_report *r, const struct corpus *c)
+static void compare_json(FILE *f, const char *ref, const struct model *m, const struct compare_report *r,
+                         const struct corpus *c)
 {
     struct json_out j = {0};
+    struct model_id id;
+    struct err e = {0};
     int i;
+
+    if (model_id_of(&id, m, &e))
+        die(&e);
 
     jo_open(&j, NULL, '{');
     jo_string(&j, "reference", ref);
+    jo_string(&j, "reference_digest", id.digest);
+    jo_string(&j, "data_digest", c->digest);
     jo_bool(&j, "cached", r->cached);
     jo_double(&j, "rest", r->rest);
     jo_open(&j, "candidates", '[');
@@ -316,7 +324,7 @@ static int compare(int n, char **argv)
              cache);
     progress_done();
     if (common.json)
-        compare_json(f, argv[r0], &r, &b.c);
+        compare_json(f, argv[r0], &b.m, &r, &b.c);
     else if (r.n == 1)
         print_one(f, &r.of[0], &b.c);
     else

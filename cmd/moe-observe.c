@@ -11,6 +11,7 @@
 
 /* Files beside the statistics; NULL: not wanted. */
 static const char *matrices_path, *reservoir_path;
+static bool matrices_left; /* by the run that is resumed */
 static bool pool_pairs, resume;
 static const char *shard; /* I/N */
 static int64_t shard_at = 1, shards = 1, reservoir_tokens = 4096;
@@ -240,6 +241,26 @@ static char *partial(const char *path)
     return name;
 }
 
+/* --resume, and the run was killed when the matrices had their name and the statistics, the last, had not:
+ * what is kept of the run is older than they are, so it wrote them, and writes them again. */
+static bool are_left(void)
+{
+    char *kept = resume && matrices_path ? partial(common.out) : NULL;
+    bool left = kept && !path_exists(common.out) && path_is_newer(matrices_path, kept);
+
+    free(kept);
+    return left;
+}
+
+static void check_outputs(void)
+{
+    check_output(common.out);
+    matrices_left = are_left();
+    if (!matrices_left)
+        check_output(matrices_path);
+    check_output(reservoir_path);
+}
+
 static void observe(struct engine *en, const struct model *m, const struct corpus *c, int max_len,
                     struct observe_report *r)
 {
@@ -258,7 +279,7 @@ static void observe(struct engine *en, const struct model *m, const struct corpu
     check_room(matrices_path, matrices_size(c, m), "--pool-pairs makes it smaller");
     check_room(reservoir_path, reservoir_size(c, en, m), "--reservoir-tokens sets its size");
     if (observe_corpus(&s, &more, en, m, c, max_len, pass_display("observing", c->tokens, NULL), r, &e) ||
-        (matrices_path && matrices_write(&mat, matrices_path, common.force, &e)) ||
+        (matrices_path && matrices_write(&mat, matrices_path, common.force || matrices_left, &e)) ||
         (reservoir_path && reservoir_write(&rows, &s, c, reservoir_path, common.force, &e)) ||
         stats_write(&s, common.out, common.force, &e))
         die(&e);
@@ -283,9 +304,7 @@ static int run(int n, char **argv)
 
     check_operands(argv);
     text_options(&co);
-    check_output(common.out);
-    check_output(matrices_path);
-    check_output(reservoir_path);
+    check_outputs();
     open_model(&m, argv[0]);
     en = open_engine();
     detail_engine(en);

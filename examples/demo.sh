@@ -1,15 +1,26 @@
 #!/bin/bash
 # demo.sh -- the whole pipeline on the two trained models that lie beside this script: what is in them, what their
 # experts do on text, which to drop, the smaller model, the same in another number format, and what it cost.
-# Needs no GPU and no network; takes well under a minute. Everything it makes stays in build/demo.
+# Needs no GPU and no network; takes well under a minute. In a checkout everything it makes stays in build/demo and the
+# programs are those of build/ (or of the folder that is its argument); where it is installed it takes those in the PATH
+# and a folder of its own in $TMPDIR.
 set -e -o pipefail
 export LC_ALL=C # numbers are written in one way, whatever the language
-cd "$(dirname "$0")/.."
-build=${BUILD:-build}
-work=$build/demo
-PATH=$PWD/$build:$PATH
-rm -rf "$work"
-mkdir -p "$work"
+examples=$(cd "$(dirname "$0")" && pwd)
+if [ -e "$examples/../lib/model/model.h" ]; then
+    cd "$examples/.."
+    examples=examples
+    build=${1:-build}
+    work=$build/demo
+    PATH=$PWD/$build:$PATH
+    rm -rf "$work"
+    mkdir -p "$work"
+    text=(README.md CONTRIBUTING.md man/* examples/calibration/README.md lib/*/*.[ch] cmd/*.[ch] Makefile tools/* tests/run)
+else
+    work=$(mktemp -d "${TMPDIR:-/tmp}/moe-demo.XXXXXX")
+    shopt -s nullglob
+    text=("$examples"/calibration/* "$examples"/*.mk "$examples"/demo.sh "$examples"/report/* "$examples"/../../man/man?/moe*)
+fi
 
 # Shows a command and runs it; how long it took is then in $seconds.
 exec 3>&1
@@ -37,15 +48,14 @@ judge() {
 }
 
 echo 'Text to observe, and other text to judge with: this project, its source and its documentation.'
-text=(README.md CONTRIBUTING.md man/* examples/calibration/README.md lib/*/*.[ch] cmd/*.[ch] Makefile tools/* tests/run)
-examples/calibration/own-text "${text[@]}" >"$work/calib.jsonl"
-examples/calibration/own-text --held-out "${text[@]}" >"$work/held-out.jsonl"
+"$examples"/calibration/own-text "${text[@]}" >"$work/calib.jsonl"
+"$examples"/calibration/own-text --held-out "${text[@]}" >"$work/held-out.jsonl"
 wc -l "$work/calib.jsonl" "$work/held-out.jsonl"
 row model size experts layers tokens time perplexity KL
 
 # demo MODEL FORMAT: prunes a quarter of the experts, then stores what is left as FORMAT.
 demo() {
-    local name=$1 model=examples/$1 to=$2 tokens ppl kl seconds
+    local name=$1 model=$examples/$1 to=$2 tokens ppl kl seconds
     run moe-inspect "$model"
     run moe-observe --max-len 512 --samples-per-category 100 -o "$work/$name.stats" "$model" "$work/calib.jsonl"
     tokens=$(sed -n 's/^#part.*tokens=\([0-9]*\).*/\1/p' "$work/$name.stats")
@@ -74,3 +84,4 @@ cat "$work/table.txt"
 echo
 echo "time: to observe, to prune and verify, to quantize; perplexity and KL (nats a token, from the unpruned model) on"
 echo "held-out text. These are toys of 2 million parameters: the figures show the tools, not what a real model loses."
+echo "Everything is in $work."

@@ -54,6 +54,8 @@ $(WORK)/observed: told = $(MODEL) $(SELF) $(DATA) $(OBSERVE)
 $(WORK)/judged: told = $(MODEL) $(SELF) $(EVAL) $(BENCH)
 $(WORK)/observed $(WORK)/judged: FORCE
 	@mkdir -p $(WORK)
+	@if [ ! -e $(WORK)/observed ] && [ -e $(WORK)/run.stats ]; then \
+	    echo '$(WORK)/run.stats was not made by this makefile: move it, or name another WORK' >&2; exit 1; fi
 	@if [ ! -e $@ ] || [ "$$(cat $@)" != '$(strip $(told))' ]; then \
 	    rm -f $(if $(filter %/observed,$@),$(WORK)/run.stats.partial) && echo '$(strip $(told))' >$@; fi
 

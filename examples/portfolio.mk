@@ -104,6 +104,8 @@ $(WORK)/judged: told = $(MODEL) $(SELF) $(HELD) $(JUDGE) $(PLANS)
 $(WORK)/chosen: told = $(BY) $(REFINE) $(REFINE_OPTS)
 $(WORK)/observed $(WORK)/scored $(WORK)/judged $(WORK)/chosen: FORCE
 	@mkdir -p $(WORK)
+	@if [ ! -e $(WORK)/observed ] && [ -e $(WORK)/run.stats ]; then \
+	    echo '$(WORK)/run.stats was not made by this makefile: move it, or name another WORK' >&2; exit 1; fi
 	@if [ ! -e $@ ] || [ "$$(cat $@)" != '$(strip $(told))' ]; then \
 	    rm -f $(if $(filter %/observed,$@),$(WORK)/run.stats.partial $(WORK)/run.matrices.partial*) && \
 	    echo '$(strip $(told))' >$@; fi

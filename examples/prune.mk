@@ -52,6 +52,8 @@ $(WORK)/scored: told = $(SCORE)
 $(WORK)/pruned: told = $(MODEL) $(SELF) $(PLAN)
 $(WORK)/observed $(WORK)/scored $(WORK)/pruned: FORCE
 	@mkdir -p $(WORK)
+	@if [ ! -e $(WORK)/observed ] && [ -e $(STATS) ]; then \
+	    echo '$(STATS) was not made by this makefile: move it, or name another WORK' >&2; exit 1; fi
 	@if [ ! -e $@ ] || [ "$$(cat $@)" != '$(strip $(told))' ]; then \
 	    rm -f $(if $(filter %/observed,$@),$(STATS).partial) && echo '$(strip $(told))' >$@; fi
 

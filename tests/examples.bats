@@ -50,6 +50,35 @@ written() {
     [[ $(moe-inspect --json small) == *'"experts": 12'* ]]
 }
 
+@test "prune.mk: an interrupted observation goes on; an OUT that was there before is not replaced" {
+    local i pid prune=(make -f examples/prune.mk BIN="" MODEL=examples/tiny-qwen3 DATA=long.jsonl OUT=small)
+    for i in 1 2 3 4; do cat calib.jsonl; done | awk '{ sub(/"text":"/, "&" NR " "); print }' >long.jsonl
+    "${prune[@]}" OBSERVE="--mem-max 1MB --threads 1" &
+    pid=$!
+    while [ ! -e small.work/run.stats.partial ] && kill -0 $pid; do sleep 0.02; done
+    # make and what it runs
+    pkill -TERM -P $pid || true
+    wait $pid || true
+    [ -e small.work/run.stats.partial ] || skip "the run was over too soon"
+    run "${prune[@]}" OBSERVE="--mem-max 1MB --threads 1"
+    [ "$status" -eq 0 ]
+    [[ $output == *'were finished before'* ]]
+    # other options are no beginning for each other
+    "${prune[@]}" OBSERVE="--max-len 32"
+    mkdir -p other
+    touch other/mine
+    run "${prune[@]}" OUT=other WORK=small.work OBSERVE="--max-len 32"
+    [ "$status" -ne 0 ]
+    [ -e other/mine ]
+    # statistics that the makefile did not make
+    mkdir foreign
+    echo mine >foreign/run.stats
+    run "${prune[@]}" WORK=foreign
+    [ "$status" -ne 0 ]
+    [[ $output == *'was not made by this makefile'* ]]
+    [ "$(cat foreign/run.stats)" = mine ]
+}
+
 @test "prune.mk: what is missing is named" {
     run make -f examples/prune.mk DATA=calib.jsonl OUT=small
     [ "$status" -ne 0 ]
@@ -71,6 +100,28 @@ written() {
     [[ $output != *run.stats* ]]
     [[ $output == *reap@0.375.tsv* ]]
     [[ $output != *@0.25* ]]
+}
+
+@test "experiment.mk: another model, or other options, and the table is made anew" {
+    local experiment=(make -s -f examples/experiment.mk BIN="" DATA=calib.jsonl EVAL=held-out.jsonl CRITERIA=reap RATIOS=0.25)
+    cp -rL "$TINY_QWEN3" q
+    cp -rL "$TINY_GPTOSS" g
+    find q g -exec touch -d 2020-01-01 {} +
+    "${experiment[@]}" MODEL=q OBSERVE="--max-len 128" BENCH="--max-len 128" >first
+    "${experiment[@]}" MODEL=g OBSERVE="--max-len 128" BENCH="--max-len 128" >second
+    "${experiment[@]}" MODEL=g OBSERVE="--max-len 128" BENCH="--max-len 64" >third
+    "${experiment[@]}" MODEL=g OBSERVE="--max-len 32" BENCH="--max-len 64" >fourth
+    "${experiment[@]}" MODEL=g OBSERVE="--max-len 32" BENCH="--max-len 64" WORK=fresh >fifth
+    for pair in "first second" "second third"; do run -1 cmp -s $pair; done
+    cmp fourth fifth
+}
+
+@test "the demo works where it is installed" {
+    cp -rL "$ROOT/examples" installed
+    TMPDIR=$PWD bash installed/demo.sh >said
+    grep -q '^tiny-qwen3 ' said
+    [ -d moe-demo.* ]
+    [ ! -e build ]
 }
 
 @test "portfolio.mk: many plans from one observation, the best kept; another aim chooses anew and judges nothing again" {
@@ -168,6 +219,12 @@ written() {
     refused 'one of the files is empty' run.stats empty
     refused "cannot read 'examples'" run.stats examples
     refused 'other.tsv is of another model *' run.stats other.tsv
+    refused 'the comparison is of another model *' other.stats compare.json
+    refused 'two comparisons*' run.stats compare.json compare.json
+    # it ran on the text that was observed
+    grep -q 'positions of the very text that was observed' report.html
+    jq -c '.data_digest = "00"' compare.json | sed 's/{"name"/\n&/g; s/]}$/\n&/' >elsewhere.json
+    examples/report/moe-report run.stats keep=8.tsv elsewhere.json | grep -c 'very text' | grep -qx 0
     sed '2s/experts=16/experts=<script>/' keep=8.tsv >script.tsv
     run ! grep -q '<script' <(examples/report/moe-report script.tsv)
 }
@@ -176,4 +233,7 @@ written() {
     run make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl PLANS="reap reap+wrost"
     [ "$status" -ne 0 ]
     [[ $output == *"PLANS: wrost is none of worst, super, turns"* ]]
+    run make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl BY=worstkl
+    [ "$status" -ne 0 ]
+    [[ $output == *"BY: 'worstkl' is none of category_mean, kl_mean, worst_kl"* ]]
 }

@@ -293,6 +293,18 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     "${run[@]}" --resume -f
     cmp run.stats whole.stats
     cmp run.matrices whole.matrices
+    # When the matrices had their name and the statistics had not; older ones are nobody's.
+    cp kept/* .
+    rm run.stats
+    cp whole.matrices run.matrices
+    touch -d 2020-01-01 run.matrices
+    run "${run[@]}" --resume
+    [ "$status" -eq 1 ]
+    [[ $output == *"'run.matrices' exists"* ]]
+    touch run.matrices
+    "${run[@]}" --resume
+    cmp run.stats whole.stats
+    cmp run.matrices whole.matrices
     run ls
     [[ $output != *partial* ]]
 }

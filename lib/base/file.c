@@ -36,6 +36,15 @@ bool path_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool path_is_newer(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 &&
+           (x.st_mtim.tv_sec != y.st_mtim.tv_sec ? x.st_mtim.tv_sec > y.st_mtim.tv_sec
+                                                 : x.st_mtim.tv_nsec >= y.st_mtim.tv_nsec);
+}
+
 char *path_join(const char *dir, const char *name, struct err *e)
 {
     size_t n = strlen(dir);

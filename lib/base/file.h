@@ -23,6 +23,8 @@ int check_cancelled(struct err *e);
 
 bool path_exists(const char *path);
 bool path_is_dir(const char *path);
+/* Both are there, and a was written later, or in the same moment. */
+bool path_is_newer(const char *a, const char *b);
 /* Two names of one file, or of one that is not there yet. */
 bool path_same(const char *a, const char *b);
 /* dir + "/" + name; the caller frees. */
