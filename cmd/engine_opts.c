@@ -204,7 +204,8 @@ struct engine *open_engine(void)
 
 void open_model(struct model *m, const char *arg)
 {
-    const struct model_options o = {.arch.ignore_keys = engine_opts.ignore_keys.v};
+    const struct model_options o = {.arch.ignore_keys = engine_opts.ignore_keys.v,
+                                    .ignore_tensors = engine_opts.ignore_tensors.v};
     struct err e = {0};
 
     if (model_open(m, arg, &o, &e))

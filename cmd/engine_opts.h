@@ -21,7 +21,7 @@ struct engine_opts {
     int64_t threads, chunk_tokens;
     uint64_t mem_max, gpu_mem;
     bool states_on_host;
-    struct opt_list ignore_keys;
+    struct opt_list ignore_keys, ignore_tensors;
 };
 extern struct engine_opts engine_opts;
 
@@ -39,7 +39,9 @@ extern struct engine_opts engine_opts;
         OPT_FLAG("states-on-host", 0, &engine_opts.states_on_host, NULL),                                    \
         OPT_INT("chunk-tokens", 0, &engine_opts.chunk_tokens, "N", NULL, 1, INT32_MAX),                      \
         OPT_LIST("ignore-key", 0, &engine_opts.ignore_keys, "KEY",                                           \
-                 "config.json key that is known not to matter; may be repeated")
+                 "config.json key that is known not to matter; may be repeated"),                            \
+        OPT_LIST("ignore-tensor", 0, &engine_opts.ignore_tensors, "NAME",                                    \
+                 "tensor that is known not to matter; * and ? as in file names")
 
 /* For the rows. */
 void print_devices(void);
@@ -48,7 +50,7 @@ void list_devices(void);
 /* engine_open with the options and the progress display; dies when it fails. Contradictions are usage
  * errors. */
 struct engine *open_engine(void);
-/* model_open with --ignore-key; dies when it fails. */
+/* model_open with --ignore-key and --ignore-tensor; dies when it fails. */
 void open_model(struct model *m, const char *arg);
 /* --mem-max and a display that says what is going on in which pass and layer, how fast, for how long; valid
  * until the next call. tokens: of the whole work, 0: no rate is shown. m: whose head belongs to every pass;

@@ -13,7 +13,7 @@ static bool want_tensors, want_experts, want_check, want_families, want_render, 
 static int64_t keep, context = 8192;
 static const char *plan, *tokenize;
 static uint64_t fit;
-static struct opt_list ignore_keys;
+static struct opt_list ignore_keys, ignore_tensors;
 
 static int inspect(int n, char **argv);
 
@@ -45,6 +45,8 @@ static const struct opt options[] = {
     TEXT_OPTS_RENDER(.needs = "tokenize"),
     OPT_HEADING("Reading the model"),
     OPT_LIST("ignore-key", 0, &ignore_keys, "KEY", "a config.json key that changes nothing"),
+    OPT_LIST("ignore-tensor", 0, &ignore_tensors, "NAME",
+             "a tensor that changes nothing; * and ? as in file names"),
     OPT_END,
 };
 
@@ -89,7 +91,9 @@ static int show(const struct model *m)
 
 static int inspect(int n, char **argv)
 {
-    struct model_options o = {.arch.ignore_keys = ignore_keys.v, .level = want_aimer ? MODEL_RUN : MODEL_CUT};
+    struct model_options o = {.arch.ignore_keys = ignore_keys.v,
+                              .ignore_tensors = ignore_tensors.v,
+                              .level = want_aimer ? MODEL_RUN : MODEL_CUT};
     struct err e = {0};
     struct model m;
     int status;

@@ -10,13 +10,15 @@ static bool want_verify;
 static int mtp;
 enum { MTP_DROP, MTP_REFUSE };
 static const char *repair_path;
-static struct opt_list ignore_keys;
+static struct opt_list ignore_keys, ignore_tensors;
 
 static const struct opt options[] = {
     OPT_FLAG("verify", 0, &want_verify, "read the result back and compare every kept byte"),
     OPT_CHOICE("mtp", 0, &mtp, "drop|refuse", "what to do with multi-token-prediction layers (drop)"),
     OPT_TEXT("repair", 0, &repair_path, "FILE", "change the experts that stay as moe-bench repair says"),
     OPT_LIST("ignore-key", 0, &ignore_keys, "KEY", "a config.json key that changes nothing"),
+    OPT_LIST("ignore-tensor", 0, &ignore_tensors, "NAME",
+             "a tensor that changes nothing; * and ? as in file names"),
     OPT_END,
 };
 
@@ -122,7 +124,8 @@ static int prune(int n, char **argv)
 {
     struct working working = {"writing", want_verify ? "verifying" : NULL};
     const char *model = argv[0], *plan_path = argv[1], *out = argv[2];
-    struct model_options mo = {.arch.ignore_keys = ignore_keys.v, .level = MODEL_CUT};
+    struct model_options mo = {
+        .arch.ignore_keys = ignore_keys.v, .ignore_tensors = ignore_tensors.v, .level = MODEL_CUT};
     struct prune_options o = {.force = common.force,
                               .cross_digest = common.force,
                               .dry_run = common.dry_run,

@@ -8,7 +8,7 @@
 static int to;
 static const char *const targets[] = {"mxfp4", "bf16"}; /* -t's words */
 static int64_t threads;
-static struct opt_list include, exclude, ignore_keys;
+static struct opt_list include, exclude, ignore_keys, ignore_tensors;
 
 static const struct opt options[] = {
     OPT_CHOICE("to", 't', &to, "mxfp4|bf16", "the number format to convert to", .required = true),
@@ -16,6 +16,8 @@ static const struct opt options[] = {
     OPT_LIST("exclude", 0, &exclude, "GLOB", "but not these"),
     OPT_INT("threads", 0, &threads, "N", "threads (default: all processors)", 1, 4096),
     OPT_LIST("ignore-key", 0, &ignore_keys, "KEY", "a config.json key that changes nothing"),
+    OPT_LIST("ignore-tensor", 0, &ignore_tensors, "NAME",
+             "a tensor that changes nothing; * and ? as in file names"),
     OPT_END,
 };
 
@@ -123,7 +125,7 @@ static int quantize(int n, char **argv)
 {
     struct working working = {"converting", NULL};
     const char *model = argv[0], *out = argv[1];
-    struct model_options mo = {.arch.ignore_keys = ignore_keys.v};
+    struct model_options mo = {.arch.ignore_keys = ignore_keys.v, .ignore_tensors = ignore_tensors.v};
     struct quantize_options o = {.force = common.force,
                                  .dry_run = common.dry_run,
                                  .threads = (int)threads,

@@ -259,3 +259,40 @@ plan() {
     sed -i 's/$/\r/' t/chat_template.jinja
     [ "$(moe-inspect --tokenize chat.jsonl --render t)" = "$want" ]
 }
+
+# add FILE NAME: one more tensor, of two numbers.
+add() {
+    header "$1" '([.[] | .data_offsets[1]? // 0] | max) as $z | .["'"$2"'"] = {dtype: "F32", shape: [2], data_offsets: [$z, $z + 8]}'
+    printf '\0\0\200\77\0\0\200\77' >>"$1"
+}
+
+@test "tensors that loaders pass over: rotary buffers, scales of the key-value cache" {
+    local t
+    "$MKMODEL" qwen3 m
+    want=$(figure m)
+    for t in model.layers.0.self_attn.rotary_emb.inv_freq model.rotary_emb.inv_freq model.layers.1.self_attn.k_scale \
+        model.layers.1.self_attn.v_proj.v_scale model.layers.0.mlp.gate._extra_state; do
+        add m/model.safetensors "$t"
+    done
+    run --separate-stderr moe-inspect m
+    [ "$status" -eq 0 ]
+    [ -z "$stderr" ]
+    [ "$(figure m)" = "$want" ]
+    plan m
+    moe-prune --verify m plan.tsv out
+    moe-inspect --tensors out | grep -q 'layers.1.self_attn.k_scale'
+    figure out
+}
+
+@test "--ignore-tensor vouches for a tensor, one by its name or many by a pattern" {
+    "$MKMODEL" break=unknown-tensor qwen3 m
+    add m/model.safetensors model.layers.0.self_attn.mystery
+    fails_with "mystery' is not understood .*say --ignore-tensor 'model.layers.0.self_attn.mystery'" \
+        moe-observe -o run.stats --ignore-tensor 'model.layers.?.mlp.frobnicator.weight' m ids.jsonl
+    moe-observe -q -o run.stats --ignore-tensor '*.mystery' --ignore-tensor 'model.layers.?.mlp.frobnicator.weight' m ids.jsonl
+    moe-score -q -r 25% -o plan.tsv run.stats
+    fails_with "frobnicator.weight' is not understood" moe-prune m plan.tsv out
+    moe-prune --ignore-tensor '*.frobnicator.*' --ignore-tensor '*.mystery' m plan.tsv out
+    moe-quant -t mxfp4 --ignore-tensor '*.frobnicator.*' --ignore-tensor '*.mystery' m out4
+    moe-inspect --ignore-tensor '*.frobnicator.*' --ignore-tensor '*.mystery' out4
+}

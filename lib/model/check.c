@@ -3,11 +3,13 @@
  * understood, and no other. Of a model that is only to be cut, what lies outside MoE modules may be as it
  * likes, and so may be the numbers of experts that each have tensors of their own.
  */
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/words.h"
 #include "model/parts.h"
 #include "model/slots.h"
 
@@ -17,6 +19,7 @@ struct checker {
     struct model *m;
     bool *seen; /* [ckpt.n] */
     enum model_level level;
+    const char *const *ignored; /* tensors that the user vouches for */
     struct err *e;
 };
 
@@ -227,6 +230,40 @@ static bool in_moe_module(const struct model *m, size_t i)
     return r->ffn && m->arch.layer[r->layer].ffn == FFN_MOE;
 }
 
+/* What loaders pass over, because they compute it themselves or it is for the numbers of caches and
+ * activations only; endings, after a dot or an underscore. */
+static const char *const passed_over[] = {"rotary_emb.inv_freq",
+                                          "rotary_emb.original_inv_freq",
+                                          "rotary_emb.cos_cached",
+                                          "rotary_emb.sin_cached",
+                                          "_extra_state",
+                                          "self_attn.k_scale",
+                                          "self_attn.v_scale",
+                                          "self_attn.q_scale",
+                                          "self_attn.prob_scale",
+                                          "self_attn.kv_scale",
+                                          "self_attn.attn.k_scale",
+                                          "self_attn.attn.v_scale",
+                                          "k_proj.k_scale",
+                                          "v_proj.v_scale",
+                                          "kv_cache_scaling_factor",
+                                          "k_proj.output_scale",
+                                          "v_proj.output_scale"};
+
+static bool may_be_ignored(const struct checker *c, const char *name)
+{
+    const char *const *p;
+    size_t i;
+
+    for (p = c->ignored; p && *p; p++)
+        if (fnmatch(*p, name, 0) == 0)
+            return true;
+    for (i = 0; i < sizeof passed_over / sizeof *passed_over; i++)
+        if (ends_with(name, passed_over[i]))
+            return true;
+    return false;
+}
+
 /* What is left over is not understood; say which, and why where that is known. */
 static int check_leftovers(struct checker *c)
 {
@@ -237,7 +274,7 @@ static int check_leftovers(struct checker *c)
         const char *name = m->ckpt.tensor[i]->name;
 
         /* MTP layers are dropped or refused by who writes; a wrapper's other parts are passed through */
-        if (c->seen[i] || m->role[i].role == ROLE_MTP)
+        if (c->seen[i] || m->role[i].role == ROLE_MTP || may_be_ignored(c, name))
             continue;
         if (*m->arch.prefix && strncmp(name, m->arch.prefix, strlen(m->arch.prefix)) != 0)
             continue;
@@ -249,18 +286,21 @@ static int check_leftovers(struct checker *c)
             return err_set(c->e, ERR_INPUT,
                            "'%s': tensor '%s' belongs to expert %d, config.json has experts 0 to %d", m->dir,
                            name, m->role[i].expert, m->arch.experts - 1);
-        err_set(c->e, ERR_UNKNOWN, "'%s': tensor '%s' is not understood (family %s)", m->dir, name,
-                m->arch.family->name);
+        err_set(c->e, ERR_UNKNOWN,
+                "'%s': tensor '%s' is not understood (family %s); if you know that it changes nothing, say "
+                "--ignore-tensor '%s'",
+                m->dir, name, m->arch.family->name, name);
         if (in_moe_module(m, i) || only_run(c, -1))
             return -1;
     }
     return 0;
 }
 
-int check_tensors(struct model *m, enum model_level level, struct err *e)
+int check_tensors(struct model *m, const struct model_options *o, struct err *e)
 {
     struct err local = {0}; /* what is only noted must not stay in the caller's */
-    struct checker c = {m, mem_new(m->ckpt.n, sizeof(bool), e), level, &local};
+    struct checker c = {m, mem_new(m->ckpt.n, sizeof(bool), e), o ? o->level : MODEL_RUN,
+                        o ? o->ignore_tensors : NULL, &local};
     struct slot s[LAYER_SLOTS];
     char base[128];
     int i, r = -1;
@@ -274,7 +314,7 @@ int check_tensors(struct model *m, enum model_level level, struct err *e)
         if (want_slots(&c, base, s, layer_slots(m, i, s)))
             goto done;
     }
-    r = level == MODEL_DIGEST ? 0 : check_leftovers(&c);
+    r = c.level == MODEL_DIGEST ? 0 : check_leftovers(&c);
 done:
     if (r)
         err_set(e, local.kind, "%s", local.msg);

@@ -174,7 +174,7 @@ static int open_all(struct model *m, const char *arg, const struct model_options
         find_module(m);
     else if (detect_layout(m, e))
         return -1;
-    return check_tensors(m, level, e);
+    return check_tensors(m, o, e);
 }
 
 int model_open(struct model *m, const char *arg, const struct model_options *o, struct err *e)

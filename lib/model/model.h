@@ -65,6 +65,9 @@ enum model_level { MODEL_RUN, MODEL_CUT, MODEL_DIGEST };
 struct model_options {
     enum model_level level;
     struct arch_options arch;
+    /* Names (with * and ? as in file names) of tensors that are not understood and that the user vouches for:
+     * NULL-terminated; may be NULL. */
+    const char *const *ignore_tensors;
     /* What a model may lie in, NULL-terminated; NULL: all that there are (model/container.h). */
     const struct container *const *containers;
 };

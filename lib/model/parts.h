@@ -18,6 +18,6 @@ struct tensor_role role_of(const struct arch *a, const char *name);
 bool router_tensor(const struct arch *a, const char *name, int *axis);
 
 /* check.c: every tensor that the level asks for, and no other; sets cut_only. */
-int check_tensors(struct model *m, enum model_level level, struct err *e);
+int check_tensors(struct model *m, const struct model_options *o, struct err *e);
 
 #endif
