@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "common.h"
 #include "model/findings.h"
+#include "text/tokenizer.h"
 #include "model/summary.h"
 #include "surgery/fit.h"
 #include "surgery/prune.h"
@@ -496,9 +497,12 @@ int print_check(const struct model *m)
     struct working working = {"checking values", NULL};
     struct findings f;
     struct err e = {0};
+    char *problem;
     int status;
 
-    if (model_findings(&f, m, 0, working_bytes, &working, &e))
+    if (model_findings(&f, m, 0, working_bytes, &working, &e) ||
+        tokenizer_problem(&problem, m->dir, m->arch.vocab, &e) ||
+        findings_add(&f, FINDING_LOADING, problem, &e))
         die(&e);
     progress_done();
     if (common.json)

@@ -67,6 +67,15 @@ fails_with() {
     [[ $stderr =~ $pattern ]] || { echo "does not match /$pattern/: $stderr"; return 1; }
 }
 
+# tokenizer DIR...: the smallest there is, in each.
+tokenizer() {
+    local d
+    for d; do
+        echo '{"model":{"vocab":{"a":0},"merges":[]}}' >"$d/tokenizer.json"
+        echo '{}' >"$d/tokenizer_config.json"
+    done
+}
+
 # seal STATS: gives edited statistics the digest of what they now say.
 seal() {
     local digest

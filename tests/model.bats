@@ -55,8 +55,7 @@ cuts_only() {
     for family in qwen3 gptoss; do
         "$MKMODEL" $family $family-one
         "$MKMODEL" shards=3 $family $family-many
-        echo '{}' | tee $family-one/tokenizer.json $family-one/tokenizer_config.json \
-            $family-many/tokenizer.json >$family-many/tokenizer_config.json
+        tokenizer $family-one $family-many
         moe-inspect --check $family-one
         moe-inspect --check $family-many
     done
@@ -153,6 +152,23 @@ observe_refuses() {
 }
 @test "refused: NaN in an expert's weight" { observe_refuses nan-weight "'model.layers.1.mlp.experts.1.down_proj.weight'"; }
 @test "refused: NaN in a router" { observe_refuses nan-router "'model.layers.1.mlp.gate.weight'"; }
+
+@test "--check: a tokenizer.json that is none, or another model's; other kinds are no alarm" {
+    local kind
+    "$MKMODEL" qwen3 m
+    tokenizer m
+    moe-inspect --check m
+    for kind in 'version https://git-lfs.github.com/spec/v1' '' '{}' '{"model":{"vocab":{"a":99999},"merges":[]}}'; do
+        printf %s "$kind" >m/tokenizer.json
+        run -3 moe-inspect --check m
+        [[ $output == *'problem: '*'tokenizer.json'*'1 problem' ]] || { echo "$output"; return 1; }
+    done
+    echo '{"model":{"type":"Unigram","vocab":[]}}' >m/tokenizer.json
+    moe-inspect --check m
+    rm m/tokenizer.json
+    echo x >m/tiktoken.model
+    moe-inspect --check m
+}
 
 @test "--check: what loaders trip over, and what is wrong" {
     "$MKMODEL" shards=3 qwen3 many

@@ -35,10 +35,22 @@ static void found(struct search *s, enum finding_grade grade, const char *fmt, .
     va_start(ap, fmt);
     str_addv(&text, fmt, ap);
     va_end(ap);
-    if (str_ok(&text, s->e) || mem_grow(&s->f->v, &s->f->cap, s->f->n + 1, sizeof *s->f->v, s->e))
+    if (str_ok(&text, s->e))
         str_free(&text);
     else
-        s->f->v[s->f->n++] = (struct finding){grade, text.p};
+        findings_add(s->f, grade, text.p, s->e);
+}
+
+int findings_add(struct findings *f, enum finding_grade grade, char *text, struct err *e)
+{
+    if (!text)
+        return 0;
+    if (mem_grow(&f->v, &f->cap, f->n + 1, sizeof *f->v, e)) {
+        free(text);
+        return -1;
+    }
+    f->v[f->n++] = (struct finding){grade, text};
+    return 0;
 }
 
 static bool in_dir(const struct search *s, const char *name)

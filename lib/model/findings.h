@@ -28,6 +28,8 @@ struct findings {
  */
 int model_findings(struct findings *f, const struct model *m, int threads,
                    void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, struct err *e);
+/* One more, whose text is taken over; NULL: nothing. */
+int findings_add(struct findings *f, enum finding_grade grade, char *text, struct err *e);
 void findings_free(struct findings *f);
 
 #endif

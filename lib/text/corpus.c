@@ -271,6 +271,18 @@ static int open_tokenizer(struct reading *r, struct err *e)
     return bad;
 }
 
+/* Text that begins with the BOS itself, as a conversation rendered elsewhere does, gets no second. */
+static void corpus_begin_once(struct reading *r)
+{
+    const int32_t *bos;
+    size_t n = tokenizer_begin(r->tokenizer, &bos);
+
+    if (!n || r->ids.n < 2 * n || memcmp(r->ids.id + n, bos, n * sizeof *bos) != 0)
+        return;
+    memmove(r->ids.id, r->ids.id + n, (r->ids.n - n) * sizeof *bos);
+    r->ids.n -= n;
+}
+
 static int corpus_encode(struct reading *r, bool chat, const char *place, struct err *e)
 {
     bool special = !r->o->no_special;
@@ -284,6 +296,8 @@ static int corpus_encode(struct reading *r, bool chat, const char *place, struct
     }
     if (special && chat && corpus_begin(r, e))
         return -1;
+    if (special && !chat)
+        corpus_begin_once(r);
     for (i = 0; r->o->vocab && i < r->ids.n; i++)
         if (r->ids.id[i] >= r->o->vocab)
             return err_set(e, ERR_INPUT,

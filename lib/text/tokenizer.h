@@ -49,4 +49,8 @@ const char *tokenizer_digest(const struct tokenizer *t);
  * merges, rules and added tokens, in whatever layout and order of members. 1, 0 or -1. */
 int tokenizer_same(const char *dir_a, const char *dir_b, struct err *e);
 
+/* A mistake in dir's tokenizer.json (the caller frees), or NULL: that it is none, or has ids beyond the
+ * model's vocabulary. One of a kind that is not understood is none. */
+int tokenizer_problem(char **problem, const char *dir, int vocab, struct err *e);
+
 #endif
