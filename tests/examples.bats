@@ -182,6 +182,11 @@ written() {
     for id in plans categories tails maps kept coverage stability numbers; do grep -q "<section id=\"$id\">" report.html; done
     # a cell for each expert of each layer, in two maps and two plans
     [ "$(grep -c '<title>layer [0-3], expert [0-9]*: ' report.html)" -eq $((4 * 4 * 16)) ]
+    # the comparison may have gone through jq
+    for how in --tab -c -S; do
+        jq $how . compare.json >again.json
+        examples/report/moe-report run.stats reap.tsv 'a<b>&"c".tsv' again.json | cmp - report.html
+    done
     # what is missing is left out
     examples/report/moe-report run.stats >stats.html
     run ! grep -q 'id="plans"' stats.html
@@ -223,7 +228,7 @@ written() {
     refused 'two comparisons*' run.stats compare.json compare.json
     # it ran on the text that was observed
     grep -q 'positions of the very text that was observed' report.html
-    jq -c '.data_digest = "00"' compare.json | sed 's/{"name"/\n&/g; s/]}$/\n&/' >elsewhere.json
+    jq '.data_digest = "00"' compare.json >elsewhere.json
     examples/report/moe-report run.stats keep=8.tsv elsewhere.json | grep -c 'very text' | grep -qx 0
     sed '2s/experts=16/experts=<script>/' keep=8.tsv >script.tsv
     run ! grep -q '<script' <(examples/report/moe-report script.tsv)
