@@ -285,6 +285,8 @@ static void test_mistakes(void)
         {"{\"text\":1}\n", "'text' is not a string"},
         {"{\"prompt\":[]}\n", "'prompt' is not a string"},
         {"{\"prompt\":\"p\",\"completion\":\"c\"}\n", "'completion' beside 'prompt'"},
+        {"{\"text\":\"x\",\"text\":\"y\"}\n", "has 'text' twice"},
+        {"{\"ids\":[1,0],\"attention_mask\":[1,0]}\n", "'attention_mask' hides ids"},
         {"{\"prompt\":\"p\",\"Answer\":5}\n",
          "'Answer' beside 'prompt' is not understood and would be left out"},
         {"{\"prompt\":\"p\",\"canonical_solution\":\"c\"}\n", "'canonical_solution' beside 'prompt'"},

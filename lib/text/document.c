@@ -109,6 +109,29 @@ static bool would_be_lost(int found, const cJSON *v, const char *category_field)
     return among(v->string, lost) || (content[found].alone && text && !is_about(v->string, category_field));
 }
 
+/* Readers differ in which of two they take. */
+static bool is_twice(const cJSON *object, const char *name)
+{
+    const cJSON *v;
+    int n = 0;
+
+    cJSON_ArrayForEach(v, object) n += strcmp(v->string, name) == 0;
+    return n > 1;
+}
+
+/* A mask that hides something: ids that are padding. */
+static bool hides(const cJSON *mask)
+{
+    const cJSON *v;
+
+    cJSON_ArrayForEach(v, mask)
+    {
+        if (!py_true(v))
+            return true;
+    }
+    return false;
+}
+
 bool document_is_content(const cJSON *object)
 {
     int i;
@@ -135,8 +158,12 @@ static int find_content(struct document *d, const char *category_field, const ch
         return err_set(e, ERR_INPUT,
                        "%s: has none of messages, conversations, instruction and output, prompt, text, ids",
                        where);
+    if (content[found].kind == DOC_IDS && hides(get(d->json, "attention_mask")))
+        return err_set(e, ERR_INPUT, "%s: 'attention_mask' hides ids: leave them out", where);
     cJSON_ArrayForEach(v, d->json)
     {
+        if (is_used(found, v->string) && is_twice(d->json, v->string))
+            return err_set(e, ERR_INPUT, "%s: has '%s' twice", where, v->string);
         if (would_be_lost(found, v, category_field))
             return err_set(
                 e, ERR_INPUT,
