@@ -65,6 +65,12 @@ plan() {
     fails_with 'attn_factor is not 1' moe-inspect m
 }
 
+@test "a draft model is named as one" {
+    "$MKMODEL" qwen3 m
+    edit m/config.json '.architectures = ["Qwen3MoeForCausalLMEagle3"]'
+    fails_with "'Qwen3MoeForCausalLMEagle3' drafts for speculative decoding" moe-inspect m
+}
+
 @test "a rope theta that rope_scaling hides is not lost without a word" {
     "$MKMODEL" qwen3 m
     edit m/config.json 'del(.rope_theta) | .rope_parameters = {rope_type: "default", rope_theta: 1000000} | .rope_scaling = null'

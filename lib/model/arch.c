@@ -16,6 +16,17 @@ enum { MAX_LAYERS = 4096, MAX_EXPERTS = 65536 };
 
 /* ---- parts of an architecture ---- */
 
+/* Small models that only guess what a larger one will say. */
+static bool is_draft(const char *architecture)
+{
+    static const char *const ends[] = {"Eagle", "Eagle3", "MTP", "NextN"};
+    size_t i;
+
+    for (i = 0; i < sizeof ends / sizeof *ends && !ends_with(architecture, ends[i]); i++)
+        ;
+    return i < sizeof ends / sizeof *ends;
+}
+
 static const struct family *find_family(struct config *c)
 {
     const cJSON *archs = config_get(c, "architectures"), *first = archs ? archs->child : NULL;
@@ -27,6 +38,11 @@ static const struct family *find_family(struct config *c)
         for (i = 0; i < n; i++)
             if (in_words(t[i].architectures, first->valuestring))
                 return &t[i];
+        if (is_draft(first->valuestring))
+            err_set(
+                c->e, ERR_UNKNOWN,
+                "'%s': the architecture '%s' drafts for speculative decoding: prune the model that it is for",
+                c->what, first->valuestring);
         err_set(c->e, ERR_UNKNOWN,
                 "'%s': the architecture '%s' is not known; moe-inspect --families lists those that are",
                 c->what, first->valuestring);
