@@ -46,6 +46,10 @@ plan() {
     edit m/config.json '.use_qk_norm = false'
     fails_with 'use_qk_norm is not true, which is all that is understood for the family qwen3_moe' moe-inspect m
     moe-inspect --ignore-key use_qk_norm m
+    edit m/config.json '. + {use_qk_norm: true, scoring_func: "softmax", n_group: 1, topk_group: 1, routed_scaling_factor: 1.0}'
+    moe-inspect m
+    edit m/config.json '.routed_scaling_factor = 2.5'
+    fails_with 'routed_scaling_factor is not 1' moe-inspect m
     "$MKMODEL" gptoss g
     edit g/config.json '.swiglu_alpha = 1.702'
     moe-inspect g
@@ -63,6 +67,15 @@ plan() {
     moe-inspect m
     edit m/config.json '.rope_scaling.attn_factor = 2'
     fails_with 'attn_factor is not 1' moe-inspect m
+}
+
+@test "layer_types of a family whose layers are all alike" {
+    cp -r "$BATS_TEST_DIRNAME/fixtures/glm4-plain" g
+    chmod -R u+w g
+    edit g/config.json '.layer_types = [range(.num_hidden_layers) | "full_attention"]'
+    moe-inspect g
+    edit g/config.json '.layer_types[0] = "sliding_attention"'
+    fails_with "the key 'layer_types' is not understood" moe-inspect g
 }
 
 @test "a draft model is named as one" {

@@ -9,7 +9,8 @@
         NULL, NULL                                                                                           \
     }
 
-static const struct fixed_key qwen3_fixed[] = {{"use_qk_norm", "true"}, FIXED_END};
+static const struct fixed_key qwen3_fixed[] = {
+    {"use_qk_norm", "true"}, {"scoring_func", "softmax"}, FIXED_END};
 static const char *const qwen3_keys[] = {"mlp_only_layers",
                                          "decoder_sparse_step",
                                          "norm_topk_prob",
@@ -22,13 +23,17 @@ static const char *const qwen2_keys[] = {
     "mlp_only_layers", "decoder_sparse_step", "norm_topk_prob", "use_sliding_window",
     "sliding_window",  "max_window_layers",   "layer_types",    NULL};
 
-static const struct fixed_key olmoe_fixed[] = {{"use_qk_norm", "true"}, FIXED_END};
+static const struct fixed_key olmoe_fixed[] = {
+    {"use_qk_norm", "true"}, {"scoring_func", "softmax"}, FIXED_END};
 static const char *const olmoe_keys[] = {"norm_topk_prob", "clip_qkv", NULL};
 
-static const struct fixed_key gpt_oss_fixed[] = {{"swiglu_alpha", "1.702"}, FIXED_END};
+static const struct fixed_key gpt_oss_fixed[] = {
+    {"swiglu_alpha", "1.702"}, {"norm_topk_prob", "true"}, FIXED_END};
 static const char *const gpt_oss_keys[] = {"layer_types", "sliding_window", "swiglu_limit",
                                            "initial_context_length", NULL};
 
+static const struct fixed_key mixtral_fixed[] = {
+    {"norm_topk_prob", "true"}, {"scoring_func", "softmax"}, FIXED_END};
 static const char *const mixtral_keys[] = {"sliding_window", NULL};
 
 static const struct fixed_key llama4_fixed[] = {{"nope_layer_interval", "4"}, FIXED_END};
@@ -114,6 +119,7 @@ static const char *const minimax_keys[] = {
     "rotary_dim",      "attn_type_list", "mlp_intermediate_size", "mtp_transformer_layers",
     "num_mtp_modules", "use_mtp",        "shared_moe_mode",       NULL};
 static const struct fixed_key minimax_fixed[] = {{"scoring_func", "sigmoid"},
+                                                 {"norm_topk_prob", "true"},
                                                  {"qk_norm_type", "per_layer"},
                                                  {"use_qk_norm", "true"},
                                                  {"use_routing_bias", "true"},
@@ -240,6 +246,7 @@ static const struct family table[] = {
         .key_topk = {"num_experts_per_tok"},
         .key_inter = "intermediate_size",
         .own_keys = mixtral_keys,
+        .fixed = mixtral_fixed,
         .ffn_rule = FFN_ALL_MOE,
         .mask_rule = MASKS_IF_WINDOW,
         .renorm_rule = RENORM_ALWAYS,

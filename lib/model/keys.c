@@ -71,8 +71,14 @@ static const char *const wrapper_keys[] = {
     "tie_word_embeddings", "dtype",      "torch_dtype", NULL};
 
 /* What no family has otherwise. */
-static const struct fixed_key common_fixed[] = {
-    {"position_embedding_type", "rope"}, {"use_rmsnorm", "true"}, {NULL, NULL}};
+static const struct fixed_key common_fixed[] = {{"position_embedding_type", "rope"},
+                                                {"use_rmsnorm", "true"},
+                                                {"n_group", "1"},
+                                                {"topk_group", "1"},
+                                                {"routed_scaling_factor", "1"},
+                                                {"moe_layer_freq", "1"},
+                                                {"decoder_sparse_step", "1"},
+                                                {NULL, NULL}};
 
 /* Of a rope dictionary: read (rope.c); known not to change anything in a text (of its three positions in a
  * multimodal model all are the same); with the value that changes nothing. */
@@ -187,10 +193,22 @@ static void unknown_key(struct keys *k, const cJSON *v)
         str_adds(&k->unknown, ", ...");
 }
 
+/* Layers that all attend to everything, in a family of no other kind. */
+static bool plain_layers(const struct keys *k, const cJSON *v)
+{
+    const cJSON *t = v->child;
+
+    if (strcmp(v->string, "layer_types") != 0 || k->f->mask_rule != MASKS_FULL || !cJSON_IsArray(v))
+        return false;
+    while (t && cJSON_IsString(t) && strcmp(t->valuestring, "full_attention") == 0)
+        t = t->next;
+    return !t;
+}
+
 static bool understood(struct keys *k, const cJSON *v)
 {
     return in_words(harmless_keys, v->string) || fixed_key(k, k->f->fixed, v) || known_key(k->f, v->string) ||
-           fixed_key(k, common_fixed, v);
+           fixed_key(k, common_fixed, v) || plain_layers(k, v);
 }
 
 static void check_object(struct keys *k)
