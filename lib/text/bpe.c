@@ -231,30 +231,28 @@ static struct bpe_candidate heap_pop(struct bpe_work *w)
     return top;
 }
 
-/* The token that the symbols at pos and next spell; true if there is one with a rank. */
-static bool spelled(const struct bpe *b, const struct bpe_work *w, int32_t pos, int32_t next, uint32_t *rank,
-                    int32_t *id)
+/* By rank: the token that the symbols at pos and next spell. Kept out of the way of rules, which are tried
+ * most. */
+static __attribute__((noinline)) void consider_spelled(const struct bpe *b, struct bpe_work *w, int32_t pos,
+                                                       int32_t next)
 {
     int32_t behind = w->symbol[next].next, end = behind >= 0 ? w->from[behind] : w->piece_n;
+    int32_t id = map_find(&b->vocab, w->piece + w->from[pos], (size_t)(end - w->from[pos]));
 
-    *id = map_find(&b->vocab, w->piece + w->from[pos], (size_t)(end - w->from[pos]));
-    if (*id < 0 || b->rank[*id] < 0)
-        return false;
-    *rank = (uint32_t)b->rank[*id];
-    return true;
+    if (id >= 0 && b->rank[id] >= 0)
+        heap_push(
+            w, (struct bpe_candidate){(uint32_t)b->rank[id], pos, w->symbol[pos].id, w->symbol[next].id, id});
 }
 
-static void consider(const struct bpe *b, struct bpe_work *w, int32_t pos)
+static inline void consider(const struct bpe *b, struct bpe_work *w, int32_t pos)
 {
-    int32_t next = w->symbol[pos].next, id;
+    int32_t next = w->symbol[pos].next;
     const struct bpe_rule *r;
-    uint32_t rank;
 
     if (next < 0)
         return;
     if (b->rank) {
-        if (spelled(b, w, pos, next, &rank, &id))
-            heap_push(w, (struct bpe_candidate){rank, pos, w->symbol[pos].id, w->symbol[next].id, id});
+        consider_spelled(b, w, pos, next);
         return;
     }
     r = rule_find(b, w->symbol[pos].id, w->symbol[next].id);
