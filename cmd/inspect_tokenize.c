@@ -10,15 +10,20 @@
 #include "text/tokenizer_source.h"
 #include "text_opts.h"
 
+struct printing {
+    bool with_file;
+    int64_t doubled;
+};
+
 static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
 {
-    const bool *with_file = ctx;
+    struct printing *printing = ctx;
     struct json_out j = {0};
     size_t i;
 
     (void)e;
     jo_open(&j, NULL, '{');
-    if (*with_file)
+    if (printing->with_file)
         jo_string(&j, "file", item->file);
     jo_int(&j, "line", item->line);
     if (item->ids) {
@@ -31,6 +36,7 @@ static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
     }
     jo_close(&j);
     json_print(stdout, &j);
+    printing->doubled += item->doubled;
     return 0;
 }
 
@@ -53,7 +59,7 @@ static int locate(const char *model, char **dir, char **revision, struct err *e)
 
 void inspect_tokenize(const char *model, const char *data, bool render)
 {
-    bool with_file = path_is_dir(data);
+    struct printing printing = {path_is_dir(data), 0};
     struct corpus_options o;
     char *dir, *revision;
     struct err e = {0};
@@ -61,8 +67,9 @@ void inspect_tokenize(const char *model, const char *data, bool render)
     text_options(&o);
     o.max_len = 0;
     if (locate(model, &dir, &revision, &e) ||
-        corpus_each(dir, &data, 1, &o, render, print_item, &with_file, &e))
+        corpus_each(dir, &data, 1, &o, render, print_item, &printing, &e))
         die(&e);
+    note_doubled(printing.doubled);
     free(dir);
     free(revision);
 }

@@ -34,6 +34,14 @@ void text_options(struct corpus_options *o)
     };
 }
 
+void note_doubled(int64_t docs)
+{
+    if (docs)
+        note("%lld documents begin with BOS twice: their text has one, and the tokenizer adds one "
+             "(--no-special)",
+             (long long)docs);
+}
+
 void note_cut(const struct corpus *c)
 {
     if (c->packed)
@@ -41,6 +49,7 @@ void note_cut(const struct corpus *c)
     if (c->truncated)
         note("%lld of %lld documents were cut to %lld tokens (--max-len)", (long long)c->truncated,
              (long long)c->docs, (long long)text_opts.max_len);
+    note_doubled(c->doubled);
     if (c->empty)
         note("%lld documents had no token and were left out", (long long)c->empty);
     if (c->repeated)

@@ -39,6 +39,8 @@ extern struct text_opts text_opts;
 /* Fills o from the options; what is no date is a usage error. vocab is left 0: set it from the
  * model. */
 void text_options(struct corpus_options *o);
+/* Says how many documents begin with BOS twice, if any. */
+void note_doubled(int64_t docs);
 /* Says how many documents were cut, left out or there before, if any. */
 void note_cut(const struct corpus *c);
 /* Width of a table's category column. */

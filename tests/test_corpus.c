@@ -127,12 +127,12 @@ static void test_special(void)
         CHECK(c.docs == 1 && c.doc[0].n == 2 && c.ids[0] == 2 && c.ids[1] == 0);
         corpus_free(&c);
     }
-    /* nor is text that has one */
+    /* text that has one gets a second, as from the reference, and that is counted */
     o.no_special = false;
     data = put_tmp("x.jsonl", "{\"text\":\"<s>ab\"}\n{\"text\":\"ab\"}\n");
     c = read_data(tmp_dir, data, &o);
-    CHECK(c.docs == 2 && c.doc[0].n == 3 && c.ids[0] == 2 && c.ids[1] == 0 && c.doc[1].n == 3 &&
-          c.ids[3] == 2);
+    CHECK(c.docs == 2 && c.doc[0].n == 4 && c.ids[0] == 2 && c.ids[1] == 2 && c.doc[1].n == 3);
+    CHECK(c.doubled == 1);
     corpus_free(&c);
     unput();
 }

@@ -40,6 +40,7 @@ struct reading {
     struct str why; /* no chat template */
     struct str text;
     struct ids ids;
+    bool doubled; /* these ids begin with BOS twice */
 };
 
 static const char *where(const struct reading *r, int file, int line, char buf[WHERE])
@@ -271,16 +272,14 @@ static int open_tokenizer(struct reading *r, struct err *e)
     return bad;
 }
 
-/* Text that begins with the BOS itself, as a conversation rendered elsewhere does, gets no second. */
-static void corpus_begin_once(struct reading *r)
+/* Text that begins with the BOS itself, as a conversation rendered elsewhere does, has two then. */
+static bool begins_twice(const struct reading *r)
 {
     const int32_t *bos;
     size_t n = tokenizer_begin(r->tokenizer, &bos);
 
-    if (!n || r->ids.n < 2 * n || memcmp(r->ids.id + n, bos, n * sizeof *bos) != 0)
-        return;
-    memmove(r->ids.id, r->ids.id + n, (r->ids.n - n) * sizeof *bos);
-    r->ids.n -= n;
+    return n && r->ids.n >= 2 * n && memcmp(r->ids.id, bos, n * sizeof *bos) == 0 &&
+           memcmp(r->ids.id + n, bos, n * sizeof *bos) == 0;
 }
 
 static int corpus_encode(struct reading *r, bool chat, const char *place, struct err *e)
@@ -296,8 +295,7 @@ static int corpus_encode(struct reading *r, bool chat, const char *place, struct
     }
     if (special && chat && corpus_begin(r, e))
         return -1;
-    if (special && !chat)
-        corpus_begin_once(r);
+    r->doubled = special && !chat && begins_twice(r);
     for (i = 0; r->o->vocab && i < r->ids.n; i++)
         if (r->ids.id[i] >= r->o->vocab)
             return err_set(e, ERR_INPUT,
@@ -320,6 +318,7 @@ static int convert(struct reading *r, const struct place *p, bool render, bool *
     where(r, p->file, p->line, place);
     str_clear(&r->text);
     r->ids.n = 0;
+    r->doubled = false;
     *has_text = true;
     if (s->form == DATA_TEXT) {
         str_add(&r->text, text, p->n);
@@ -523,10 +522,12 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
     *c = (struct corpus){.chat = "-", .shard = 1, .shards = 1};
     bad = find_documents(&r, data, n_data, e) || choose_documents(&r, e);
     for (i = 0; i < r.places && !bad; i++)
-        if (r.place[i].chosen)
+        if (r.place[i].chosen) {
             bad = check_cancelled(e) || convert(&r, &r.place[i], false, &has_text, e) ||
                   add_doc(c, &ids_cap, &docs_cap, &r.place[i], &r.ids, o->max_len, e) ||
                   find_repeat(c, &seen, &r.ids, e);
+            c->doubled += r.doubled;
+        }
     if (!bad && r.chat_used)
         c->chat = chat_name(r.chat);
     if (!bad && !c->docs)
@@ -577,6 +578,7 @@ int corpus_each(const char *dir, const char *const *data, int n_data, const stru
         if (o->max_len > 0 && r.ids.n > (size_t)o->max_len)
             r.ids.n = (size_t)o->max_len;
         item = (struct corpus_item){.file = r.source[p->file].name,
+                                    .doubled = r.doubled,
                                     .line = p->line,
                                     .category = map_key(&r.names, (size_t)p->category),
                                     .ids = render && has_text ? NULL : &r.ids,

@@ -58,6 +58,7 @@ struct corpus {
     int files;
     int packed;        /* files that were compressed */
     int64_t empty;     /* documents without a token, left out */
+    int64_t doubled;   /* documents that begin with BOS twice: their text has one too */
     int64_t truncated; /* documents cut to max_len */
     int64_t repeated;  /* documents with the tokens of an earlier one (before a cut) */
     struct {
@@ -91,6 +92,7 @@ struct corpus_item {
     const char *category;
     const struct ids *ids;  /* NULL with render, but for "ids" documents */
     const struct str *text; /* NULL for "ids" documents */
+    bool doubled;           /* the ids begin with BOS twice */
 };
 int corpus_each(const char *dir, const char *const *data, int n_data, const struct corpus_options *o,
                 bool render, int (*fn)(void *ctx, const struct corpus_item *item, struct err *e), void *ctx,
