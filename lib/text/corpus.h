@@ -9,9 +9,9 @@
  * the field, else the file's stem; standard input without one: "-". Empty lines and, in directories, names
  * that begin with a dot are passed over.
  *
- * Text and prompt are encoded with the special tokens that the tokenizer adds (BOS), unless no_special; a BOS
- * that the text begins with is not doubled. Conversations are rendered by the chat template and encoded
- * without, since it prints its own; one that does not begin with the tokenizer's BOS gets it, unless
+ * Text and prompt are encoded with the special tokens that the tokenizer adds (BOS), unless no_special: a
+ * text that begins with BOS has two then (doubled). Conversations are rendered by the chat template and
+ * encoded without, since it prints its own; one that does not begin with the tokenizer's BOS gets it, unless
  * no_special. Messages name a line as editors count, from 1; the line members below count from 0.
  */
 #ifndef MOE_TEXT_CORPUS_H
