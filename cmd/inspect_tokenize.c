@@ -15,6 +15,22 @@ struct printing {
     int64_t doubled;
 };
 
+/* What the chat template refused, or did not print. */
+static void chat_json(struct json_out *j, const struct chat_result *chat)
+{
+    int i;
+
+    if (chat->raised.kind)
+        jo_string(j, "refused", chat->raised.msg);
+    if (!chat->lost)
+        return;
+    jo_open(j, "lost", '[');
+    for (i = 0; i < LOST_KINDS; i++)
+        if (chat->lost & 1u << i)
+            jo_string(j, NULL, chat_lost_name(i));
+    jo_close(j);
+}
+
 static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
 {
     struct printing *printing = ctx;
@@ -31,9 +47,11 @@ static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
         for (i = 0; i < item->ids->n; i++)
             jo_int(&j, NULL, item->ids->id[i]);
         jo_close(&j);
-    } else {
+    } else if (item->text) {
         jo_string(&j, "text", item->text->p ? item->text->p : "");
     }
+    if (item->chat)
+        chat_json(&j, item->chat);
     jo_close(&j);
     json_print(stdout, &j);
     printing->doubled += item->doubled;

@@ -56,7 +56,7 @@ static const struct cmd cmd = {
     .usage = "moe-inspect [--json] [--tensors | --experts | --check] MODEL\n"
              "moe-inspect [--json] --keep N | --plan PLAN | --fit SIZE [--context N] MODEL\n"
              "moe-inspect --aimer [-o FILE] MODEL\n"
-             "moe-inspect --tokenize DATA [--render] [--chat NAME] [--date YYYY-MM-DD] [--no-special] MODEL\n"
+             "moe-inspect --tokenize DATA [--render] [--chat FILE] [--date YYYY-MM-DD] [--no-special] MODEL\n"
              "moe-inspect --families [--json]",
     .opts = options,
     .want = WANT_JSON,

@@ -42,6 +42,19 @@ void note_doubled(int64_t docs)
              (long long)docs);
 }
 
+static void note_chat(const struct corpus_told *t)
+{
+    int i;
+
+    if (t->refused)
+        note("%lld of %lld conversations are left out, because the chat template refuses them (%s)",
+             (long long)t->refused, (long long)t->conversations, t->refused_first);
+    for (i = 0; i < LOST_KINDS; i++)
+        if (t->lost[i])
+            note("the chat template does not print all %s of %lld of %lld conversations (%s, for example)",
+                 chat_lost_name(i), (long long)t->lost[i], (long long)t->conversations, t->lost_first[i]);
+}
+
 void note_cut(const struct corpus *c)
 {
     if (c->packed)
@@ -52,6 +65,7 @@ void note_cut(const struct corpus *c)
     note_doubled(c->doubled);
     if (c->empty)
         note("%lld documents had no token and were left out", (long long)c->empty);
+    note_chat(&c->told);
     if (c->repeated)
         note("%lld documents have the tokens of another, and count again (%s line %d is %s line %d, for "
              "example)",

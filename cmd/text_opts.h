@@ -20,8 +20,8 @@ extern struct text_opts text_opts;
 /* The rows that decide how a document is rendered and encoded; also those of moe-inspect --tokenize, with
  * .needs. */
 #define TEXT_OPTS_RENDER(...)                                                                                \
-    OPT_TEXT("chat", 0, &text_opts.chat, "NAME", "chat template (default: by the model's own)",              \
-             __VA_ARGS__),                                                                                   \
+    OPT_TEXT("chat", 0, &text_opts.chat, "FILE",                                                             \
+             "chat template, or one of several by name (the model's own)", __VA_ARGS__),                     \
         OPT_TEXT("date", 0, &text_opts.date, "YYYY-MM-DD", "today, for templates that print it",             \
                  __VA_ARGS__),                                                                               \
         OPT_FLAG("no-special", 0, &text_opts.no_special, "add no BOS and the like to text", __VA_ARGS__)

@@ -95,10 +95,31 @@ static void test_kinds(void)
     unput();
 }
 
+/* What the template refuses is left out and counted, what it does not print is counted. */
+static void test_told(void)
+{
+    struct corpus_options o = {0};
+    const char *path =
+        put_tmp("told.jsonl",
+                "{\"messages\":[{\"role\":\"user\"}]}\n"
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"name\":\"far\"}]}\n"
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"y\"}]}\n{\"text\":\"z\"}\n"
+                "{\"messages\":[{\"role\":\"tool\"}]}\n");
+    struct corpus c = read_data("examples/tiny-qwen3", path, &o);
+
+    CHECK(c.docs == 3 && c.told.conversations == 4 && c.told.refused == 2 && c.told.lost[2] == 1);
+    CHECK(!c.told.lost[0] && !c.told.lost[1] && !c.told.lost[3] && !c.told.lost_first[0]);
+    CHECK(strstr(c.told.refused_first, "told.jsonl line 1: line ") &&
+          strstr(c.told.lost_first[2], "told.jsonl line 2"));
+    CHECK(c.doc[0].line == 1 && c.doc[0].half == 1); /* the one left out counts for the halves */
+    corpus_free(&c);
+    unput();
+}
+
 static void test_special(void)
 {
     static const char model[] = "{\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"<s>\":2},\"merges\":[]}}";
-    struct corpus_options o = {.chat.name = "tiny-chatml"};
+    struct corpus_options o = {.chat.name = "examples/tiny-qwen3/chat_template.jinja"};
     const char *data;
     struct corpus c, d;
     int i;
@@ -109,7 +130,7 @@ static void test_special(void)
     c = read_data(tmp_dir, data, &o);
     /* a template that prints no BOS gets the tokenizer's: <|im_start|>b\na...assistant */
     CHECK(c.docs == 2 && c.doc[0].n == 3 && c.ids[0] == 2 && c.ids[3] == 2 && c.ids[4] == 0);
-    CHECK_STR(c.chat, "tiny-chatml");
+    CHECK_STR(c.chat, "a98fa0f8cbc47ef7"); /* sha256sum of the file */
     o.no_special = true;
     d = read_data(tmp_dir, data, &o);
     CHECK(d.docs == 2 && d.doc[0].n == 2 && d.ids[0] == 0 && d.ids[2] == 0);
@@ -117,12 +138,13 @@ static void test_special(void)
     CHECK(strcmp(c.digest, d.digest) != 0);
     corpus_free(&c);
     corpus_free(&d);
-    /* one that does is not given a second: <s>[INST] a [/INST] */
+    /* one that does is not given a second: <s>a */
     put_tmp("tokenizer.json",
             "{\"added_tokens\":[{\"id\":2,\"content\":\"<s>\"}],\"model\":{\"vocab\":{\"a\":0,"
             "\"b\":1},\"merges\":[]}}");
     data = put_tmp("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n");
-    for (o.chat.name = "mixtral-old", i = 0; i < 2; i++, o.no_special = !o.no_special) {
+    put_tmp("bos.jinja", "{{ bos_token + messages[0].content }}");
+    for (o.chat.name = in_tmp("bos.jinja"), i = 0; i < 2; i++, o.no_special = !o.no_special) {
         c = read_data(tmp_dir, data, &o);
         CHECK(c.docs == 1 && c.doc[0].n == 2 && c.ids[0] == 2 && c.ids[1] == 0);
         corpus_free(&c);
@@ -311,8 +333,10 @@ static void test_mistakes(void)
         {"{\"conversations\":[],\"system\":\"s\"}\n", "'system' beside 'conversations'"},
         {"{\"instruction\":\"i\"}\n", "'output' is not a string"},
         {"{\"instruction\":\"i\",\"response\":\"r\"}\n", "'response' beside"},
-        {"{\"messages\":[{\"role\":\"user\"}]}\n", "x.jsonl line 1: message 1 (user): has no content"},
-        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}\n", "does not print tools"},
+        {"{\"messages\":[{\"role\":\"user\"}]}\n", "refuses every conversation, and there is nothing else: "},
+        {"{\"messages\":[{\"role\":\"user\"}]}\n",
+         "x.jsonl line 1: line 2: UndefinedError: 'dict object' has no attribute"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[1]}\n", "tool 1 is not an object"},
         {"", "no document"},
         {"{\"text\":\"\"}\n", "only documents without a token"},
     };
@@ -344,7 +368,7 @@ static void test_mistakes(void)
     data = put_tmp("x.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n");
     CHECK(corpus_read(&c, tmp_dir, &data, 1, &o, &e) == -1 && strstr(e.msg, "has no chat template"));
     err_clear(&e);
-    o.chat.name = "nonesuch";
+    o.chat.name = "nonesuch"; /* the model has one template only */
     data = put_tmp("x.jsonl", "{\"text\":\"x\"}\n");
     CHECK(corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) == -1 && e.kind == ERR_USAGE);
     unput();
@@ -404,6 +428,7 @@ int main(void)
     test_repeats();
     test_ids();
     test_kinds();
+    test_told();
     test_special();
     test_text();
     test_samples();

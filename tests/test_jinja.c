@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "jinja/jinja.h"
-#include "text/pyjson.h"
+#include "jinja/numbers.h"
 
 static struct jinja_variable variable[32];
 static int variables;
@@ -86,7 +86,7 @@ static void each_case(void (*fn)(const cJSON *row))
         end = memchr(p, '\n', (size_t)(file + size - p));
         end = end ? end : file + size;
         CHECK_MSG(json_parse(p, (size_t)(end - p), "case", &row, &e) == 0 &&
-                      py_keep_numbers(row, p, (size_t)(end - p), "case", &e) == 0,
+                      json_keep_numbers(row, p, (size_t)(end - p), "case", &e) == 0,
                   "%s", e.msg);
         if (get(row, "variables")) {
             first = row;

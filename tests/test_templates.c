@@ -13,143 +13,90 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "jinja/jinja.h"
-#include "text/pyjson.h"
+#include "jinja/numbers.h"
+#include "text/chat.h"
 
 enum { CONVERSATIONS = 200 };
 
 static cJSON *conversation[CONVERSATIONS];
 static int conversations;
-static long equal, refused, differ;
+static long equal, refused, differ, lost;
 static size_t printed;
 static bool all;
 
-static const cJSON *get(const cJSON *o, const char *name)
+/* The name of the exception in "...line 3: TypeError: ...". */
+static void exception(const char *msg, char name[40])
 {
-    return cJSON_GetObjectItemCaseSensitive(o, name);
+    const char *p = strstr(msg, "line ");
+
+    p = p ? strchr(p, ':') : NULL;
+    snprintf(name, 40, "E:%.*s", p ? (int)strcspn(p + 2, ":") : 0, p ? p + 2 : "");
 }
 
-/* reasoning_content for the other names of it, and thinking. */
-static void alias(cJSON *messages)
-{
-    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
-    cJSON *m;
-    int i;
-
-    cJSON_ArrayForEach(m, messages)
-    {
-        const cJSON *v = NULL;
-
-        for (i = 0; i < 3 && (!v || cJSON_IsNull(v)); i++)
-            v = get(m, names[i]);
-        if (!v || cJSON_IsNull(v))
-            continue;
-        cJSON *copy = cJSON_Duplicate(v, true);
-
-        if (!get(m, "thinking")) {
-            cJSON *t = cJSON_Duplicate(v, true);
-            cJSON_AddItemToObject(m, "thinking", t);
-            if (m->child != t) { /* it comes first */
-                cJSON *last = t->prev;
-                last->next = NULL;
-                m->child->prev = t;
-                t->next = m->child;
-                m->child = t;
-                t->prev = last;
-                t->next->prev = t;
-            }
-        }
-        if (get(m, "reasoning_content"))
-            cJSON_ReplaceItemInObjectCaseSensitive(m, "reasoning_content", copy);
-        else
-            cJSON_AddItemToObject(m, "reasoning_content", copy);
-    }
-}
-
-static int render(const struct jinja *t, const cJSON *row, struct str *out, struct err *e)
-{
-    static const char *const tokens[][2] = {{"bos_token", "<s>"},   {"eos_token", "</s>"},
-                                            {"unk_token", "<unk>"}, {"pad_token", "<pad>"},
-                                            {"cls_token", "<cls>"}, {"sep_token", "<sep>"}};
-    const cJSON *messages = get(row, "messages"), *last = messages->child ? messages->child->prev : NULL;
-    struct jinja_variable v[16];
-    struct jinja_options o = {.now = "2026-03-09 12:00:00"};
-    cJSON text[6], generate = {.type = cJSON_True};
-    const char *role = cJSON_GetStringValue(get(last, "role"));
-    int n = 0, i;
-
-    if (role && strcmp(role, "assistant") == 0)
-        generate.type = cJSON_False;
-    v[n++] = (struct jinja_variable){"messages", messages};
-    v[n++] = (struct jinja_variable){"tools", get(row, "tools")};
-    v[n++] = (struct jinja_variable){"documents", NULL};
-    v[n++] = (struct jinja_variable){"add_generation_prompt", &generate};
-    for (i = 0; i < 6; i++) {
-        text[i] = (cJSON){.type = cJSON_String, .valuestring = (char *)tokens[i][1]};
-        v[n++] = (struct jinja_variable){tokens[i][0], &text[i]};
-    }
-    str_clear(out);
-    return jinja_render(t, v, n, &o, out, e);
-}
-
-static void compare(const char *file, const struct jinja *t, struct err *open_error, const cJSON *golden,
+static void compare(const char *file, const struct chat *c, const struct err *fault, const cJSON *golden,
                     int i)
 {
+    const cJSON *row = conversation[i];
+    const char *want = cJSON_GetStringValue(golden);
+    struct chat_result result = {.lost = 0};
     struct str out = {0};
     struct err e = {0};
-    char hex[SHA256_HEX], got[100];
-    const char *want = cJSON_GetStringValue(golden);
-    bool bad = !t || render(t, conversation[i], &out, &e);
+    char hex[SHA256_HEX], got[40];
 
-    if (bad) {
-        const char *msg = t ? e.msg : open_error->msg, *p = strchr(msg, ':');
-
-        snprintf(got, sizeof got, "E:%.*s", p ? (int)strcspn(p + 2, ":") : 0, p ? p + 2 : "");
-    } else {
+    if (c && chat_render(c, json_member(row, "messages"), json_member(row, "tools"), "x", &out, &result, &e))
+        exception(e.msg, got);
+    else if (!c || result.raised.kind)
+        exception(c ? result.raised.msg : fault->msg, got);
+    else {
         sha256_hex(out.p ? out.p : "", out.n, hex);
         snprintf(got, sizeof got, "%.16s", hex);
-        printed += out.n;
     }
+    printed += out.n;
+    lost += result.lost != 0;
     if (strcmp(got, want) == 0) {
-        if (bad)
-            refused++;
-        else
-            equal++;
+        refused += got[0] == 'E';
+        equal += got[0] != 'E';
     } else {
         differ++;
         CHECK_MSG(false, "%s conversation %d: %s, not %s: %s", file, i, got, want,
-                  bad ? (t ? e.msg : open_error->msg) : "");
+                  c ? result.raised.msg : fault->msg);
     }
     str_free(&out);
 }
 
+static struct chat *open_template(const char *dir, const char *file, struct err *e)
+{
+    char path[4 * TMP_PATH];
+    struct chat_options o = {path, "2026-03-09 12:00:00"};
+    struct str why = {0};
+    struct chat *c = NULL;
+
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    CHECK((chat_open(&c, &why, tmp_dir, &o, e) == 0) == (c != NULL));
+    str_free(&why);
+    return c;
+}
+
 static void one_template(const char *dir, const cJSON *row, const char *only)
 {
-    const char *file = cJSON_GetStringValue(get(row, "file"));
+    const char *file = cJSON_GetStringValue(json_member(row, "file"));
     const cJSON *golden;
     struct err e = {0};
-    char path[4 * TMP_PATH], *text;
-    struct jinja *t;
+    struct chat *c;
     clock_t before = clock();
-    size_t n;
+    double seconds;
     int i = 0;
 
     if (only && strncmp(only, file, strlen(only)) != 0)
         return;
-    snprintf(path, sizeof path, "%s/%s", dir, file);
-    if (file_read(path, 1 << 24, &text, &n, &e)) {
-        CHECK_MSG(false, "%s", e.msg);
-        return;
-    }
-    t = jinja_open(text, n, &e);
-    cJSON_ArrayForEach(golden, get(row, "texts"))
+    c = open_template(dir, file, &e);
+    cJSON_ArrayForEach(golden, json_member(row, "texts"))
     {
-        compare(file, t, &e, golden, i++);
+        compare(file, c, &e, golden, i++);
     }
-    CHECK_MSG((double)(clock() - before) / CLOCKS_PER_SEC < 1, "%s takes %.2f s", file,
-              (double)(clock() - before) / CLOCKS_PER_SEC);
-    jinja_close(t);
-    free(text);
+    seconds = (double)(clock() - before) / CLOCKS_PER_SEC;
+    CHECK_MSG(seconds < 1, "%s takes %.2f s", file, seconds);
+    chat_close(c);
 }
 
 /* Calls fn with each line of a file as JSON. */
@@ -172,7 +119,7 @@ static void each_line(const char *dir, const char *name,
         end = memchr(p, '\n', (size_t)(text + n - p));
         end = end ? end : text + n;
         CHECK_MSG(json_parse(p, (size_t)(end - p), name, &row, &e) == 0 &&
-                      py_keep_numbers(row, p, (size_t)(end - p), name, &e) == 0,
+                      json_keep_numbers(row, p, (size_t)(end - p), name, &e) == 0,
                   "%s", e.msg);
         fn(dir, row, i, only);
     }
@@ -182,7 +129,6 @@ static void each_line(const char *dir, const char *name,
 static void keep(const char *dir, cJSON *row, int i, const char *only)
 {
     (void)dir, (void)only;
-    alias(cJSON_GetObjectItem(row, "messages"));
     conversation[i] = row;
     conversations = i + 1;
 }
@@ -196,17 +142,15 @@ static void judge(const char *dir, cJSON *row, int i, const char *only)
 
 static void show(const char *dir, const char *file, int i)
 {
-    char path[4 * TMP_PATH], *text;
     struct err e = {0};
     struct str out = {0};
-    struct jinja *t;
-    size_t n;
+    struct chat_result result = {.lost = 0};
+    struct chat *c = open_template(dir, file, &e);
 
-    snprintf(path, sizeof path, "%s/%s", dir, file);
-    if (file_read(path, 1 << 24, &text, &n, &e) || !(t = jinja_open(text, n, &e)) ||
-        render(t, conversation[i], &out, &e))
-        printf("%s\n", e.msg);
-    fwrite(out.p, 1, out.n, stdout);
+    if (c && chat_render(c, json_member(conversation[i], "messages"), json_member(conversation[i], "tools"),
+                         "x", &out, &result, &e) == 0)
+        fwrite(out.p, 1, out.n, stdout);
+    printf("%s%s\n", e.msg, result.raised.msg);
 }
 
 int main(int argc, char **argv)
@@ -222,12 +166,16 @@ int main(int argc, char **argv)
     snprintf(dir, sizeof dir, "%.400s", argc > 1 ? argv[1] : in_tmp("templates"));
     if (argc < 2 && system(command) != 0)
         CHECK_SKIP("templates.tar.xz cannot be unpacked");
+    put_tmp("tokenizer_config.json",
+            "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"unk_token\":\"<unk>\","
+            "\"pad_token\":\"<pad>\",\"cls_token\":\"<cls>\",\"sep_token\":\"<sep>\"}");
     each_line(dir, "conversations.jsonl", keep, NULL);
     if (argc > 3) {
         show(dir, argv[2], atoi(argv[3]));
         return 0;
     }
     each_line(dir, "golden.jsonl", judge, argc > 2 ? argv[2] : NULL);
-    printf("%ld equal, %ld refused alike, %ld differ; %zu bytes\n", equal, refused, differ, printed);
+    printf("%ld equal, %ld refused alike, %ld differ; %zu bytes; %ld do not print everything\n", equal,
+           refused, differ, printed, lost);
     CHECK_END();
 }

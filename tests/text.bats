@@ -38,20 +38,48 @@ setup() {
     [ "$status" -eq 0 ]
     echo '{"messages":[{"role":"user","content":"x"}]}' >"$D/x.jsonl"
     fails_with 'x.jsonl line 1: is a conversation.*--chat' moe-inspect --tokenize "$D/x.jsonl" "$D/model"
-    run moe-inspect --tokenize "$D/x.jsonl" --chat tiny-chatml "$D/model"
+    run moe-inspect --tokenize "$D/x.jsonl" --chat "$TINY_QWEN3/chat_template.jinja" "$D/model"
     [ "$status" -eq 0 ]
 }
 
-@test "harmony needs a date, and a date must be one" {
+@test "a template that prints the date needs one, and a date must be one" {
     echo '{"messages":[{"role":"user","content":"x"}]}' >"$D/x.jsonl"
-    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat harmony "$TINY_GPTOSS"
+    echo "{{ strftime_now('%d %B %Y') }} {{ messages[0].content }}" >"$D/t.jinja"
+    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat "$D/t.jinja" "$TINY_GPTOSS"
     [ "$status" -eq 2 ]
     [[ $stderr == *--date* ]]
-    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat harmony --date 2025-13-01 "$TINY_GPTOSS"
+    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat "$D/t.jinja" --date 2025-13-01 "$TINY_GPTOSS"
     [ "$status" -eq 2 ]
-    run moe-inspect --tokenize "$D/x.jsonl" --render --chat harmony --date 2025-12-01 "$TINY_GPTOSS"
+    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat "$D/t.jinja" --date 2025-02-30 "$TINY_GPTOSS"
+    [ "$status" -eq 2 ]
+    run moe-inspect --tokenize "$D/x.jsonl" --render --chat "$D/t.jinja" --date 2025-12-01 "$TINY_GPTOSS"
     [ "$status" -eq 0 ]
-    [[ $output == *'Current date: 2025-12-01'* ]]
+    [ "$output" = '{"line":0,"text":"01 December 2025 x"}' ]
+}
+
+@test "what a template refuses or does not print is told, and counted by moe-observe" {
+    cat >"$D/x.jsonl" <<'END'
+{"messages":[{"role":"user","content":"one"}]}
+{"messages":[{"role":"user","content":"two"},{"role":"assistant","content":"three","reasoning":"four"}]}
+{"messages":[{"role":"tool","content":"five"}]}
+END
+    cat >"$D/t.jinja" <<'END'
+{%- for m in messages %}
+    {%- if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}
+    {{- m.content }}
+{%- endfor %}
+END
+    run moe-inspect --tokenize "$D/x.jsonl" --render --chat "$D/t.jinja" "$TINY_QWEN3"
+    [ "$status" -eq 0 ]
+    [ "${lines[0]}" = '{"line":0,"text":"one"}' ]
+    [ "${lines[1]}" = '{"line":1,"text":"twothree","lost":["reasoning"]}' ]
+    [ "${lines[2]}" = '{"line":2,"refused":"line 2: TemplateError: no tools here"}' ]
+    run --separate-stderr moe-observe -n --chat "$D/t.jinja" -o "$D/x.stats" "$TINY_QWEN3" "$D/x.jsonl"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"1 of 3 conversations are left out"*"x.jsonl line 3: line 2: TemplateError: no tools here"* ]]
+    [[ $stderr == *"all reasoning of 1 of 3 conversations"*"x.jsonl line 2"* ]]
+    sed -i 1,2d "$D/x.jsonl"
+    fails_with 'refuses every conversation.*line 2: TemplateError' moe-observe -n --chat "$D/t.jinja" -o "$D/x.stats" "$TINY_QWEN3" "$D/x.jsonl"
 }
 
 @test "bad data names file and line" {
@@ -74,15 +102,16 @@ setup() {
     done
 }
 
-@test "an unknown template is answered with all names, which moe(7) lists" {
+@test "--chat: one of the templates that the model has by name" {
     echo '{"messages":[{"role":"user","content":"x"}]}' >"$D/x.jsonl"
     run moe-inspect --tokenize "$D/x.jsonl" --chat nonesuch "$TINY_QWEN3"
     [ "$status" -eq 2 ]
-    names=$(sed -n "s/.*'nonesuch' is none of //p" <<<"$output" | tr -d ,)
-    [ "$(wc -w <<<"$names")" -gt 15 ]
-    for name in $names; do
-        sed -n '/^\.Sh CHAT TEMPLATES/,/^\.El/p' "$ROOT/man/moe.7" | grep -qE "^\.It Li (.* , )?$name( , .*)?$"
-    done
+    [[ $output == *"'nonesuch', but 'default'"* ]]
+    mkdir -p "$D/model/additional_chat_templates"
+    cp "$TINY_QWEN3"/{tokenizer.json,chat_template.jinja} "$D/model"
+    echo 'rag: {{ messages[0].content }}' >"$D/model/additional_chat_templates/rag.jinja"
+    run moe-inspect --tokenize "$D/x.jsonl" --render --chat rag "$D/model"
+    [ "$output" = '{"line":0,"text":"rag: x"}' ]
 }
 
 @test "DATA is read as what it holds: under any name, packed, or through a pipe; its digest and categories are the same" {

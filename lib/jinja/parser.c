@@ -10,7 +10,7 @@
 
 /* ---- tokens and nodes ---- */
 
-static void say(struct parse *p, int line, const char *what, const char *fmt, va_list ap)
+static void parse_say(struct parse *p, int line, const char *what, const char *fmt, va_list ap)
 {
     char text[700];
 
@@ -24,7 +24,7 @@ void parse_fail(struct parse *p, int line, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    say(p, line, "TemplateSyntaxError", fmt, ap);
+    parse_say(p, line, "TemplateSyntaxError", fmt, ap);
     va_end(ap);
     longjmp(p->leave, 1);
 }
@@ -34,7 +34,7 @@ void parse_fail_as(struct parse *p, int line, const char *what, const char *fmt,
     va_list ap;
 
     va_start(ap, fmt);
-    say(p, line, what, fmt, ap);
+    parse_say(p, line, what, fmt, ap);
     va_end(ap);
     longjmp(p->leave, 1);
 }

@@ -10,7 +10,7 @@
 
 /* ---- failing ---- */
 
-static void say(struct run *r, enum err_kind kind, const char *what, const char *fmt, va_list ap)
+static void run_say(struct run *r, enum err_kind kind, const char *what, const char *fmt, va_list ap)
 {
     char text[700];
 
@@ -24,7 +24,7 @@ void run_fail(struct run *r, const char *what, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    say(r, ERR_INPUT, what, fmt, ap);
+    run_say(r, ERR_INPUT, what, fmt, ap);
     va_end(ap);
     longjmp(*r->leave, 1);
 }
@@ -34,7 +34,7 @@ void run_fail_kind(struct run *r, enum err_kind kind, const char *what, const ch
     va_list ap;
 
     va_start(ap, fmt);
-    say(r, kind, what, fmt, ap);
+    run_say(r, kind, what, fmt, ap);
     va_end(ap);
     longjmp(*r->leave, 1);
 }

@@ -1,9 +1,7 @@
 /*
- * chat.h -- chat templates, built in and chosen by the SHA-256 of the checkpoint's template text.
- *
- * There is no template engine here: each known template is a C renderer, checked against renderings of
- * the real template. An unknown template with chat data is refused with the ways out (--chat NAME, or
- * pre-rendered "text").
+ * chat.h -- conversations rendered by the model's own chat template, as transformers 5 does it
+ * (apply_chat_template): which text is the template, what it is given, and whether what the conversation
+ * holds is in what it prints.
  */
 #ifndef MOE_TEXT_CHAT_H
 #define MOE_TEXT_CHAT_H
@@ -14,31 +12,49 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-struct chat_template; /* a row of a static table */
+struct chat; /* the templates of a model, parsed, and the tokens that they print */
 
 struct chat_options {
-    const char *name; /* --chat NAME, or NULL: by digest */
-    const char *date; /* --date YYYY-MM-DD for templates that print today's date (harmony); NULL: refused
-                         there, because the same input must give the same tokens on every day */
+    const char *name; /* --chat: a file (with a '/' in it, or that ends in .jinja), or one of several
+                         templates of the model by its name; NULL: its usual one */
+    const char *date; /* --date YYYY-MM-DD for templates that print today's date; NULL: refused there, because
+                         the same input must give the same tokens on every day */
 };
 
-/* Looks at dir/chat_template.jinja, else "chat_template" in dir/tokenizer_config.json. *out is NULL when
- * there is no template or none that is known: then why, a refusal that names the ways out, is set for the
- * moment when a conversation turns up. An unknown o->name is an error. */
-int chat_find(const struct chat_template **out, struct str *why, const char *dir,
-              const struct chat_options *o, struct err *e);
-const char *chat_name(const struct chat_template *c); /* "qwen3", "harmony", ... */
-/* The i-th known template's name and a line about it; false past the end. */
-bool chat_list(int i, const char **name, const char **about);
+/*
+ * Looks at dir/chat_template.jinja and dir/additional_chat_templates/, else "chat_template" in
+ * dir/tokenizer_config.json, which may be a list by name. Of several, "default" is the usual one and
+ * "tool_use" is for conversations with tools. *out is NULL when there is no template or it is no Jinja: then
+ * why, a refusal that names the ways out, is set for the moment when a conversation turns up. With o->name
+ * both are errors at once.
+ */
+int chat_open(struct chat **out, struct str *why, const char *dir, const struct chat_options *o,
+              struct err *e);
+void chat_close(struct chat *c);
+/* The first 16 digits of the SHA-256 of the usual template's text. */
+const char *chat_name(const struct chat *c);
+/* Of all that decides what is printed, but for the date: hex. */
+const char *chat_digest(const struct chat *c);
+
+/* What a conversation may hold, and a template may not print. */
+enum { LOST_CONTENT = 1, LOST_REASONING = 2, LOST_TOOLS = 4, LOST_CALLS = 8, LOST_KINDS = 4 };
+/* "contents", "reasoning", ... of the i-th bit. */
+const char *chat_lost_name(int i);
+
+struct chat_result {
+    struct err
+        raised;    /* the template refused the conversation: what and in which line of it; out is as it was */
+    unsigned lost; /* LOST_ bits: what is not found in the text, as it is or as JSON spells it */
+};
 
 /*
- * One conversation as the template would print it, added to out. messages: array of {role, content, ...};
- * tools: array or NULL. Tools, tool calls, tool results and thinking ("reasoning_content", "thinking") are
- * rendered as the template does, or refused, never dropped. A generation prompt is added when the last role
- * is not assistant. where names the document in messages ("data.jsonl line 3"). Numbers print as they were
- * spelled if py_keep_numbers (pyjson.h) has gone through the tree.
+ * One conversation as the template prints it, added to out. messages: array of objects; tools: array of
+ * objects or NULL. Their reasoning is given under all names that it goes by (reasoning_content, thinking,
+ * reasoning). A generation prompt is added when the last role is not assistant. where names the document in
+ * messages ("data.jsonl line 3"). Numbers print as they were spelled if json_keep_numbers has gone through
+ * the tree. -1: what is no conversation, or a date that is missing; a template that raises is told in result.
  */
-int chat_render(const struct chat_template *c, const struct chat_options *o, const cJSON *messages,
-                const cJSON *tools, const char *where, struct str *out, struct err *e);
+int chat_render(const struct chat *c, const cJSON *messages, const cJSON *tools, const char *where,
+                struct str *out, struct chat_result *result, struct err *e);
 
 #endif

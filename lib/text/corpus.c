@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "text/data_file.h"
+#include "text/corpus_told.h"
 #include "text/document.h"
 
 enum { WHERE = 400 };
@@ -35,8 +36,9 @@ struct reading {
     int64_t unnamed; /* documents without the member that --category-field names */
 
     struct tokenizer *tokenizer; /* opened when a document needs it */
-    const struct chat_template *chat;
-    bool chat_sought, chat_used;
+    struct chat *chat;
+    struct chat_result result; /* of the document at hand, if it is a conversation */
+    bool chat_sought, chat_used, is_chat;
     struct str why; /* no chat template */
     struct str text;
     struct ids ids;
@@ -92,7 +94,7 @@ static int add_directory(struct reading *r, const char *dir, struct err *e)
 
 static int find_chat(struct reading *r, struct err *e)
 {
-    if (!r->chat_sought && chat_find(&r->chat, &r->why, r->dir, &r->o->chat, e))
+    if (!r->chat_sought && chat_open(&r->chat, &r->why, r->dir, &r->o->chat, e))
         return -1;
     r->chat_sought = true;
     return 0;
@@ -312,13 +314,14 @@ static int convert(struct reading *r, const struct place *p, bool render, bool *
     const char *text = s->text + p->off;
     struct document d = {0};
     char place[WHERE];
-    bool chat = false;
     int bad = 0;
 
     where(r, p->file, p->line, place);
     str_clear(&r->text);
     r->ids.n = 0;
     r->doubled = false;
+    r->is_chat = false;
+    r->result = (struct chat_result){.lost = 0};
     *has_text = true;
     if (s->form == DATA_TEXT) {
         str_add(&r->text, text, p->n);
@@ -329,15 +332,15 @@ static int convert(struct reading *r, const struct place *p, bool render, bool *
         *has_text = false;
         bad = document_ids(&d, r->o->vocab, place, &r->ids, e);
     } else if (document_is_chat(&d)) {
-        chat = true;
+        r->is_chat = true;
         bad =
-            need_chat(r, place, e) || document_chat(&d, text, p->n, r->chat, &r->o->chat, place, &r->text, e);
+            need_chat(r, place, e) || document_chat(&d, text, p->n, r->chat, place, &r->text, &r->result, e);
     } else {
         bad = document_text(&d, place, &r->text, e);
     }
     document_free(&d);
-    if (!bad && *has_text && !render)
-        bad = corpus_encode(r, chat, place, e);
+    if (!bad && *has_text && !render && !r->result.raised.kind)
+        bad = corpus_encode(r, r->is_chat, place, e);
     return bad ? -1 : 0;
 }
 
@@ -352,6 +355,7 @@ static void reading_free(struct reading *r)
     free(r->count);
     map_free(&r->names);
     tokenizer_close(r->tokenizer);
+    chat_close(r->chat);
     str_free(&r->why);
     str_free(&r->text);
     ids_free(&r->ids);
@@ -487,7 +491,8 @@ static int digest(struct corpus *c, struct reading *r, struct err *e)
         for (i = 0; i < r->ids.n; i++)
             hash_number(h, "special", (uint64_t)r->ids.id[i]);
     }
-    hash_text(h, "chat", c->chat, strlen(c->chat));
+    hash_text(h, "chat", r->chat_used ? chat_digest(r->chat) : "-",
+              r->chat_used ? strlen(chat_digest(r->chat)) : 1);
     if (r->chat_used && o->chat.date)
         hash_text(h, "date", o->chat.date, strlen(o->chat.date));
     hash_hex(h, c->digest);
@@ -510,6 +515,31 @@ static int take_files(struct corpus *c, struct reading *r, struct err *e)
     return 0;
 }
 
+/* A conversation that the template refuses is only counted. */
+static int take_document(struct corpus *c, size_t *ids_cap, size_t *docs_cap, const struct reading *r,
+                         const struct place *p, struct map *seen, struct err *e)
+{
+    char buf[WHERE];
+
+    if (r->is_chat && told_add(&c->told, &r->result, where(r, p->file, p->line, buf), e))
+        return -1;
+    if (r->result.raised.kind)
+        return 0;
+    return add_doc(c, ids_cap, docs_cap, p, &r->ids, r->o->max_len, e) || find_repeat(c, seen, &r->ids, e)
+               ? -1
+               : 0;
+}
+
+static int nothing_left(const struct corpus *c, size_t places, struct err *e)
+{
+    if (c->told.refused)
+        return err_set(e, ERR_INPUT,
+                       "the chat template refuses every conversation, and there is nothing else: %s",
+                       c->told.refused_first);
+    return err_set(e, ERR_INPUT, "there %s in the data",
+                   places ? "are only documents without a token" : "is no document");
+}
+
 int corpus_read(struct corpus *c, const char *dir, const char *const *data, int n_data,
                 const struct corpus_options *o, struct err *e)
 {
@@ -524,15 +554,13 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
     for (i = 0; i < r.places && !bad; i++)
         if (r.place[i].chosen) {
             bad = check_cancelled(e) || convert(&r, &r.place[i], false, &has_text, e) ||
-                  add_doc(c, &ids_cap, &docs_cap, &r.place[i], &r.ids, o->max_len, e) ||
-                  find_repeat(c, &seen, &r.ids, e);
+                  take_document(c, &ids_cap, &docs_cap, &r, &r.place[i], &seen, e);
             c->doubled += r.doubled;
         }
     if (!bad && r.chat_used)
-        c->chat = chat_name(r.chat);
+        snprintf(c->chat, sizeof c->chat, "%s", chat_name(r.chat));
     if (!bad && !c->docs)
-        bad = err_set(e, ERR_INPUT, "there %s in the data",
-                      r.places ? "are only documents without a token" : "is no document");
+        bad = nothing_left(c, r.places, e);
     bad = bad || name_categories(c, &r, e) || digest(c, &r, e) || take_files(c, &r, e);
     reading_free(&r);
     map_free(&seen);
@@ -553,6 +581,7 @@ void corpus_free(struct corpus *c)
     free(c->file);
     free(c->ids);
     free(c->doc);
+    told_free(&c->told);
     *c = (struct corpus){0};
 }
 
@@ -581,8 +610,9 @@ int corpus_each(const char *dir, const char *const *data, int n_data, const stru
                                     .doubled = r.doubled,
                                     .line = p->line,
                                     .category = map_key(&r.names, (size_t)p->category),
-                                    .ids = render && has_text ? NULL : &r.ids,
-                                    .text = has_text ? &r.text : NULL};
+                                    .ids = (render && has_text) || r.result.raised.kind ? NULL : &r.ids,
+                                    .text = has_text && !r.result.raised.kind ? &r.text : NULL,
+                                    .chat = r.is_chat ? &r.result : NULL};
         rc = fn(ctx, &item, e);
     }
     reading_free(&r);

@@ -12,7 +12,8 @@
  * Text and prompt are encoded with the special tokens that the tokenizer adds (BOS), unless no_special: a
  * text that begins with BOS has two then (doubled). Conversations are rendered by the chat template and
  * encoded without, since it prints its own; one that does not begin with the tokenizer's BOS gets it, unless
- * no_special. Messages name a line as editors count, from 1; the line members below count from 0.
+ * no_special. One for which the template raises is left out and counted. Messages name a line as editors
+ * count, from 1; the line members below count from 0.
  */
 #ifndef MOE_TEXT_CORPUS_H
 #define MOE_TEXT_CORPUS_H
@@ -47,6 +48,15 @@ struct doc {
     int file, line; /* where it came from: corpus.file[file], line from 0 (the line's number in the file) */
 };
 
+/* What the chat template made of the conversations that were chosen. */
+struct corpus_told {
+    int64_t conversations;
+    int64_t refused;     /* for which it raises; they are left out */
+    char *refused_first; /* "data.jsonl line 3: line 12: TemplateError: ..."; NULL: none */
+    int64_t lost[LOST_KINDS];
+    char *lost_first[LOST_KINDS]; /* "data.jsonl line 3" */
+};
+
 struct corpus {
     int32_t *ids; /* [tokens], documents end to end */
     int64_t tokens;
@@ -63,9 +73,10 @@ struct corpus {
     int64_t repeated;  /* documents with the tokens of an earlier one (before a cut) */
     struct {
         int file, line;
-    } repeat[2];           /* where the first of them is, and what it repeats */
-    int shard, shards;     /* 1 of 1, or what corpus_shard left */
-    const char *chat;      /* name of the renderer used, or "-" (static) */
+    } repeat[2];       /* where the first of them is, and what it repeats */
+    int shard, shards; /* 1 of 1, or what corpus_shard left */
+    char chat[20];     /* chat_name of the template used, or "-" */
+    struct corpus_told told;
     char digest[HASH_HEX]; /* of the DATA bytes and every option (and tokenizer, template) that chooses tokens
                             */
 };
@@ -93,6 +104,8 @@ struct corpus_item {
     const struct ids *ids;  /* NULL with render, but for "ids" documents */
     const struct str *text; /* NULL for "ids" documents */
     bool doubled;           /* the ids begin with BOS twice */
+    const struct chat_result
+        *chat; /* of a conversation, else NULL; if it was refused, there is neither text nor ids */
 };
 int corpus_each(const char *dir, const char *const *data, int n_data, const struct corpus_options *o,
                 bool render, int (*fn)(void *ctx, const struct corpus_item *item, struct err *e), void *ctx,

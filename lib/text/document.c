@@ -5,7 +5,7 @@
 #include <strings.h>
 
 #include "base/json.h"
-#include "text/pyjson.h"
+#include "jinja/numbers.h"
 
 /* The members that are content, and what may stand beside each. Nothing that a document says is left out
  * without a word: a statistic of half a text looks like one of the whole. */
@@ -99,12 +99,24 @@ static bool is_used(int found, const char *name)
     return strcmp(name, content[found].name) == 0;
 }
 
+/* What Python takes for true. */
+static bool says_something(const cJSON *v)
+{
+    if (!v || cJSON_IsNull(v) || cJSON_IsFalse(v))
+        return false;
+    if (cJSON_IsString(v))
+        return *v->valuestring != 0;
+    if (cJSON_IsNumber(v))
+        return v->valuedouble != 0;
+    return cJSON_IsTrue(v) || v->child != NULL;
+}
+
 /* Numbers and truth values are content only by their names. */
 static bool would_be_lost(int found, const cJSON *v, const char *category_field)
 {
     bool text = cJSON_IsString(v) || cJSON_IsArray(v) || cJSON_IsObject(v);
 
-    if (!py_true(v) || is_used(found, v->string))
+    if (!says_something(v) || is_used(found, v->string))
         return false;
     return among(v->string, lost) || (content[found].alone && text && !is_about(v->string, category_field));
 }
@@ -126,7 +138,7 @@ static bool hides(const cJSON *mask)
 
     cJSON_ArrayForEach(v, mask)
     {
-        if (!py_true(v))
+        if (!cJSON_IsTrue(v) && !(cJSON_IsNumber(v) && v->valuedouble != 0))
             return true;
     }
     return false;
@@ -258,7 +270,7 @@ static int check_turn(const cJSON *turn, int n, const char *where, struct err *e
 
     cJSON_ArrayForEach(v, turn)
     {
-        if (v->string && py_true(v) && (among(v->string, lost) || among(v->string, more)))
+        if (v->string && says_something(v) && (among(v->string, lost) || among(v->string, more)))
             return err_set(
                 e, ERR_INPUT,
                 "%s: turn %d: '%.60s' is not understood and would be left out: make messages of the "
@@ -322,24 +334,24 @@ static int from_alpaca(cJSON *messages, const cJSON *json, const char *where, st
     return r;
 }
 
-int document_chat(struct document *d, const char *line, size_t n, const struct chat_template *c,
-                  const struct chat_options *o, const char *where, struct str *out, struct err *e)
+int document_chat(struct document *d, const char *line, size_t n, const struct chat *c, const char *where,
+                  struct str *out, struct chat_result *result, struct err *e)
 {
     const cJSON *tools = get(d->json, "tools");
     cJSON *made;
     int r;
 
-    if (py_keep_numbers(d->json, line, n, where, e))
+    if (json_keep_numbers(d->json, line, n, where, e))
         return -1;
     if (d->kind == DOC_MESSAGES)
-        return chat_render(c, o, get(d->json, "messages"), tools, where, out, e);
+        return chat_render(c, get(d->json, "messages"), tools, where, out, result, e);
     made = cJSON_CreateArray();
     if (!made)
         return err_set(e, ERR_NOMEM, "out of memory: a conversation");
     r = d->kind == DOC_CONVERSATIONS ? from_sharegpt(made, get(d->json, "conversations"), where, e)
                                      : from_alpaca(made, d->json, where, e);
     if (!r)
-        r = chat_render(c, o, made, tools, where, out, e);
+        r = chat_render(c, made, tools, where, out, result, e);
     cJSON_Delete(made);
     return r;
 }

@@ -33,7 +33,7 @@ int document_ids(const struct document *d, int vocab, const char *where, struct 
 /* Of a document that is text: adds it to out. */
 int document_text(const struct document *d, const char *where, struct str *out, struct err *e);
 /* Of a document that is a conversation: renders it. line[0..n) is what it was parsed from. */
-int document_chat(struct document *d, const char *line, size_t n, const struct chat_template *c,
-                  const struct chat_options *o, const char *where, struct str *out, struct err *e);
+int document_chat(struct document *d, const char *line, size_t n, const struct chat *c, const char *where,
+                  struct str *out, struct chat_result *result, struct err *e);
 
 #endif
