@@ -134,6 +134,7 @@ static void test_limits(void)
     fails("{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ "
           "ns.x }}",
           &none, "RecursionError");
+    fails("{{ '\\ud83d\\ude00' }}", &none, "UnicodeEncodeError");
     fails("a\n\n{{ nothing.x }}", &none, "line 3: UndefinedError: 'nothing' is undefined");
 }
 

@@ -149,16 +149,18 @@ static struct value indent(struct run *r, struct value self, struct value *a)
 
 static struct value truncate(struct run *r, struct value self, struct value *a)
 {
-    struct value end = a[2].kind == STR ? a[2] : v_text("..."), s = v_to_text(r, self), cut;
+    struct value end = a[2].kind == STR ? a[2] : v_text("..."), cut;
     int64_t length = arg_int(r, a[0], 255), leeway = a[3].kind == NONE ? 5 : arg_int(r, a[3], 5);
     int64_t kept = length - (int64_t)utf8_count(end.s, end.n);
     uint32_t i;
 
     if (kept < 0 || leeway < 0)
         run_fail(r, "AssertionError", "truncate: a length of %lld is too short", (long long)length);
-    if ((int64_t)utf8_count(s.s, s.n) <= length + leeway)
-        return s;
-    cut = v_slice(r, s, v_none(), v_int(kept), v_none());
+    if (v_length(r, self) <= length + leeway)
+        return self;
+    cut = v_slice(r, self, v_none(), v_int(kept), v_none());
+    if (cut.kind != STR)
+        run_fail(r, "AttributeError", "'%s' object has no attribute 'rsplit'", v_type(cut));
     if (arg_true(a[1], false))
         return v_add(r, cut, end);
     for (i = cut.n; i > 0 && cut.s[i - 1] != ' '; i--)
@@ -364,8 +366,10 @@ static struct value file_size(struct run *r, struct value self, struct value *a)
     size_t from = r->out->n;
     int i;
 
+    if (self.kind == UNDEFINED)
+        v_fail_undefined(r, self);
     if (!read_float(r, self, &x))
-        run_fail(r, "ValueError", "could not convert to float");
+        run_fail(r, self.kind == STR ? "ValueError" : "TypeError", "could not convert to float");
     if (x == 1)
         return v_text("1 Byte");
     if (x < base) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "jinja/evaluate.h"
 
 struct jinja *jinja_open(const char *text, size_t n, struct err *e)
@@ -127,6 +128,14 @@ static void set_globals(struct run *r, const struct jinja_variable *v, int n)
     }
 }
 
+static void check_surrogates(struct run *r)
+{
+    size_t n = r->out->n - r->start;
+
+    if (r->t->surrogates && n && utf8_check(r->out->p + r->start, n) < n)
+        run_fail(r, "UnicodeEncodeError", "the text has half a character: surrogates not allowed");
+}
+
 int jinja_render(const struct jinja *t, const struct jinja_variable *v, int n, const struct jinja_options *o,
                  struct str *out, struct err *e)
 {
@@ -151,6 +160,7 @@ int jinja_render(const struct jinja *t, const struct jinja_variable *v, int n, c
         r->frame = r->root = frame_push(r, t->root, NULL);
         execute(r, t->body);
         run_spend(r, 0);
+        check_surrogates(r);
         bad = 0;
     }
     arena_free(&r->arena);

@@ -85,7 +85,9 @@ static size_t literal_escape(struct parse *p, struct str *out, const char *s, si
     if (*s == '\n')
         return 1;
     if (digits) {
-        utf8_add(out, hex_escape(p, s + 1, n - 1, digits));
+        v = hex_escape(p, s + 1, n - 1, digits);
+        p->t->surrogates |= v >= 0xd800 && v < 0xe000;
+        utf8_add(out, v);
         return 1 + (size_t)digits;
     }
     for (i = 0; i < 3 && i < n && s[i] >= '0' && s[i] <= '7'; i++)

@@ -174,6 +174,7 @@ struct jinja {
     struct map symbols;
     struct node *body;
     struct unit *root;
+    bool surrogates; /* a string of it has an escape of half a character, which no UTF-8 can print */
 };
 
 /* ---- parsing ---- */
