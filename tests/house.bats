@@ -249,7 +249,7 @@ END
     [ "${COMPREPLY[*]}" = mxfp4 ]
     COMP_WORDS=(moe-bench speed --device c) COMP_CWORD=3
     _moe_tools
-    [[ ${COMPREPLY[0]} == cpu ]]
+    [[ " ${COMPREPLY[*]} " == *" cpu "* ]]
     COMP_WORDS=(moe-observe --precision '') COMP_CWORD=2
     _moe_tools
     [ "${COMPREPLY[*]}" = 'auto bf16 f32' ]
