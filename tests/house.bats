@@ -445,6 +445,7 @@ wrong_usage() {
     mkdir "$BATS_TEST_TMPDIR/src" "$BATS_TEST_TMPDIR/mine" "$BATS_TEST_TMPDIR/src/build"
     cp "$ROOT/Makefile" "$ROOT/VERSION" "$BATS_TEST_TMPDIR/src"
     touch "$BATS_TEST_TMPDIR/mine/thesis" "$BATS_TEST_TMPDIR/src/build/version.h"
+    unset MAKEFLAGS MAKEOVERRIDES MFLAGS # of a make that runs the tests: its BUILD is not this one's
     BUILD=$BATS_TEST_TMPDIR/mine make -s -C "$BATS_TEST_TMPDIR/src" clean
     [ -e "$BATS_TEST_TMPDIR/mine/thesis" ]
     [ ! -e "$BATS_TEST_TMPDIR/src/build" ]
