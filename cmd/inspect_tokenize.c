@@ -58,21 +58,27 @@ static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
     return 0;
 }
 
-/* A folder with a tokenizer of any kind; if there is none, what the first lacks is said. */
-static int locate(const char *model, char **dir, char **revision, struct err *e)
+/* A folder with a tokenizer of any kind or, to render, with a chat template alone; if there is none, what the
+ * first lacks is said. */
+static int locate(const char *model, bool render, char **dir, char **revision, struct err *e)
 {
+    static const char *const template[] = {"chat_template.jinja", "tokenizer_config.json"};
     const char *file;
-    size_t i;
+    size_t i, after = 0;
 
-    for (i = 0; (file = tokenizer_kind(i)); i++) {
+    for (i = 0;; i++) {
         struct err other = {0};
 
+        file = tokenizer_kind(i);
+        if (!file && render && after < sizeof template / sizeof *template)
+            file = template[after++];
+        if (!file)
+            return -1;
         if (model_locate(model, file, dir, revision, i ? &other : e))
             continue;
         err_clear(e);
         return 0;
     }
-    return -1;
 }
 
 void inspect_tokenize(const char *model, const char *data, bool render)
@@ -84,7 +90,7 @@ void inspect_tokenize(const char *model, const char *data, bool render)
 
     text_options(&o);
     o.max_len = 0;
-    if (locate(model, &dir, &revision, &e) ||
+    if (locate(model, render, &dir, &revision, &e) ||
         corpus_each(dir, &data, 1, &o, render, print_item, &printing, &e))
         die(&e);
     note_doubled(printing.doubled);

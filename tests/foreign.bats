@@ -190,6 +190,8 @@ plan() {
     fails_with "the quantization 'fp8' with fmt \"e5m2\" is not read" moe-observe -o s m ids.jsonl
     edit m/config.json '.quantization_config.fmt = "e4m3" | .quantization_config.weight_block_size = [128]'
     fails_with "the quantization 'fp8' with weight_block_size \[128\] is not read" moe-observe -o s m ids.jsonl
+    edit m/config.json '.quantization_config.weight_block_size = [64, 64]'
+    fails_with "weight_scale_inv' has shape .* \(weight_block_size is \[64, 64\]\)" moe-observe -o s m ids.jsonl
     edit m/config.json 'del(.quantization_config.weight_block_size)'
     fails_with "the quantization 'fp8' with weight_block_size missing is not read" moe-observe -o s m ids.jsonl
 }

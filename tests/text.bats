@@ -14,6 +14,15 @@ setup() {
     [ "${lines[1]}" = '{"line":2,"ids":[5,6]}' ]
 }
 
+@test "rendering needs a chat template and no tokenizer" {
+    mkdir "$D/alone"
+    cp "$TINY_QWEN3/chat_template.jinja" "$D/alone"
+    run -0 moe-inspect --tokenize - --render "$D/alone" <<<'{"messages":[{"role":"user","content":"Hi"}]}'
+    [[ $output == *'user\nHi'* ]]
+    run -1 moe-inspect --tokenize - "$D/alone" <<<'{"messages":[{"role":"user","content":"Hi"}]}'
+    [[ $output == *tokenizer.json* ]]
+}
+
 @test "a rendered conversation, from standard input" {
     run moe-inspect --tokenize - --render "$TINY_GPTOSS" <<<'{"messages":[{"role":"user","content":"a\tb"}]}'
     [ "$status" -eq 0 ]

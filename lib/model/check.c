@@ -88,6 +88,18 @@ static int want(struct checker *c, const char *name, uint64_t dtypes, int rank, 
     want(c, name, DT_FLOATS, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)),                    \
          (uint64_t[]){__VA_ARGS__})
 
+/* A piece was not as it should be: if that hangs on the block sizes of config.json, they are named. */
+static int blame_block(struct checker *c, const struct piece *p, struct block_size b)
+{
+    const struct err why = *c->e;
+    bool blocks = b.out > 1 && b.in > 1 && (p->dim[0].per == PER_BLOCK || p->dim[1].per == PER_BLOCK);
+
+    if (!blocks || why.kind != ERR_INPUT)
+        return -1;
+    *c->e = (struct err){0};
+    return err_set(c->e, why.kind, "%s (weight_block_size is [%d, %d])", why.msg, b.out, b.in);
+}
+
 /* All pieces of the map [out][in] that is called base, in the format that it has; fused: of all experts. */
 static int want_map(struct checker *c, const char *base, bool fused, int out, int in)
 {
@@ -109,7 +121,7 @@ static int want_map(struct checker *c, const char *base, bool fused, int out, in
         rank = piece_shape(p, l.as->block, (uint64_t)out, (uint64_t)in,
                            fused && model_in_out(c->m, l.as->format), shape + 1);
         if (fused ? want(c, name, p->dtypes, rank + 1, shape) : want(c, name, p->dtypes, rank, shape + 1))
-            return -1;
+            return blame_block(c, p, l.as->block);
     }
     return 0;
 }
