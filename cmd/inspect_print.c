@@ -93,6 +93,24 @@ void print_families(void)
     print_formats();
 }
 
+void print_digest(const struct model *m)
+{
+    char digest[HASH_HEX];
+    struct json_out j = {0};
+    struct err e = {0};
+
+    if (model_digest(m, digest, &e))
+        die(&e);
+    if (!common.json) {
+        puts(digest);
+        return;
+    }
+    jo_open(&j, NULL, '{');
+    jo_string(&j, "digest", digest);
+    jo_close(&j);
+    json_print(stdout, &j);
+}
+
 static double percent(uint64_t part, uint64_t whole)
 {
     return whole ? 100.0 * (double)part / (double)whole : 0;

@@ -7,6 +7,7 @@
 #include "model/model.h"
 
 void print_families(void);
+void print_digest(const struct model *m);
 void print_summary(const struct model *m);
 /* One line per tensor; per expert and matrix: where its bytes are. */
 void print_tensors(const struct model *m);

@@ -9,7 +9,7 @@
 #include "model/model.h"
 #include "text_opts.h"
 
-static bool want_tensors, want_experts, want_check, want_families, want_render, want_aimer;
+static bool want_tensors, want_experts, want_check, want_families, want_render, want_aimer, want_digest;
 static int64_t keep, context = 8192;
 static const char *plan, *tokenize;
 static uint64_t fit;
@@ -25,6 +25,8 @@ static const struct opt options[] = {
              .want = WANT_JSON),
     OPT_FLAG("check", 0, &want_check, "read everything; exit 3 if something is wrong", .mode = "MODEL",
              .want = WANT_JSON),
+    OPT_FLAG("digest", 0, &want_digest, "what statistics and plans of it carry; its routers are enough",
+             .mode = "MODEL", .want = WANT_JSON),
     OPT_FLAG("families", 0, &want_families, "the model families that are understood", .mode = "",
              .want = WANT_JSON),
     OPT_HEADING("What pruning would give"),
@@ -53,7 +55,7 @@ static const struct opt options[] = {
 static const struct cmd cmd = {
     .name = "moe-inspect",
     .purpose = "what is in a model, and what pruning would give",
-    .usage = "moe-inspect [--json] [--tensors | --experts | --check] MODEL\n"
+    .usage = "moe-inspect [--json] [--tensors | --experts | --check | --digest] MODEL\n"
              "moe-inspect [--json] --keep N | --plan PLAN | --fit SIZE [--context N] MODEL\n"
              "moe-inspect --aimer [-o FILE] MODEL\n"
              "moe-inspect --tokenize DATA [--render] [--chat FILE] [--date YYYY-MM-DD] [--no-special] MODEL\n"
@@ -72,7 +74,9 @@ static int show(const struct model *m)
 {
     if (want_check)
         return print_check(m);
-    if (want_aimer)
+    if (want_digest)
+        print_digest(m);
+    else if (want_aimer)
         inspect_aimer(m);
     else if (want_tensors)
         print_tensors(m);
@@ -93,7 +97,9 @@ static int inspect(int n, char **argv)
 {
     struct model_options o = {.arch.ignore_keys = ignore_keys.v,
                               .ignore_tensors = ignore_tensors.v,
-                              .level = want_aimer ? MODEL_RUN : MODEL_CUT};
+                              .level = want_aimer    ? MODEL_RUN
+                                       : want_digest ? MODEL_DIGEST
+                                                     : MODEL_CUT};
     struct err e = {0};
     struct model m;
     int status;
@@ -109,7 +115,7 @@ static int inspect(int n, char **argv)
     }
     if (model_open(&m, argv[0], &o, &e))
         die(&e);
-    if (m.cut_only)
+    if (m.cut_only && !want_digest)
         note("%s; the model can be cut, but not run", m.cut_only);
     status = show(&m);
     model_close(&m);

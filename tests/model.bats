@@ -334,3 +334,14 @@ hub_cache() {
     moe-inspect --json ./frob/tiny >there
     sed 's|\./frob|frob|g' there | diff here -
 }
+
+@test "--digest is what statistics carry, and wants the routers only" {
+    cd "$BATS_TEST_TMPDIR" || return
+    run -0 moe-inspect --digest "$TINY_QWEN3"
+    [ "$output" = "$(moe-inspect --json "$TINY_QWEN3" | jq -r .digest)" ]
+    [ "$(moe-inspect --digest --json "$TINY_QWEN3" | jq -r .digest)" = "$output" ]
+    if [ -d "$SHARED/formats/modelopt-fused-nvfp4" ]; then
+        run -0 moe-inspect --digest "$SHARED/formats/modelopt-fused-nvfp4"
+        [ "$output" = "$(jq -r .router_digest "$SHARED/formats/modelopt-fused-nvfp4/expect.json")" ]
+    fi
+}
