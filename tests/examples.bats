@@ -51,8 +51,8 @@ written() {
 }
 
 @test "prune.mk: an interrupted observation goes on; an OUT that was there before is not replaced" {
-    local i pid prune=(make -f examples/prune.mk BIN="" MODEL=examples/tiny-qwen3 DATA=long.jsonl OUT=small)
-    for i in 1 2 3 4; do cat calib.jsonl; done | awk '{ sub(/"text":"/, "&" NR " "); print }' >long.jsonl
+    local pid prune=(make -f examples/prune.mk BIN="" MODEL=examples/tiny-qwen3 DATA=long.jsonl OUT=small)
+    cat calib.jsonl calib.jsonl calib.jsonl calib.jsonl | awk '{ sub(/"text":"/, "&" NR " "); print }' >long.jsonl
     "${prune[@]}" OBSERVE="--mem-max 1MB --threads 1" &
     pid=$!
     while [ ! -e small.work/run.stats.partial ] && kill -0 $pid; do sleep 0.02; done
@@ -112,7 +112,8 @@ written() {
     "${experiment[@]}" MODEL=g OBSERVE="--max-len 128" BENCH="--max-len 64" >third
     "${experiment[@]}" MODEL=g OBSERVE="--max-len 32" BENCH="--max-len 64" >fourth
     "${experiment[@]}" MODEL=g OBSERVE="--max-len 32" BENCH="--max-len 64" WORK=fresh >fifth
-    for pair in "first second" "second third"; do run -1 cmp -s $pair; done
+    run -1 cmp -s first second
+    run -1 cmp -s second third
     cmp fourth fifth
 }
 
@@ -120,7 +121,7 @@ written() {
     cp -rL "$ROOT/examples" installed
     TMPDIR=$PWD bash installed/demo.sh >said
     grep -q '^tiny-qwen3 ' said
-    [ -d moe-demo.* ]
+    compgen -G 'moe-demo.*' >/dev/null
     [ ! -e build ]
 }
 
