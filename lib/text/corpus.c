@@ -390,27 +390,6 @@ static int add_doc(struct corpus *c, size_t *ids_cap, size_t *docs_cap, const st
     return 0;
 }
 
-/* seen: what was there before, by its tokens. The last document of c has ids. */
-static int find_repeat(struct corpus *c, struct map *seen, const struct ids *ids, struct err *e)
-{
-    char key[HASH_HEX];
-    int32_t before;
-
-    if (!ids->n)
-        return 0;
-    hash_once(ids->id, ids->n * sizeof *ids->id, key);
-    before = map_find(seen, key, strlen(key));
-    if (before < 0)
-        return map_set(seen, key, strlen(key), (int32_t)(c->docs - 1), e);
-    if (c->repeated++)
-        return 0;
-    c->repeat[0].file = c->doc[c->docs - 1].file;
-    c->repeat[0].line = c->doc[c->docs - 1].line;
-    c->repeat[1].file = c->doc[before].file;
-    c->repeat[1].line = c->doc[before].line;
-    return 0;
-}
-
 static int by_bytes(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -525,7 +504,7 @@ static int take_document(struct corpus *c, size_t *ids_cap, size_t *docs_cap, co
         return -1;
     if (r->result.raised.kind)
         return 0;
-    return add_doc(c, ids_cap, docs_cap, p, &r->ids, r->o->max_len, e) || find_repeat(c, seen, &r->ids, e)
+    return add_doc(c, ids_cap, docs_cap, p, &r->ids, r->o->max_len, e) || told_repeat(c, seen, &r->ids, e)
                ? -1
                : 0;
 }
