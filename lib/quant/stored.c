@@ -1,9 +1,8 @@
-/* stored.c -- rows of a stored map as numbers: a row of the table for each coding. */
+/* stored.c -- rows of a stored map as numbers, whatever their coding. */
 #include "quant/stored.h"
 
+#include "quant/coding_rows.h"
 #include "quant/floats.h"
-#include "quant/fp8.h"
-#include "quant/mxfp4.h"
 #include "quant/hot.h"
 
 /* Elements that a conversion goes through at a time when the target type is not the stored one; the tiles in
@@ -33,86 +32,24 @@ HOT(static void, finite_f32, (const float *restrict p, size_t n, bool *restrict 
     *ok &= !bad;
 }
 
-/* ---- codings ---- */
-
-static void float_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
-{
-    enum dtype d = s->piece[USE_WEIGHT].dtype;
-
-    floats_to_f32(d, stored_row(s, USE_WEIGHT, row) + (size_t)col * (d == DT_F32 ? 4 : 2), (size_t)n, dst);
-}
-
-/* The elements from col on that share a scale, at most n. */
-static int same_scale(const struct stored *s, int64_t col, int n)
-{
-    int64_t left = s->block - col % s->block;
-
-    return left < n ? (int)left : n;
-}
-
-static float scale_of(const struct stored *s, int64_t row, int64_t col)
-{
-    return float_at(s->piece[USE_SCALE].dtype, stored_row(s, USE_SCALE, row), (size_t)(col / s->block));
-}
-
-static void e4m3_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
-{
-    int c;
-
-    for (; n > 0; n -= c, col += c, dst += c) {
-        c = same_scale(s, col, n);
-        e4m3_to_f32(stored_row(s, USE_WEIGHT, row) + col, scale_of(s, row, col), (size_t)c, dst);
-    }
-}
-
-static void e4m3_bf16(const struct stored *s, int64_t row, int64_t col, int n, uint16_t *dst)
-{
-    int c;
-
-    for (; n > 0; n -= c, col += c, dst += c) {
-        c = same_scale(s, col, n);
-        e4m3_to_bf16(stored_row(s, USE_WEIGHT, row) + col, scale_of(s, row, col), (size_t)c, dst);
-    }
-}
-
-static void mxfp4_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
-{
-    mxfp4_to_f32(stored_row(s, USE_WEIGHT, row) + col / 2, stored_row(s, USE_SCALE, row) + col / MXFP4_BLOCK,
-                 (size_t)n / MXFP4_BLOCK, dst);
-}
-
-static void mxfp4_bf16(const struct stored *s, int64_t row, int64_t col, int n, uint16_t *dst)
-{
-    mxfp4_to_bf16(stored_row(s, USE_WEIGHT, row) + col / 2, stored_row(s, USE_SCALE, row) + col / MXFP4_BLOCK,
-                  (size_t)n / MXFP4_BLOCK, dst);
-}
-
-static const struct {
-    int block;
-    enum piece_use suspect;
-    void (*f32)(const struct stored *s, int64_t row, int64_t col, int n, float *dst);
-    void (*bf16)(const struct stored *s, int64_t row, int64_t col, int n, uint16_t *dst); /* NULL: by f32 */
-} coding[CODING_COUNT] = {
-    [CODING_FLOAT] = {1, USE_WEIGHT, float_f32, NULL},
-    [CODING_E4M3] = {1, USE_WEIGHT, e4m3_f32, e4m3_bf16},
-    [CODING_MXFP4] = {MXFP4_BLOCK, USE_SCALE, mxfp4_f32, mxfp4_bf16},
-};
+#define CODING_ROW(id, name) [CODING_##id] = &coding_##name,
+static const struct coding_row *const coding[CODING_COUNT] = {CODINGS(CODING_ROW)};
 
 int coding_block(enum coding c)
 {
-    return coding[c].block;
+    return coding[c]->block;
 }
 
 enum piece_use coding_suspect(enum coding c)
 {
-    return coding[c].suspect;
+    return coding[c]->suspect;
 }
 
 /* ---- rows ---- */
 
 void stored_span(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
 {
-    coding[s->coding].f32(s, row, col, n, dst);
+    coding[s->coding]->f32(s, row, col, n, dst);
 }
 
 static void row_bf16(const struct stored *s, int64_t row, uint16_t *dst)
@@ -122,8 +59,8 @@ static void row_bf16(const struct stored *s, int64_t row, uint16_t *dst)
 
     if (s->piece[USE_WEIGHT].dtype == DT_BF16) {
         memcpy(dst, stored_row(s, USE_WEIGHT, row), (size_t)s->in * 2);
-    } else if (coding[s->coding].bf16) {
-        coding[s->coding].bf16(s, row, 0, s->in, dst);
+    } else if (coding[s->coding]->bf16) {
+        coding[s->coding]->bf16(s, row, 0, s->in, dst);
     } else {
         for (i = 0; i < s->in; i += c) {
             c = s->in - i < RUN ? s->in - i : RUN;
@@ -136,7 +73,7 @@ static void row_bf16(const struct stored *s, int64_t row, uint16_t *dst)
 /* Rows from .. from+n-1, of which stored rows k0 .. k0+k-1 hold an element each. */
 static void turn_tile(const struct stored *s, int from, int n, int k0, int k, void *dst, size_t ld, bool bf16)
 {
-    int block = coding[s->coding].block, at = s->first + from * s->step, i, r;
+    int block = coding[s->coding]->block, at = s->first + from * s->step, i, r;
     int64_t lo = at / block * block, hi = at + (int64_t)(n - 1) * s->step + 1;
     float tile[EDGE][SIDE + EXTRA];
 

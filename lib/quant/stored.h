@@ -13,15 +13,13 @@
 #include "quant/dtype.h"
 
 /*
- * How numbers are made of the pieces. A device says which of them it decodes (bits 1 << coding); others are
- * decoded on the host, by stored_rows.
+ * How numbers are made of the pieces: coding_X.c each. A device says which of them it decodes (bits
+ * 1 << coding); others are decoded on the host, by stored_rows.
  */
-enum coding {
-    CODING_FLOAT, /* the numbers themselves: BF16, F16, F32 */
-    CODING_E4M3,  /* F8_E4M3 codes times a scale of the plain dtypes */
-    CODING_MXFP4, /* two e2m1 codes to a byte, the low nibble first, times 2^(scale - 127): mxfp4.h */
-    CODING_COUNT
-};
+#define CODINGS(CODING)     CODING(FLOAT, float) CODING(E4M3, e4m3) CODING(MXFP4, mxfp4)
+#define CODING_ID(id, name) CODING_##id,
+enum coding { CODINGS(CODING_ID) CODING_COUNT };
+#undef CODING_ID
 
 /* What a tensor is to a map. The first ones are what numbers are made of. */
 enum piece_use {
