@@ -19,7 +19,7 @@ static struct {
     struct opt_real min_jaccard;
     int select, budget; /* indices of their words */
     bool list, diff, stability, coverage;
-} opt = {.criterion = "reap", .min_jaccard = {0.95, NULL}};
+} opt = {.criterion = CRITERION_DEFAULT, .min_jaccard = {0.95, NULL}};
 
 static void criterion_names(void);
 
@@ -29,7 +29,8 @@ enum { WANT_ANSWER = WANT_JSON | WANT_FORCE | WANT_DRY_RUN };
 static const struct opt options[] = {
     OPT_HEADING("Selection"),
     OPT_TEXT("criterion", 'c', &opt.criterion, "NAME",
-             "what an expert is worth (default: reap; see --list), or file:FILE", .values = criterion_names),
+             "what an expert is worth (default: " CRITERION_DEFAULT "; see --list), or file:FILE",
+             .values = criterion_names),
     OPT_LIST("matrices", 0, &opt.matrices, "FILE", "sums over pairs, for criteria of pairs"),
     OPT_TEXT("ratio", 'r', &opt.ratio, "RATIO", "remove this share of each layer: 0.25 (default), 25%",
              .excludes = "keep"),
@@ -381,10 +382,9 @@ static void say(const struct plan *p, const struct score_options *o, const struc
         note("exchanges after greedy removal: %d; they took %.2g%% off the cost", r->swaps, 100 * r->gained);
     say_limits(p, o, r);
     if (r->disagree)
-        note("%s and %s agree on only %.0f%% of the experts that stay (chance: %.0f%%): judge a plan of each "
-             "with "
-             "moe-bench compare --plan",
-             o->criterion->name, r->twin, 100 * r->overlap, 100.0 * o->keep / experts);
+        note("by %s %ld of the %ld experts that stay would be others; both agree on only %.0f%% (chance: "
+             "%.0f%%): judge a plan of each with moe-bench compare --plan",
+             r->twin, r->differ, (long)o->keep * p->n_layers, 100 * r->overlap, 100.0 * o->keep / experts);
 }
 
 static void make_plan(const struct stats *s, const struct score_options *o)

@@ -37,6 +37,7 @@ static void criteria_json(const struct criterion *t, int n)
             jo_string(&j, NULL, t[i].aliases[k]);
         jo_close(&j);
         powers_json(&j, &t[i]);
+        jo_bool(&j, "default", i == 0);
         jo_bool(&j, "matrices", criterion_is_pair(&t[i]));
         jo_string(&j, "formula", t[i].formula);
         jo_string(&j, "source", t[i].source);
@@ -58,13 +59,14 @@ void print_criteria(void)
     printf("%-30s %-9s %-26s %-56s %s\n", "criterion", "(b,a,c)", "also", "S = n^-b * sum of g^a f^c",
            "source");
     for (i = 0; i < n; i++) {
-        char powers[48] = "-", also[64] = "";
+        char powers[48] = "-", also[64] = "", name[48];
 
         if (t[i].kind == CRITERION_POWERS)
             snprintf(powers, sizeof powers, "(%d,%d,%d)", t[i].b, t[i].a, t[i].c);
         for (k = 0; k < 3 && t[i].aliases[k]; k++)
             snprintf(also + strlen(also), sizeof also - strlen(also), "%s%s", k ? ", " : "", t[i].aliases[k]);
-        printf("%-30s %-9s %-26s %-56s %s\n", t[i].name, powers, also, t[i].formula, t[i].source);
+        snprintf(name, sizeof name, "%s%s", t[i].name, i == 0 ? " (default)" : "");
+        printf("%-30s %-9s %-26s %-56s %s\n", name, powers, also, t[i].formula, t[i].source);
     }
 }
 
@@ -277,6 +279,7 @@ void print_plan_json(const struct plan *p, const struct score_options *o, const 
     jo_string(&j, "worst", r->worst);
     jo_double(&j, "worst_lost", r->worst ? r->worst_lost : NAN);
     jo_string(&j, "twin", r->twin);
+    jo_int(&j, "differ", r->differ);
     jo_double(&j, "overlap", r->overlap);
     jo_bool(&j, "disagree", r->disagree);
     jo_close(&j);

@@ -13,7 +13,7 @@ export LC_ALL := C
 MODEL    ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA     ?= $(error DATA=... is missing: text to observe)
 EVAL     ?= $(error EVAL=... is missing: other text, to judge with)
-CRITERIA ?= reap weighted_ean_sum expert_frequency
+CRITERIA ?= gate_squared_ean_sum weighted_ean_sum reap
 RATIOS   ?= 0.25 0.5
 WORK     ?= experiment
 # More options, for example OBSERVE="--max-len 512".

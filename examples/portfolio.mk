@@ -21,7 +21,7 @@ RATIO    ?= 0.25
 # A criterion of moe-score, and ways to select joined by +: worst (what the worst category loses), super (super
 # experts stay), turns (each category chooses two experts first). One more, which is dear and was the best where it was
 # tried: cut, what moe-bench refine -k leaves of all experts, by measuring on the observed text (doc/quality.md).
-PLANS    ?= reap expert_frequency weighted_expert_frequency_sum ean_sum ean_mean weighted_ean_sum \
+PLANS    ?= gate_squared_ean_sum reap expert_frequency weighted_expert_frequency_sum ean_sum ean_mean weighted_ean_sum \
             weighted_ean_sum_l2 weighted_ean_sum_l2+worst weighted_ean_sum_l2+turns hope_sum gram
 # What the best plan is best in: category_mean, kl_mean (over all tokens) or worst_kl (the worst category).
 BY       ?= category_mean

@@ -14,7 +14,7 @@ MODEL     ?= $(error MODEL=... is missing: a directory or a hub id)
 DATA      ?= $(error DATA=... is missing: JSON lines or text files)
 OUT       ?= $(error OUT=... is missing: the directory to write)
 RATIO     ?= 0.25
-CRITERION ?= reap
+CRITERION ?= gate_squared_ean_sum
 # More options for each step, for example OBSERVE="--max-len 4096 --mem-max 32GB".
 OBSERVE   ?=
 SCORE     ?=

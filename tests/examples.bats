@@ -43,7 +43,7 @@ written() {
     [[ $(moe-inspect --json small) == *'"experts": 8'* ]]
     run written
     [[ $output != *run.stats* ]]
-    [[ $output == *reap-0.5.tsv* ]]
+    [[ $output == *gate_squared_ean_sum-0.5.tsv* ]]
 
     # Back to the first ratio: its plan is there already, the model is made again.
     "${prune[@]}" RATIO=0.25
@@ -129,7 +129,7 @@ written() {
     cat calib.jsonl held-out.jsonl >all.jsonl
     local portfolio=(make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=all.jsonl RATIO=0.5 OBSERVE="--max-len 128")
     "${portfolio[@]}"
-    [ "$(wc -l <portfolio/table.txt)" -eq 12 ]
+    [ "$(wc -l <portfolio/table.txt)" -eq 13 ]
     # no document on both sides, none lost
     cat portfolio/observed.jsonl portfolio/held-back.jsonl | sort | diff - <(sort all.jsonl)
     awk 'NR > 2 && $2 < last { exit 1 } NR > 1 { last = $2 }' portfolio/table.txt
@@ -160,7 +160,7 @@ written() {
     CALIB=$PWD/there/calib.jsonl EVAL=$PWD/there/held-out.jsonl CODE=c WORK=$PWD/quality BENCH="--max-len 64" \
         "$ROOT/tools/quality" examples/tiny-qwen3 >table.md
     [ "$(head -n 1 table.md | cut -d : -f 1)" = '### tiny-qwen3' ]
-    [ "$(grep -c '^| ' table.md)" -eq 15 ]
+    [ "$(grep -c '^| ' table.md)" -eq 16 ]
     # every criterion has three figures, greater at 50% than at 25%
     awk -F ' *[|] *' '/^[|] / && NR > 3 && !($3 > 0 && $4 > $3 && $5 >= $4) { exit 1 }' table.md
     grep -q '^| REAP .*| [0-9.]* / [-0-9.]* |$' table.md

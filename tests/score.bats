@@ -23,7 +23,7 @@ refuses() {
 refuses_plan() {
     local pattern=$1
     shift
-    moe-score -q -o good.tsv "$GOOD"
+    moe-score -q -c reap -o good.tsv "$GOOD"
     sed "$@" good.tsv >broken.tsv
     ! cmp -s broken.tsv good.tsv || { echo "the edit changes nothing"; return 1; }
     fails_with "^moe-score: broken.tsv: .*$pattern" moe-score --diff good.tsv broken.tsv
@@ -39,7 +39,7 @@ usage() {
 }
 
 @test "a plan, byte by byte" {
-    moe-score -q "$GOOD" >plan.tsv
+    moe-score -q -c reap "$GOOD" >plan.tsv
     cat >want.tsv <<'END'
 #moe-plan 1
 #model	family=qwen3_moe	layers=4	experts=4	topk=2	hidden=8	digest=00112233445566778899aabbccddeeff
@@ -81,11 +81,11 @@ END
 }
 
 @test "what is said on standard error" {
-    run --separate-stderr moe-score -o a.tsv "$GOOD"
+    run --separate-stderr moe-score -c reap -o a.tsv "$GOOD"
     [ "$status" -eq 0 ]
     [ -z "$output" ]
     [[ ${stderr_lines[0]} == "moe-score: reap: 3 of 4 experts stay in each of 2 layers" ]]
-    [[ ${stderr_lines[1]} == *"reap and weighted_ean_sum agree on only 83% of the experts that stay (chance: 75%)"* ]]
+    [[ ${stderr_lines[1]} == *"by weighted_ean_sum 1 of the 6 experts that stay would be others; both agree on only 83% (chance: 75%)"* ]]
     [ "${#stderr_lines[@]}" -eq 2 ]
     run --separate-stderr moe-score -n -c freq -k 1 --weights code=1 --protect super "$GOOD"
     [ "$status" -eq 0 ]
@@ -109,7 +109,7 @@ END
 }
 
 @test "weights and protection end up in the plan" {
-    run --separate-stderr moe-score -k 3 --weights 'text=2,*=1.5' --protect super,1 "$GOOD"
+    run --separate-stderr moe-score -c reap -k 3 --weights 'text=2,*=1.5' --protect super,1 "$GOOD"
     [ "$status" -eq 0 ]
     [[ ${lines[2]} == "#criterion	reap	keep=3	weights=text=2,*=1.5	protect=super,1" ]]
     [ "$(grep '^1' <<<"$output" | cut -f2,3 | tr '\t\n' '=;')" = '0=1;1=0;2=1;3=1;' ]
@@ -129,14 +129,15 @@ END
     run --separate-stderr moe-score -q -n -o plan.tsv "$GOOD"
     [ "$output" = "would write plan.tsv: 8 rows, 3 of 4 experts kept in each of 2 layers" ]
     [ ! -e plan.tsv ]
-    run --separate-stderr moe-score -q --json -o plan.tsv "$GOOD"
+    run --separate-stderr moe-score -q --json -c reap -o plan.tsv "$GOOD"
     [ -e plan.tsv ]
-    [ "$output" = '{"plan":"plan.tsv","criterion":"reap","select":"all","budget":"uniform","layers":2,"experts":4,"topk":2,"keep":3,"keep_min":3,"keep_max":3,"better_keep":null,"protected_super":0,"protected_top":0,"protected_turns":0,"unused":0,"swaps":0,"gained":0,"lost":0.1111111111111111,"worst":null,"worst_lost":null,"twin":"weighted_ean_sum","overlap":0.8333333333333334,"disagree":true}' ]
+    [ "$output" = '{"plan":"plan.tsv","criterion":"reap","select":"all","budget":"uniform","layers":2,"experts":4,"topk":2,"keep":3,"keep_min":3,"keep_max":3,"better_keep":null,"protected_super":0,"protected_top":0,"protected_turns":0,"unused":0,"swaps":0,"gained":0,"lost":0.1111111111111111,"worst":null,"worst_lost":null,"twin":"weighted_ean_sum","differ":1,"overlap":0.8333333333333334,"disagree":true}' ]
 }
 
 @test "--list names every criterion, and each of the names works" {
     run moe-score --list
-    [[ ${lines[1]} == "reap "*"(1,1,1)"* ]]
+    [[ ${lines[1]} == "gate_squared_ean_sum (default) (0,2,1)"* ]]
+    [[ ${lines[2]} == "reap "*"(1,1,1)"* ]]
     "$BUILD/tests/test_select" --matrices run.matrices
     for name in $(moe-score --list --json | jq -r '.[] | select(.matrices | not) | .name'); do
         moe-score -q -c "$name" "$GOOD" | grep -q "^#criterion	$name	keep=3"
@@ -147,11 +148,18 @@ END
     [ "$(moe-score --list --json | jq '[.[] | select(.formula == "" or .source == "")] | length')" -eq 0 ]
     moe-score -q -c S\(0,2,1\) "$GOOD" | cmp - <(moe-score -q -c 0,2,1 "$GOOD")
     run moe-score --list --json
-    [[ ${lines[1]} == '{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"matrices":false,"formula":"'* ]]
+    [[ ${lines[2]} == '{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"default":false,"matrices":false,"formula":"'* ]]
+}
+
+@test "the default is S(0,2,1), and marked" {
+    moe-score -q "$GOOD" >a.tsv
+    moe-score -q -c 0,2,1 "$GOOD" | cmp - a.tsv
+    grep -q "^#criterion	$(moe-score --list --json | jq -r '.[] | select(.default) | .name')	" a.tsv
+    [ "$(moe-score --list --json | jq '[.[] | select(.default)] | length')" -eq 1 ]
 }
 
 @test "--diff" {
-    moe-score -q -o a.tsv "$GOOD"
+    moe-score -q -c reap -o a.tsv "$GOOD"
     moe-score -q -c freq -o b.tsv "$GOOD"
     run moe-score --diff a.tsv b.tsv
     [ "$status" -eq 0 ]
@@ -217,7 +225,7 @@ END
     run --separate-stderr moe-score -k 2 -c reap_sum --select worst "$GOOD"
     [[ ${lines[2]} == "#criterion	weighted_ean_sum	keep=2	select=worst" ]]
     [[ $stderr == *"loses most: "*"% of its own; all together lose "* ]]
-    run --separate-stderr moe-score -k 2 --budget global --min-keep 1 "$GOOD"
+    run --separate-stderr moe-score -k 2 -c reap --budget global --min-keep 1 "$GOOD"
     [[ ${lines[2]} == "#criterion	reap	keep=2	budget=global	min=1" ]]
     [ "$(cut -f3 <<<"$output" | grep -c '^1$')" -eq 4 ]
     run --separate-stderr moe-score -n -k 3 --budget global "$GOOD"
@@ -358,7 +366,7 @@ END
     usage "--budget takes uniform or global, not 'all'" --budget all "$GOOD"
     usage '--min-keep goes with --budget global' --min-keep 2 "$GOOD"
     usage "'gram' is a criterion of pairs: add --matrices" -c gram "$GOOD"
-    usage "'reap' is not" --matrices x "$GOOD"
+    usage "'gate_squared_ean_sum' is not" --matrices x "$GOOD"
     usage "unknown criterion 'file'" -c file "$GOOD"
     usage 'one question at a time' --stability --coverage "$GOOD"
     usage 'goes with --stability' --min-jaccard 0.5 "$GOOD"

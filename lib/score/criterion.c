@@ -10,8 +10,16 @@
 #define ONE_SHOT "arXiv 2606.15716"
 #define POWERS   CRITERION_POWERS
 
-/* Names are the keys of the REAP repository where it has one. */
+/* Names are the keys of the REAP repository where it has one. The default comes first. */
 static const struct criterion table[] = {
+    {CRITERION_DEFAULT,
+     {"g2_ean_sum"},
+     POWERS,
+     0,
+     2,
+     1,
+     "sum of g^2*f: gated mass, sure choices weigh more",
+     ONE_SHOT},
     {"reap", {NULL}, POWERS, 1, 1, 1, "mean of g*f: what a routed token loses without the expert", REAP},
     {"weighted_ean_sum",
      {"reap_sum"},
@@ -30,6 +38,7 @@ static const struct criterion table[] = {
      2,
      "sum of (g*f)^2: the squared error of removing it alone",
      ONE_SHOT},
+    {"gate_squared_ean_mean", {"g2_ean_mean"}, POWERS, 1, 2, 1, "mean of g^2*f", ONE_SHOT},
     {"ean_mean", {"man"}, POWERS, 1, 0, 1, "mean of f: activation norm without the gate (MAN)", ONE_SHOT},
     {"ean_sum", {"ean"}, POWERS, 0, 0, 1, "sum of f (EAN)", ONE_SHOT},
     {"msan", {"man2"}, POWERS, 1, 0, 2, "mean of f^2 (MSAN)", ONE_SHOT},
@@ -78,8 +87,6 @@ static const struct criterion table[] = {
     {"S(0,1,2)", {NULL}, POWERS, 0, 1, 2, "sum of g*f^2", ONE_SHOT},
     {"S(1,1,2)", {NULL}, POWERS, 1, 1, 2, "mean of g*f^2", ONE_SHOT},
     {"S(0,2,0)", {NULL}, POWERS, 0, 2, 0, "sum of g^2", ONE_SHOT},
-    {"S(0,2,1)", {NULL}, POWERS, 0, 2, 1, "sum of g^2*f", ONE_SHOT},
-    {"S(1,2,1)", {NULL}, POWERS, 1, 2, 1, "mean of g^2*f", ONE_SHOT},
     {"S(1,1,0)", {NULL}, POWERS, 1, 1, 0, "mean of g", ONE_SHOT},
     {"S(1,2,0)", {NULL}, POWERS, 1, 2, 0, "mean of g^2", ONE_SHOT},
 };

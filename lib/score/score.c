@@ -357,6 +357,7 @@ static void report_twin(struct score_report *r, const struct work *w)
     if (!w->twin)
         return;
     r->twin = w->twin->name;
+    r->differ = (long)w->o->keep * w->s->n_layers - w->twin_keeps;
     r->overlap = (double)w->twin_keeps / ((double)w->o->keep * w->s->n_layers);
     r->disagree = r->overlap < (1 + chance) / 2;
 }

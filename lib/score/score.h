@@ -45,7 +45,9 @@ struct criterion {
     int b, a, c; /* POWERS only */
     const char *formula, *source;
 };
-/* All but FILE. */
+/* The best of one expert, or nearly, on all models that doc/quality.md has measured: S(0,2,1). */
+#define CRITERION_DEFAULT "gate_squared_ean_sum"
+/* All but FILE, the default first. */
 const struct criterion *criterion_table(int *n);
 /* A name, an alias, "S(b,a,c)" or "b,a,c"; "file"; NULL: unknown. */
 const struct criterion *criterion_find(const char *name);
@@ -111,6 +113,7 @@ struct score_report {
     const char *worst;      /* WORST: the category that loses most; points into what was scored */
     double worst_lost;      /* its share, mean over the layers */
     int keep_min, keep_max; /* of any layer */
+    long differ;            /* kept experts, of all layers, that the criterion's twin does not keep */
     double overlap;         /* share of kept experts that the criterion's twin keeps too; 1 if none */
     const char *twin;       /* its name; NULL if there is none */
     bool disagree;          /* overlap is nearer to that of a random choice (keep / experts) than to 1 */
