@@ -6,9 +6,13 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "bench.h"
+#include "model/summary.h"
+#include "stats/fields.h"
+#include "surgery/prune.h"
 
 static struct opt_list plans, models;
 static const char *cache;
+static bool tsv;
 static struct opt_real max_kl = {INFINITY, NULL}, max_category = {INFINITY, NULL};
 
 static int compare(int n, char **argv);
@@ -18,6 +22,8 @@ static const struct opt opts[] = {
     OPT_LIST("plan", 0, &plans, "PLAN", "judge REF with the experts masked that PLAN drops; may be repeated"),
     OPT_LIST("model", 0, &models, "MODEL", "judge MODEL too; may be repeated"),
     OPT_FILE("cache", 0, &cache, "FILE", "keep what REF says in FILE; read it where it is there"),
+    OPT_FLAG("tsv", 0, &tsv, "print a line for each candidate and category, for programs",
+             .excludes = "json"),
     OPT_REAL("max-kl", 0, &max_kl, "X", "exit 3 when a mean divergence is above X nats", 0, 1000000000),
     OPT_REAL("max-kl-category", 0, &max_category, "X", "exit 3 when that of a category is", 0, 1000000000),
     ENGINE_OPTS,
@@ -52,15 +58,30 @@ static bool within(const struct compare_result *r)
     return r->total.kl_mean <= max_kl.v && (r->worst < 0 || r->category[r->worst].kl_mean <= max_category.v);
 }
 
-/* ---- JSON ---- */
-
-static void row_json(struct json_out *j, const void *row)
+/* Bytes of the weights, cut as a plan says; 0: no runtime loads such a model, so there is no size. */
+static uint64_t size_of(const struct model *ref, int i)
 {
-    const struct compare_row *r = row;
-    const struct {
-        const char *name;
-        double v;
-    } fields[] = {
+    struct model_summary s;
+    struct err e = {0};
+    uint64_t bytes;
+
+    if (set.of[i].plan)
+        return prune_plan_size(ref, set.of[i].plan, &bytes, &e) ? 0 : bytes;
+    model_summarize(set.of[i].model, &s);
+    return s.file_bytes;
+}
+
+/* ---- for programs ---- */
+
+/* What JSON and --tsv have of a row. */
+enum { N_FIELDS = 16 };
+struct field {
+    const char *name;
+    double v;
+};
+static void row_fields(struct field field[N_FIELDS], const struct compare_row *r)
+{
+    const struct field all[N_FIELDS] = {
         {"kl_mean", r->kl_mean},
         {"kl_se", r->kl_se},
         {"kl_median", r->kl_median},
@@ -78,19 +99,37 @@ static void row_json(struct json_out *j, const void *row)
         {"ppl_ratio", r->ppl_ratio},
         {"ppl_ratio_se", r->ppl_ratio_se},
     };
-    size_t i;
+    int i;
 
-    jo_int(j, "tokens", r->tokens);
-    jo_int(j, "documents", r->documents);
-    for (i = 0; i < sizeof fields / sizeof *fields; i++)
-        jo_double(j, fields[i].name, r->tokens ? fields[i].v : NAN);
+    for (i = 0; i < N_FIELDS; i++)
+        field[i] = (struct field){all[i].name, r->tokens ? all[i].v : NAN};
 }
 
-static void candidate_json(struct json_out *j, int i, const struct compare_result *r, const struct corpus *c)
+static void row_json(struct json_out *j, const void *row)
 {
+    const struct compare_row *r = row;
+    struct field field[N_FIELDS];
+    int i;
+
+    row_fields(field, r);
+    jo_int(j, "tokens", r->tokens);
+    jo_int(j, "documents", r->documents);
+    for (i = 0; i < N_FIELDS; i++)
+        jo_double(j, field[i].name, field[i].v);
+}
+
+static void candidate_json(struct json_out *j, const struct model *ref, int i, const struct compare_result *r,
+                           const struct corpus *c)
+{
+    uint64_t bytes = size_of(ref, i);
+
     jo_open(j, NULL, '{');
     jo_string(j, "name", set.name[i]);
     jo_string(j, "kind", set.of[i].plan ? "plan" : "model");
+    if (bytes)
+        jo_uint(j, "bytes", bytes);
+    else
+        jo_null(j, "bytes");
     jo_bool(j, "within", within(r));
     jo_double(j, "category_mean", r->category_mean);
     jo_string(j, "worst", c->category[r->worst]);
@@ -103,6 +142,7 @@ static void candidate_json(struct json_out *j, int i, const struct compare_resul
 static void compare_json(FILE *f, const char *ref, const struct model *m, const struct compare_report *r,
                          const struct corpus *c)
 {
+    struct model_summary s;
     struct json_out j = {0};
     struct model_id id;
     struct err e = {0};
@@ -110,19 +150,93 @@ static void compare_json(FILE *f, const char *ref, const struct model *m, const 
 
     if (model_id_of(&id, m, &e))
         die(&e);
-
+    model_summarize(m, &s);
     jo_open(&j, NULL, '{');
     jo_string(&j, "reference", ref);
     jo_string(&j, "reference_digest", id.digest);
+    jo_uint(&j, "reference_bytes", s.file_bytes);
     jo_string(&j, "data_digest", c->digest);
     jo_bool(&j, "cached", r->cached);
     jo_double(&j, "rest", r->rest);
     jo_open(&j, "candidates", '[');
     for (i = 0; i < r->n; i++)
-        candidate_json(&j, i, &r->of[i], c);
+        candidate_json(&j, m, i, &r->of[i], c);
     jo_close(&j);
     jo_close(&j);
     json_print(f, &j);
+}
+
+/* Of candidate i: a category, or "*", all of them. */
+static void row_tsv(struct str *s, int i, uint64_t bytes, const struct compare_result *r,
+                    const char *category, const struct compare_row *row, double mean, const char *worst,
+                    double worst_kl)
+{
+    struct field field[N_FIELDS];
+    int k;
+
+    name_escape(s, set.name[i]);
+    str_addf(s, "\t%s\t", set.of[i].plan ? "plan" : "model");
+    if (bytes)
+        str_addf(s, "%llu", (unsigned long long)bytes);
+    else
+        str_addf(s, "nan");
+    str_addf(s, "\t%d\t", within(r));
+    name_escape(s, category);
+    str_addf(s, "\t%.9g\t%.9g\t", mean, worst_kl);
+    name_escape(s, worst);
+    str_addf(s, "\t%lld\t%lld", (long long)row->tokens, (long long)row->documents);
+    row_fields(field, row);
+    for (k = 0; k < N_FIELDS; k++)
+        str_addf(s, "\t%.9g", field[k].v);
+    str_addc(s, '\n');
+}
+
+static void candidate_tsv(struct str *s, const struct model *ref, int i, const struct compare_result *r,
+                          const struct corpus *c)
+{
+    uint64_t bytes = size_of(ref, i);
+    int k;
+
+    row_tsv(s, i, bytes, r, "*", &r->total, r->category_mean, c->category[r->worst],
+            r->category[r->worst].kl_mean);
+    for (k = 0; k < c->categories; k++) {
+        const struct compare_row *row = &r->category[k];
+        double kl = row->tokens ? row->kl_mean : NAN;
+
+        row_tsv(s, i, bytes, r, c->category[k], row, kl, c->category[k], kl);
+    }
+}
+
+static void compare_tsv(FILE *f, const char *ref, const struct model *m, const struct compare_report *r,
+                        const struct corpus *c)
+{
+    struct field field[N_FIELDS];
+    struct model_summary sum;
+    struct model_id id;
+    struct str s = {0};
+    struct err e = {0};
+    int i;
+
+    if (model_id_of(&id, m, &e))
+        die(&e);
+    model_summarize(m, &sum);
+    str_addf(&s, "#moe-compare 1\n#reference\tdigest=%s\tdata=%s\tbytes=%llu\tcached=%d\trest=%.9g\tname=",
+             id.digest, c->digest, (unsigned long long)sum.file_bytes, r->cached, r->rest);
+    name_escape(&s, ref);
+    str_addf(&s,
+             "\n#columns\tcandidate\tkind\tbytes\twithin\tcategory\tcategory_mean\tworst_kl\tworst\ttokens"
+             "\tdocuments");
+    row_fields(field, &r->of[0].total);
+    for (i = 0; i < N_FIELDS; i++)
+        str_addf(&s, "\t%s", field[i].name);
+    str_addc(&s, '\n');
+    for (i = 0; i < r->n; i++)
+        candidate_tsv(&s, m, i, &r->of[i], c);
+    str_addf(&s, "#end\trows=%d\n", r->n * (c->categories + 1));
+    if (str_ok(&s, &e))
+        die(&e);
+    fputs(s.p, f);
+    str_free(&s);
 }
 
 /* ---- tables ---- */
@@ -325,6 +439,8 @@ static int compare(int n, char **argv)
     progress_done();
     if (common.json)
         compare_json(f, argv[r0], &b.m, &r, &b.c);
+    else if (tsv)
+        compare_tsv(f, argv[r0], &b.m, &r, &b.c);
     else if (r.n == 1)
         print_one(f, &r.of[0], &b.c);
     else

@@ -399,7 +399,7 @@ static _Noreturn void refuse_sub(const struct cmd *c, const char *name)
     for (sub = c->sub; *sub; sub++) {
         if (name)
             nearest_try(&x, sub_name(*sub));
-        str_addf(&all, "%s%s", all.n ? sub[1] ? ", " : " or " : "", sub_name(*sub));
+        str_addf(&all, "%s%s", all.n ? sub[1] ? ", " : name ? " and " : " or " : "", sub_name(*sub));
     }
     if (!name)
         usage_error("a subcommand is missing: %s", all.p ? all.p : "");

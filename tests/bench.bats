@@ -93,7 +93,7 @@ close_to() {
         '$r[0].candidates[0].total as $r | $p[0].total as $p | $r.tokens == $p.tokens and ($r.nll / $p.nll - 1 | fabs) < 1e-6'
 }
 
-# make_plan MODEL RATIO: plan.tsv by REAP over docs.jsonl.
+# make_plan MODEL RATIO: plan.tsv over docs.jsonl.
 make_plan() {
     moe-observe -q --precision f32 -o run.stats "$1" docs.jsonl
     moe-score -q -r "$2" -o plan.tsv run.stats
@@ -204,6 +204,32 @@ make_plans() {
     [ "$status" -eq 3 ]
     [[ $stderr == *"moe-bench compare: half.tsv: mean divergence "*" on "*" is above --max-kl-category $limit" ]]
     [ "$(jq -c '[.candidates[].within]' <<<"$output")" = '[true,false]' ]
+}
+
+@test "compare: --tsv says what --json says, a line for each candidate and category" {
+    make_plan "$TINY_QWEN3" 0.25
+    moe-score -q -r 0.5 --budget global --min-keep 2 -o uneven.tsv run.stats
+    moe-prune -q "$TINY_QWEN3" plan.tsv pruned
+    jq -c '.category = "a\tb" | ., (.category = "short" | {category, ids: [7]})' docs.jsonl | head -n 6 >odd.jsonl
+    for how in --json --tsv; do
+        moe-bench compare -q $how --max-kl 0.01 --plan plan.tsv --plan uneven.tsv --model pruned -o out$how "$TINY_QWEN3" odd.jsonl || [ $? -eq 3 ]
+    done
+    head -n 1 out--tsv | grep -qx '#moe-compare 1'
+    tail -n 1 out--tsv | grep -qx '#end	rows=9'
+    # named columns, the same numbers
+    jq -r '.candidates[] | . as $c | ({"*": .total} + .category) | to_entries[] | [$c.name, $c.kind, $c.bytes // "nan",
+        if $c.within then 1 else 0 end, (.key | sub("\t"; "\\t")), (if .key == "*" then $c.category_mean else .value.kl_mean end),
+        .value.tokens, .value.ppl_ratio] | map(. // "nan" | tostring) | join(" ")' out--json >want
+    awk -F '\t' '/^#columns/ { for (i = 2; i <= NF; i++) at[$i] = i - 1 }
+        !/^#/ { print $at["candidate"], $at["kind"], $at["bytes"], $at["within"], $at["category"], $at["category_mean"], $at["tokens"], $at["ppl_ratio"] }' out--tsv >got
+    awk 'FNR == NR { line[FNR] = $0; next }
+        { n = split(line[FNR], w); for (i = 1; i <= n; i++) if (w[i] != $i && !((w[i] - $i) ^ 2 < 1e-12)) exit 1 }
+        END { if (FNR != 9) exit 1 }' want got
+    # sizes: of what would be written, and of what was; none where nothing can be
+    size=$(jq .candidates[2].bytes out--json)
+    [ "$(cat pruned/*.safetensors | wc -c)" -eq "$size" ]
+    jq -e ".candidates[0].bytes == $size and .candidates[1].bytes == null and .reference_bytes > $size" out--json
+    run -2 moe-bench compare --json --tsv --plan plan.tsv "$TINY_QWEN3" odd.jsonl
 }
 
 @test "compare: tables for people, of one candidate and of several" {
@@ -338,7 +364,7 @@ make_plans() {
     [ "$status" -eq 2 ]
     run moe-bench juggle
     [ "$status" -eq 2 ]
-    [[ $output == *"unknown subcommand 'juggle'"* ]]
+    [[ $output == *"unknown subcommand 'juggle': there are perplexity, compare, refine, repair and speed"* ]]
     run moe-bench -q speed
     [ "$status" -eq 2 ]
     [[ $output == *"come after the subcommand 'speed'"* ]]
