@@ -334,7 +334,7 @@ static const char *piece_name(const struct tensor_role *r)
         [USE_WEIGHT] = "weight", [USE_SCALE] = "scales", [USE_GLOBAL] = "global", [USE_ZERO] = "zeros",
         [USE_ORDER] = "order",   [USE_BIAS] = "bias",    [USE_OTHER] = "other"};
 
-    return r->use == USE_WEIGHT && piece_weights(r->piece, 1) > 1 ? "blocks" : name[r->use];
+    return r->use == USE_WEIGHT && role_weights(r, 1) > 1 ? "blocks" : name[r->use];
 }
 
 static void expert_row(const struct model *m, size_t i, int expert, uint64_t begin, uint64_t bytes)

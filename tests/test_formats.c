@@ -30,7 +30,7 @@ static void check_shape(const struct format *f, int piece, struct block_size b, 
 
 static void check_shapes(void)
 {
-    const struct block_size none = {0, 0}, square = {128, 128}, row = {1, 0};
+    const struct block_size none = {0}, square = {128, 128, 0}, row = {1, 0, 0};
 
     check_shape(&format_plain, 0, none, false, "200,320");
     check_shape(&format_plain, 0, none, true, "320,200");
@@ -41,10 +41,12 @@ static void check_shapes(void)
     check_shape(&format_fp8_block, 1, square, true, "3,2");
     check_shape(&format_fp8_block, 1, row, false, "200,1");
     check_shape(&format_fp8_block, 1, none, false, "1,1");
-    CHECK(piece_weights(&format_mxfp4_oss.piece[0], 160) == 320);
-    CHECK(piece_weights(&format_mxfp4_ct.piece[0], 160) == 320);
-    CHECK(piece_weights(&format_mxfp4_ct.piece[1], 10) == 0);
-    CHECK(piece_weights(&format_fp8_block.piece[0], 7) == 7 && piece_weights(NULL, 7) == 7);
+    check_shape(&format_nvfp4_ct, 1, (struct block_size){1, 16, 4}, false, "200,20");
+    check_shape(&format_nvfp4_ct, 2, none, false, "");
+    CHECK(piece_weights(&format_mxfp4_oss.piece[0], none, 160) == 320);
+    CHECK(piece_weights(&format_mxfp4_ct.piece[0], none, 160) == 320);
+    CHECK(piece_weights(&format_mxfp4_ct.piece[1], none, 10) == 0);
+    CHECK(piece_weights(&format_fp8_block.piece[0], none, 7) == 7 && piece_weights(NULL, none, 7) == 7);
 }
 
 /* The formats that a quantization_config announces. */
@@ -61,7 +63,7 @@ static int claims(const char *text, struct format_claim *c)
 static void check_claims(void)
 {
     struct format_claim c[MAX_CLAIMS];
-    const struct format *f;
+    const struct format_claim *f;
     const struct piece *p;
 
     CHECK(format_claims(NULL, c) == 1);
@@ -80,14 +82,19 @@ static void check_claims(void)
     "{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", \"config_groups\": "        \
     "{\"g\": "                                                                                               \
     "{\"format\": null, \"weights\": {\"num_bits\": 8, \"type\": \"float\", \"strategy\": " weights "}}}}"
+    CHECK(claims("{\"quant_method\": \"compressed-tensors\", \"format\": \"nvfp4-pack-quantized\", "
+                 "\"config_groups\": {\"a\": {\"weights\": {\"num_bits\": 4, \"type\": \"float\", "
+                 "\"strategy\": \"tensor_group\", \"group_size\": 16}}}}",
+                 c) == 2 &&
+          c[0].format == &format_nvfp4_ct && c[0].block.in == 16);
     CHECK(claims(CT("\"tensor\""), c) == 1 && claims(CT("\"channel\", \"symmetric\": false"), c) == 1);
     CHECK(claims(CT("\"channel\""), c) == 2 && c[0].format == &format_fp8_ct);
     CHECK(c[0].block.out == 1 && c[0].block.in == 0);
     CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}", c) == 2);
     p = format_find_piece(c, 2, "a.weight", false, DT_F8_E4M3, &f);
-    CHECK(p == &format_fp8_block.piece[0] && f == &format_fp8_block);
+    CHECK(p == &format_fp8_block.piece[0] && f->format == &format_fp8_block);
     p = format_find_piece(c, 2, "a.weight", false, DT_BF16, &f);
-    CHECK(p == format_plain.piece && f == &format_plain);
+    CHECK(p == format_plain.piece && f->format == &format_plain);
     p = format_find_piece(c, 2, "a.weight_scale_inv", false, DT_F32, &f);
     CHECK(p && p->use == USE_SCALE);
     CHECK(!format_find_piece(c, 2, "a.weight", false, DT_U8, &f) &&
@@ -95,11 +102,49 @@ static void check_claims(void)
     CHECK(format_find_suffix("_blocks", true) && !format_find_suffix("_blocks", false));
 }
 
+/* Which of several formats tensors are. */
+static void check_fits(void)
+{
+    static const struct format_claim fp8 = {&format_fp8_ct, {1, 0, 0}},
+                                     square = {&format_fp8_ct, {128, 128, 0}},
+                                     nv = {&format_nvfp4_ct, {1, 16, 4}};
+    const uint64_t w[] = {200, 320}, row[] = {200, 1}, flat[] = {200}, blocks[] = {2, 3},
+                   packed[] = {200, 160}, each[] = {200, 20}, one[] = {1};
+    struct piece_view v[FORMAT_PIECES] = {{w, 2, DT_F8_E4M3}, {row, 2, DT_BF16}};
+
+    CHECK(format_fits(&fp8, v, 0, 0, false) == FIT_WHOLE &&
+          format_fits(&fp8, v, 200, 320, false) == FIT_WHOLE);
+    CHECK(format_fits(&fp8, v, 200, 160, false) == FIT_PIECES &&
+          format_fits(&square, v, 0, 0, false) == FIT_PIECES);
+    CHECK(format_fits(&nv, v, 0, 0, false) == FIT_NAME);
+    v[1] = (struct piece_view){flat, 1, DT_F32}; /* a dimension of 1 less */
+    CHECK(format_fits(&fp8, v, 0, 0, false) == FIT_WHOLE);
+    v[1] = (struct piece_view){blocks, 2, DT_F32};
+    CHECK(format_fits(&fp8, v, 0, 0, false) == FIT_PIECES &&
+          format_fits(&square, v, 0, 0, false) == FIT_WHOLE);
+    v[1].dtype = DT_U8;
+    CHECK(format_fits(&square, v, 0, 0, false) == FIT_WEIGHT);
+    v[1].rank = -1;
+    CHECK(format_fits(&square, v, 0, 0, false) == FIT_WEIGHT);
+    v[0].rank = -1;
+    CHECK(format_fits(&square, v, 0, 0, false) == FIT_NONE);
+    v[0] = (struct piece_view){packed, 2, DT_U8};
+    v[1] = (struct piece_view){each, 2, DT_F8_E4M3};
+    v[2] = (struct piece_view){one, 1, DT_F32};
+    v[3].rank = -1;
+    CHECK(format_fits(&nv, v, 0, 0, false) == FIT_WHOLE);
+    v[2].rank = 0;
+    CHECK(format_fits(&nv, v, 200, 320, false) == FIT_WHOLE);
+    v[2].rank = -1;
+    CHECK(format_fits(&nv, v, 200, 320, false) == FIT_WEIGHT);
+}
+
 /* ---- stored maps ---- */
 
 enum { OUT = 160, IN = 192 }; /* in-out: stored rows of OUT elements */
 
 static uint8_t codes[OUT * IN], scales[OUT * IN];
+static const float all_scale = 24;
 
 /* Element (row, col) as stored. */
 static float stored_element(const struct stored *s, int row, int col)
@@ -111,6 +156,13 @@ static float stored_element(const struct stored *s, int row, int col)
     if (s->coding == CODING_E4M3)
         return e4m3_value[codes[at]] * f[row / s->piece[USE_SCALE].per * blocks + col / s->block];
     code = codes[at / 2] >> 4 * (at & 1) & 15;
+    if (s->coding == CODING_NVFP4 && s->piece[USE_WEIGHT].per == 2) /* neighbours are in a column */
+        code = codes[row / 2 * (int)s->stride + col] >> 4 * (row & 1) & 15;
+    if (s->coding == CODING_NVFP4) {
+        float scale = e4m3_value[scales[row / s->piece[USE_SCALE].per * blocks + col / s->block]];
+
+        return e2m1_value[code] * (s->divides ? scale / all_scale : scale * all_scale);
+    }
     byte = scales[at / MXFP4_BLOCK];
     return (code & 8 ? -1.f : 1.f) * (const float[]){0, .5f, 1, 1.5f, 2, 3, 4, 6}[code & 7] *
            ldexpf(1, byte - 127);
@@ -144,6 +196,8 @@ static void check_rows(const struct format_claim *c, bool in_out, int first, int
         (struct stored_piece){.at = codes, .dtype = c->format->coding == CODING_E4M3 ? DT_F8_E4M3 : DT_U8};
     s.piece[USE_SCALE] =
         (struct stored_piece){.at = scales, .dtype = c->format->coding == CODING_E4M3 ? DT_F32 : DT_U8};
+    if (c->format->coding == CODING_NVFP4)
+        s.piece[USE_GLOBAL] = (struct stored_piece){.at = (const uint8_t *)&all_scale, .dtype = DT_F32};
     format_describe(&s, c, OUT, IN, in_out);
     s.first = first;
     s.step = step;
@@ -171,9 +225,10 @@ static void check_rows(const struct format_claim *c, bool in_out, int first, int
 
 static void check_stored(void)
 {
-    static const struct format_claim fp8 = {&format_fp8_block, {128, 128}}, row = {&format_fp8_block, {1, 0}},
-                                     all = {&format_fp8_block, {0, 0}}, mx = {&format_mxfp4_ct, {0, 0}};
-    const struct format_claim *const each[] = {&fp8, &row, &all, &mx};
+    static const struct format_claim fp8 = {&format_fp8_block, {128, 128, 0}},
+                                     row = {&format_fp8_block, {1, 0, 0}}, all = {&format_fp8_block, {0}},
+                                     mx = {&format_mxfp4_ct, {0}}, nv = {&format_nvfp4_ct, {1, 16, 4}};
+    const struct format_claim *const each[] = {&fp8, &row, &all, &mx, &nv};
     size_t i;
 
     for (i = 0; i < sizeof each / sizeof *each; i++) {
@@ -251,6 +306,7 @@ int main(void)
 
     check_shapes();
     check_claims();
+    check_fits();
     check_stored();
     for (i = 0; i < sizeof model / sizeof *model; i++) {
         check_decoded(model[i], PREC_F32);

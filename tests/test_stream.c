@@ -430,7 +430,7 @@ static const struct tensor *late_expert(const struct model *m)
 
     for (i = 0; i < m->ckpt.n; i++)
         if (m->role[i].layer == m->arch.layers - 1 && m->role[i].part == PART_DOWN &&
-            m->role[i].use == (m->role[i].format ? coding_suspect(m->role[i].format->coding) : USE_OTHER))
+            m->role[i].use == (m->role[i].as ? coding_suspect(m->role[i].as->format->coding) : USE_OTHER))
             t = m->ckpt.tensor[i];
     return t;
 }

@@ -100,27 +100,54 @@ static int blame_block(struct checker *c, const struct piece *p, struct block_si
     return err_set(c->e, why.kind, "%s (weight_block_size is [%d, %d])", why.msg, b.out, b.in);
 }
 
+/* A piece of a map in the format that it has. */
+static int want_piece(struct checker *c, const char *name, bool fused, int out, int in,
+                      const struct format_claim *as, const struct piece *p)
+{
+    uint64_t shape[1 + PIECE_DIMS] = {(uint64_t)c->m->arch.experts};
+    bool in_out = fused && model_in_out(c->m, as->format);
+    ptrdiff_t i = checkpoint_index(&c->m->ckpt, name);
+    const struct tensor *t = i < 0 ? NULL : c->m->ckpt.tensor[i];
+    int rank = piece_shape(p, as->block, (uint64_t)out, (uint64_t)in, in_out, shape + 1);
+
+    if (t) {
+        struct piece_view v = {t->shape + fused, t->rank - fused, t->dtype};
+        struct tensor_role *r = &c->m->role[i];
+
+        r->as = as;
+        r->piece = p;
+        r->use = p->use;
+        r->sure = p->use == USE_WEIGHT;
+        if (p->dtypes >> t->dtype & 1 && (!fused || (t->rank && t->shape[0] == shape[0])) &&
+            piece_has_shape(p, as->block, (uint64_t)out, (uint64_t)in, in_out, &v)) {
+            c->seen[i] = true;
+            return 0;
+        }
+    } else if (p->optional) {
+        return 0;
+    }
+    return fused ? want(c, name, p->dtypes, rank + 1, shape) : want(c, name, p->dtypes, rank, shape + 1);
+}
+
 /* All pieces of the map [out][in] that is called base, in the format that it has; fused: of all experts. */
 static int want_map(struct checker *c, const char *base, bool fused, int out, int in)
 {
-    uint64_t shape[1 + PIECE_DIMS] = {(uint64_t)c->m->arch.experts};
     struct linear_tensors l;
     const struct piece *p;
     char name[NAME_LEN];
-    int rank;
 
-    find_map(c->m, base, fused, &l);
+    find_map(c->m, base, fused, out, in, &l);
     if (in % l.as->format->multiple)
         return err_set(c->e, ERR_INPUT, "'%s': '%s' has rows of %d elements, and %s needs a multiple of %d",
                        c->m->dir, base, in, l.as->format->title, l.as->format->multiple);
     FOR_PIECES(p, l.as->format)
     {
-        snprintf(name, sizeof name, "%s%s", base, piece_suffix(p, fused));
-        if (p->optional && !checkpoint_find(&c->m->ckpt, name))
+        const char *suffix = piece_suffix(p, fused);
+
+        if (!suffix)
             continue;
-        rank = piece_shape(p, l.as->block, (uint64_t)out, (uint64_t)in,
-                           fused && model_in_out(c->m, l.as->format), shape + 1);
-        if (fused ? want(c, name, p->dtypes, rank + 1, shape) : want(c, name, p->dtypes, rank, shape + 1))
+        snprintf(name, sizeof name, "%s%s", base, suffix);
+        if (want_piece(c, name, fused, out, in, l.as, p))
             return blame_block(c, p, l.as->block);
     }
     return 0;
@@ -192,7 +219,7 @@ static int want_matrix(struct checker *c, const char *base, const struct slot *s
     snprintf(name, sizeof name, "%s.weight", module);
     if (s->owner == OF_SHARED && take_unread(c, module))
         return 0;
-    if ((!s->optional || find_map(c->m, module, false, &l)) &&
+    if ((!s->optional || find_map(c->m, module, false, 0, 0, &l)) &&
         (s->linear ? want_linear(c, module, s->out, s->in)
                    : WANT_FLOAT(c, name, (uint64_t)s->out, (uint64_t)s->in)))
         return -1;

@@ -87,7 +87,7 @@ static int find_roles(struct model *m, struct err *e)
 
         if (r.use != USE_BIAS)
             r.piece = format_find_piece(m->arch.claim, m->arch.claims, t->name, r.role == ROLE_EXPERTS,
-                                        t->dtype, &r.format);
+                                        t->dtype, &r.as);
         if (r.piece)
             r.use = r.piece->use;
         m->role[i] = r;
@@ -207,7 +207,7 @@ bool model_coded(const struct model *m)
 {
     size_t i = 0;
 
-    while (i < m->ckpt.n && (!m->role[i].format || m->role[i].format == &format_plain))
+    while (i < m->ckpt.n && (!m->role[i].as || role_format(&m->role[i]) == &format_plain))
         i++;
     return i < m->ckpt.n;
 }

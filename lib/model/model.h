@@ -32,8 +32,9 @@ struct tensor_role {
     int axis;   /* the dimension that counts experts: 0, or 1 behind a leading 1 */
     enum part part;
     enum piece_use use;        /* what it is to the linear map that it belongs to */
-    const struct piece *piece; /* of which of the model's formats, by name and dtype; NULL: of none */
-    const struct format *format;
+    const struct piece *piece; /* of which of the model's formats; NULL: of none */
+    const struct format_claim *as;
+    bool sure;               /* of a map that was checked, whose weight this is */
     size_t digits, digits_n; /* ROLE_EXPERT: where the expert's number stands in the name */
 };
 
@@ -101,6 +102,17 @@ bool model_coded(const struct model *m);
 bool model_in_out(const struct model *m, const struct format *f);
 /* The format of the routed experts, as far as the first one of all tells. */
 const struct format *model_expert_format(const struct model *m);
+
+/* The format of a tensor; NULL: none that is known. */
+static inline const struct format *role_format(const struct tensor_role *r)
+{
+    return r->as ? r->as->format : NULL;
+}
+/* The weights that count elements of a tensor are, as piece_weights. */
+static inline uint64_t role_weights(const struct tensor_role *r, uint64_t count)
+{
+    return piece_weights(r->piece, r->as ? r->as->block : (struct block_size){0}, count);
+}
 
 /* Bytes that one expert of one layer takes, all pieces; its row of the router aside. */
 uint64_t model_expert_bytes(const struct model *m, int layer);

@@ -55,25 +55,76 @@ static const struct tensor *piece_tensor(const struct model *m, const char *base
     return n > 0 && n < NAME_LEN ? checkpoint_find(&m->ckpt, name) : NULL;
 }
 
-bool find_map(const struct model *m, const char *base, bool fused, struct linear_tensors *l)
+/* How a piece's tensor looks to its format. */
+static struct piece_view view_of(const struct tensor *t, bool fused)
 {
-    const struct arch *a = &m->arch;
-    const struct piece *p;
-    const struct tensor *t;
+    int skip = t && fused && t->rank;
+
+    return t ? (struct piece_view){t->shape + skip, t->rank - skip, t->dtype}
+             : (struct piece_view){.rank = -1};
+}
+
+static enum format_fit fit_of(const struct model *m, const char *base, bool fused,
+                              const struct format_claim *c, int out, int in)
+{
+    struct piece_view v[FORMAT_PIECES];
+    const struct piece *p = c->format->piece;
     int i;
 
-    *l = (struct linear_tensors){0};
-    for (i = 0; i < a->claims && !l->as; i++) {
-        p = a->claim[i].format->piece;
-        t = piece_tensor(m, base, p, fused);
-        if (t && p->dtypes >> t->dtype & 1)
-            l->as = &a->claim[i];
+    v[0] = view_of(piece_tensor(m, base, p, fused), fused);
+    if (v[0].rank < 0 || !(p->dtypes >> v[0].dtype & 1))
+        return format_fits(c, v, (uint64_t)out, (uint64_t)in, false);
+    for (i = 1; p[i].suffix || p[i].fused_suffix; i++)
+        v[i] = view_of(piece_tensor(m, base, &p[i], fused), fused);
+    return format_fits(c, v, (uint64_t)out, (uint64_t)in, fused && model_in_out(m, c->format));
+}
+
+/* What was found when it was checked. */
+static const struct format_claim *known_fit(const struct model *m, const char *base, bool fused)
+{
+    const struct arch *a = &m->arch;
+    ptrdiff_t at;
+    int i;
+
+    for (i = 0; i < a->claims; i++) {
+        const struct tensor *t = piece_tensor(m, base, a->claim[i].format->piece, fused);
+
+        at = t ? checkpoint_index(&m->ckpt, t->name) : -1;
+        if (at >= 0 && m->role[at].sure)
+            return m->role[at].as;
     }
-    while (!l->as && i-- > 0) /* none has this dtype: for the message, plain numbers before others */
-        if (piece_tensor(m, base, a->claim[i].format->piece, fused))
-            l->as = &a->claim[i];
+    return NULL;
+}
+
+/* The format that fits best: of those that fit alike the first one, of those with a weight of another dtype
+ * the last, plain numbers before others. NULL: there is no weight. */
+static const struct format_claim *best_fit(const struct model *m, const char *base, bool fused, int out,
+                                           int in)
+{
+    const struct arch *a = &m->arch;
+    const struct format_claim *best = NULL;
+    enum format_fit fit = FIT_NONE, f;
+    int i;
+
+    for (i = 0; i < a->claims && fit < FIT_WHOLE; i++) {
+        f = fit_of(m, base, fused, &a->claim[i], out, in);
+        if (f > fit || (f == FIT_NAME && f == fit)) {
+            fit = f;
+            best = &a->claim[i];
+        }
+    }
+    return best;
+}
+
+bool find_map(const struct model *m, const char *base, bool fused, int out, int in, struct linear_tensors *l)
+{
+    const struct piece *p;
+
+    *l = (struct linear_tensors){.as = out ? NULL : known_fit(m, base, fused)};
+    if (!l->as)
+        l->as = best_fit(m, base, fused, out, in);
     if (!l->as) {
-        l->as = &a->claim[a->claims - 1];
+        l->as = &m->arch.claim[m->arch.claims - 1];
         return false;
     }
     FOR_PIECES(p, l->as->format)
@@ -89,7 +140,7 @@ bool model_linear(const struct model *m, int layer, const char *name, struct lin
                       : snprintf(base, sizeof base, "%smodel.layers.%d.%s", m->arch.prefix, layer, name);
 
     *l = (struct linear_tensors){0};
-    return n > 0 && n < NAME_LEN && find_map(m, base, false, l);
+    return n > 0 && n < NAME_LEN && find_map(m, base, false, 0, 0, l);
 }
 
 static const char *fused_part(enum part part)
@@ -112,7 +163,7 @@ bool model_expert_linear(const struct model *m, int layer, int expert, enum part
         n += snprintf(base + n, sizeof base - (size_t)n, "%d.%s", expert, part_module(m->arch.family, part));
     else
         n += snprintf(base + n, sizeof base - (size_t)n, "%s", fused_part(part));
-    return n < NAME_LEN && find_map(m, base, !split, l);
+    return n < NAME_LEN && find_map(m, base, !split, 0, 0, l);
 }
 
 const struct tensor *model_expert_bias(const struct model *m, int layer, enum part part)

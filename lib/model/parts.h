@@ -8,9 +8,10 @@
 
 /* names.c */
 const char *part_module(const struct family *f, enum part p); /* layout A module of a part; may be NULL */
-/* As model_linear, by the map's whole name; fused: that of all experts. Where none has the right dtype, l is
- * the one that comes nearest; where there is none, plain. */
-bool find_map(const struct model *m, const char *base, bool fused, struct linear_tensors *l);
+/* As model_linear, by the map's whole name; fused: that of all experts. out, in: its size; 0: whatever was
+ * found when it was checked, or what the weight's shape says. Where no format fits, l is the one that comes
+ * nearest; where there is none, plain. */
+bool find_map(const struct model *m, const char *base, bool fused, int out, int in, struct linear_tensors *l);
 struct tensor_role role_of(const struct arch *a, const char *name);
 
 /* slots.c: whether NAME within a MoE module is a tensor of the router, and which of its dimensions counts

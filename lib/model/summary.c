@@ -22,7 +22,7 @@ void model_summarize(const struct model *m, struct model_summary *s)
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
 
-        n = piece_weights(m->role[i].piece, tensor_count(t));
+        n = role_weights(&m->role[i], tensor_count(t));
         s->params += n;
         if (m->role[i].role == ROLE_EXPERT || m->role[i].role == ROLE_EXPERTS) {
             s->expert_bytes += t->size;

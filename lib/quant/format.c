@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/words.h"
 #include "quant/format_rows.h"
 
@@ -73,7 +74,7 @@ const struct piece *format_find_suffix(const char *suffix, bool fused)
 }
 
 const struct piece *format_find_piece(const struct format_claim *claim, int n, const char *name, bool fused,
-                                      enum dtype dtype, const struct format **f)
+                                      enum dtype dtype, const struct format_claim **as)
 {
     const struct piece *p;
     int i;
@@ -84,7 +85,7 @@ const struct piece *format_find_piece(const struct format_claim *claim, int n, c
             const char *suffix = piece_suffix(p, fused);
 
             if (suffix && p->dtypes >> dtype & 1 && ends_with(name, suffix)) {
-                *f = claim[i].format;
+                *as = &claim[i];
                 return p;
             }
         }
@@ -98,10 +99,14 @@ static int per_of(const struct dim *d, struct block_size b)
     return d->per != PER_BLOCK ? d->per : d->of == DIM_OUT ? b.out : b.in;
 }
 
-/* n elements, `per` of which (0: all) share one. */
-static uint64_t shared(uint64_t n, int per)
+/* What there is of the dimension for n elements of the map. */
+static uint64_t extent(const struct dim *d, struct block_size b, uint64_t n)
 {
-    return per ? (n + (uint64_t)per - 1) / (uint64_t)per : n > 0;
+    uint64_t per = d->per == PER_WORD ? 32 : (uint64_t)per_of(d, b), bits = (uint64_t)b.bits;
+
+    if (d->per == PER_WORD)
+        return n / 32 * bits + (n % 32 * bits + 31) / 32;
+    return per ? n / per + (n % per > 0) : n > 0;
 }
 
 int piece_shape(const struct piece *p, struct block_size b, uint64_t out, uint64_t in, bool in_out,
@@ -114,7 +119,7 @@ int piece_shape(const struct piece *p, struct block_size b, uint64_t out, uint64
         const struct dim *d = &p->dim[i];
 
         of[d->of] = i;
-        shape[i] = d->of == DIM_FIXED ? (uint64_t)d->per : shared(d->of == DIM_OUT ? out : in, per_of(d, b));
+        shape[i] = d->of == DIM_FIXED ? (uint64_t)d->per : extent(d, b, d->of == DIM_OUT ? out : in);
     }
     if (in_out && of[DIM_OUT] >= 0 && of[DIM_IN] >= 0) {
         swap = shape[of[DIM_OUT]];
@@ -124,7 +129,7 @@ int piece_shape(const struct piece *p, struct block_size b, uint64_t out, uint64
     return i;
 }
 
-uint64_t piece_weights(const struct piece *p, uint64_t count)
+uint64_t piece_weights(const struct piece *p, struct block_size b, uint64_t count)
 {
     uint64_t packed = 1, fixed = 1;
     int i;
@@ -134,11 +139,90 @@ uint64_t piece_weights(const struct piece *p, uint64_t count)
     if (p->use != USE_WEIGHT)
         return 0;
     for (i = 0; i < PIECE_DIMS && p->dim[i].of != DIM_END; i++)
-        *(p->dim[i].of == DIM_FIXED ? &fixed : &packed) *= (uint64_t)p->dim[i].per;
+        if (p->dim[i].per == PER_WORD)
+            packed *= 32, fixed *= (uint64_t)b.bits;
+        else
+            *(p->dim[i].of == DIM_FIXED ? &fixed : &packed) *= (uint64_t)p->dim[i].per;
     return count * packed / fixed;
 }
 
-/* Bytes of a piece that go with one stored row of `row` elements, which run along `along`. */
+/* ---- which format a map has ---- */
+
+/* Leaves out dimensions of 1; returns the rank. */
+static int squeeze(const uint64_t *shape, int rank, uint64_t out[PIECE_DIMS + 1])
+{
+    int i, n = 0;
+
+    for (i = 0; i < rank && n <= PIECE_DIMS; i++)
+        if (shape[i] != 1)
+            out[n++] = shape[i];
+    return n;
+}
+
+bool piece_has_shape(const struct piece *p, struct block_size b, uint64_t out, uint64_t in, bool in_out,
+                     const struct piece_view *v)
+{
+    uint64_t want[PIECE_DIMS], few[2][PIECE_DIMS + 1];
+    int rank = piece_shape(p, b, out, in, in_out, want), n;
+
+    if (p->use == USE_OTHER)
+        return true;
+    if (p->use == USE_WEIGHT)
+        return v->rank == rank && memcmp(want, v->shape, (size_t)rank * sizeof *want) == 0;
+    n = squeeze(want, rank, few[0]);
+    return squeeze(v->shape, v->rank, few[1]) == n && memcmp(few[0], few[1], (size_t)n * sizeof **few) == 0;
+}
+
+/* The largest map of which the weight can have this shape; false: none can. */
+static bool extents(const struct format_claim *c, const struct piece_view *v, bool in_out, uint64_t *out,
+                    uint64_t *in)
+{
+    const struct dim *d = c->format->piece->dim;
+    int i, at[DIM_FIXED + 1] = {0};
+    uint64_t n[DIM_FIXED + 1] = {1, 1, 1, 1};
+
+    for (i = 0; i < PIECE_DIMS && d[i].of != DIM_END; i++)
+        at[d[i].of] = i;
+    if (v->rank != i)
+        return false;
+    for (i = DIM_OUT; i <= DIM_IN; i++) {
+        uint64_t have = v->shape[at[in_out ? DIM_OUT + DIM_IN - i : i]];
+        bool words = d[at[i]].per == PER_WORD;
+
+        if (!mul_u64(have, words ? 32 : (uint64_t)d[at[i]].per, &n[i]))
+            return false;
+        n[i] /= words ? (uint64_t)c->block.bits : 1;
+    }
+    *out = n[DIM_OUT];
+    *in = n[DIM_IN];
+    return true;
+}
+
+enum format_fit format_fits(const struct format_claim *c, const struct piece_view v[FORMAT_PIECES],
+                            uint64_t out, uint64_t in, bool in_out)
+{
+    const struct piece *p = c->format->piece;
+    enum format_fit fit = FIT_WHOLE;
+
+    if (v->rank < 0)
+        return FIT_NONE;
+    if (!(p->dtypes >> v->dtype & 1))
+        return FIT_NAME;
+    if (!out && !extents(c, v, in_out, &out, &in))
+        return FIT_PIECES;
+    for (; (p->suffix || p->fused_suffix) && fit > FIT_WEIGHT; p++, v++) {
+        if (v->rank < 0 ? !p->optional : !(p->dtypes >> v->dtype & 1))
+            fit = FIT_WEIGHT;
+        else if (v->rank >= 0 && !piece_has_shape(p, c->block, out, in, in_out, v))
+            fit = FIT_PIECES;
+    }
+    return fit;
+}
+
+/* ---- stored maps ---- */
+
+/* Bytes of a piece that go with one stored row, or with those that share them, of `row` elements, which run
+ * along `along`. */
 static size_t row_bytes(const struct piece *p, struct block_size b, enum dim_of along, uint64_t row,
                         enum dtype dtype)
 {
@@ -149,7 +233,9 @@ static size_t row_bytes(const struct piece *p, struct block_size b, enum dim_of 
         if (p->dim[i].of == DIM_FIXED)
             n *= (uint64_t)p->dim[i].per;
         else if (p->dim[i].of == along)
-            n *= shared(row, per_of(&p->dim[i], b));
+            n *= extent(&p->dim[i], b, row);
+        else if (p->dim[i].per == PER_WORD)
+            n *= (uint64_t)b.bits;
     dtype_size(dtype, n, &bytes);
     return (size_t)bytes;
 }
@@ -160,7 +246,9 @@ static int rows_per(const struct piece *p, struct block_size b, enum dim_of down
     int i;
 
     for (i = 0; i < PIECE_DIMS && p->dim[i].of != DIM_END; i++)
-        if (p->dim[i].of == down && per_of(&p->dim[i], b))
+        if (p->dim[i].of == down && p->dim[i].per == PER_WORD)
+            return 32; /* which end where a word does, however many bits they have */
+        else if (p->dim[i].of == down && per_of(&p->dim[i], b))
             return per_of(&p->dim[i], b);
     return INT_MAX;
 }
@@ -172,6 +260,8 @@ void format_describe(struct stored *s, const struct format_claim *c, int out, in
     const struct piece *p;
 
     s->coding = c->format->coding;
+    s->divides = c->format->divides;
+    s->bits = c->block.bits;
     s->out = out;
     s->in = in;
     s->in_out = in_out;

@@ -14,19 +14,23 @@
 struct cJSON;
 struct json_out;
 
-/* Sizes that config.json may choose: the block of a map that shares a scale. 0: all of that dimension. */
+/* Sizes that config.json may choose: the block of a map that shares a scale (0: all of that dimension), and
+ * the bits of a code. */
 struct block_size {
-    int out, in;
+    int out, in, bits;
 };
 
 /* A dimension of a piece: out or in of the map divided by `per` and rounded up, or just `per`. */
 enum dim_of { DIM_END, DIM_OUT, DIM_IN, DIM_FIXED };
-enum { PER_BLOCK = -1 }; /* `per` is that of struct block_size */
+enum {
+    PER_BLOCK = -1, /* `per` is that of struct block_size */
+    PER_WORD = -2,  /* words of 32 bits, of codes of so many bits that follow each other without gaps */
+};
 struct dim {
     enum dim_of of;
     int per;
 };
-enum { PIECE_DIMS = 3, FORMAT_PIECES = 6 };
+enum { PIECE_DIMS = 3, FORMAT_PIECES = 8 };
 
 struct piece {
     const char *suffix;       /* after the name of the map: ".weight"; NULL: never a tensor for each map */
@@ -34,15 +38,25 @@ struct piece {
     enum piece_use use;
     uint64_t dtypes; /* DT_BIT()s */
     bool optional;
-    bool e8m0;                  /* U8 stands for F8_E8M0 */
-    struct dim dim[PIECE_DIMS]; /* beside all experts, [experts] goes before them */
+    bool e8m0; /* U8 stands for F8_E8M0 */
+    /* Beside all experts, [experts] goes before them. Of what is no weight, dimensions of 1 may be there or
+     * not; of USE_OTHER they are not looked at. */
+    struct dim dim[PIECE_DIMS];
 };
+
+/* A piece that goes along with a map and has no part in its numbers, such as the scale of what it is
+ * multiplied with. */
+#define GOES_ALONG(suffix, fused)                                                                            \
+    {                                                                                                        \
+        suffix, fused, USE_OTHER, UINT64_MAX, .optional = true                                               \
+    }
 
 struct format {
     const char *name;   /* "FP8"; NULL: that of the dtype */
     const char *title;  /* "FP8 with scales of blocks" */
     const char *stored; /* how experts in it are described; NULL: by their layout (model/family.h) */
     enum coding coding;
+    bool divides;                      /* the number in USE_GLOBAL */
     struct piece piece[FORMAT_PIECES]; /* the weight first; ends with use USE_OTHER and no suffix */
     int multiple;                      /* rows of the map have a multiple of so many elements */
     /* Beside all experts of interleaved layout only: rows are output features, whatever the family's plain
@@ -80,7 +94,7 @@ struct format_claim {
     const struct format *format;
     struct block_size block;
 };
-enum { MAX_CLAIMS = 8 };
+enum { MAX_CLAIMS = 24 };
 /* The formats that a quantization_config announces, and the plain one; returns how many: 1, if it is none of
  * those known. config NULL: there is none. */
 int format_claims(const struct cJSON *config, struct format_claim claim[MAX_CLAIMS]);
@@ -105,15 +119,34 @@ static inline enum dtype piece_dtype(const struct piece *p)
 
 /* The piece that some format knows by this suffix; NULL: none. */
 const struct piece *format_find_suffix(const char *suffix, bool fused);
-/* The piece of one of these formats, *f, that a tensor's name (its end) and dtype say it is; NULL: none. */
+/* The piece of the first of these formats, *as, that a tensor's name (its end) and dtype say it is; NULL:
+ * none. */
 const struct piece *format_find_piece(const struct format_claim *claim, int n, const char *name, bool fused,
-                                      enum dtype dtype, const struct format **f);
+                                      enum dtype dtype, const struct format_claim **as);
 /* Shape of a piece of a map; in_out: with out and in exchanged. Returns the rank. */
 int piece_shape(const struct piece *p, struct block_size b, uint64_t out, uint64_t in, bool in_out,
                 uint64_t shape[PIECE_DIMS]);
 /* Weights that count elements of a tensor are: an element of a packed one is several, a scale none. p NULL:
  * they are what they are. */
-uint64_t piece_weights(const struct piece *p, uint64_t count);
+uint64_t piece_weights(const struct piece *p, struct block_size b, uint64_t count);
+
+/* A tensor that has a piece's name; of all experts together the dimensions behind theirs. */
+struct piece_view {
+    const uint64_t *shape;
+    int rank; /* -1: there is none */
+    enum dtype dtype;
+};
+/*
+ * How well tensors, one for each piece of the format, are a map [out][in] of it: FIT_NONE: there is no
+ * weight; then it has another dtype; some other piece is missing, or has another dtype; has another shape.
+ * out 0: whatever the weight's shape says.
+ */
+enum format_fit { FIT_NONE, FIT_NAME, FIT_WEIGHT, FIT_PIECES, FIT_WHOLE };
+enum format_fit format_fits(const struct format_claim *c, const struct piece_view v[FORMAT_PIECES],
+                            uint64_t out, uint64_t in, bool in_out);
+/* Whether a tensor of this shape is the piece of a map [out][in]. */
+bool piece_has_shape(const struct piece *p, struct block_size b, uint64_t out, uint64_t in, bool in_out,
+                     const struct piece_view *v);
 
 /* A whole map [out][in] with its pieces in memory, s->piece[].at and .dtype: fills in everything else but
  * the name. A part of it (first, step, out) is for the caller to say. */

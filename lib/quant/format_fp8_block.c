@@ -40,7 +40,7 @@ static int fp8_block_claims(const cJSON *config, struct block_size *b, int max)
 
     if (max < 1 || !config_says(config, "quant_method", "fp8") || fp8_block_stumbles(config))
         return 0;
-    *b = (struct block_size){side(size, 0), side(size, 1)};
+    *b = (struct block_size){.out = side(size, 0), .in = side(size, 1)};
     return 1;
 }
 

@@ -29,7 +29,7 @@ static int claims(const cJSON *config, struct block_size *b, int max)
     cJSON_ArrayForEach(group, cJSON_GetObjectItemCaseSensitive(config, "config_groups"))
     {
         if (is_ours(config, group)) {
-            *b = (struct block_size){1, 0};
+            *b = (struct block_size){.out = 1};
             return 1;
         }
     }

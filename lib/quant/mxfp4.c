@@ -10,7 +10,7 @@
 /* Scales are 2^(byte - BIAS). Bytes LOW..HIGH make every element a normal bf16 number. */
 enum { BIAS = 127, LOW = 2, HIGH = 252 };
 
-static const float value_of[8] = {0, .5f, 1, 1.5f, 2, 3, 4, 6};
+const float e2m1_value[16] = {0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.f, -.5f, -1, -1.5f, -2, -3, -4, -6};
 
 /* 2^e for -127 <= e <= 127; -127 is subnormal in f32. */
 static float power2(int e)
@@ -53,8 +53,8 @@ static void decode_any(const uint8_t *b, uint8_t scale, uint16_t *dst)
     for (k = 0; k < MXFP4_BLOCK; k++) {
         int code = b[k / 2] >> 4 * (k & 1) & 15;
 
-        v = value_of[code & 7] * s;
-        dst[k] = f32_to_bf16(code & 8 ? -v : v);
+        v = e2m1_value[code] * s;
+        dst[k] = f32_to_bf16(v);
     }
 }
 

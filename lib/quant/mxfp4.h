@@ -14,6 +14,9 @@
 
 enum { MXFP4_BLOCK = 32, MXFP4_BYTES = 16 };
 
+/* The value of every E2M1 code. */
+extern const float e2m1_value[16];
+
 /* n_blocks blocks -> 32 * n_blocks values, exact in both types (values under the normal range included).
  * Scales 253 and 254 overflow to infinity with the larger codes, 255 gives NaN. */
 void mxfp4_to_f32(const uint8_t *blocks, const uint8_t *scales, size_t n_blocks, float *dst);

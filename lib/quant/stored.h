@@ -16,7 +16,7 @@
  * How numbers are made of the pieces: coding_X.c each. A device says which of them it decodes (bits
  * 1 << coding); others are decoded on the host, by stored_rows.
  */
-#define CODINGS(CODING)     CODING(FLOAT, float) CODING(E4M3, e4m3) CODING(MXFP4, mxfp4)
+#define CODINGS(CODING)     CODING(FLOAT, float) CODING(E4M3, e4m3) CODING(MXFP4, mxfp4) CODING(NVFP4, nvfp4)
 #define CODING_ID(id, name) CODING_##id,
 enum coding { CODINGS(CODING_ID) CODING_COUNT };
 #undef CODING_ID
@@ -48,7 +48,9 @@ struct stored {
     bool in_out;
     int first, step;
     int64_t stride;
-    int block; /* elements of a stored row that share a scale */
+    int block;    /* elements of a stored row that share a scale */
+    int bits;     /* of a code, where the coding leaves that open */
+    bool divides; /* by the number in USE_GLOBAL, instead of multiplying with it */
     int row0;
     const char *name; /* for messages: the tensor that can hold a value that is not finite */
 };

@@ -15,7 +15,7 @@ static bool holds(const struct repair *r, const struct tensor_role *role)
 {
     if (!of_down(role))
         return false;
-    return role->use == USE_BIAS || (!r->bias && role->format && role->use == role->format->scalable);
+    return role->use == USE_BIAS || (!r->bias && role->as && role->use == role_format(role)->scalable);
 }
 
 static const float *value_of(const struct repair *r, int layer, int expert)
@@ -45,7 +45,7 @@ int mend_check(const struct repair *r, const struct model *m, const struct plan 
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
         const struct tensor_role *role = &m->role[i];
-        const struct format *f = role->format;
+        const struct format *f = role_format(role);
         bool never = !r->bias && f && f->scalable == STORED_PIECES && of_down(role);
 
         if (!never && !holds(r, role))

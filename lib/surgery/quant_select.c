@@ -126,11 +126,11 @@ static int check_source(const struct quantization *q, const char *target, struct
         if (m->arch.claim[i].format->encode && model_coded(m)) /* else its config.json is left over */
             return err_set(e, ERR_INPUT, "'%s' is quantized already: make it BF16 first (-t bf16)", m->dir);
     for (i = 0; i < m->ckpt.n; i++)
-        if (m->role[i].format && m->role[i].format->name)
+        if (m->role[i].as && role_format(&m->role[i])->name)
             return err_set(e, ERR_UNKNOWN,
                            "'%s': tensor '%s' is %s, and only BF16, F16 and F32 become %s: start from the "
                            "model's BF16 checkpoint",
-                           m->dir, m->ckpt.tensor[i]->name, m->role[i].format->name, target);
+                           m->dir, m->ckpt.tensor[i]->name, role_format(&m->role[i])->name, target);
     for (i = 0; i < m->ckpt.n && !q->to; i++)
         if (m->role[i].role == ROLE_EXPERTS)
             return err_set(e, ERR_UNKNOWN,
@@ -170,7 +170,7 @@ static int select_coded(struct quantization *q, const char *target, const struct
 /* Whether tensor i is of a format that BF16 holds exactly. */
 static bool is_exact(const struct model *m, size_t i)
 {
-    return m->role[i].format && m->role[i].format->exact;
+    return m->role[i].as && role_format(&m->role[i])->exact;
 }
 
 static int select_bf16(struct quantization *q, const struct quantize_options *o, struct err *e)
@@ -186,8 +186,8 @@ static int select_bf16(struct quantization *q, const struct quantize_options *o,
     for (i = 0; i < m->ckpt.n; i++) {
         q->chosen[i] = is_exact(m, i) && m->role[i].use == USE_WEIGHT;
         any = any || q->chosen[i];
-        if (m->role[i].format && m->role[i].format->name && !is_exact(m, i))
-            other = m->role[i].format->name;
+        if (m->role[i].as && role_format(&m->role[i])->name && !is_exact(m, i))
+            other = role_format(&m->role[i])->name;
     }
     return any ? 0
                : err_set(e, ERR_INPUT, "'%s' holds no MXFP4 tensor: there is nothing to convert%s%s%s",
@@ -334,7 +334,7 @@ static int plan_decode(struct quantization *q, struct rewrite *rw, size_t i, str
     const struct tensor_role *role = &q->m->role[i];
     int lead;
 
-    map->format = role->format;
+    map->format = role_format(role);
     map->io = input_major(q->m, i);
     map->from[USE_WEIGHT] = q->m->ckpt.tensor[i];
     unpacked(q->m->ckpt.tensor[i], role->piece, map, &lead);

@@ -78,14 +78,14 @@ static void list_tensors(struct rewrite *rw)
 
     for (i = 0; i < m->ckpt.n; i++) {
         w->before.stored += tensor_count(m->ckpt.tensor[i]);
-        w->before.logical += piece_weights(m->role[i].piece, tensor_count(m->ckpt.tensor[i]));
+        w->before.logical += role_weights(&m->role[i], tensor_count(m->ckpt.tensor[i]));
     }
     for (k = 0; k < m->ckpt.shards; k++)
         for (i = 0; i < rw->shard[k].n; i++) {
             const struct out_tensor *t = &rw->shard[k].out[i];
 
             w->after.stored += tensor_count(&t->t);
-            w->after.logical += piece_weights(t->role->piece, tensor_count(&t->t));
+            w->after.logical += role_weights(t->role, tensor_count(&t->t));
             w->tensor[w->n++] = t->t;
         }
     if (rw->same_weights)

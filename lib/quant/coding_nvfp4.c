@@ -1,0 +1,46 @@
+/*
+ * coding_nvfp4.c -- two e2m1 codes to a byte, the first in the low nibble, times an E4M3 scale for each
+ * block, times one number for the whole map or divided by it. The scale of a block is made of these two
+ * before it meets a code, as both libraries that write the format do. Two codes of a byte are neighbours in a
+ * stored row, or in a column where two stored rows share one.
+ */
+#include "quant/coding_rows.h"
+#include "quant/fp8.h"
+#include "quant/mxfp4.h"
+
+static float block_scale(const struct stored *s, int64_t row, int64_t col)
+{
+    float scale = e4m3_value[stored_row(s, USE_SCALE, row)[col / s->block]], all;
+
+    if (!s->piece[USE_GLOBAL].at)
+        return scale;
+    all = float_at(s->piece[USE_GLOBAL].dtype, s->piece[USE_GLOBAL].at, 0);
+    return s->divides ? scale / all : scale * all;
+}
+
+/* n codes from col on. */
+static void codes_f32(const struct stored *s, int64_t row, int64_t col, int n, float scale, float *dst)
+{
+    const uint8_t *code = stored_row(s, USE_WEIGHT, row);
+    int i, high = row & 1;
+
+    if (s->piece[USE_WEIGHT].per == 2) {
+        for (i = 0; i < n; i++)
+            dst[i] = e2m1_value[code[col + i] >> 4 * high & 15] * scale;
+        return;
+    }
+    for (i = 0; i < n; i++)
+        dst[i] = e2m1_value[code[(col + i) / 2] >> 4 * ((col + i) & 1) & 15] * scale;
+}
+
+static void nvfp4_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
+{
+    int c;
+
+    for (; n > 0; n -= c, col += c, dst += c) {
+        c = same_scale(s, col, n);
+        codes_f32(s, row, col, c, block_scale(s, row, col), dst);
+    }
+}
+
+const struct coding_row coding_nvfp4 = {1, USE_SCALE, nvfp4_f32, NULL};

@@ -1,0 +1,29 @@
+/*
+ * ct_config.h -- private to quant: the quantization_config of the compressed-tensors library, group by group.
+ */
+#ifndef MOE_QUANT_CT_CONFIG_H
+#define MOE_QUANT_CT_CONFIG_H
+
+#include "quant/format.h"
+
+enum { CT_GROUPS = 16 };
+
+/* A group of config_groups that weights are quantized in. Texts belong to the configuration. */
+struct ct_group {
+    const char *format; /* of the group, or of all: "pack-quantized" */
+    const char *type;   /* "int", "float" */
+    int bits;
+    bool symmetric;
+    struct block_size block; /* what shares a scale, by the strategy; bits are those of a code */
+};
+
+/* The groups that a quantization_config has, at most CT_GROUPS; 0: it is of another method, or its weights
+ * are turned or sparse, too, which is not read. A group that makes no sense is left out. */
+int ct_groups(const struct cJSON *config, struct ct_group g[CT_GROUPS]);
+
+/* The block sizes of the groups, each once, in one of these formats (ends with NULL) and of this type and so
+ * many bits; as struct format's claims. */
+int ct_claims(const struct cJSON *config, const char *const *formats, const char *type, int least, int most,
+              struct block_size *b, int max);
+
+#endif
