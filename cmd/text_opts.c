@@ -25,6 +25,8 @@ void text_options(struct corpus_options *o)
         usage_error("--date: '%s' is not a date like 2025-01-31", t->date);
     *o = (struct corpus_options){
         .max_len = (int)t->max_len,
+        .hold_out = t->hold_out ? t->hold_out : t->held_out,
+        .held_out = t->held_out > 0,
         .samples_per_category = t->samples,
         .draw = t->seed >= 0,
         .seed = t->seed >= 0 ? (uint64_t)t->seed : 0,

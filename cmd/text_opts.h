@@ -11,7 +11,7 @@
 #include "text/corpus.h"
 
 struct text_opts {
-    int64_t max_len, samples, seed; /* seed -1: not given, the first N samples */
+    int64_t max_len, hold_out, held_out, samples, seed; /* seed -1: not given, the first N samples */
     const char *category_field, *chat, *date;
     bool no_special;
 };
@@ -28,6 +28,10 @@ extern struct text_opts text_opts;
 #define TEXT_OPTS                                                                                            \
     OPT_HEADING("Text options"),                                                                             \
         OPT_INT("max-len", 0, &text_opts.max_len, "N", "tokens kept of a document (2048)", 1, INT32_MAX),    \
+        OPT_INT("hold-out", 0, &text_opts.hold_out, "N", "leave every Nth document of each category out", 2, \
+                INT64_MAX, .excludes = "held-out"),                                                          \
+        OPT_INT("held-out", 0, &text_opts.held_out, "N", "take only what --hold-out N leaves out", 2,        \
+                INT64_MAX),                                                                                  \
         OPT_INT("samples-per-category", 0, &text_opts.samples, "N",                                          \
                 "the first N documents of each category", 1, INT64_MAX),                                     \
         OPT_INT("seed", 0, &text_opts.seed, "S", "draw those N at random instead", 0, INT64_MAX,             \

@@ -246,6 +246,49 @@ static void test_samples(void)
     unput();
 }
 
+/* Every third of each category apart: both parts together are the whole, and halves count what is there. */
+static void test_hold_out(void)
+{
+    struct corpus_options o = {.hold_out = 3, .category_field = "lang"};
+    char text[1000] = "", digest[HASH_HEX];
+    struct corpus c;
+    struct err e = {0};
+    const char *path;
+    size_t n = 0;
+    static const int half[12] = {0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 1};
+    int i;
+
+    for (i = 0; i < 16; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "{\"ids\":[%d],\"lang\":\"%s\"}\n", i,
+                              i == 4  ? "rare"
+                              : i % 2 ? "odd"
+                                      : "even");
+    path = put_tmp("x.jsonl", text);
+    c = read_data("/", path, &o);
+    CHECK(c.categories == 3);
+    CHECK_STR(lines(&c, 0), "0 2 8 10 14 ");
+    CHECK_STR(lines(&c, 1), "1 3 7 9 13 15 ");
+    CHECK(c.docs == 12);
+    for (i = 0; i < 12; i++)
+        CHECK(c.doc[i].half == half[i]);
+    memcpy(digest, c.digest, HASH_HEX);
+    corpus_free(&c);
+    o.held_out = true;
+    c = read_data("/", path, &o);
+    CHECK(c.categories == 2 && strcmp(c.digest, digest) != 0);
+    CHECK_STR(lines(&c, 0), "6 12 ");
+    CHECK_STR(lines(&c, 1), "5 11 ");
+    corpus_free(&c);
+    o.samples_per_category = 1;
+    c = read_data("/", path, &o);
+    CHECK(c.docs == 2);
+    CHECK_STR(lines(&c, 1), "5 ");
+    corpus_free(&c);
+    o.hold_out = 17;
+    CHECK(corpus_read(&c, "/", &path, 1, &o, &e) == -1 && strstr(e.msg, "no category has 17 documents"));
+    unput();
+}
+
 static void digest_of(const char *data, const struct corpus_options *o, char out[HASH_HEX])
 {
     struct corpus c = read_data("examples/tiny-qwen3", data, o);
@@ -432,6 +475,7 @@ int main(void)
     test_special();
     test_text();
     test_samples();
+    test_hold_out();
     test_digest();
     test_mistakes();
     CHECK_END();

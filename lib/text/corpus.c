@@ -11,6 +11,7 @@
 #include "text/data_file.h"
 #include "text/corpus_told.h"
 #include "text/document.h"
+#include "text/sample.h"
 
 enum { WHERE = 400 };
 
@@ -31,8 +32,9 @@ struct reading {
     struct place *place;
     size_t places, places_cap;
     struct map names; /* categories in the order in which they turn up, to their index */
-    int64_t *count;   /* [categories] documents */
-    size_t count_cap;
+    int64_t *count;   /* [categories] documents that are there */
+    int64_t *given;   /* [categories] and with those that hold_out leaves out */
+    size_t count_cap, given_cap;
     int64_t unnamed; /* documents without the member that --category-field names */
 
     struct tokenizer *tokenizer; /* opened when a document needs it */
@@ -110,9 +112,10 @@ static int category_of(struct reading *r, const char *name, struct err *e)
         return i;
     i = (int32_t)r->names.n;
     if (mem_grow(&r->count, &r->count_cap, r->names.n + 1, sizeof *r->count, e) ||
+        mem_grow(&r->given, &r->given_cap, r->names.n + 1, sizeof *r->given, e) ||
         map_set(&r->names, name, strlen(name), i, e))
         return -1;
-    r->count[i] = 0;
+    r->count[i] = r->given[i] = 0;
     return i;
 }
 
@@ -120,8 +123,13 @@ static int add_place(struct reading *r, int file, const struct data_at *at, cons
                      struct err *e)
 {
     int c = category_of(r, category ? category : r->source[file].stem, e);
+    int64_t every = r->o->hold_out;
 
-    if (c < 0 || mem_grow(&r->place, &r->places_cap, r->places + 1, sizeof *r->place, e))
+    if (c < 0)
+        return -1;
+    if (every > 0 && (r->given[c]++ % every == every - 1) != r->o->held_out)
+        return 0;
+    if (mem_grow(&r->place, &r->places_cap, r->places + 1, sizeof *r->place, e))
         return -1;
     r->unnamed += !category;
     r->place[r->places++] = (struct place){file, at->line, at->off, at->n, c, r->count[c]++, false};
@@ -174,35 +182,7 @@ static int find_documents(struct reading *r, const char *const *data, int n_data
 
 /* ---- choosing ---- */
 
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t x = splitmix64(*state);
-
-    *state += SPLITMIX64_STEP;
-    return x;
-}
-
-/* Without bias: draws again in the incomplete last multiple of n. */
-static uint64_t random_below(uint64_t *state, uint64_t n)
-{
-    uint64_t limit = UINT64_MAX - UINT64_MAX % n, x;
-
-    do
-        x = next_random(state);
-    while (x >= limit);
-    return x % n;
-}
-
-/* The state for a category, from the seed and its name: what is drawn does not depend on other categories. */
-static uint64_t random_start(uint64_t seed, const char *name)
-{
-    for (; *name; name++)
-        seed = splitmix64(seed ^ (unsigned char)*name);
-    return seed;
-}
-
-/* The first samples_per_category of each category, or as many drawn (selection sampling: every subset is
- * equally likely, the order stays). */
+/* The first samples_per_category of each category, or as many drawn. */
 static int choose_documents(struct reading *r, struct err *e)
 {
     int64_t want = r->o->samples_per_category;
@@ -216,7 +196,7 @@ static int choose_documents(struct reading *r, struct err *e)
         return -1;
     }
     for (i = 0; i < r->names.n; i++) {
-        state[i] = random_start(r->o->seed, map_key(&r->names, i));
+        state[i] = sample_start(r->o->seed, map_key(&r->names, i));
         left[i] = want;
     }
     for (i = 0; i < r->places; i++) {
@@ -226,8 +206,7 @@ static int choose_documents(struct reading *r, struct err *e)
         if (want <= 0)
             p->chosen = true;
         else if (left[p->category] > 0)
-            p->chosen = !r->o->draw ||
-                        random_below(&state[p->category], (uint64_t)rest) < (uint64_t)left[p->category];
+            p->chosen = !r->o->draw || sample_take(&state[p->category], rest, left[p->category]);
         left[p->category] -= p->chosen;
     }
     free(state);
@@ -353,6 +332,7 @@ static void reading_free(struct reading *r)
     free(r->source);
     free(r->place);
     free(r->count);
+    free(r->given);
     map_free(&r->names);
     tokenizer_close(r->tokenizer);
     chat_close(r->chat);
@@ -456,6 +436,8 @@ static int digest(struct corpus *c, struct reading *r, struct err *e)
     }
     hash_text(h, "category-field", field, strlen(field));
     hash_number(h, "max-len", o->max_len > 0 ? (uint64_t)o->max_len : 0);
+    if (o->hold_out > 0)
+        hash_number(h, o->held_out ? "held-out" : "hold-out", (uint64_t)o->hold_out);
     hash_number(h, "samples", o->samples_per_category > 0 ? (uint64_t)o->samples_per_category : 0);
     if (o->draw && o->samples_per_category > 0)
         hash_number(h, "seed", o->seed);
@@ -509,8 +491,12 @@ static int take_document(struct corpus *c, size_t *ids_cap, size_t *docs_cap, co
                : 0;
 }
 
-static int nothing_left(const struct corpus *c, size_t places, struct err *e)
+static int nothing_left(const struct corpus *c, const struct corpus_options *o, size_t places, struct err *e)
 {
+    if (o->held_out && !places)
+        return err_set(e, ERR_INPUT,
+                       "no category has %lld documents, so none is held out: take other text to judge with",
+                       (long long)o->hold_out);
     if (c->told.refused)
         return err_set(e, ERR_INPUT,
                        "the chat template refuses every conversation, and there is nothing else: %s",
@@ -539,7 +525,7 @@ int corpus_read(struct corpus *c, const char *dir, const char *const *data, int 
     if (!bad && r.chat_used)
         snprintf(c->chat, sizeof c->chat, "%s", chat_name(r.chat));
     if (!bad && !c->docs)
-        bad = nothing_left(c, r.places, e);
+        bad = nothing_left(c, o, r.places, e);
     bad = bad || name_categories(c, &r, e) || digest(c, &r, e) || take_files(c, &r, e);
     reading_free(&r);
     map_free(&seen);

@@ -30,6 +30,8 @@
 
 struct corpus_options {
     int max_len;                  /* tokens kept of a document; 0: all */
+    int64_t hold_out;             /* N: every N-th document of each category is not there; 0: all are */
+    bool held_out;                /* then: only those are. All that follows counts what is there */
     int64_t samples_per_category; /* 0: all */
     bool draw;                    /* samples drawn with seed instead of the first N */
     uint64_t seed;
@@ -43,7 +45,7 @@ struct doc {
     int64_t first;  /* index of its first token in ids */
     int n;          /* tokens, >= 1 */
     int category;   /* index into corpus.category */
-    int half;       /* ordinal of the document in its category, over all that were given, mod 2 */
+    int half;       /* ordinal of the document in its category, over all that are there, mod 2 */
     bool cut;       /* to max_len */
     int file, line; /* where it came from: corpus.file[file], line from 0 (the line's number in the file) */
 };
