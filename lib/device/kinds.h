@@ -9,12 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* For code that the host and a GPU's kernels share. */
-#ifdef __CUDACC__
-#define DEVICE_INLINE static __host__ __device__ __forceinline__
-#else
-#define DEVICE_INLINE static inline
-#endif
+#include "base/device_inline.h"
 
 /* ---- precision ---- */
 

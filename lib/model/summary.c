@@ -105,18 +105,18 @@ static void check_tensor(void *ctx, long task, int worker)
     bool each = j->m->role[i].role == ROLE_EXPERTS && t->rank && t->shape[0];
     struct zero_run z = {.slice = each ? t->size / t->shape[0] : t->size};
     struct value_problem *found = &j->found[i];
-    unsigned elem = dtype_bytes(type);
-    uint64_t off;
+    unsigned block = dtype_bytes(type), elements = dtype_elements(type);
+    uint64_t off, step = CHUNK / block * block;
     size_t at;
 
-    for (off = 0; off < t->size && !j->errs[worker].kind; off += CHUNK) {
-        size_t n = t->size - off < CHUNK ? (size_t)(t->size - off) : CHUNK;
+    for (off = 0; off < t->size && !j->errs[worker].kind; off += step) {
+        size_t n = (size_t)(t->size - off < step ? t->size - off : step);
 
         if (check_cancelled(&j->errs[worker]) ||
             checkpoint_read(&j->m->ckpt, t, off, j->buf[worker], n, &j->errs[worker]))
             return;
-        if ((found->what = dtype_bad(type, j->buf[worker], n / elem, &at)) != NULL) {
-            *found = (struct value_problem){t->name, found->what, off / elem + at, false};
+        if ((found->what = dtype_bad(type, j->buf[worker], n / block * elements, &at)) != NULL) {
+            *found = (struct value_problem){t->name, found->what, off / block * elements + at, false};
             return;
         }
         look_for_zeros(&z, j->buf[worker], n);

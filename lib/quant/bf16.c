@@ -27,10 +27,13 @@ HOT(void, f32_to_bf16_n, (const float *restrict src, uint16_t *restrict dst, siz
         dst[i] = f32_to_bf16(src[i]);
 }
 
-void f16_to_f32_n(const uint16_t *src, float *dst, size_t n)
+HOT(void, f16_to_f32_n, (const uint16_t *restrict src, float *restrict dst, size_t n), (src, dst, n))
 {
-    size_t i;
+    size_t i, k;
 
-    for (i = 0; i < n; i++)
+    for (i = 0; i + RUN <= n; i += RUN)
+        for (k = 0; k < RUN; k++)
+            dst[i + k] = f16_to_f32(src[i + k]);
+    for (; i < n; i++)
         dst[i] = f16_to_f32(src[i]);
 }

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/device_inline.h"
+
 static inline float bf16_to_f32(uint16_t h)
 {
     uint32_t b = (uint32_t)h << 16;
@@ -28,20 +30,19 @@ static inline uint16_t f32_to_bf16(float f)
     return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);
 }
 
-static inline float f16_to_f32(uint16_t h)
+/* Without branches, and without arithmetic on subnormal numbers. */
+DEVICE_INLINE float f16_to_f32(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, man = h & 0x3ff, b;
-    float f;
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, b = (uint32_t)(h & 0x7fff) << 13, exp = h & 0x7c00, least;
+    float f, one;
 
-    if (exp == 0) {
-        f = (float)man * 0x1p-24f;
-        memcpy(&b, &f, 4);
-        b |= sign;
-    } else if (exp == 31) {
-        b = sign | 0x7f800000 | man << 13;
-    } else {
-        b = sign | (exp + 112) << 23 | man << 13;
-    }
+    b += (exp == 0x7c00 ? 224u : exp ? 112u : 113u) << 23;
+    least = exp ? 0 : 113u << 23; /* 2^-14, to which a subnormal number adds its bits */
+    memcpy(&f, &b, 4);
+    memcpy(&one, &least, 4);
+    f -= one;
+    memcpy(&b, &f, 4);
+    b |= sign;
     memcpy(&f, &b, 4);
     return f;
 }

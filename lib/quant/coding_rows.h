@@ -19,6 +19,9 @@ struct coding_row {
 CODINGS(CODING_ROW)
 #undef CODING_ROW
 
+/* dtype_bad, of blocks of ggml. */
+const char *ggml_bad(enum dtype d, const void *p, size_t n, size_t *at);
+
 /* The elements from col on that share a scale, at most n. */
 static inline int same_scale(const struct stored *s, int64_t col, int n)
 {

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "quant/coding_rows.h"
 
+#define GGML_ROW(name, id, elements, bytes) [DT_##name] = {#name, elements, bytes},
 static const struct {
     const char *name;
     unsigned elements, bytes;
@@ -32,7 +34,9 @@ static const struct {
     [DT_F64] = {"F64", 1, 8},
     [DT_I64] = {"I64", 1, 8},
     [DT_U64] = {"U64", 1, 8},
+    GGML_BLOCKS(GGML_ROW) /* their sizes are in dtype.h */
 };
+#undef GGML_ROW
 
 const char *dtype_name(enum dtype d)
 {
@@ -121,6 +125,6 @@ const char *dtype_bad(enum dtype d, const void *p, size_t n, size_t *at)
     case DT_F8_E8M0:
         return bad_byte(p, n, 0xff, "scale 255 (NaN)", at);
     default:
-        return NULL;
+        return DT_GGML >> d & 1 ? ggml_bad(d, p, n, at) : NULL;
     }
 }

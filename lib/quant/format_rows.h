@@ -7,7 +7,8 @@
 #include "quant/format.h"
 
 /* The plain one is the last. ROW(x) is format_x, of format_x.c. */
-#define FORMATS(ROW)     ROW(fp8_block) ROW(fp8_ct) ROW(mxfp4_oss) ROW(mxfp4_ct) ROW(nvfp4_ct) ROW(plain)
+#define FORMATS(ROW)                                                                                         \
+    ROW(fp8_block) ROW(fp8_ct) ROW(mxfp4_oss) ROW(mxfp4_ct) ROW(nvfp4_ct) ROW(ggml) ROW(plain)
 #define FORMAT_ROW(name) extern const struct format format_##name;
 FORMATS(FORMAT_ROW)
 #undef FORMAT_ROW

@@ -16,7 +16,8 @@
  * How numbers are made of the pieces: coding_X.c each. A device says which of them it decodes (bits
  * 1 << coding); others are decoded on the host, by stored_rows.
  */
-#define CODINGS(CODING)     CODING(FLOAT, float) CODING(E4M3, e4m3) CODING(MXFP4, mxfp4) CODING(NVFP4, nvfp4)
+#define CODINGS(CODING)                                                                                      \
+    CODING(FLOAT, float) CODING(E4M3, e4m3) CODING(MXFP4, mxfp4) CODING(NVFP4, nvfp4) CODING(GGML, ggml)
 #define CODING_ID(id, name) CODING_##id,
 enum coding { CODINGS(CODING_ID) CODING_COUNT };
 #undef CODING_ID
