@@ -381,3 +381,26 @@ END
     moe-prune -q crlf plan.tsv out
     grep -qx 'license: mit' out/README.md
 }
+
+@test "files that say how tensors are stored follow the experts" {
+    local kept gone after e='model.layers.0.mlp.experts'
+    cp -r "$TINY_QWEN3" m
+    chmod -R u+w m
+    make_plan m 12 >plan.tsv
+    gone=$(awk -F'\t' '$1 == 0 && $3 == 0 { print $2; exit }' plan.tsv)
+    kept=$(awk -F'\t' '$1 == 0 && $3 == 1 { last = $2 } END { print last }' plan.tsv)
+    after=$(awk -F'\t' '$1 == 0 && $3 == 1' plan.tsv | wc -l)
+    jq -n --arg a "$e.$gone.up_proj" --arg b "$e.$kept.up_proj" \
+        '{quantization: {exclude_modules: ["lm_head", $a, $b], quantized_layers: {($a): {}, ($b): {n: 1}}}}' >m/hf_quant_config.json
+    jq -n --arg a "-:.*layers\\.0\\..*experts\\.$gone\\..*" '{dynamic: {($a): {}}}' >m/quantize_config.json
+    moe-prune -q m plan.tsv cut
+    jq -e --arg b "$e.$((after - 1)).up_proj" \
+        '.quantization == {exclude_modules: ["lm_head", $b], quantized_layers: {($b): {n: 1}}}' cut/hf_quant_config.json
+    jq -e '.dynamic == {}' cut/quantize_config.json
+    jq -n --arg a ".*experts\\.[0-3]\\..*" '{dynamic: {($a): {}}}' >m/quantize_config.json
+    fails_with "cannot be renumbered: the number is not a plain one" moe-prune -q m plan.tsv none
+    [ ! -e none ]
+    make_plan m 16 >all.tsv
+    moe-prune -q m all.tsv all
+    cmp m/quantize_config.json all/quantize_config.json
+}

@@ -247,6 +247,65 @@ static void check_config(const struct model *m, const char *text, const char *wa
     "{\"num_local_experts\": 16,\n \"quantization_config\": {\"ignore\": " list "}, \"x\": 1e-06}\n"
 #define Q2(list)                                                                                             \
     "{\"num_local_experts\": 2,\n \"quantization_config\": {\"ignore\": " list "}, \"x\": 1e-06}\n"
+#define CASE(a, b) check_config(m, Q(a), Q2(b), NULL)
+
+#define KEEPS(a)        CASE("[\"" a "\"]", "[\"" a "\"]")
+#define BECOMES(a, b)   CASE("[\"" a "\"]", "[\"" b "\"]")
+#define GOES(a)         CASE("[\"" a "\"]", "[]")
+#define REFUSED(a, why) check_config(m, Q("[\"" a "\"]"), NULL, why)
+#define D               "\\\\." /* an escaped dot, escaped in JSON */
+
+/* Experts 0 and 2 of 16 stay, as 0 and 1. */
+static void test_patterns(const struct model *model)
+{
+    struct model all_alike = *model, *m = &all_alike;
+
+    BECOMES("re:.*layers" D "1" D "mlp" D "experts" D "2" D ".*",
+            "re:.*layers" D "1" D "mlp" D "experts" D "1" D ".*");
+    GOES("re:.*layers" D "1" D "mlp" D "experts" D "3" D ".*");
+    BECOMES("re:.*experts" D "2" D "up_proj$", "re:.*experts" D "1" D "up_proj$"); /* of all layers */
+    GOES("re:.*experts" D "7$");
+    BECOMES("re:.*experts.2.down_proj", "re:.*experts.1.down_proj");
+    BECOMES("mlp.experts.2.up_proj", "mlp.experts.1.up_proj");
+    BECOMES("model.layers.1.mlp.experts.2*", "model.layers.1.mlp.experts.1*");
+    BECOMES("re:.*experts" D "2", "re:.*experts" D "1");
+    BECOMES("re:(a|b.experts" D "2)", "re:(a|b.experts" D "1)");
+    BECOMES("re:.*experts" D "0.*", "re:.*experts" D "0.*");
+    KEEPS("re:.*experts" D "\\\\d+" D ".*");
+    KEEPS("re:.*shared_experts" D "1" D ".*");
+    KEEPS("re:.*layers" D "9" D "mlp" D "experts" D "2" D ".*");
+    REFUSED("re:.*experts" D "[0-3]" D ".*", "not a plain one");
+    REFUSED("re:.*experts" D "(1|2)" D ".*", "not a plain one");
+    REFUSED("re:.*experts" D "(?:1|2)" D ".*", "not a plain one");
+    REFUSED("re:.*experts" D "1\\\\d" D ".*", "not a plain one");
+    REFUSED("re:.*experts" D "1?" D ".*", "not a plain one");
+    REFUSED("re:.*experts" D "1*", "not a plain one");
+    REFUSED("re:.*experts" D "1", "other numbers begin like it"); /* 10 to 15 */
+    REFUSED("re:.*experts" D "1.*", "other numbers begin like it");
+    REFUSED("model.layers.0.mlp.experts.1*", "other numbers begin like it");
+    REFUSED("re:.*(experts" D "2|experts" D "3)" D "up", "several numbers");
+}
+
+#define WITH(n, rest)  "{\"num_local_experts\": " #n ", \"quantization_config\": {" rest "}}"
+#define MAP_CASE(a, b) check_config(m, WITH(16, a), WITH(2, b), NULL)
+
+static void test_maps(const struct model *m)
+{
+    MAP_CASE("\"quantized_layers\": {" E(0, 1) ": {\"a\": 1}, " E(0, 2) ": {\"a\": [2]},\n" E(1, 0) ": {} }",
+             "\"quantized_layers\": { " E(0, 1) ": {\"a\": [2]},\n" E(1, 0) ": {} }");
+    MAP_CASE("\"dynamic\": {\"lm_head\": 1, \"-:.*experts" D "3" D ".*\": {}, \"+:.*experts" D "2" D
+             ".*\": {\"bits\": 8}}",
+             "\"dynamic\": {\"lm_head\": 1, \"+:.*experts" D "1" D ".*\": {\"bits\": 8}}");
+    MAP_CASE("\"extra_config\": {" E(2, 5) ": {\"bits\": 16}}, \"bits\": 4",
+             "\"extra_config\": {}, \"bits\": 4");
+    MAP_CASE("\"config_groups\": {\"g\": {\"targets\": [" E(2, 5) ", " E(2, 2) "]}}",
+             "\"config_groups\": {\"g\": {\"targets\": [ " E(2, 1) "]}}");
+    check_config(m, WITH(16, "\"ignore\": {" E(0, 1) ": 2}"), NULL, "no list or map of modules");
+    check_config(m, WITH(16, "\"ignored\": [" E(0, 1) "]"), NULL, "no list or map of modules");
+    check_config(m, WITH(16, "\"block\": " E(0, 1)), NULL, "no list or map of modules");
+}
+
+#undef CASE
 #define CASE(a, b) check_config(&m, Q(a), Q2(b), NULL)
 
 static void test_config(void)
@@ -266,7 +325,8 @@ static void test_config(void)
     CASE("[[" E(0, 3) "], {\"targets\": [" E(0, 2) ", \"Linear\"]}, 3]",
          "[[], {\"targets\": [" E(0, 1) ", \"Linear\"]}, 3]");
     CASE("[\"re:.*mlp.gate$\", \"re:.*experts.*\"]", "[\"re:.*mlp.gate$\", \"re:.*experts.*\"]");
-    check_config(&m, Q("[\"re:.*experts\\\\.3\\\\..*\"]"), NULL, "cannot be renumbered");
+    test_patterns(&m);
+    test_maps(&m);
     check_config(&m, "{\"num_experts\": 16, \"num_local_experts\": 16, \"num_experts_per_tok\": 2}",
                  "{\"num_experts\": 2, \"num_local_experts\": 2, \"num_experts_per_tok\": 2}", NULL);
     m.arch.topk = 4; /* more than stay */

@@ -215,7 +215,7 @@ int arch_read(struct arch *a, const cJSON *config, const char *what, const struc
         if (a->family) {
             a->corr_name = a->family->corr_name;
             keys_check(&text, a->nested ? &root : NULL, a->family, o);
-            read_quantization(a, &root);
+            read_quantization(a, config_has(&root, "quantization_config") ? &root : &text);
             read_text(a, &text);
             if (a->nested && config_has(&root, "tie_word_embeddings") &&
                 !config_has(&text, "tie_word_embeddings"))

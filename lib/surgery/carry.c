@@ -13,9 +13,13 @@
 
 #include "base/json.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "model/container.h"
+#include "surgery/quant_names.h"
 
 #define TEMPLATES "additional_chat_templates"
+
+enum { MAX_BESIDE = 64 << 20 }; /* bytes of a file about quantization */
 
 /* In this order: the first pattern that matches decides. */
 static const struct {
@@ -101,8 +105,36 @@ static int measure(const char *path, bool *regular, uint64_t *size, struct err *
     return err_sys(e, "cannot read '%s'", path);
 }
 
-/* One directory: with to, copies; always adds the sizes. names_by_rule: only what the rules carry. */
-static int carry_dir(const char *from, const char *to, bool names_by_rule, uint64_t *bytes, struct err *e)
+/* The text of a file that follows the cut. */
+static int read_cut(const char *path, const struct cut *c, char **text, size_t *n, struct err *e)
+{
+    char *old;
+    int r;
+
+    if (file_read(path, MAX_BESIDE, &old, n, e))
+        return -1;
+    r = quant_names_cut(old, *n, path, c, text, n, e);
+    free(old);
+    return r;
+}
+
+static int write_cut(const char *from, const char *to, const struct cut *c, struct err *e)
+{
+    char *text;
+    size_t n;
+    int r;
+
+    if (read_cut(from, c, &text, &n, e))
+        return -1;
+    r = file_write(to, text, n, false, e);
+    free(text);
+    return r;
+}
+
+/* One directory: with to, copies; always adds the sizes. names_by_rule: only what the rules carry. c: what
+ * files about quantization follow, or NULL. */
+static int carry_dir(const char *from, const char *to, const struct cut *c, bool names_by_rule,
+                     uint64_t *bytes, struct err *e)
 {
     char **name;
     size_t n, i;
@@ -122,7 +154,9 @@ static int carry_dir(const char *from, const char *to, bool names_by_rule, uint6
             *bytes += size;
             if (to) {
                 dst = path_join(to, as, e);
-                r = dst ? copy_file(src, dst, e) : -1;
+                r = !dst                                  ? -1
+                    : c && in_words(quant_files, name[i]) ? write_cut(src, dst, c, e)
+                                                          : copy_file(src, dst, e);
             }
         }
         free(src);
@@ -133,7 +167,7 @@ static int carry_dir(const char *from, const char *to, bool names_by_rule, uint6
     return r;
 }
 
-static int carry(const struct model *m, const char *dir, uint64_t *bytes, struct err *e)
+static int carry(const struct model *m, const struct cut *c, const char *dir, uint64_t *bytes, struct err *e)
 {
     char *from, *to;
     int r;
@@ -142,13 +176,13 @@ static int carry(const struct model *m, const char *dir, uint64_t *bytes, struct
         return 0;
     from = path_join(m->dir, TEMPLATES, e);
     to = dir ? path_join(dir, TEMPLATES, e) : NULL;
-    r = from && (to || !dir) ? carry_dir(m->dir, dir, true, bytes, e) : -1;
+    r = from && (to || !dir) ? carry_dir(m->dir, dir, c, true, bytes, e) : -1;
 
     if (!r && path_is_dir(from)) {
         if (to && mkdir(to, 0777))
             r = err_sys(e, "cannot create the directory '%s'", to);
         else
-            r = carry_dir(from, to, false, bytes, e);
+            r = carry_dir(from, to, NULL, false, bytes, e);
     }
     free(from);
     free(to);
@@ -158,14 +192,31 @@ static int carry(const struct model *m, const char *dir, uint64_t *bytes, struct
 int carry_bytes(const struct model *m, uint64_t *bytes, struct err *e)
 {
     *bytes = 0;
-    return carry(m, NULL, bytes, e);
+    return carry(m, NULL, NULL, bytes, e);
 }
 
-int carry_files(const struct model *m, const char *dir, struct err *e)
+/* Whether files about quantization can follow it: before anything is written. */
+int carry_check_cut(const struct model *m, const struct cut *c, struct err *e)
+{
+    char *path, *text;
+    int i, r = 0;
+    size_t n;
+
+    for (i = 0; quant_files[i] && r == 0 && m->ckpt.container->folder && c->kept < c->experts; i++) {
+        path = path_join(m->dir, quant_files[i], e);
+        text = NULL;
+        r = !path ? -1 : path_exists(path) ? read_cut(path, c, &text, &n, e) : 0;
+        free(text);
+        free(path);
+    }
+    return r;
+}
+
+int carry_files(const struct model *m, const struct cut *c, const char *dir, struct err *e)
 {
     uint64_t bytes = 0;
 
-    return carry(m, dir, &bytes, e);
+    return carry(m, c && c->kept < c->experts ? c : NULL, dir, &bytes, e);
 }
 
 /* ---- where OUT may stand ---- */

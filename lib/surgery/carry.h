@@ -5,7 +5,7 @@
 #ifndef MOE_SURGERY_CARRY_H
 #define MOE_SURGERY_CARRY_H
 
-#include "model/model.h"
+#include "surgery/cut.h"
 
 /*
  * Carried: tokenizer, chat template, generation, processor, licence and custom-code files (by name: *.json,
@@ -16,7 +16,10 @@
  * has nothing beside it that belongs to it.
  */
 int carry_bytes(const struct model *m, uint64_t *bytes, struct err *e);
-int carry_files(const struct model *m, const char *dir, struct err *e);
+/* c: the files of quant_files (quant_names.h) follow this cut; NULL: they go along as they are. */
+int carry_files(const struct model *m, const struct cut *c, const char *dir, struct err *e);
+/* Refused by name: what they say of experts cannot follow the cut. */
+int carry_check_cut(const struct model *m, const struct cut *c, struct err *e);
 
 /* Refused: OUT is the model, contains it or lies in it. */
 int carry_check_target(const struct model *m, const char *out, struct err *e);

@@ -21,10 +21,7 @@ struct config_changes {
  *   - every number in the family's list of capacities (ERNIE's moe_capacity) too;
  *   - the numbers of multi-token-prediction layers that are there set to 0, if the cut drops such layers;
  *   - attn_temperature_tuning (Llama4) true or false instead of a number, which transformers 5 refuses;
- *   - lists in quantization_config that name experts by number ("model.layers.3.mlp.experts.17.down_proj")
- *     following the new numbers, without the entries of dropped experts. A pattern ("re:...") or a key with
- *     an expert's number in it is refused: it cannot be renumbered; so is one in hf_quant_config.json and the
- *     like, which are carried as they are.
+ *   - experts' numbers in quantization_config following the new ones (quant_names.h).
  * The caller frees *text.
  */
 int config_cut(const struct model *m, const struct cut *c, char **text, size_t *n,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "surgery/carry.h"
 #include "surgery/config_edit.h"
 #include "surgery/mend.h"
 #include "surgery/publish.h"
@@ -271,6 +272,7 @@ static int prune_run(struct job *j, const char *out, struct err *e)
                         .check = verify,
                         .describe = prune_describe,
                         .ctx = j,
+                        .cut = j->cut,
                         .out = out,
                         .command = o->command,
                         .model = o->model,
@@ -280,7 +282,7 @@ static int prune_run(struct job *j, const char *out, struct err *e)
     char *config;
     int ret;
 
-    if (config_cut(m, j->cut, &config, &p.config_n, &changes, e))
+    if (carry_check_cut(m, j->cut, e) || config_cut(m, j->cut, &config, &p.config_n, &changes, e))
         return -1;
     p.config = config;
     r->topk_after = changes.topk;

@@ -36,7 +36,7 @@ static int write_card(const struct publish *p, const char *dir, struct err *e)
 static int fill(const struct publish *p, const char *dir, struct err *e)
 {
     return rewrite_write(p->rw, dir, p->config, p->config_n, p->put, p->ctx, e) ||
-                   carry_files(p->rw->m, dir, e) || open_result(p, dir, e) ||
+                   carry_files(p->rw->m, p->cut, dir, e) || open_result(p, dir, e) ||
                    (p->check && p->check(p->ctx, dir, e)) || write_card(p, dir, e)
                ? -1
                : 0;

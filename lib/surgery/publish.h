@@ -15,7 +15,8 @@ struct publish {
     int (*check)(void *ctx, const char *dir, struct err *e);
     /* Sets the card's tag and quantized, and adds its body. */
     void (*describe)(void *ctx, struct card *card, struct str *body);
-    void *ctx; /* of the three */
+    void *ctx;             /* of the three */
+    const struct cut *cut; /* NULL: all experts stay */
     const char *out, *config;
     size_t config_n;
     const char *command;
