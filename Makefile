@@ -59,7 +59,7 @@ SET_SRC := $(filter-out lib/cpu/cpu_head_join.c,$(wildcard lib/cpu/cpu*.c)) lib/
 X86_SRC := lib/cpu/product_bf16.c
 HEAVY_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SET_SRC) $(if $(filter avx2,$(SETS)),,$(X86_SRC)),$(HEAVY_SRC))) \
              $(SETS:%=$(BUILD)/lib/cpu/%.o)
-CMD_SHARED := $(patsubst %.c,$(BUILD)/%.o,cmd/common.c $(wildcard cmd/option*.c))
+CMD_SHARED := $(patsubst %.c,$(BUILD)/%.o,cmd/common.c cmd/progress.c $(wildcard cmd/option*.c))
 # These linked in where that can be: what few runs need makes no start slower.
 linked_in = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l$(1))
 UNPACK_LIBS := $(call linked_in,z) $(call linked_in,zstd)

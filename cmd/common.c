@@ -1,4 +1,4 @@
-/* common.c -- messages, progress, signals, exit status. */
+/* common.c -- messages, signals, exit status. */
 #include "common.h"
 
 #include <errno.h>
@@ -6,15 +6,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
-#include "base/thread.h"
 #include "options_private.h"
-
-static double t0;
-static bool progress_shown;
 
 static void on_signal(int sig)
 {
@@ -80,7 +74,7 @@ void usage_error(const char *fmt, ...)
 
 void cmd_begin(void)
 {
-    t0 = seconds_now();
+    progress_begin();
     signals();
 }
 
@@ -149,71 +143,6 @@ void note(const char *fmt, ...)
 void detail(const char *fmt, ...)
 {
     SAY(1);
-}
-
-/* "42 s", "3m07s", "1h05m". */
-static const char *duration(double seconds, char buf[32])
-{
-    long s = seconds < 0 ? 0 : seconds < 1e9 ? (long)(seconds + 0.5) : 1000000000;
-
-    if (s < 60)
-        snprintf(buf, 32, "%ld s", s);
-    else if (s < 3600)
-        snprintf(buf, 32, "%ldm%02lds", s / 60, s % 60);
-    else
-        snprintf(buf, 32, "%ldh%02ldm", s / 3600, s / 60 % 60);
-    return buf;
-}
-
-/* Seconds between lines; 0: none are wanted. Files get whole lines, which stay. */
-static double progress_every(bool *lines)
-{
-    struct stat st;
-
-    *lines = fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode);
-    if (common.progress == 0 || common.verbose < 0 || (common.progress < 0 && !isatty(STDERR_FILENO)))
-        return 0;
-    return *lines ? 60 : 0.2;
-}
-
-void progress(const char *what, const char *where, double fraction)
-{
-    static double last;
-    double now = seconds_now() - t0, every;
-    char spent[32], left[32];
-    bool lines;
-
-    if (now - last < 0.2 || now < 1)
-        return;
-    every = progress_every(&lines);
-    if (every == 0 || now - last < every)
-        return;
-    last = now;
-    progress_shown = !lines;
-    fprintf(stderr, "%s%s: %s %3.0f%%%s, %s", lines ? "" : "\r", option_cmd->name, what, 100 * fraction,
-            where, duration(now, spent));
-    if (fraction > 0.02)
-        fprintf(stderr, ", %s left", duration(now / fraction * (1 - fraction), left));
-    fputs(lines ? "\n" : " \033[K", stderr);
-}
-
-void progress_done(void)
-{
-    if (progress_shown)
-        fputc('\n', stderr);
-    progress_shown = false;
-}
-
-void working_fraction(void *working, double fraction)
-{
-    const struct working *w = working;
-
-    progress(w->second && fraction > 0.5 ? w->second : w->what, "", fraction);
-}
-
-void working_bytes(void *working, uint64_t done, uint64_t total)
-{
-    working_fraction(working, total ? (double)done / (double)total : 1);
 }
 
 void json_print(FILE *f, struct json_out *j)

@@ -17,7 +17,7 @@
 /* Exit statuses, the same everywhere (moe(7)). */
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO = 3 };
 
-/* Once, before anything else: signal handlers, the clock of the progress display. */
+/* Once, before anything else: signal handlers, progress_begin. */
 void cmd_begin(void);
 /* Flushes standard output, and exits with status (1 if that failed). After a signal: cleans up and dies by
  * it, so that the caller sees the true cause. */
@@ -33,10 +33,14 @@ void detail(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only
  */
 void check_output(const char *path);
 
+/* From here on time is counted, and SIGUSR1 is answered: with one line on stderr, whatever else is shown. */
+void progress_begin(void);
 /* One line on stderr, rewritten at most 5 times a second, first after 1 s, only on a terminal (or with
  * --progress); in a file a plain line a minute. fraction in 0..1; the rest of time is estimated. where: what
  * else is to be said, such as ", layer 3 of 48"; may be "". */
 void progress(const char *what, const char *where, double fraction);
+/* What comes now and cannot say how far it is: SIGUSR1 alone shows it. */
+void doing(const char *what);
 /* Before anything else is printed: ends the line. */
 void progress_done(void);
 /* What the library calls while it works, through many bytes or towards 1: shows progress. */

@@ -78,14 +78,15 @@ const struct pass_options *pass_display(const char *what, int64_t tokens, const 
 static void set_list(struct engine_options *o, const char *list)
 {
     struct err e = {0};
-    char one[8];
+    char one[32];
     int64_t index;
 
     for (;;) {
         size_t n = strcspn(list, ",");
 
-        memcpy(one, list, n < sizeof one ? n : sizeof one - 1);
-        one[n < sizeof one ? n : sizeof one - 1] = '\0';
+        if (n >= sizeof one)
+            usage_error("--device KIND:N: '%.*s' is no number of a device", (int)n, list);
+        snprintf(one, sizeof one, "%.*s", (int)n, list);
         if (num_i64(one, "--device KIND:N", 0, 1023, &index, &e))
             usage_error("%s", e.msg);
         if (o->devices == ENGINE_DEVICES)
@@ -128,7 +129,7 @@ static enum precision precision_of(const char *name)
     usage_error("--precision: '%s' is not auto, bf16 or f32", name);
 }
 
-/* --list-devices, for completion and tests: KIND, how many there are, and, if none (0) or if the backend is
+/* --list-devices: KIND, how many there are, and, if none (0) or if the backend is
  * broken (-1), why; separated by tabs. */
 void list_devices(void)
 {
@@ -208,6 +209,7 @@ void open_model(struct model *m, const char *arg)
                                     .ignore_tensors = engine_opts.ignore_tensors.v};
     struct err e = {0};
 
+    doing("opening the model");
     if (model_open(m, arg, &o, &e))
         die(&e);
 }

@@ -35,7 +35,8 @@ extern struct engine_opts engine_opts;
         OPT_SIZE("mem-max", 0, &engine_opts.mem_max, "SIZE",                                                 \
                  "memory for hidden states; more documents take more passes"),                               \
         OPT_SIZE("gpu-mem", 0, &engine_opts.gpu_mem, "SIZE", "device memory to use at most (what is free)"), \
-        OPT_CALL("list-devices", 0, list_devices, NULL),                                                     \
+        OPT_CALL("list-devices", 0, list_devices,                                                            \
+                 "print the kinds of devices, how many there are, and why none"),                            \
         OPT_FLAG("states-on-host", 0, &engine_opts.states_on_host, NULL),                                    \
         OPT_INT("chunk-tokens", 0, &engine_opts.chunk_tokens, "N", NULL, 1, INT32_MAX),                      \
         OPT_LIST("ignore-key", 0, &engine_opts.ignore_keys, "KEY",                                           \

@@ -309,6 +309,7 @@ static int run(int n, char **argv)
     en = open_engine();
     detail_engine(en);
     co.vocab = m.arch.vocab;
+    doing("reading the text");
     if (corpus_read(&c, m.dir, (const char *const *)argv + 1, n - 1, &co, &e))
         die(&e);
     if (c.docs == 0)

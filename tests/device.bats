@@ -140,6 +140,11 @@ cpu	1" ]
     backend some MOE_CONTRACT 3
     MOE_BACKENDS=some run -0 moe-bench speed --list-devices
     [ "${lines[0]}" = 'cuda	3' ]
+    moe-observe --help | grep -q -e '--list-devices '
+    run -2 --separate-stderr moe-observe --device cpu:9999999999 -o x.stats "$TINY_QWEN3" ids.jsonl
+    [[ $stderr == *"'9999999999'"* || $stderr == *'9999999999 is outside'* ]]
+    run -2 --separate-stderr moe-observe --device "cpu:0,$(printf '%040d' 7),1" -o x.stats "$TINY_QWEN3" ids.jsonl
+    [[ $stderr == *"'$(printf '%040d' 7)' is no number of a device"* ]]
     MOE_BACKENDS=no/such run -0 moe-observe --list-devices
     [ "$output" = 'cpu	1' ]
     # shellcheck source=/dev/null

@@ -452,3 +452,80 @@ wrong_usage() {
     make -s -C "$BATS_TEST_TMPDIR/src" clean BUILD=../mine
     [ -e "$BATS_TEST_TMPDIR/mine/thesis" ]
 }
+
+@test "tests/run: a line for each file as it ends, what failed, what took longest, and the counts" {
+    mkdir -p "tree of tests/tests" "tree of tests/build"
+    cd "tree of tests"
+    cp "$ROOT/tests/run" tests/
+    for f in a b c d e; do echo '@test "good" { :; }' >tests/$f.bats; done
+    printf '@test "good" { sleep 0.2; }\n@test "%s" { %s; }\n' left 'skip "no reason"' >tests/slow.bats
+    tests/run build >said
+    [ "$(grep -cE '^ +[1-6]/6  [a-z]+\.bats +[0-9]+\.[0-9] s  1 passed(, 1 skipped)?$' said)" = 6 ]
+    grep -qx '    slow.bats: left: no reason' said
+    [ "$(grep -A 5 '^slowest:$' said | grep -cE '^ +[0-9]+\.[0-9] s  [a-z]+\.bats$')" = 5 ]
+    [ "$(tail -n 1 said)" = '6 passed, 0 failed, 1 skipped' ]
+    echo '@test "bad" { echo seen; false; }' >tests/e.bats
+    run -1 tests/run build e
+    grep -qE '^ +1/1  e\.bats .* 0 passed, 1 FAILED$' <<<"$output"
+    grep -q '^FAILED e.bats (exit status 1)$' <<<"$output"
+    grep -q '^    # seen$' <<<"$output"
+    run ! grep -q slowest <<<"$output"
+}
+
+# asked PID FILE: SIGUSR1, as soon as it is caught; returns when the answer is in FILE.
+asked() {
+    local i
+    for i in {1..1000}; do
+        # A shell before it becomes the program catches it too, and the program does not at first (bit 9).
+        [[ $(readlink "/proc/$1/exe") != */moe-* ]] || ! grep -q '^SigCgt:.*[2367abef]..$' "/proc/$1/status" || break
+        sleep 0.01
+    done
+    kill -USR1 "$1"
+    for i in {1..1000}; do
+        [ ! -s "$2" ] || return 0
+        sleep 0.01
+    done
+    echo "$1 does not answer"
+    return 1
+}
+
+@test "SIGUSR1 is answered with one line, with -q too, and changes nothing" {
+    local pid i line='[0-9]+ s$'
+    mkfifo pipe
+    moe-observe -q -o asked.stats "$TINY_QWEN3" pipe 2>said &
+    pid=$!
+    asked $pid said
+    for i in {1..60}; do cat "$ROOT/README.md"; done | tr '\n' ' ' | fold -s -w 6000 | jq -Rc '{text: .}' >long.jsonl
+    cat long.jsonl >pipe
+    while kill -USR1 $pid 2>/dev/null; do sleep 0.05; done
+    wait $pid
+    grep -qE "^moe-observe: (working|opening the model|reading the text), $line" said
+    grep -qE '^moe-observe: observing +[0-9]+%, layer [1-4] of 4, [0-9]+ tokens/s, [0-9]+ s, [0-9]+ s left$' said
+    run ! grep -vE "^moe-observe: (working|opening the model|reading the text|observing +[0-9]+%, layer [1-4] of 4(, [0-9.]+ tokens/s)?), [0-9]+ s(, [0-9]+ s left)?$" said
+    cat long.jsonl >pipe &
+    moe-observe -q -o quiet.stats "$TINY_QWEN3" pipe
+    cmp quiet.stats asked.stats
+
+    # The others, while they wait for an input.
+    moe-prune -q "$TINY_QWEN3" pipe out 2>said.prune &
+    pid=$!
+    asked $pid said.prune
+    kill -KILL $pid
+    grep -qxE "moe-prune: working, $line" said.prune
+    cp -r "$TINY_QWEN3" model
+    rm model/config.json
+    mkfifo model/config.json
+    moe-quant -q -t mxfp4 model out 2>said.quant &
+    pid=$!
+    asked $pid said.quant
+    cat "$TINY_QWEN3/config.json" >model/config.json
+    wait $pid
+    grep -qxE "moe-quant: working, $line" said.quant
+    [ -f out/config.json ]
+    moe-bench perplexity -q "$TINY_QWEN3" pipe 2>said.bench >table &
+    pid=$!
+    asked $pid said.bench
+    head -n 3 long.jsonl >pipe
+    wait $pid
+    grep -qE "^moe-bench perplexity: (working|opening the model|reading the text), $line" said.bench
+}
