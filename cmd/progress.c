@@ -30,14 +30,14 @@ struct line {
     size_t n;
 };
 
-static void add_text(struct line *l, const char *s)
+static void line_text(struct line *l, const char *s)
 {
     for (; *s && l->n < sizeof l->text; s++)
         l->text[l->n++] = *s;
 }
 
 /* At least `width` digits or blanks. */
-static void add_number(struct line *l, long v, int width, char pad)
+static void line_number(struct line *l, long v, int width, char pad)
 {
     char digits[24];
     size_t at = sizeof digits - 1;
@@ -48,47 +48,47 @@ static void add_number(struct line *l, long v, int width, char pad)
     while ((v /= 10) > 0);
     while (width-- > 0)
         digits[--at] = pad;
-    add_text(l, digits + at);
+    line_text(l, digits + at);
 }
 
 /* "42 s", "3m07s", "1h05m". */
-static void add_duration(struct line *l, double seconds)
+static void line_duration(struct line *l, double seconds)
 {
     long s = seconds < 0 ? 0 : seconds < 1e9 ? (long)(seconds + 0.5) : 1000000000;
 
     if (s < 60) {
-        add_number(l, s, 0, ' ');
-        add_text(l, " s");
+        line_number(l, s, 0, ' ');
+        line_text(l, " s");
         return;
     }
-    add_number(l, s < 3600 ? s / 60 : s / 3600, 0, ' ');
-    add_text(l, s < 3600 ? "m" : "h");
-    add_number(l, s < 3600 ? s % 60 : s / 60 % 60, 2, '0');
-    add_text(l, s < 3600 ? "s" : "m");
+    line_number(l, s < 3600 ? s / 60 : s / 3600, 0, ' ');
+    line_text(l, s < 3600 ? "m" : "h");
+    line_number(l, s < 3600 ? s % 60 : s / 60 % 60, 2, '0');
+    line_text(l, s < 3600 ? "s" : "m");
 }
 
-static void add_state(struct line *l, const struct state *x, double now)
+static void line_state(struct line *l, const struct state *x, double now)
 {
-    add_text(l, option_cmd->name);
-    add_text(l, ": ");
-    add_text(l, x->what);
+    line_text(l, option_cmd->name);
+    line_text(l, ": ");
+    line_text(l, x->what);
     if (x->fraction >= 0) {
-        add_text(l, " ");
-        add_number(l, (long)(100 * x->fraction + 0.5), 3, ' ');
-        add_text(l, "%");
+        line_text(l, " ");
+        line_number(l, (long)(100 * x->fraction + 0.5), 3, ' ');
+        line_text(l, "%");
     }
-    add_text(l, x->where);
-    add_text(l, ", ");
-    add_duration(l, now);
+    line_text(l, x->where);
+    line_text(l, ", ");
+    line_duration(l, now);
     if (x->fraction > 0.02) {
-        add_text(l, ", ");
-        add_duration(l, now / x->fraction * (1 - x->fraction));
-        add_text(l, " left");
+        line_text(l, ", ");
+        line_duration(l, now / x->fraction * (1 - x->fraction));
+        line_text(l, " left");
     }
 }
 
 /* One write(), so that nothing comes between. */
-static void put_line(const struct line *l)
+static void line_put(const struct line *l)
 {
     ssize_t n = write(STDERR_FILENO, l->text, l->n);
 
@@ -104,10 +104,10 @@ static void on_ask(int sig)
     struct line l = {.n = 0};
 
     (void)sig;
-    add_text(&l, shown ? "\r\033[K" : "");
-    add_state(&l, &state[atomic_load(&newest)], seconds_now() - t0);
-    add_text(&l, "\n");
-    put_line(&l);
+    line_text(&l, shown ? "\r\033[K" : "");
+    line_state(&l, &state[atomic_load(&newest)], seconds_now() - t0);
+    line_text(&l, "\n");
+    line_put(&l);
     errno = saved;
 }
 
@@ -164,10 +164,10 @@ void progress(const char *what, const char *where, double fraction)
         return;
     last = now;
     shown = !lines;
-    add_text(&l, lines ? "" : "\r");
-    add_state(&l, &state[atomic_load(&newest)], now);
-    add_text(&l, lines ? "\n" : " \033[K");
-    put_line(&l);
+    line_text(&l, lines ? "" : "\r");
+    line_state(&l, &state[atomic_load(&newest)], now);
+    line_text(&l, lines ? "\n" : " \033[K");
+    line_put(&l);
 }
 
 void progress_done(void)
