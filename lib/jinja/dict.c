@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "jinja/characters.h"
+#include "jinja/integers.h"
 #include "jinja/value.h"
 
 enum { INDEXED = 12 }; /* so many members are found by hash, fewer by comparing all */
@@ -12,7 +13,7 @@ enum { INDEXED = 12 }; /* so many members are found by hash, fewer by comparing 
 
 bool v_number(struct value v, double *out)
 {
-    char digits[400];
+    char digits[MAX_DIGITS + 2];
 
     switch (v.kind) {
     case BOOL:
@@ -68,13 +69,28 @@ static bool same_dict(struct run *r, const struct dict *a, const struct dict *b)
     return true;
 }
 
+/* Exactly; UNORDERED where one is NaN. */
+static int order_numbers(struct run *r, struct value a, struct value b)
+{
+    if (v_integral(a) && v_integral(b))
+        return integers_compare(r, a, b);
+    if ((a.kind == FLOAT && isnan(a.f)) || (b.kind == FLOAT && isnan(b.f)))
+        return UNORDERED;
+    if (a.kind == FLOAT && b.kind == FLOAT)
+        return a.f < b.f ? -1 : a.f > b.f;
+    return a.kind == FLOAT ? -integers_compare_real(r, b, a.f) : integers_compare_real(r, a, b.f);
+}
+
+static bool is_number(struct value v)
+{
+    return v.kind >= BOOL && v.kind <= FLOAT;
+}
+
 bool v_equal(struct run *r, struct value a, struct value b)
 {
-    double x, y;
-
     run_spend(r, 1);
     if (a.kind != b.kind)
-        return v_number(a, &x) && v_number(b, &y) && x == y;
+        return is_number(a) && is_number(b) && order_numbers(r, a, b) == 0;
     switch (a.kind) {
     case MISSING:
     case UNDEFINED:
@@ -103,11 +119,6 @@ bool v_equal(struct run *r, struct value a, struct value b)
     }
 }
 
-static int order(double x, double y)
-{
-    return x < y ? -1 : x > y;
-}
-
 static int compare_items(struct run *r, struct value a, struct value b, const char *op)
 {
     uint32_t i;
@@ -120,7 +131,6 @@ static int compare_items(struct run *r, struct value a, struct value b, const ch
 
 int v_compare(struct run *r, struct value a, struct value b, const char *op)
 {
-    double x, y;
     int c;
 
     run_spend(r, 1);
@@ -130,11 +140,11 @@ int v_compare(struct run *r, struct value a, struct value b, const char *op)
         v_fail_undefined(r, b);
     if (a.kind == INT && b.kind == INT)
         return a.i < b.i ? -1 : a.i > b.i;
-    if (v_number(a, &x) && v_number(b, &y))
-        return order(x, y);
+    if (is_number(a) && is_number(b))
+        return order_numbers(r, a, b);
     if (a.kind == STR && b.kind == STR) {
         c = memcmp(a.s, b.s, a.n < b.n ? a.n : b.n);
-        return c ? c : a.n < b.n ? -1 : a.n > b.n;
+        return c < 0 ? -1 : c > 0 ? 1 : a.n < b.n ? -1 : a.n > b.n;
     }
     if (a.kind == b.kind && (a.kind == LIST || a.kind == TUPLE))
         return compare_items(r, a, b, op);

@@ -6,6 +6,8 @@
 
 #include "jinja/filters_list.h"
 #include "jinja/characters.h"
+#include "jinja/integers.h"
+#include "jinja/tree.h"
 
 static struct value method(struct run *r, const char *name, struct value self, struct value *a, uint32_t n)
 {
@@ -255,45 +257,60 @@ static bool read_float(struct run *r, struct value v, double *out)
     return *end == 0;
 }
 
-/* What int(text, base) reads; false: no integer, or one beyond 63 bits. */
-static bool read_int(struct run *r, struct value v, int base, int64_t *out)
+static int base_of_prefix(char c)
+{
+    return (c | 32) == 'x' ? 16 : (c | 32) == 'o' ? 8 : (c | 32) == 'b' ? 2 : 0;
+}
+
+/* What int(text, base) reads; false: no integer. */
+static bool read_int(struct run *r, struct value v, int64_t base, struct value *out)
 {
     struct value s = method(r, "strip", v, NULL, 0);
-    uint32_t i = s.n && (*s.s == '-' || *s.s == '+');
-    bool negative = s.n && *s.s == '-';
+    char *digits = run_get(r, s.n + 1), decimal[MAX_DIGITS];
+    uint32_t i = s.n && (*s.s == '-' || *s.s == '+'), n = 0, from = i;
+    int prefix = s.n - i > 2 && s.s[i] == '0' ? base_of_prefix(s.s[i + 1]) : 0;
+    bool by_prefix = base == 0;
 
-    if (s.n - i > 2 && s.s[i] == '0' &&
-        ((base == 16 && (s.s[i + 1] | 32) == 'x') || (base == 8 && (s.s[i + 1] | 32) == 'o') ||
-         (base == 2 && (s.s[i + 1] | 32) == 'b')))
+    if (prefix && (base == prefix || by_prefix)) {
+        base = prefix;
         i += 2;
-    if (i == s.n || s.n - i > 60)
+        i += s.s[i] == '_';
+    } else if (by_prefix) {
+        base = 10;
+    }
+    if (base < 2 || base > 36 || i == s.n)
         return false;
-    for (*out = 0; i < s.n; i++) {
+    for (; i < s.n; i++) {
         int c = (unsigned char)s.s[i], d = c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
 
-        if (c == '_' && i + 1 < s.n && s.s[i - (i > 0)] != '_')
+        if (c == '_' && n && i + 1 < s.n && s.s[i - 1] != '_')
             continue;
-        if (d < 0 || d >= base || *out > (INT64_MAX - d) / base)
+        if (d < 0 || d >= base)
             return false;
-        *out = *out * base + d;
+        digits[n++] = s.s[i];
     }
-    *out = negative ? -*out : *out;
+    n = (uint32_t)digits_convert(decimal, MAX_DIGITS, digits, n, (int)base, 10);
+    if (!n || (by_prefix && !prefix && s.s[from] == '0' && (n > 1 || *decimal != '0')))
+        return false;
+    *out = v_integer(r, *s.s == '-', decimal, n);
     return true;
 }
 
 static struct value to_int(struct run *r, struct value self, struct value *a)
 {
-    int64_t i;
+    struct value v;
     double x;
 
     if (self.kind == UNDEFINED)
         v_fail_undefined(r, self);
     if (self.kind == INT || self.kind == BIG)
         return self;
-    if (self.kind == STR && read_int(r, self, (int)arg_int(r, a[1], 10), &i))
-        return v_int(i);
-    if (read_float(r, self, &x) && fabs(x) < 9e18)
-        return v_int((int64_t)x);
+    if (self.kind == FLOAT && isinf(self.f))
+        run_fail(r, "OverflowError", "cannot convert float infinity to integer");
+    if (self.kind == STR && read_int(r, self, arg_int(r, a[1], 10), &v))
+        return v;
+    if (read_float(r, self, &x) && isfinite(x))
+        return v_whole(r, x);
     return a[0].kind == MISSING ? v_int(0) : a[0];
 }
 
@@ -339,6 +356,26 @@ static struct value round_common(struct run *r, double x, int64_t digits)
     return v_float(strtod(text, NULL));
 }
 
+/* The same of an integer. */
+static struct value round_whole(struct run *r, struct value v, int64_t digits)
+{
+    struct value unit, half, quotient, rest;
+    int c;
+
+    v = v_add(r, v, v_int(0)); /* of a BOOL too */
+    if (digits >= 0)
+        return v;
+    if (digits < -MAX_DIGITS)
+        return v_int(0);
+    unit = integers_power(r, v_int(10), (uint64_t)-digits);
+    integers_divide(r, v, unit, &quotient, &rest);
+    integers_divide(r, unit, v_int(2), &half, NULL);
+    c = integers_compare(r, rest, half);
+    if (c > 0 || (c == 0 && v_true(v_arithmetic(r, OP_MOD, quotient, v_int(2)))))
+        quotient = v_add(r, quotient, v_int(1));
+    return v_multiply(r, quotient, unit);
+}
+
 static struct value round_number(struct run *r, struct value self, struct value *a)
 {
     int64_t digits = arg_int(r, a[0], 0);
@@ -348,12 +385,10 @@ static struct value round_number(struct run *r, struct value self, struct value 
         run_fail(r, "FilterArgumentError", "method must be common, ceil or floor");
     if (!v_number(self, &x))
         run_fail(r, "TypeError", "type %s doesn't define __round__ method", v_type(self));
-    if (a[1].kind == MISSING || v_is(a[1], "common")) {
-        if (self.kind == FLOAT)
-            return round_common(r, x, digits);
-        return digits >= 0 ? (self.kind == BOOL ? v_int(self.i) : self)
-                           : v_int((int64_t)round_common(r, x, digits).f);
-    }
+    if (a[1].kind == MISSING || v_is(a[1], "common"))
+        return self.kind == FLOAT ? round_common(r, x, digits) : round_whole(r, self, digits);
+    if (self.kind != FLOAT && digits >= 0)
+        return v_float(x);
     scale = pow(10, (double)digits);
     return v_float((v_is(a[1], "ceil") ? ceil(x * scale) : floor(x * scale)) / scale);
 }
@@ -373,12 +408,14 @@ static struct value file_size(struct run *r, struct value self, struct value *a)
     if (x == 1)
         return v_text("1 Byte");
     if (x < base) {
-        str_addf(r->out, "%lld Bytes", (long long)x);
+        print_str(r, v_whole(r, x));
+        str_adds(r->out, " Bytes");
         return v_printed(r, from);
     }
-    for (i = 0, x /= base; i < 7 && x >= base; i++)
-        x /= base;
-    str_addf(r->out, "%.1f %s%sB", x, binary && i == 0 ? "K" : unit[i], binary ? "i" : "");
+    for (i = 0; i < 7 && x >= pow(base, i + 2); i++)
+        ;
+    str_addf(r->out, "%.1f %s%sB", base * x / pow(base, i + 2), binary && i == 0 ? "K" : unit[i],
+             binary ? "i" : "");
     return v_printed(r, from);
 }
 
@@ -447,6 +484,44 @@ static struct value strip_tags(struct run *r, struct value self, struct value *a
     return method(r, "join", v_str(" ", 1), &s, 1);
 }
 
+/* Members as attributes of an XML element. */
+static struct value xml_attributes(struct run *r, struct value self, struct value *a)
+{
+    size_t from = r->out->n;
+    uint32_t i, k;
+
+    if (self.kind == UNDEFINED)
+        v_fail_undefined(r, self);
+    if (self.kind != DICT)
+        run_fail(r, "AttributeError", "'%s' object has no attribute 'items'", v_type(self));
+    for (i = 0; i < self.dict->n; i++) {
+        const struct entry *e = &self.dict->entry[i];
+
+        if (e->value.kind == NONE || e->value.kind == UNDEFINED)
+            continue;
+        if (e->key.kind != STR)
+            run_fail(r, "TypeError", "expected string or bytes-like object, got '%s'", v_type(e->key));
+        for (k = 0; k < e->key.n; k += utf8_length(e->key.s + k, e->key.n - k))
+            if (strchr("/>=", e->key.s[k]) || uni_space(utf8_get(e->key.s + k, e->key.n - k)))
+                run_fail(r, "ValueError", "Invalid character in attribute name: '%.*s'", (int)e->key.n,
+                         e->key.s);
+        str_adds(r->out, r->out->n > from || arg_true(a[0], true) ? " " : "");
+        print_str(r, v_escape(r, e->key));
+        str_adds(r->out, "=\"");
+        print_str(r, v_escape(r, e->value));
+        str_addc(r->out, '"');
+    }
+    return v_printed(r, from);
+}
+
+/* Of jinja2's, what has no place in a prompt: of pages, of debugging, and what differs from run to run. */
+static struct value left_out(struct run *r, struct value self, struct args *a)
+{
+    (void)self, (void)a;
+    run_fail(r, "NotImplementedError",
+             "of the filters of jinja2, pprint, random, urlize and wordwrap are not supported");
+}
+
 const struct builtin filters[] = {{"default", "default_value? boolean?", fall_back, NULL},
                                   {"d", "default_value? boolean?", fall_back, NULL},
                                   {"tojson", "ensure_ascii? indent? separators? sort_keys?", to_json, NULL},
@@ -496,4 +571,9 @@ const struct builtin filters[] = {{"default", "default_value? boolean?", fall_ba
                                   {"groupby", "attribute default? case_sensitive?", filter_groupby, NULL},
                                   {"batch", "linecount fill_with?", filter_batch, NULL},
                                   {"slice", "slices fill_with?", filter_slice, NULL},
+                                  {"xmlattr", "autospace?", xml_attributes, NULL},
+                                  {"pprint", NULL, NULL, left_out},
+                                  {"random", NULL, NULL, left_out},
+                                  {"urlize", NULL, NULL, left_out},
+                                  {"wordwrap", NULL, NULL, left_out},
                                   {NULL, NULL, NULL, NULL}};

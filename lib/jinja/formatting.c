@@ -1,10 +1,12 @@
 /* formatting.c -- "..." % x and "...".format(x). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jinja/evaluate.h"
 #include "jinja/characters.h"
+#include "jinja/integers.h"
 
 /* What is asked for between % and its letter, or behind the colon in braces. */
 struct spec {
@@ -75,33 +77,30 @@ static void put_number(struct run *r, const struct spec *s, bool negative, const
     str_add(r->out, text.s + head, text.n - head);
 }
 
-static void put_integer(struct run *r, const struct spec *s, int64_t v, char type)
+static void put_integer(struct run *r, const struct spec *s, struct value v, char type)
 {
-    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
     const char *prefix = !s->alternate ? ""
                          : type == 'x' ? "0x"
                          : type == 'X' ? "0X"
                          : type == 'o' ? "0o"
                          : type == 'b' ? "0b"
                                        : "";
-    char digits[80];
-    int i = 64;
+    char decimal[24], *digits = run_get(r, MAX_BITS + 1);
+    bool negative;
+    size_t i, n;
 
-    if (type == 'b') {
-        digits[i] = 0;
-        do
-            digits[--i] = (char)('0' + (u & 1));
-        while (u >>= 1);
-        memmove(digits, digits + i, (size_t)(65 - i));
-    } else {
-        snprintf(digits, sizeof digits,
-                 type == 'x'   ? "%llx"
-                 : type == 'X' ? "%llX"
-                 : type == 'o' ? "%llo"
-                               : "%llu",
-                 (unsigned long long)u);
-    }
-    put_number(r, s, v < 0, prefix, digits);
+    if (v.kind != BIG)
+        v = v_str(decimal, (size_t)snprintf(decimal, sizeof decimal, "%lld", (long long)v.i));
+    negative = *v.s == '-';
+    n = digits_convert(digits, MAX_BITS, v.s + negative, v.n - negative, 10,
+                       (type | 32) == 'x' ? 16
+                       : type == 'o'      ? 8
+                       : type == 'b'      ? 2
+                                          : 10);
+    digits[n] = 0;
+    for (i = 0; type == 'X' && i < n; i++)
+        digits[i] = digits[i] >= 'a' ? (char)(digits[i] - 32) : digits[i];
+    put_number(r, s, negative, prefix, digits);
 }
 
 static void put_double(struct run *r, const struct spec *s, double v, char type)
@@ -212,7 +211,8 @@ static void put_percent_text(struct run *r, const struct spec *s, struct value v
 static void put_percent(struct percent *p, const struct spec *s, char type, struct value v)
 {
     double x;
-    char c[8] = "";
+    char utf8[8];
+    struct str c = {.p = utf8, .cap = sizeof utf8};
 
     s = &(struct spec){.align = s->align,
                        .sign = s->sign,
@@ -225,9 +225,15 @@ static void put_percent(struct percent *p, const struct spec *s, char type, stru
         put_percent_text(p->r, s, v, type != 's');
     } else if (type == 'c' && v.kind == STR && utf8_count(v.s, v.n) == 1) {
         put_field(p->r, s, v.s, v.n, '>');
-    } else if (type == 'c' && v.kind == INT && v.i >= 0 && v.i < 0x80) {
-        c[0] = (char)v.i;
-        put_field(p->r, s, c, 1, '>');
+    } else if (type == 'c' && v_integral(v)) {
+        if (v.kind == BIG || v.i < 0 || v.i > 0x10ffff)
+            run_fail(p->r, "OverflowError", "%%c arg not in range(0x110000)");
+        if (v.i >= 0xd800 && v.i < 0xe000)
+            run_fail(p->r, "UnicodeEncodeError", "half a character: surrogates not allowed");
+        utf8_add(&c, (int32_t)v.i);
+        put_field(p->r, s, c.p, c.n, '>');
+    } else if (type == 'c' && v.kind == FLOAT) {
+        run_fail(p->r, "TypeError", "%%c requires int or char");
     } else if (v.kind == UNDEFINED) {
         v_fail_undefined(p->r, v);
     } else if (!v_number(v, &x)) {
@@ -235,7 +241,9 @@ static void put_percent(struct percent *p, const struct spec *s, char type, stru
     } else if (strchr("diuxXo", type)) {
         if (v.kind == FLOAT && !strchr("diu", type))
             run_fail(p->r, "TypeError", "%%%c format: an integer is required, not float", type);
-        put_integer(p->r, s, v.kind == FLOAT ? (int64_t)x : v.i, type);
+        if (v.kind == FLOAT && !isfinite(x))
+            run_fail(p->r, isnan(x) ? "ValueError" : "OverflowError", "cannot convert float to integer");
+        put_integer(p->r, s, v.kind == FLOAT ? v_whole(p->r, x) : v, type);
     } else if (strchr("eEfFgG", type)) {
         put_double(p->r, s, x, type);
     } else {
@@ -326,11 +334,10 @@ static void put_value(struct run *r, struct value v, const char *p, size_t n)
         if (s.precision >= 0)
             v.n = (uint32_t)utf8_at(v.s, v.n, (size_t)s.precision);
         put_field(r, &s, v.s, v.n, '<');
-    } else if ((v.kind == INT || v.kind == BOOL) && (!s.type || strchr("dxXobn", s.type)) &&
-               s.precision < 0) {
-        put_integer(r, &s, v.i, s.type ? s.type : 'd');
-    } else if (v_number(v, &x) && s.type && strchr("eEfFgG%", s.type)) {
-        put_double(r, &s, x, s.type);
+    } else if (v_integral(v) && (!s.type || strchr("dxXobn", s.type)) && s.precision < 0) {
+        put_integer(r, &s, v, s.type ? s.type : 'd');
+    } else if (v_number(v, &x) && s.type && strchr("eEfFgGn%", s.type)) {
+        put_double(r, &s, x, s.type == 'n' ? 'g' : s.type);
     } else if (v.kind == FLOAT && !s.type) {
         size_t from = r->out->n;
 

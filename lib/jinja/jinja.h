@@ -8,11 +8,12 @@
  *     jinja_close(t)
  *
  * What is there: output, if, for (filter, else, recursive, break, continue), set (also blocks and attributes
- * of namespaces), macro, call, filter, with, block, raw, print and generation; all operators; all filters
- * except pprint, random, urlize, wordwrap and xmlattr, which have no place in a prompt; all tests; the
- * methods of strings, lists and dictionaries that change nothing; range, dict, namespace, cycler, joiner,
- * raise_exception and strftime_now. There are no other files: include, import and extends fail as they do
- * without a loader. Integers are of 64 bits, longer ones are only printed.
+ * of namespaces), macro, call, filter, with, block (without self and super), raw, print and generation; all
+ * operators; integers of up to 4300 digits, as many as Python prints; all filters except pprint, random,
+ * urlize and wordwrap, which have no place in a prompt and are refused by name when they are reached, as is
+ * autoescape; all tests; the methods of strings, lists and dictionaries that change nothing; range, dict,
+ * namespace, cycler, joiner, raise_exception and strftime_now. There are no other files: include, import and
+ * extends fail as they do without a loader.
  *
  * An error names the line and what Python would raise: "line 12: UndefinedError: 'tool' is undefined".
  */

@@ -1,27 +1,42 @@
 /* literals.c -- what the numbers and strings in a template mean. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jinja/tree.h"
 #include "jinja/characters.h"
+#include "jinja/integers.h"
 
 /* ---- numbers ---- */
 
-/* An integer in a base, or -1 where it needs more than 63 bits. */
-static int64_t whole(struct parse *p, const char *s, int base)
+static void check_digits(struct parse *p, const char *s, int base)
 {
-    int64_t v = 0;
-
     for (; *s; s++) {
         int d = *s <= '9' ? *s - '0' : (*s | 32) - 'a' + 10;
 
         if (d < 0 || d >= base)
             parse_fail(p, p->line, "'%c' in a number of base %d", *s, base);
-        if (v > (INT64_MAX - d) / base)
-            return -1;
-        v = v * base + d;
     }
-    return v;
+}
+
+/* The digits of an integer in a base. */
+static struct value whole(struct parse *p, const char *s, int base)
+{
+    char decimal[MAX_DIGITS + 1], *kept;
+    size_t n = digits_convert(decimal, MAX_DIGITS, s, strlen(s), base, 10);
+    int64_t v;
+
+    if (!n)
+        parse_fail_as(p, p->line, "ValueError", "Exceeds the limit (%d digits) for integer string conversion",
+                      MAX_DIGITS);
+    decimal[n] = 0;
+    errno = 0;
+    v = strtoll(decimal, NULL, 10);
+    if (!errno)
+        return v_int(v);
+    kept = parse_get(p, n);
+    memcpy(kept, decimal, n);
+    return (struct value){.kind = BIG, .n = (uint32_t)n, .s = kept};
 }
 
 struct value lex_number(struct parse *p, const char *s, size_t n, bool real)
@@ -29,7 +44,6 @@ struct value lex_number(struct parse *p, const char *s, size_t n, bool real)
     char *digits = parse_get(p, n + 1);
     size_t i, k = 0;
     int base = 10;
-    int64_t v;
 
     for (i = 0; i < n; i++)
         if (s[i] != '_')
@@ -38,12 +52,9 @@ struct value lex_number(struct parse *p, const char *s, size_t n, bool real)
         return v_float(strtod(digits, NULL));
     if (k > 2 && *digits == '0' && strchr("xXoObB", digits[1]))
         base = (digits[1] | 32) == 'x' ? 16 : (digits[1] | 32) == 'o' ? 8 : 2;
-    v = whole(p, digits + (base != 10 ? 2 : 0), base);
-    if (v >= 0)
-        return v_int(v);
-    if (base != 10)
-        parse_fail(p, p->line, "the number %.40s is too large", digits);
-    return (struct value){.kind = BIG, .n = (uint32_t)k, .s = digits};
+    digits += base != 10 ? 2 : 0;
+    check_digits(p, digits, base);
+    return whole(p, digits, base);
 }
 
 /* ---- strings ---- */

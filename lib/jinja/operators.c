@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "jinja/evaluate.h"
+#include "jinja/integers.h"
 
 static _Noreturn void unsupported(struct run *r, const char *op, struct value a, struct value b)
 {
@@ -13,14 +14,14 @@ static _Noreturn void unsupported(struct run *r, const char *op, struct value a,
     run_fail(r, "TypeError", "unsupported operand type(s) for %s: '%s' and '%s'", op, v_type(a), v_type(b));
 }
 
-static bool integral(struct value v)
+/* The number as a double; false: it is none. */
+static bool real_of(struct run *r, struct value v, double *out)
 {
-    return v.kind == INT || v.kind == BOOL;
-}
-
-static _Noreturn void too_large(struct run *r)
-{
-    run_fail(r, "OverflowError", "integers of more than 64 bits are not computed with");
+    if (!v_number(v, out))
+        return false;
+    if (v.kind == BIG && isinf(*out))
+        run_fail(r, "OverflowError", "int too large to convert to float");
+    return true;
 }
 
 /* ---- text and lists ---- */
@@ -117,15 +118,14 @@ static struct value add_numbers(struct run *r, struct value a, struct value b, b
     int64_t i;
     double x, y;
 
-    if (integral(a) && integral(b)) {
-        if (subtract ? __builtin_sub_overflow(a.i, b.i, &i) : __builtin_add_overflow(a.i, b.i, &i))
-            too_large(r);
+    if (v_integral(a) && v_integral(b)) {
+        if (a.kind == BIG || b.kind == BIG ||
+            (subtract ? __builtin_sub_overflow(a.i, b.i, &i) : __builtin_add_overflow(a.i, b.i, &i)))
+            return integers_add(r, a, b, subtract);
         return v_int(i);
     }
-    if (!v_number(a, &x) || !v_number(b, &y))
+    if (!real_of(r, a, &x) || !real_of(r, b, &y))
         unsupported(r, subtract ? "-" : "+", a, b);
-    if (a.kind != FLOAT && b.kind != FLOAT)
-        too_large(r);
     return v_float(subtract ? x - y : x + y);
 }
 
@@ -140,78 +140,107 @@ struct value v_add(struct run *r, struct value a, struct value b)
     return add_numbers(r, a, b, false);
 }
 
+static int64_t times_of(struct run *r, struct value v)
+{
+    if (v.kind == BIG)
+        run_fail(r, "OverflowError", "cannot fit 'int' into an index-sized integer");
+    return v.i;
+}
+
 struct value v_multiply(struct run *r, struct value a, struct value b)
 {
     int64_t i;
     double x, y;
 
-    if (integral(a) && (b.kind == STR || b.kind == LIST || b.kind == TUPLE))
-        return repeat(r, b, a.i);
-    if (integral(b) && (a.kind == STR || a.kind == LIST || a.kind == TUPLE))
-        return repeat(r, a, b.i);
-    if (integral(a) && integral(b)) {
-        if (__builtin_mul_overflow(a.i, b.i, &i))
-            too_large(r);
+    if (v_integral(a) && (b.kind == STR || b.kind == LIST || b.kind == TUPLE))
+        return repeat(r, b, times_of(r, a));
+    if (v_integral(b) && (a.kind == STR || a.kind == LIST || a.kind == TUPLE))
+        return repeat(r, a, times_of(r, b));
+    if (v_integral(a) && v_integral(b)) {
+        if (a.kind == BIG || b.kind == BIG || __builtin_mul_overflow(a.i, b.i, &i))
+            return integers_multiply(r, a, b);
         return v_int(i);
     }
-    if (!v_number(a, &x) || !v_number(b, &y))
+    if (!real_of(r, a, &x) || !real_of(r, b, &y))
         unsupported(r, "*", a, b);
-    if (a.kind != FLOAT && b.kind != FLOAT)
-        too_large(r);
     return v_float(x * y);
+}
+
+static bool negative(struct value v)
+{
+    return v.kind == BIG ? *v.s == '-' : v.i < 0;
 }
 
 static struct value power(struct run *r, struct value a, struct value b)
 {
-    int64_t v = 1, i;
-    double x, y;
+    double x, y, power;
 
-    if (!v_number(a, &x) || !v_number(b, &y))
-        unsupported(r, "**", a, b);
-    if (!integral(a) || !integral(b) || b.i < 0) {
-        if (x == 0 && y < 0)
-            run_fail(r, "ZeroDivisionError", "0.0 cannot be raised to a negative power");
-        return v_float(pow(x, y));
+    if (v_integral(a) && v_integral(b) && !negative(b)) {
+        if (b.kind != BIG)
+            return integers_power(r, a, (uint64_t)b.i);
+        if (a.kind == BIG || a.i < -1 || a.i > 1)
+            run_fail(r, "MemoryError", "a power that is too large");
+        return v_int(a.i < 0 && (b.s[b.n - 1] - '0') % 2 == 0 ? 1 : a.i);
     }
-    if (b.i > 64 && (a.i < -1 || a.i > 1))
-        too_large(r);
-    for (i = b.i > 64 ? 64 + b.i % 2 : b.i; i > 0; i--)
-        if (__builtin_mul_overflow(v, a.i, &v))
-            too_large(r);
-    return v_int(v);
+    if (!real_of(r, a, &x) || !real_of(r, b, &y))
+        unsupported(r, "**", a, b);
+    if (x == 0 && y < 0)
+        run_fail(r, "ZeroDivisionError", "0.0 cannot be raised to a negative power");
+    if (x < 0 && isfinite(x) && isfinite(y) && y != floor(y))
+        run_fail(r, "TypeError", "a power that is a complex number");
+    power = pow(x, y);
+    if (isinf(power) && isfinite(x) && isfinite(y))
+        run_fail(r, "OverflowError", "(34, 'Numerical result out of range')");
+    return v_float(power);
 }
 
 /* Rounded down, with the remainder's sign that of b. */
-static struct value divide_whole(struct run *r, int op, int64_t a, int64_t b)
+static struct value divide_whole(struct run *r, int op, struct value a, struct value b)
 {
     int64_t quotient, rest;
+    struct value v;
 
-    if (a == INT64_MIN && b == -1)
-        too_large(r);
-    quotient = a / b;
-    rest = a % b;
-    if (rest && (rest < 0) != (b < 0)) {
-        rest += b;
+    if (a.kind == BIG || b.kind == BIG || (a.i == INT64_MIN && b.i == -1)) {
+        integers_divide(r, a, b, op == OP_MOD ? NULL : &v, op == OP_MOD ? &v : NULL);
+        return v;
+    }
+    quotient = a.i / b.i;
+    rest = a.i % b.i;
+    if (rest && (rest < 0) != (b.i < 0)) {
+        rest += b.i;
         quotient--;
     }
     return v_int(op == OP_MOD ? rest : quotient);
 }
 
+/* Of integers that doubles do not hold, the quotient that is nearest all the same. */
+static struct value divide_true(struct run *r, struct value a, struct value b, double x, double y)
+{
+    const double exact = 9007199254740992.0;
+    double q = x / y;
+
+    if (v_integral(a) && v_integral(b) && (fabs(x) >= exact || fabs(y) >= exact)) {
+        q = integers_ratio(r, a, b);
+        if (isinf(q))
+            run_fail(r, "OverflowError", "integer division result too large for a float");
+    }
+    return v_float(q);
+}
+
 static struct value divide(struct run *r, int op, struct value a, struct value b)
 {
     static const char *const sign[] = {[OP_DIV] = "/", [OP_FLOORDIV] = "//", [OP_MOD] = "%"};
+    bool whole = v_integral(a) && v_integral(b);
     double x, y, rest;
 
-    if (!v_number(a, &x) || !v_number(b, &y))
+    if (whole ? !v_number(a, &x) || !v_number(b, &y) : !real_of(r, a, &x) || !real_of(r, b, &y))
         unsupported(r, sign[op], a, b);
     if (y == 0)
         run_fail(r, "ZeroDivisionError", "division by zero");
     if (op == OP_DIV)
-        return v_float(x / y);
-    if (integral(a) && integral(b))
-        return divide_whole(r, op, a.i, b.i);
-    if (a.kind != FLOAT && b.kind != FLOAT)
-        too_large(r);
+        return divide_true(r, a, b, x, y);
+    if (whole)
+        return divide_whole(r, op, a, b);
     rest = fmod(x, y);
     if (rest != 0 && (rest < 0) != (y < 0))
         rest += y;
@@ -234,29 +263,19 @@ struct value v_arithmetic(struct run *r, int op, struct value a, struct value b)
 
 struct value v_negate(struct run *r, struct value v)
 {
-    char *s;
-
     if (v.kind == UNDEFINED)
         v_fail_undefined(r, v);
     if (v.kind == FLOAT)
         return v_float(-v.f);
-    if (v.kind == BIG && *v.s == '-')
-        return (struct value){.kind = BIG, .n = v.n - 1, .s = v.s + 1};
-    if (v.kind == BIG) {
-        s = run_get(r, v.n + 1);
-        *s = '-';
-        memcpy(s + 1, v.s, v.n);
-        return (struct value){.kind = BIG, .n = v.n + 1, .s = s};
-    }
-    if (!integral(v))
+    if (!v_integral(v))
         run_fail(r, "TypeError", "bad operand type for unary -: '%s'", v_type(v));
-    if (v.i == INT64_MIN)
-        too_large(r);
-    return v_int(-v.i);
+    return add_numbers(r, v_int(0), v, true);
 }
 
 bool v_relation(struct run *r, int op, struct value a, struct value b)
 {
+    int c;
+
     switch (op) {
     case OP_EQ:
         return v_equal(r, a, b);
@@ -267,9 +286,10 @@ bool v_relation(struct run *r, int op, struct value a, struct value b)
     case OP_LE:
         return v_compare(r, a, b, "<=") <= 0;
     case OP_GT:
-        return v_compare(r, a, b, ">") > 0;
+        return v_compare(r, a, b, ">") == 1;
     case OP_GE:
-        return v_compare(r, a, b, ">=") >= 0;
+        c = v_compare(r, a, b, ">=");
+        return c == 0 || c == 1;
     default:
         return v_in(r, a, b) == (op == OP_IN);
     }

@@ -10,16 +10,31 @@
 
 /* ---- numbers ---- */
 
+/* "1.23e+04": one more in the last digit; false: that is 10. */
+static bool next_decimal(char *buf)
+{
+    char *p = strchr(buf, 'e') - 1;
+
+    for (; p >= buf && (*p == '9' || *p == '.'); p--)
+        *p = *p == '9' ? '0' : '.';
+    if (p >= buf)
+        ++*p;
+    return p >= buf;
+}
+
 /* The shortest digits that give v back, without a point; returns the exponent of the first. */
 static int shortest(double v, char digits[20], int *n)
 {
     char buf[40];
-    int precision;
+    int precision, exponent;
     const char *p;
 
     for (precision = 0; precision < 17; precision++) {
         snprintf(buf, sizeof buf, "%.*e", precision, fabs(v));
         if (strtod(buf, NULL) == fabs(v))
+            break;
+        /* Below a power of two doubles are twice as dense as above: the decimal next above may be the one. */
+        if (fabs(frexp(v, &exponent)) == .5 && next_decimal(buf) && strtod(buf, NULL) == fabs(v))
             break;
     }
     *n = 0;

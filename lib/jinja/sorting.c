@@ -27,7 +27,7 @@ static void merge(struct run *r, struct keyed *to, const struct keyed *from, uin
         if (i < half && k < n) {
             int c = v_compare(r, from[k].key, from[i].key, "<");
 
-            right = reverse ? c > 0 : c < 0;
+            right = reverse ? c == 1 : c < 0;
         }
         to[at] = right ? from[k++] : from[i++];
     }

@@ -361,6 +361,8 @@ int64_t v_index(struct run *r, struct value v, const char *what)
 {
     if (v.kind == UNDEFINED)
         v_fail_undefined(r, v);
+    if (v.kind == BIG)
+        run_fail(r, "OverflowError", "%s: Python int too large to convert to C ssize_t", what);
     if (v.kind != INT && v.kind != BOOL)
         run_fail(r, "TypeError", "%s: '%s' object cannot be interpreted as an integer", what, v_type(v));
     return v.i;

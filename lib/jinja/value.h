@@ -23,7 +23,7 @@ enum kind {
     NONE,
     BOOL,
     INT,
-    BIG, /* an integer beyond 64 bits: its digits */
+    BIG, /* an integer beyond 64 bits: its digits (integers.h) */
     FLOAT,
     STR,
     LIST,
@@ -150,7 +150,8 @@ const struct entry *entries_sorted(struct run *r, const struct dict *d);
 
 bool v_true(struct value v);
 bool v_equal(struct run *r, struct value a, struct value b);
-/* <0, 0, >0; op is for the message of the TypeError. */
+/* -1, 0, 1, or UNORDERED, of NaN; op is for the message of the TypeError. */
+enum { UNORDERED = 2 };
 int v_compare(struct run *r, struct value a, struct value b, const char *op);
 bool v_in(struct run *r, struct value item, struct value in);
 const char *v_type(struct value v); /* Python's name of its type */
@@ -163,7 +164,7 @@ bool v_sized(struct value v);
 bool v_is(struct value v, const char *text); /* a string equal to text */
 /* An integer or truth value as a number; anything else fails with TypeError, what names it. */
 int64_t v_index(struct run *r, struct value v, const char *what);
-bool v_number(struct value v, double *out); /* any number as a double */
+bool v_number(struct value v, double *out); /* any number as the nearest double */
 
 /* The error of using an undefined value. */
 void v_fail_undefined(struct run *r, struct value v) __attribute__((noreturn));
