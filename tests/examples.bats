@@ -29,6 +29,26 @@ written() {
     grep -q '^{"category":"shell"' other.jsonl
 }
 
+@test "package-text: documents of packages by category, evenly taken, some held out" {
+    export XDG_CACHE_HOME=$PWD/cache
+    local i go=cache/moe-tools/golang-github-spf13-cobra-dev/usr/share/gocode man=cache/moe-tools/manpages-de/usr/share/man/de/man1
+    mkdir -p "$go" cache/moe-tools/golang-github-stretchr-testify-dev "$man"
+    for ((i = 10; i < 90; i++)); do
+        printf 'package a%d // "quoted"\n%3000s\n' "$i" '' >"$go/a$i.go"
+    done
+    { echo '.\" a comment'; echo '.SH NAME'; printf '\\fBschl\\-afe\\fR \\(rsn und \303\244%1500s\n' ''; } | gzip -n >"$man/schlafe.1.gz"
+    "$ROOT/examples/calibration/package-text" -n 12 go >go.jsonl
+    "$ROOT/examples/calibration/package-text" -n 12 --held-out go >held.jsonl
+    [ "$(jq -r .category go.jsonl | uniq -c | tr -s ' ')" = ' 12 go' ] && [ "$(wc -l <held.jsonl)" -eq 4 ]
+    [ "$(cat go.jsonl held.jsonl | sort -u | wc -l)" -eq 16 ]
+    [ "$(jq -r '.text[:22]' go.jsonl | sed -n '1p;$p')" = $'package a10 // "quoted\npackage a80 // "quoted' ]
+    [ "$("$ROOT/examples/calibration/package-text" german | jq -r '.text[:22]')" = $'NAME\nschl-afe \\n und ä' ]
+    # What cannot be had stops it: half a set would look like a whole one.
+    mkdir bin && printf '#!/bin/sh\nexit 100\n' >bin/apt-get && chmod +x bin/apt-get
+    PATH=$PWD/bin:$PATH run "$ROOT/examples/calibration/package-text" french
+    [ "$status" -eq 1 ] && [[ $output == *'cannot download the package manpages-fr'* ]]
+}
+
 @test "prune.mk: a checked pruned model; another ratio observes nothing again; nothing changed, nothing done" {
     local prune=(make -f examples/prune.mk BIN="" MODEL="examples/tiny-gptoss" DATA=calib.jsonl OUT=small OBSERVE="--max-len 256")
     "${prune[@]}" RATIO=0.25
