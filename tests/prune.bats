@@ -259,7 +259,7 @@ LIST
     fails_with 'the plan is for a model of family qwen3_moe' moe-prune -f "$TINY_GPTOSS" plan.tsv cut
     make_plan "$TINY_GPTOSS" 6 | sed -n 's/experts=16/experts=8/; /^#/p' | sed '$d' >plan.tsv
     rows 4 8 6 >>plan.tsv
-    fails_with 'with 4 layers, 8 experts' moe-prune -f "$TINY_GPTOSS" plan.tsv cut
+    fails_with 'gpt_oss with 8 experts' moe-prune -f "$TINY_GPTOSS" plan.tsv cut
     only plan.tsv
 }
 

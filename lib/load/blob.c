@@ -153,8 +153,11 @@ int blob_expert(const struct blob *b, int layer, int expert, struct stored s[3],
     int i;
 
     for (i = 0; i < 3; i++) {
-        enum part part = i == 2 ? PART_DOWN : !split ? PART_GATE_UP : i ? PART_UP : PART_GATE;
-        int out = part == PART_DOWN ? a->hidden : (split ? 1 : 2) * a->inter,
+        enum part part = i == 2                       ? PART_DOWN
+                         : layout_fused(b->m->layout) ? PART_GATE_UP
+                         : i                          ? PART_UP
+                                                      : PART_GATE;
+        int out = part == PART_DOWN ? a->hidden : (part == PART_GATE_UP ? 2 : 1) * a->inter,
             in = part == PART_DOWN ? a->inter : a->hidden;
 
         if (!model_expert_linear(b->m, layer, expert, part, &l))

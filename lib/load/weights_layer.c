@@ -188,22 +188,35 @@ static int stacked_biases(struct weights *w, int layer, const struct piece_of *p
     return 0;
 }
 
+/* n values of a vector that has `of` for each expert, from value `first` of expert j on, each step-th. */
+static int expert_part(struct weights *w, const struct tensor *t, int j, int of, int first, int step, int n,
+                       float *dst, struct err *e)
+{
+    return blob_vector(w->blob, t, (int64_t)j * of + first, step, n, dst, e);
+}
+
 /* Of all experts, gate's before up's. */
 static int expert_biases(struct weights *w, int layer, const struct slot *s, float *dst, struct err *e)
 {
-    bool down = s->at == MLP_DOWN, together = w->m->layout != EXPERTS_INTERLEAVED;
-    const struct tensor *t = model_expert_bias(w->m, layer, down ? PART_DOWN : PART_GATE_UP);
-    int half = s->out / 2, j;
+    bool down = s->at == MLP_DOWN, fused = layout_fused(w->m->layout);
+    bool together = w->m->layout != EXPERTS_INTERLEAVED;
+    const struct tensor *t = model_expert_bias(w->m, layer,
+                                               down    ? PART_DOWN
+                                               : fused ? PART_GATE_UP
+                                                       : PART_GATE);
+    const struct tensor *up = down || fused ? t : model_expert_bias(w->m, layer, PART_UP);
+    int n = w->m->arch.inter, of = fused ? 2 * n : n, j;
 
     if (down)
         return blob_vector(w->blob, t, 0, 1, w->m->arch.experts * s->out, dst, e);
-    for (j = 0; j < w->m->arch.experts; j++, dst += s->out) {
-        int64_t at = (int64_t)j * s->out;
-
-        if (blob_vector(w->blob, t, at, together ? 1 : 2, half, dst, e) ||
-            blob_vector(w->blob, t, at + (together ? half : 1), together ? 1 : 2, half, dst + half, e))
+    for (j = 0; j < w->m->arch.experts; j++, dst += 2 * n)
+        if (expert_part(w, t, j, of, 0, together ? 1 : 2, n, dst, e) ||
+            expert_part(w, up, j, of,
+                        !fused     ? 0
+                        : together ? n
+                                   : 1,
+                        together ? 1 : 2, n, dst + n, e))
             return -1;
-    }
     return 0;
 }
 

@@ -23,6 +23,10 @@ struct checker {
     struct err *e;
 };
 
+/* Matrices that no format of several tensors holds, embeddings and routers: plain numbers, or blocks that
+ * need nothing beside them. */
+#define DT_ALONE (DT_FLOATS | DT_GGML)
+
 /* Something is in the way of running the model: at the level of cutting that is noted (the first time), and
  * checking goes on. r: of what failed or did not. */
 static int only_run(struct checker *c, int r)
@@ -84,8 +88,9 @@ static int want(struct checker *c, const char *name, uint64_t dtypes, int rank, 
                    name, have, need);
 }
 
-#define WANT_FLOAT(c, name, ...)                                                                             \
-    want(c, name, DT_FLOATS, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)),                    \
+#define WANT_FLOAT(c, name, ...) WANT_DTYPES(c, name, DT_FLOATS, __VA_ARGS__)
+#define WANT_DTYPES(c, name, dtypes, ...)                                                                    \
+    want(c, name, dtypes, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)),                       \
          (uint64_t[]){__VA_ARGS__})
 
 /* A piece was not as it should be: if that hangs on the block sizes of config.json, they are named. */
@@ -221,7 +226,7 @@ static int want_matrix(struct checker *c, const char *base, const struct slot *s
         return 0;
     if ((!s->optional || find_map(c->m, module, false, 0, 0, &l)) &&
         (s->linear ? want_linear(c, module, s->out, s->in)
-                   : WANT_FLOAT(c, name, (uint64_t)s->out, (uint64_t)s->in)))
+                   : WANT_DTYPES(c, name, DT_ALONE, (uint64_t)s->out, (uint64_t)s->in)))
         return -1;
     return s->bias ? want_vector(c, module, ".bias", s->out) : 0;
 }
@@ -237,7 +242,7 @@ static int want_router(struct checker *c, const char *base, const struct slot *s
     char name[NAME_LEN];
 
     snprintf(name, sizeof name, "%s%s.weight", base, s->name);
-    return WANT_FLOAT(c, name, (uint64_t)s->out, (uint64_t)s->in);
+    return WANT_DTYPES(c, name, DT_ALONE, (uint64_t)s->out, (uint64_t)s->in);
 }
 
 /* base: what stands before the slots' names. */
@@ -271,23 +276,15 @@ static bool in_moe_module(const struct model *m, size_t i)
 
 /* What loaders pass over, because they compute it themselves or it is for the numbers of caches and
  * activations only; endings, after a dot or an underscore. */
-static const char *const passed_over[] = {"rotary_emb.inv_freq",
-                                          "rotary_emb.original_inv_freq",
-                                          "rotary_emb.cos_cached",
-                                          "rotary_emb.sin_cached",
-                                          "_extra_state",
-                                          "self_attn.k_scale",
-                                          "self_attn.v_scale",
-                                          "self_attn.q_scale",
-                                          "self_attn.prob_scale",
-                                          "self_attn.kv_scale",
-                                          "self_attn.attn.k_scale",
-                                          "self_attn.attn.v_scale",
-                                          "k_proj.k_scale",
-                                          "v_proj.v_scale",
-                                          "kv_cache_scaling_factor",
-                                          "k_proj.output_scale",
-                                          "v_proj.output_scale"};
+static const char *const passed_over[] = {"rotary_emb.inv_freq",    "rotary_emb.original_inv_freq",
+                                          "rotary_emb.factors",     "rotary_emb.cos_cached",
+                                          "rotary_emb.sin_cached",  "_extra_state",
+                                          "self_attn.k_scale",      "self_attn.v_scale",
+                                          "self_attn.q_scale",      "self_attn.prob_scale",
+                                          "self_attn.kv_scale",     "self_attn.attn.k_scale",
+                                          "self_attn.attn.v_scale", "k_proj.k_scale",
+                                          "v_proj.v_scale",         "kv_cache_scaling_factor",
+                                          "k_proj.output_scale",    "v_proj.output_scale"};
 
 static bool may_be_ignored(const struct checker *c, const char *name)
 {

@@ -57,9 +57,9 @@ int container_sizes(struct container_writer *w, struct err *e)
     return ops(w)->sizes(w, e);
 }
 
-int container_create(struct container_writer *w, const char *dir, struct err *e)
+int container_create(struct container_writer *w, const char *path, struct err *e)
 {
-    return ops(w)->create(w, dir, e);
+    return ops(w)->create(w, path, e);
 }
 
 int container_next(struct container_writer *w, size_t i, struct err *e)

@@ -15,7 +15,8 @@ enum { CONTAINER_HEAD = 64 };
 
 struct container {
     const char *name; /* "safetensors" */
-    /* The model is a folder with a config.json, and tokenizer, licence and other files in it belong to it. */
+    /* The model is a folder with a config.json, and tokenizer, licence and other files in it belong to it. If
+     * not, it is written as one file. */
     bool folder;
     /* Is it one of these? By what is in it, never by a suffix: head has the file's first n bytes (at most
      * CONTAINER_HEAD), a folder has none (n 0). */
@@ -53,7 +54,7 @@ int checkpoint_sort(struct checkpoint *c, struct err *e);
  *     w.like, tensor, n, meta, n_meta set
  *     container_sizes(&w, e)              from here on all sizes are known to the byte
  *     w.config set
- *     container_create(&w, dir, e)
+ *     container_create(&w, path, e)       the folder, which is there, or the file, which is replaced
  *     container_next(&w, i, e)            for each tensor in turn, then its bytes by
  *     container_put, container_copy
  *     container_finish(&w, e)
@@ -85,7 +86,7 @@ struct container_writer {
 
 struct container_writer_ops {
     int (*sizes)(struct container_writer *w, struct err *e);
-    int (*create)(struct container_writer *w, const char *dir, struct err *e);
+    int (*create)(struct container_writer *w, const char *path, struct err *e);
     int (*next)(struct container_writer *w, size_t i, struct err *e);
     int (*put)(struct container_writer *w, const void *p, size_t n, struct err *e);
     int (*copy)(struct container_writer *w, const struct rfile *from, uint64_t off, uint64_t n,
@@ -95,7 +96,7 @@ struct container_writer_ops {
 };
 
 int container_sizes(struct container_writer *w, struct err *e);
-int container_create(struct container_writer *w, const char *dir, struct err *e);
+int container_create(struct container_writer *w, const char *path, struct err *e);
 int container_next(struct container_writer *w, size_t i, struct err *e);
 int container_put(struct container_writer *w, const void *p, size_t n, struct err *e);
 /* n bytes of tensor `from` of the old checkpoint from its byte `at` on. */

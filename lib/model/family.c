@@ -34,7 +34,7 @@ static const char *const gpt_oss_keys[] = {"layer_types", "sliding_window", "swi
 
 static const struct fixed_key mixtral_fixed[] = {
     {"norm_topk_prob", "true"}, {"scoring_func", "softmax"}, FIXED_END};
-static const char *const mixtral_keys[] = {"sliding_window", NULL};
+static const char *const mixtral_keys[] = {"sliding_window", "rope_interleave", NULL};
 
 static const struct fixed_key llama4_fixed[] = {{"nope_layer_interval", "4"}, FIXED_END};
 static const char *const llama4_keys[] = {"attention_chunk_size",
@@ -574,6 +574,7 @@ const char *expert_layout_name(enum expert_layout l)
         [EXPERTS_FUSED] = "fused",
         [EXPERTS_CONCAT] = "fused, input-major",
         [EXPERTS_INTERLEAVED] = "fused, interleaved, input-major",
+        [EXPERTS_STACKED] = "stacked",
     };
 
     return name[l];

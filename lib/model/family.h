@@ -27,7 +27,8 @@ enum norm_kind { NORM_ROUND_MUL, NORM_MUL_ROUND };
 #define MIXER_ID(ID, name) MIXER_##ID,
 enum mixer_kind { MIXERS(MIXER_ID) MIXER_KINDS };
 #undef MIXER_ID
-enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
+/* ROPE_FACTORS: a divisor for each frequency, as GGUF files have them. */
+enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_FACTORS };
 enum ffn_kind { FFN_DENSE, FFN_MOE };
 /* The gate multiplies the expert's output, or its input (Llama4). */
 enum gate_site { GATE_OUTPUT, GATE_INPUT };
@@ -40,8 +41,15 @@ enum expert_layout {
     EXPERTS_FUSED,       /* B: gate_up [E,2I,H] (gate rows first), down [E,H,I] */
     EXPERTS_CONCAT,      /* C: gate_up [E,H,2I] in-out, gate columns first; down [E,I,H] in-out */
     EXPERTS_INTERLEAVED, /* D: gate_up [E,H,2I] in-out, column 2n gate, 2n+1 up; down [E,I,H] in-out */
+    EXPERTS_STACKED,     /* E: those of A, each of all experts: gate [E,I,H], up [E,I,H], down [E,H,I]; the
+                            layout of GGUF */
 };
 const char *expert_layout_name(enum expert_layout l);
+/* Are gate and up one tensor? */
+static inline bool layout_fused(enum expert_layout l)
+{
+    return l != EXPERTS_SPLIT && l != EXPERTS_STACKED;
+}
 
 /* ---- the table ---- */
 

@@ -191,8 +191,10 @@ int model_locate(const char *arg, const char *what_file, char **dir, char **revi
         return has_none(arg, what_file, e);
     }
     if (path_exists(arg))
-        return err_set(e, ERR_INPUT, "'%s' is a file: a model is a directory with %s, or a hub id", arg,
-                       what_file);
+        return err_set(
+            e, ERR_INPUT,
+            "'%s' is a file, but not a GGUF file: a model is that, a directory with %s, or a hub id", arg,
+            what_file);
     if (is_hub_id(arg))
         return from_hub(arg, what_file, dir, revision, e);
     if (check_access(arg, e))

@@ -3,6 +3,7 @@
  */
 #include "model/model.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ static bool has_experts(struct model *m, const char *module, enum expert_layout 
     m->layout = layout;
     return module &&
            model_expert_linear(m, first_moe_layer(&m->arch), 0,
-                               layout == EXPERTS_SPLIT ? PART_GATE : PART_GATE_UP, &l) &&
+                               layout_fused(layout) ? PART_GATE_UP : PART_GATE, &l) &&
            (!l.as->format->interleaved || layout == EXPERTS_INTERLEAVED);
 }
 
@@ -61,11 +62,14 @@ static int no_experts(const struct model *m, struct err *e)
 }
 
 /* How the experts lie together, from the first MoE layer's tensors; checked against the rest by
- * check_tensors. */
+ * check_tensors. Containers other than folders have layouts of their own. */
 static int detect_layout(struct model *m, struct err *e)
 {
     const struct family *f = m->arch.family;
 
+    if (!m->ckpt.container->folder &&
+        (has_experts(m, f->ffn_module, EXPERTS_STACKED) || has_experts(m, f->ffn_module, EXPERTS_FUSED)))
+        return 0;
     if (has_experts(m, f->ffn_module, f->fused_layout) ||
         (f->expert_gate && has_experts(m, f->ffn_module, EXPERTS_SPLIT)) ||
         has_experts(m, f->fused_module, f->fused_layout))
@@ -214,7 +218,7 @@ bool model_coded(const struct model *m)
 
 const struct format *model_expert_format(const struct model *m)
 {
-    enum part part = m->layout == EXPERTS_SPLIT ? PART_GATE : PART_GATE_UP;
+    enum part part = layout_fused(m->layout) ? PART_GATE_UP : PART_GATE;
     struct linear_tensors l;
 
     model_expert_linear(m, first_moe_layer(&m->arch), 0, part, &l);
@@ -237,19 +241,32 @@ uint64_t model_expert_bytes(const struct model *m, int layer)
     return bytes;
 }
 
+/* count numbers of a dtype that needs nothing beside it; false: it is none. */
+static bool numbers_of(const struct tensor *t, const uint8_t *raw, float *dst)
+{
+    static const struct format_claim blocks = {.format = &format_ggml};
+    size_t n = (size_t)tensor_count(t), in = t->rank ? (size_t)t->shape[t->rank - 1] : 1;
+    struct stored s = {.piece[USE_WEIGHT] = {.at = raw, .dtype = t->dtype}};
+
+    if (dtype_is_float(t->dtype)) {
+        floats_to_f32(t->dtype, raw, n, dst);
+        return true;
+    }
+    if (!(DT_GGML >> t->dtype & 1) || !in || n / in > INT_MAX || in > INT_MAX)
+        return false;
+    format_describe(&s, &blocks, (int)(n / in), (int)in, false);
+    stored_rows(&s, 0, s.out, dst, in, false);
+    return true;
+}
+
 int model_read_f32(const struct model *m, const struct tensor *t, float *dst, struct err *e)
 {
-    size_t n = (size_t)tensor_count(t);
-    void *raw;
-    int r;
+    uint8_t *raw = mem_new_aligned((size_t)t->size, 1, e);
+    int r = raw ? checkpoint_read(&m->ckpt, t, 0, raw, (size_t)t->size, e) : -1;
 
-    if (!dtype_is_float(t->dtype))
-        return err_set(e, ERR_INPUT, "'%s': tensor '%s' has dtype %s where BF16, F16 or F32 is needed",
-                       m->dir, t->name, dtype_name(t->dtype));
-    raw = mem_new_aligned((size_t)t->size, 1, e);
-    r = raw ? checkpoint_read(&m->ckpt, t, 0, raw, (size_t)t->size, e) : -1;
-    if (!r)
-        floats_to_f32(t->dtype, raw, n, dst);
+    if (!r && !numbers_of(t, raw, dst))
+        r = err_set(e, ERR_INPUT, "'%s': tensor '%s' has dtype %s where BF16, F16 or F32 is needed", m->dir,
+                    t->name, dtype_name(t->dtype));
     free(raw);
     return r;
 }

@@ -58,8 +58,8 @@ struct model {
  * format that are understood, every expert 0..E-1 of every MoE layer, router rows = E, no expert beyond E, no
  * tensor whose name is not understood inside a layer.
  * To be cut: all that, of what lies inside MoE modules; of the experts, which number a tensor belongs to is
- * enough, whatever it holds. Routers are BF16, F16 or F32. What is in the way of running it is in cut_only.
- * For its digest: routers alone; files of the checkpoint may be missing.
+ * enough, whatever it holds. Routers are BF16, F16, F32 or blocks of ggml. What is in the way of running it
+ * is in cut_only. For its digest: routers alone; files of the checkpoint may be missing.
  */
 enum model_level { MODEL_RUN, MODEL_CUT, MODEL_DIGEST };
 
@@ -91,7 +91,7 @@ struct linear_tensors {
  * stands after "model.layers.LAYER.". false: there is none. */
 bool model_linear(const struct model *m, int layer, const char *name, struct linear_tensors *l);
 /* The matrix of an expert of a MoE layer; in other layouts than the split one the tensors are those of all
- * experts, and parts gate and up are one, PART_GATE_UP. */
+ * experts, and in fused ones parts gate and up are one, PART_GATE_UP. */
 bool model_expert_linear(const struct model *m, int layer, int expert, enum part part,
                          struct linear_tensors *l);
 /* The biases of all experts of a layer. NULL: absent. */
@@ -125,7 +125,7 @@ uint64_t model_expert_bytes(const struct model *m, int layer);
  */
 int model_digest(const struct model *m, char out[HASH_HEX], struct err *e);
 
-/* Reads a whole tensor of dtype F32, F16, BF16 as f32 into dst[count]. */
+/* Reads a whole tensor of dtype F32, F16, BF16 or a block of ggml as f32 into dst[count]. */
 int model_read_f32(const struct model *m, const struct tensor *t, float *dst, struct err *e);
 
 #endif

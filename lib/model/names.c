@@ -143,9 +143,14 @@ bool model_linear(const struct model *m, int layer, const char *name, struct lin
     return n > 0 && n < NAME_LEN && find_map(m, base, false, 0, 0, l);
 }
 
-static const char *fused_part(enum part part)
+const char *fused_part(enum part part)
 {
-    return part == PART_DOWN ? "down_proj" : "gate_up_proj";
+    static const char *const name[] = {[PART_GATE] = "gate_proj",
+                                       [PART_UP] = "up_proj",
+                                       [PART_DOWN] = "down_proj",
+                                       [PART_GATE_UP] = "gate_up_proj"};
+
+    return name[part];
 }
 
 bool model_expert_linear(const struct model *m, int layer, int expert, enum part part,
@@ -157,7 +162,7 @@ bool model_expert_linear(const struct model *m, int layer, int expert, enum part
         snprintf(base, sizeof base, "%smodel.layers.%d.%s.experts.", m->arch.prefix, layer, m->ffn_module);
 
     *l = (struct linear_tensors){0};
-    if (part == PART_NONE || split != (part != PART_GATE_UP && (split || part != PART_DOWN)))
+    if (part == PART_NONE || (part != PART_DOWN && (part == PART_GATE_UP) != layout_fused(m->layout)))
         return false;
     if (split)
         n += snprintf(base + n, sizeof base - (size_t)n, "%d.%s", expert, part_module(m->arch.family, part));
@@ -178,7 +183,7 @@ bool model_in_out(const struct model *m, const struct format *f)
 
 /* ---- from names to meaning ---- */
 
-static bool take(const char **s, const char *word)
+static bool take_word(const char **s, const char *word)
 {
     size_t n = word ? strlen(word) : 0;
 
@@ -212,17 +217,16 @@ static void expert_role(struct tensor_role *r, const struct family *f, const cha
         if (*s++ != '.')
             return;
         for (p = PART_GATE; p <= PART_DOWN; p++)
-            if (take(&s, part_module(f, p))) {
+            if (take_word(&s, part_module(f, p))) {
                 r->part = use_of(s, false, &r->use) ? p : PART_NONE;
                 return;
             }
         return;
     }
     r->role = ROLE_EXPERTS;
-    if (take(&s, "gate_up_proj"))
-        r->part = PART_GATE_UP;
-    else if (take(&s, "down_proj"))
-        r->part = PART_DOWN;
+    for (p = PART_GATE_UP; p >= PART_GATE && !take_word(&s, fused_part(p)); p--)
+        ;
+    r->part = p;
     if (!use_of(s, true, &r->use))
         r->part = PART_NONE;
 }
@@ -231,7 +235,7 @@ static bool take_ffn(const char **s, const char *module)
 {
     const char *p = *s;
 
-    if (!take(&p, module) || *p++ != '.')
+    if (!take_word(&p, module) || *p++ != '.')
         return false;
     *s = p;
     return true;
@@ -245,7 +249,8 @@ struct tensor_role role_of(const struct arch *a, const char *name)
 
     if (f->key_mtp[0] && strncmp(name, "model.mtp_", 10) == 0)
         r.role = ROLE_MTP;
-    if (!take(&s, a->prefix) || !take(&s, "model.layers.") || !take_number(&s, &r.layer) || *s++ != '.')
+    if (!take_word(&s, a->prefix) || !take_word(&s, "model.layers.") || !take_number(&s, &r.layer) ||
+        *s++ != '.')
         return r;
     if (f->key_mtp[0] && r.layer >= a->layers) {
         r.role = ROLE_MTP;
@@ -254,7 +259,7 @@ struct tensor_role role_of(const struct arch *a, const char *name)
     if (!take_ffn(&s, f->ffn_module) && !take_ffn(&s, f->fused_module))
         return r;
     r.ffn = true;
-    if (take(&s, "experts.")) {
+    if (take_word(&s, "experts.")) {
         expert_role(&r, f, name, s);
     } else if (router_tensor(a, s, &r.axis)) {
         r.role = ROLE_ROUTER;

@@ -8,6 +8,7 @@
 
 /* names.c */
 const char *part_module(const struct family *f, enum part p); /* layout A module of a part; may be NULL */
+const char *fused_part(enum part p);                          /* the same of all experts together */
 /* As model_linear, by the map's whole name; fused: that of all experts. out, in: its size; 0: whatever was
  * found when it was checked, or what the weight's shape says. Where no format fits, l is the one that comes
  * nearest; where there is none, plain. */

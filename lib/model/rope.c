@@ -14,7 +14,7 @@ static const struct {
 } types[] = {{"default", ROPE_DEFAULT}, {"mrope", ROPE_DEFAULT}, /* the positions of a text are the same in
                                                                     all its sections */
              {"linear", ROPE_LINEAR},   {"dynamic", ROPE_DYNAMIC}, {"llama3", ROPE_LLAMA3},
-             {"yarn", ROPE_YARN}};
+             {"yarn", ROPE_YARN},       {"factors", ROPE_FACTORS}};
 
 const cJSON *rope_dictionary(struct config *c)
 {
@@ -123,8 +123,29 @@ static void llama3_freqs(struct rope *r)
     }
 }
 
-static int frequencies(struct rope *r, struct err *e)
+/* Divides by the numbers of the dictionary's "factors". */
+static int divide_freqs(struct rope *r, const struct config *c)
 {
+    const cJSON *list =
+        config_get(&(struct config){rope_dictionary((struct config *)c), c->what, c->e}, "factors");
+    const cJSON *v;
+    int p = 0;
+
+    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != r->rot / 2)
+        return err_set(c->e, ERR_INPUT, "'%s': there is not one rope factor for each of %d frequencies",
+                       c->what, r->rot / 2);
+    cJSON_ArrayForEach(v, list)
+    {
+        if (!cJSON_IsNumber(v) || !(v->valuedouble > 0) || !isfinite(v->valuedouble))
+            return err_set(c->e, ERR_INPUT, "'%s': a rope factor is no number above 0", c->what);
+        r->inv_freq[p++] /= (float)v->valuedouble;
+    }
+    return 0;
+}
+
+static int frequencies(struct rope *r, struct config *c)
+{
+    struct err *e = c->e;
     int p;
 
     r->inv_freq = mem_new((size_t)r->rot / 2, sizeof *r->inv_freq, e);
@@ -139,7 +160,7 @@ static int frequencies(struct rope *r, struct err *e)
         yarn_freqs(r);
     if (r->type == ROPE_LLAMA3)
         llama3_freqs(r);
-    return 0;
+    return r->type == ROPE_FACTORS ? divide_freqs(r, c) : 0;
 }
 
 /* All but the frequencies. */
@@ -211,9 +232,7 @@ int rope_read(struct arch *a, struct config *c, int rotated)
     for (i = 0; i < a->ropes; i++)
         if (same(&a->rope[i], &r))
             return i;
-    if (frequencies(&r, c->e))
-        return -1;
-    if (mem_grow(&a->rope, &n, n + 1, sizeof r, c->e)) {
+    if (frequencies(&r, c) || mem_grow(&a->rope, &n, n + 1, sizeof r, c->e)) {
         free(r.inv_freq);
         return -1;
     }

@@ -101,12 +101,12 @@ static int expert_slots(const struct model *m, struct slot *s)
 {
     static const enum part each[] = {PART_GATE, PART_UP, PART_DOWN}, fused[] = {PART_GATE_UP, PART_DOWN};
     const struct arch *a = &m->arch;
-    bool split = m->layout == EXPERTS_SPLIT;
-    int n = split ? 3 : 2, i;
+    bool split = m->layout == EXPERTS_SPLIT, apart = !layout_fused(m->layout);
+    int n = apart ? 3 : 2, i;
     char name[SLOT_NAME / 2];
 
     for (i = 0; i < n; i++) {
-        enum part p = split ? each[i] : fused[i];
+        enum part p = apart ? each[i] : fused[i];
         bool down = p == PART_DOWN;
         int width = p == PART_GATE_UP ? 2 * a->inter : a->inter;
 
@@ -121,7 +121,7 @@ static int expert_slots(const struct model *m, struct slot *s)
         if (split)
             snprintf(name, sizeof name, "experts.%%d.%s", part_module(a->family, p));
         else
-            snprintf(name, sizeof name, "experts.%s", down ? "down_proj" : "gate_up_proj");
+            snprintf(name, sizeof name, "experts.%s", fused_part(p));
         set_name(&s[i], m->ffn_module, name);
     }
     return n;

@@ -87,7 +87,7 @@ struct encoder {
 
 /* The table: the plain one is the last. *n rows. */
 const struct format *const *format_table(int *n);
-extern const struct format format_plain;
+extern const struct format format_plain, format_ggml;
 
 /* A format that a model may have, with its block sizes. */
 struct format_claim {

@@ -140,7 +140,8 @@ static int open_matrix(const struct aimer *a, struct worker *w, int expert, enum
 {
     const struct arch *arch = &a->m->arch;
     bool split = a->m->layout == EXPERTS_SPLIT, down = part == PART_DOWN;
-    int out = down ? arch->hidden : (split ? 1 : 2) * arch->inter, in = down ? arch->inter : arch->hidden, i;
+    int out = down ? arch->hidden : (part == PART_GATE_UP ? 2 : 1) * arch->inter;
+    int in = down ? arch->inter : arch->hidden, i;
 
     *x = (struct matrix_ref){.m = a->m, .expert = split ? 0 : expert, .of = split ? 1 : arch->experts};
     if (!model_expert_linear(a->m, a->layer, expert, part, &x->l))
@@ -156,14 +157,14 @@ static int open_matrix(const struct aimer *a, struct worker *w, int expert, enum
 
 static int expert_score(const struct aimer *a, int expert, struct worker *w, struct err *e)
 {
-    static const enum part split[] = {PART_GATE, PART_UP, PART_DOWN}, fused[] = {PART_GATE_UP, PART_DOWN};
-    bool each = a->m->layout == EXPERTS_SPLIT;
+    static const enum part apart[] = {PART_GATE, PART_UP, PART_DOWN}, fused[] = {PART_GATE_UP, PART_DOWN};
+    bool each = !layout_fused(a->m->layout);
     struct sums s = {0};
     struct matrix_ref x;
     int i;
 
     for (i = 0; i < (each ? 3 : 2); i++)
-        if (open_matrix(a, w, expert, each ? split[i] : fused[i], &x, e) || add_matrix(&s, w, &x, e))
+        if (open_matrix(a, w, expert, each ? apart[i] : fused[i], &x, e) || add_matrix(&s, w, &x, e))
             return -1;
     a->score[expert] = s.abs > 0 ? sqrt(s.square * s.count) / s.abs : 0;
     return 0;

@@ -85,13 +85,15 @@ int cut_from_plan(struct cut *c, const struct model *m, const struct plan *p, st
     struct expert_groups groups = prune_groups(m);
     int i, kept;
 
-    if (strcmp(p->model.family, a->family->name) != 0 || p->model.layers != a->layers ||
-        p->model.experts != a->experts || p->model.hidden != a->hidden)
+    /* how many layers there are in all is said in several ways where some predict further tokens: those with
+     * experts must be the same, and the digest tells the rest */
+    if (strcmp(p->model.family, a->family->name) != 0 || p->model.experts != a->experts ||
+        p->model.hidden != a->hidden)
         return err_set(e, ERR_INPUT,
-                       "the plan is for a model of family %s with %d layers, %d experts and hidden size %d; "
-                       "'%s' is %s with %d, %d and %d",
-                       p->model.family, p->model.layers, p->model.experts, p->model.hidden, m->dir,
-                       a->family->name, a->layers, a->experts, a->hidden);
+                       "the plan is for a model of family %s with %d experts and hidden size %d; '%s' is %s "
+                       "with %d and %d",
+                       p->model.family, p->model.experts, p->model.hidden, m->dir, a->family->name,
+                       a->experts, a->hidden);
     if (check_layers(m, p, e))
         return -1;
     kept = plan_kept(p, 0);

@@ -53,7 +53,7 @@ int mend_check(const struct repair *r, const struct model *m, const struct plan 
         any = true;
         if (never || (t->dtype != DT_BF16 && t->dtype != DT_F32))
             return err_set(e, ERR_UNKNOWN, "tensor '%s' is %s, which cannot be multiplied by a factor%s",
-                           t->name, never ? f->name : dtype_name(t->dtype),
+                           t->name, never && f->name ? f->name : dtype_name(t->dtype),
                            never && f->exact ? "; moe-quant -t bf16 makes a model that can" : "");
     }
     return any ? 0

@@ -2,6 +2,7 @@
 #include "surgery/publish.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "surgery/carry.h"
 
@@ -33,13 +34,42 @@ static int write_card(const struct publish *p, const char *dir, struct err *e)
     return r;
 }
 
-static int fill(const struct publish *p, const char *dir, struct err *e)
+/* The model at `path`, a folder that is there or a file. */
+static int fill(const struct publish *p, const char *path, struct err *e)
 {
-    return rewrite_write(p->rw, dir, p->config, p->config_n, p->put, p->ctx, e) ||
-                   carry_files(p->rw->m, p->cut, dir, e) || open_result(p, dir, e) ||
-                   (p->check && p->check(p->ctx, dir, e)) || write_card(p, dir, e)
-               ? -1
-               : 0;
+    const struct model *m = p->rw->m;
+
+    if (rewrite_write(p->rw, path, p->config, p->config_n, p->put, p->ctx, e) ||
+        carry_files(m, p->cut, path, e) || open_result(p, path, e) || (p->check && p->check(p->ctx, path, e)))
+        return -1;
+    return m->ckpt.container->folder ? write_card(p, path, e) : 0;
+}
+
+static int publish_folder(const struct publish *p, struct err *e)
+{
+    struct outdir d;
+    int r;
+
+    if (outdir_open(&d, p->out, p->force, carry_fit, (void *)p->rw->m, e))
+        return -1;
+    r = fill(p, d.tmp, e) || outdir_commit(&d, e) ? -1 : 0;
+    outdir_close(&d);
+    return r;
+}
+
+/* The container's writer replaces the temporary file, which then gets the name. */
+static int publish_file(const struct publish *p, struct err *e)
+{
+    struct wfile w;
+    int r;
+
+    if (strcmp(p->out, "-") == 0)
+        return err_set(e, ERR_USAGE, "a model cannot be written to standard output");
+    if (wfile_open(&w, p->out, p->force, e))
+        return -1;
+    r = fill(p, w.tmp, e) || wfile_commit(&w, e) ? -1 : 0;
+    wfile_close(&w);
+    return r;
 }
 
 uint64_t publish_source_bytes(const struct model *m)
@@ -55,18 +85,14 @@ uint64_t publish_source_bytes(const struct model *m)
 int publish(struct publish *p, struct err *e)
 {
     const struct model *m = p->rw->m;
-    struct outdir d;
-    int r;
+    bool folder = m->ckpt.container->folder;
 
     if (carry_check_target(m, p->out, e) || carry_bytes(m, &p->bytes_needed, e))
         return -1;
-    p->bytes_needed += p->rw->w.bytes + p->config_n;
+    p->bytes_needed += p->rw->w.bytes + (folder ? p->config_n : 0);
     if (p->dry_run)
         return disk_free(p->out, &p->bytes_free, e);
-    if (carry_check_space(p->out, p->bytes_needed, &p->bytes_free, e) ||
-        outdir_open(&d, p->out, p->force, carry_fit, (void *)m, e))
+    if (carry_check_space(p->out, p->bytes_needed, &p->bytes_free, e))
         return -1;
-    r = fill(p, d.tmp, e) || outdir_commit(&d, e) ? -1 : 0;
-    outdir_close(&d);
-    return r;
+    return folder ? publish_folder(p, e) : publish_file(p, e);
 }

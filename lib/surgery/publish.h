@@ -1,6 +1,7 @@
 /*
- * publish.h -- private to surgery: from a planned rewrite to a model directory under its name: checks,
- * shards, index, the files that go along, config.json, a look at the result, the model card.
+ * publish.h -- private to surgery: from a planned rewrite to a model under its name, a directory or a file:
+ * checks, shards, index, the files that go along, config.json, a look at the result, the model card (in a
+ * directory).
  */
 #ifndef MOE_SURGERY_PUBLISH_H
 #define MOE_SURGERY_PUBLISH_H
@@ -27,7 +28,7 @@ struct publish {
 
 /* OUT appears complete or not at all. */
 int publish(struct publish *p, struct err *e);
-/* Bytes of the source's safetensors files, headers included. */
+/* Bytes of the source's files of tensors, headers included. */
 uint64_t publish_source_bytes(const struct model *m);
 
 #endif

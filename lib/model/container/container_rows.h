@@ -11,11 +11,11 @@
 #define ST_SINGLE "model.safetensors"
 
 /* As they are tried. ROW(x) is container_x. */
-#define CONTAINERS(ROW)     ROW(safetensors) /* st_folder.c */
+#define CONTAINERS(ROW)     ROW(gguf) ROW(safetensors) /* the latter: st_folder.c */
 #define CONTAINER_ROW(name) extern const struct container container_##name;
 CONTAINERS(CONTAINER_ROW)
 #undef CONTAINER_ROW
-extern const struct container_writer_ops st_folder_writer;
+extern const struct container_writer_ops st_folder_writer, gguf_writer;
 
 /* The metadata of one shard. */
 const struct st_file *st_folder_file(const struct checkpoint *c, int shard);

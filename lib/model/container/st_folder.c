@@ -246,7 +246,7 @@ static size_t bare_shards(char **name, size_t n)
 static const struct {
     const char *end, *what;
 } other_weights[] = {
-    {".gguf", "is GGUF, the format of llama.cpp"},
+    {".gguf", "is GGUF, the format of llama.cpp: give the file itself"},
     {".bin", "is a checkpoint of PyTorch"},
     {".bin.index.json", "is a checkpoint of PyTorch"},
     {".pth", "is a checkpoint of PyTorch"},
