@@ -67,7 +67,7 @@ LIGHT_LIBS = -lcjson -lxxhash -lpcre2-8 -lutf8proc $(UNPACK_LIBS) -lm
 HEAVY_LIBS = $(BLAS_LIBS) -ldl
 
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
-TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%) $(BUILD)/tests/mkmodel $(BUILD)/tests/mkrandom
+TEST_BIN := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%) $(patsubst %,$(BUILD)/tests/%,mkmodel mkrandom real)
 
 ## all: build the six programs (default)
 all: $(PROGRAMS:%=$(BUILD)/%) $(if $(wildcard $(BUILD)/libmoe-cuda.so),stale)
@@ -210,6 +210,14 @@ check-asan:
 	    $(MAKE) --no-print-directory check BUILD=$(BUILD)-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	    SAN='-fsanitize=address,undefined -fno-sanitize-recover=all'
 
+## check-real: what of the config.json files and chat templates in REAL="DIR ..." is taken (a hub cache, say)
+check-real: $(BUILD)/tests/real
+	@BUILD='$(BUILD)' tests/check-real $(REAL)
+
+## compatibility: the same, into doc/compatibility.md
+compatibility: $(BUILD)/tests/real
+	@PAGE=doc/compatibility.md BUILD='$(BUILD)' tests/check-real $(REAL)
+
 ## check-builtin: the tests with our own products in place of oneDNN
 check-builtin:
 	@$(MAKE) --no-print-directory check BUILD=$(BUILD)-builtin BLAS=builtin
@@ -269,6 +277,6 @@ BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
 # All cores, unless the user gave -j.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all stale help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin lint bench quality install uninstall clean FORCE
+.PHONY: all stale help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin check-real compatibility lint bench quality install uninstall clean FORCE
 .SECONDARY:
 -include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/lib/cpu/*/*.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d $(BUILD)/kernels/cuda/*.d)
