@@ -26,6 +26,9 @@ void json_by_category(struct json_out *j, const struct corpus *c,
                       void (*row)(struct json_out *j, const void *row), const void *total,
                       const void *category, size_t size);
 
+/* What compare says to people, in 100 columns: name[r->n] are the candidates' (bench_compare_print.c). */
+void compare_print(FILE *f, const struct compare_report *r, const char *const *name, const struct corpus *c);
+
 /* What the subcommands on text run. */
 struct bench {
     struct model m; /* open_model() first */

@@ -239,89 +239,6 @@ static void compare_tsv(FILE *f, const char *ref, const struct model *m, const s
     str_free(&s);
 }
 
-/* ---- tables ---- */
-
-/* "0.12345 ± 0.00678", the second blank when there is none. */
-static void print_with_error(FILE *f, int width, double v, double se)
-{
-    int digits = width > 8 ? 4 : 5;
-
-    if (isnan(se))
-        fprintf(f, "  %*.*f %*s", width, digits, v, digits + 4, "");
-    else
-        fprintf(f, "  %*.*f ± %.*f", width, digits, v, digits, se);
-}
-
-static void print_row(FILE *f, int width, const char *name, const struct compare_row *r)
-{
-    char buf[32];
-
-    put_name(f, width, name);
-    fprintf(f, " %11s", num_thousands(r->tokens, buf));
-    if (r->tokens) {
-        print_with_error(f, 8, r->kl_mean, r->kl_se);
-        fprintf(f, "  %8.5f %8.4f %8.4f %8.4f %8.4f  %7.2f%% %8.4f", r->kl_median, r->kl_p90, r->kl_p99,
-                r->kl_p999, r->kl_max, 100 * r->same_top, r->rms_dp);
-        print_with_error(f, 9, r->ppl_ratio, r->ppl_ratio_se);
-        fputc('\n', f);
-    } else {
-        fputs("  no token to score\n", f);
-    }
-}
-
-/* One candidate by category. */
-static void print_one(FILE *f, const struct compare_result *r, const struct corpus *c)
-{
-    int k, width = category_width(c);
-
-    fprintf(f, "%-*s %11s  %-18s  %8s %8s %8s %8s %8s  %8s %8s  %-18s\n", width, "", "", "KL(ref||model)", "",
-            "", "", "", "", "same", "rms", "perplexity");
-    fprintf(f, "%-*s %11s  %-18s  %8s %8s %8s %8s %8s  %8s %8s  %-18s\n", width, "category", "tokens",
-            "    mean ± se", "median", "90%", "99%", "99.9%", "max", "top", "dp", "    ratio ± se");
-    for (k = 0; k < c->categories; k++)
-        print_row(f, width, c->category[k], &r->category[k]);
-    print_row(f, width, "total", &r->total);
-    fprintf(f, "mean over categories %.5f, worst category ", r->category_mean);
-    put_name(f, 0, c->category[r->worst]);
-    fprintf(f, " (%.5f)\n", r->category[r->worst].kl_mean);
-}
-
-/* Several: a row each, then mean divergences by category, a column each. */
-static void print_many(FILE *f, const struct compare_report *r, const struct corpus *c)
-{
-    int i, k, name = 9, width = category_width(c);
-
-    for (i = 0; i < r->n; i++)
-        name = name_width(set.name[i]) > name ? name_width(set.name[i]) : name;
-    fprintf(f, "    %-*s  %-18s  %8s %8s %8s %8s  %8s %8s  %-18s  %s\n", name, "", "KL(ref||model)", "", "",
-            "", "mean of", "same", "rms", "perplexity", "worst");
-    fprintf(f, "    %-*s  %-18s  %8s %8s %8s %8s  %8s %8s  %-18s  %s\n", name, "candidate", "    mean ± se",
-            "median", "99%", "99.9%", "categ.", "top", "dp", "    ratio ± se", "category");
-    for (i = 0; i < r->n; i++) {
-        const struct compare_row *t = &r->of[i].total;
-
-        fprintf(f, "%3d ", i + 1);
-        put_name(f, name, set.name[i]);
-        print_with_error(f, 8, t->kl_mean, t->kl_se);
-        fprintf(f, "  %8.5f %8.4f %8.4f %8.5f  %7.2f%% %8.4f", t->kl_median, t->kl_p99, t->kl_p999,
-                r->of[i].category_mean, 100 * t->same_top, t->rms_dp);
-        print_with_error(f, 9, t->ppl_ratio, t->ppl_ratio_se);
-        fputs("  ", f);
-        put_name(f, 0, c->category[r->of[i].worst]);
-        fprintf(f, " (%.5f)\n", r->of[i].category[r->of[i].worst].kl_mean);
-    }
-    fprintf(f, "\n%-*s", width, "mean KL");
-    for (i = 0; i < r->n; i++)
-        fprintf(f, " %8d", i + 1);
-    fputc('\n', f);
-    for (k = 0; k < c->categories; k++) {
-        put_name(f, width, c->category[k]);
-        for (i = 0; i < r->n; i++)
-            fprintf(f, " %8.5f", r->of[i].category[k].kl_mean);
-        fputc('\n', f);
-    }
-}
-
 /* ---- candidates ---- */
 
 static void read_plan(struct plan *p, const char *path, const struct model *ref)
@@ -441,10 +358,8 @@ static int compare(int n, char **argv)
         compare_json(f, argv[r0], &b.m, &r, &b.c);
     else if (tsv)
         compare_tsv(f, argv[r0], &b.m, &r, &b.c);
-    else if (r.n == 1)
-        print_one(f, &r.of[0], &b.c);
     else
-        print_many(f, &r, &b.c);
+        compare_print(f, &r, set.name, &b.c);
     result_close(f);
     status = verdict(&r, &b.c);
     compare_report_free(&r);

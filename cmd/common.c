@@ -50,6 +50,31 @@ int name_width(const char *name)
     return width;
 }
 
+/* Where the n-th character begins. */
+static const char *character(const char *s, int n)
+{
+    while (*s && (n > 0 || (*s & 0xc0) == 0x80))
+        n -= (*s++ & 0xc0) != 0x80;
+    return s;
+}
+
+void put_short(FILE *f, int width, const char *name)
+{
+    enum { DOTS = 3 };
+    int n = name_width(name), head = (width - DOTS) / 2, tail = width - DOTS - head;
+    const char *cut = character(name, head);
+    char *begin = n > width ? strndup(name, (size_t)(cut - name)) : NULL;
+
+    if (!begin) {
+        put_name(f, width, name);
+        return;
+    }
+    put_name(f, 0, begin);
+    fputs("...", f);
+    put_name(f, tail, character(name, n - tail));
+    free(begin);
+}
+
 /* A message on standard error, without the newline. */
 static void say(const char *fmt, va_list ap)
 {

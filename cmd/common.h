@@ -55,6 +55,9 @@ void working_fraction(void *working, double fraction);
  * steer the terminal, become '?'; blanks up to width characters. Messages are printed so too. */
 void put_name(FILE *f, int width, const char *name);
 int name_width(const char *name); /* characters of UTF-8 */
+/* In a column: of a name of more than `width` characters the beginning and the end, and "..." between them.
+ */
+void put_short(FILE *f, int width, const char *name);
 /* The text to f, and a newline; frees it. Dies where there was no memory for it. */
 void json_print(FILE *f, struct json_out *j);
 

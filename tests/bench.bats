@@ -192,6 +192,30 @@ make_plans() {
     jq -e '.reference | endswith("tiny-gptoss")' all.json
 }
 
+@test "compare: tables are at most 100 columns wide, whatever the names" {
+    local i plans=() long="a category of café owners, with a name that is far too long to stand in a table beside numbers"
+    make_plans "$TINY_QWEN3"
+    for i in {1..9}; do
+        cp half.tsv "$long $i.tsv"
+        plans+=(--plan "$long $i.tsv")
+    done
+    jq -c --arg a "$long" '.category = $a | ., (.category = "short")' docs.jsonl | head -n 6 >named.jsonl
+    columns() { awk '{ gsub(/[\200-\277]/, ""); if (length > most) most = length } END { print most }' "$1"; }
+    export LC_ALL=C # awk counts bytes
+    moe-bench compare -q "${plans[@]}" "$TINY_QWEN3" named.jsonl >many
+    [ "$(columns many)" -le 100 ]
+    # both ends are there; eight candidates beside each other, then the ninth
+    [ "$(grep -c '^  [1-9] a category ...umbers [1-9]\.tsv  ' many)" = 18 ]
+    [ "$(grep -c '^a catego...e numbers ' many)" = 2 ]
+    grep -qE '^mean KL +1 +2 +3 +4 +5 +6 +7 +8$' many
+    grep -qE '^mean KL +9$' many
+    moe-bench compare -q --plan half.tsv "$TINY_QWEN3" named.jsonl >one
+    [ "$(grep -v '^mean over' one >cut; columns cut)" -le 100 ]
+    [ "$(grep -c '^a catego...e numbers ' one)" = 2 ]
+    [ "$(grep -c '^total ' one)" = 2 ]
+    grep -q "worst category .* (0" one
+}
+
 @test "compare: the worst category, mean over categories, and limits for each candidate" {
     make_plans "$TINY_QWEN3"
     moe-bench compare --json --plan plan.tsv --plan half.tsv "$TINY_QWEN3" docs.jsonl >r.json
