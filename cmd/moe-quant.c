@@ -69,6 +69,8 @@ static void on_tensor(void *ctx, const struct quant_tensor_report *r)
         jo_close(&json);
         return;
     }
+    if (common.verbose < 1)
+        return;
     add_error(&rows, r->err2, r->sum2);
     str_addf(&rows, "  %11llu  %s\n", (unsigned long long)r->count, r->name);
 }
@@ -82,8 +84,35 @@ static void begin_json(const char *out)
     jo_open(&json, "tensors", '[');
 }
 
+static void kind_json(const struct quant_kind *k)
+{
+    jo_open(&json, NULL, '{');
+    jo_string(&json, "name", k->name);
+    jo_string(&json, "from", k->from);
+    jo_string(&json, "to", k->to);
+    jo_uint(&json, "tensors", k->tensors);
+    jo_uint(&json, "elements", k->elements);
+    jo_open(&json, "bytes", '{');
+    jo_uint(&json, "before", k->bytes_before);
+    jo_uint(&json, "after", k->bytes_after);
+    jo_close(&json);
+    if (!common.dry_run)
+        json_error(&json, k->err2, k->sum2);
+    jo_close(&json);
+}
+
 static void finish_json(const struct quantize_report *r)
 {
+    size_t i;
+
+    jo_close(&json);
+    jo_open(&json, "kinds", '[');
+    for (i = 0; i < r->kinds; i++)
+        kind_json(&r->kind[i]);
+    jo_close(&json);
+    jo_open(&json, "copied", '{');
+    jo_uint(&json, "tensors", r->copied);
+    jo_uint(&json, "bytes", r->copied_bytes);
     jo_close(&json);
     jo_open(&json, "total", '{');
     jo_uint(&json, "tensors", r->tensors);
@@ -100,25 +129,54 @@ static void finish_json(const struct quantize_report *r)
     json_print(stdout, &json);
 }
 
-static void quantize_text(const struct quantize_report *r, const char *out)
+static void print_kind(const struct quant_kind *k)
 {
-    struct str total = {0};
+    struct str error = {0};
     char a[32], b[32];
 
-    if (!common.dry_run) {
-        add_error(&total, r->err2, r->sum2);
-        printf("error      SQNR (dB)     elements  tensor\n%s%s  %11s  all %llu\n", rows.p, total.p, "",
-               (unsigned long long)r->tensors);
+    if (common.dry_run)
+        str_adds(&error, "-                 -");
+    else
+        add_error(&error, k->err2, k->sum2);
+    printf("%7llu  %-6s -> %-6s %10s -> %-10s %-19s  %s\n", (unsigned long long)k->tensors, k->from, k->to,
+           num_bytes(k->bytes_before, a), num_bytes(k->bytes_after, b), error.p ? error.p : "", k->name);
+    str_free(&error);
+}
+
+static void print_kinds(const struct quantize_report *r)
+{
+    struct quant_kind all = {.name = "all of these", .from = "", .to = "", .err2 = r->err2, .sum2 = r->sum2};
+    char buf[32];
+    size_t i;
+
+    printf("tensors  from      to           bytes               error      SQNR (dB)  kind\n");
+    for (i = 0; i < r->kinds; i++) {
+        print_kind(&r->kind[i]);
+        all.tensors += r->kind[i].tensors;
+        all.bytes_before += r->kind[i].bytes_before;
+        all.bytes_after += r->kind[i].bytes_after;
+        all.from = r->kind[i].from;
+        all.to = r->kind[i].to;
     }
+    if (r->kinds > 1)
+        print_kind(&all);
+    printf("%7llu  copied %21s\n", (unsigned long long)r->copied, num_bytes(r->copied_bytes, buf));
+}
+
+static void quantize_text(const struct quantize_report *r, const char *out)
+{
+    char a[32], b[32];
+
+    if (rows.n)
+        printf("error      SQNR (dB)     elements  tensor\n%s\n", rows.p);
+    print_kinds(r);
     printf("safetensors        %s -> %s (%llu bytes in %d file%s)\n", num_bytes(r->bytes_before, a),
            num_bytes(r->bytes_after, b), (unsigned long long)r->bytes_after, r->files,
            r->files == 1 ? "" : "s");
     if (common.dry_run)
-        printf("tensors            %llu\n"
-               "needed             %s, free %s: '%s' %s\n",
-               (unsigned long long)r->tensors, num_bytes(r->bytes_needed, a), num_bytes(r->bytes_free, b),
-               out, r->bytes_needed <= r->bytes_free ? "would be written" : "does not fit");
-    str_free(&total);
+        printf("needed             %s, free %s: '%s' %s\n", num_bytes(r->bytes_needed, a),
+               num_bytes(r->bytes_free, b), out,
+               r->bytes_needed <= r->bytes_free ? "would be written" : "does not fit");
 }
 
 static int quantize(int n, char **argv)
@@ -151,6 +209,7 @@ static int quantize(int n, char **argv)
         finish_json(&r);
     else if (common.verbose >= 0)
         quantize_text(&r, out);
+    quantize_report_free(&r);
     str_free(&rows);
     model_close(&m);
     return EXIT_DONE;

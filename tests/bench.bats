@@ -262,7 +262,7 @@ make_plans() {
     [[ ${lines[-1]} =~ ^mean\ over\ categories\ [0-9.]+,\ worst\ category\ (code|law)\ \([0-9.]+\)$ ]]
     run moe-bench compare -q --plan plan.tsv --plan half.tsv "$TINY_QWEN3" docs.jsonl
     [ "$status" -eq 0 ]
-    [[ ${lines[3]} =~ ^\ \ 2\ half.tsv\ .*\ (code|law)\ \([0-9.]+\)$ ]]
+    [[ ${lines[7]} =~ ^\ \ 2\ half.tsv\ .*\ (code|law)\ \([0-9.]+\)$ ]]
     [[ ${lines[-1]} =~ ^one\ +0\.00000\ +0\.00000$ ]]
 }
 
@@ -348,7 +348,7 @@ make_plans() {
     printf '{"ids":[5,6,7],"category":"a\\u001b[2Jb"}\n' >odd.jsonl
     moe-bench compare -q --plan plan.tsv "$TINY_QWEN3" odd.jsonl >table
     moe-bench compare -q --plan plan.tsv --plan plan.tsv "$TINY_QWEN3" odd.jsonl >>table
-    [ "$(grep -c 'a?\[2Jb' table)" -eq 5 ]
+    [ "$(grep -c 'a?\[2Jb' table)" -eq 6 ]
     run ! grep -q $'\033' table
 }
 

@@ -91,7 +91,7 @@ only() {
     diff <(header "$TINY_QWEN3/model.safetensors" | jq -S 'del(.__metadata__)') \
         <(header wide/model.safetensors | jq -S 'del(.__metadata__)')
     run -0 moe-quant -t mxfp4 wide again
-    [[ $output == *exact*'all 192'* ]]
+    [[ $output == *' 192  BF16   -> MXFP4 '*exact*'all of these'* ]]
     cmp narrow/model.safetensors again/model.safetensors
     cmp narrow/config.json again/config.json
 }
@@ -224,4 +224,28 @@ only() {
     run -0 moe-quant --help
     [[ $output == *'--include GLOB'* ]]
     only
+}
+
+@test "a line for each kind of tensor, with -v one for each tensor, and the same in JSON" {
+    local kinds='^ +[0-9]+  [A-Z0-9]+ +-> [A-Z0-9]+ +[0-9.]+ [kM]B -> [0-9.]+ [kM]B +[0-9.-]+ +[0-9.a-z-]+  model'
+    moe-quant -t mxfp4 "$TINY_QWEN3" out >table
+    [ "$(grep -cE "$kinds" table)" = 3 ]
+    grep -qE '^ +64  BF16 +-> MXFP4 +1.05 MB -> 278.5 kB +0\.01[0-9]* +1[89]\.[0-9]+  model.layers.\*.mlp.experts.\*.up_proj.weight$' table
+    grep -qE '^ +192  BF16 .* all of these$' table
+    grep -qE '^ +38  copied +936.7 kB$' table
+    run ! grep -q 'layers.1.mlp' table
+    moe-quant -v -t mxfp4 "$TINY_QWEN3" again >each
+    [ "$(grep -cE ' model.layers.[0-3].mlp.experts.[0-9]+.(up|down|gate)_proj.weight_packed$' each)" = 192 ]
+    diff table <(tail -n "$(wc -l <table)" each)
+    moe-quant --json -t mxfp4 "$TINY_QWEN3" third >said
+    jq -e '(.kinds | length) == 3 and (.kinds | map(.tensors) | add) == .total.tensors and .copied.tensors == 38
+        and (.kinds | map(.bytes.before) | add) - (.kinds | map(.bytes.after) | add) > 2000000
+        and all(.kinds[]; .from == "BF16" and .to == "MXFP4" and .error > 0.01 and .elements == 524288)' said
+    [ "$(jq '.copied.bytes + (.kinds | map(.bytes.after) | add)' said)" -eq "$(($(wc -c <third/model.safetensors) - 8 - $(od -An -N8 -tu8 third/model.safetensors)))" ]
+    # and beforehand; back again there is one tensor for blocks and scales
+    moe-quant -n -t bf16 out not >table
+    [ "$(grep -cE "$kinds" table)" = 3 ]
+    grep -qE '^ +64  MXFP4 +-> BF16 +278.5 kB -> 1.05 MB +- +-  model.layers.\*.mlp.experts.\*.up_proj.weight_packed$' table
+    [ ! -e not ]
+    jq -e '.kinds | map(.to) | unique == ["BF16"]' <(moe-quant -n --json -t bf16 "$TINY_GPTOSS" not)
 }

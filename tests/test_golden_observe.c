@@ -256,6 +256,7 @@ static void bf16_fixture(const char *name)
     snprintf(dir, sizeof dir, "%s/fixtures/%s", shared_dir(), name);
     CHECK_MSG(model_open(&m, dir, NULL, &e) == 0 && quantize_model(&m, "bf16", out, &o, &r, &e) == 0, "%s",
               e.msg);
+    quantize_report_free(&r);
     if (!check_failed) {
         model_close(&m);
         check_fixture("gptoss-bf16", out, dir);

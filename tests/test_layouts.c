@@ -78,6 +78,7 @@ static void quantize(const char *from, const char *to, const char *out)
 
     CHECK_MSG(model_open(&m, from, NULL, &err) == 0, "%s", err.msg);
     CHECK_MSG(quantize_model(&m, to, out, &o, &r, &err) == 0, "%s", err.msg);
+    quantize_report_free(&r);
     model_close(&m);
 }
 

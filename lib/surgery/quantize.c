@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "surgery/publish.h"
+#include "surgery/quant_kinds.h"
 #include "surgery/quant_select.h"
 
 struct job {
@@ -30,6 +31,7 @@ static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
     j->r->tensors++;
     j->r->err2 += rep.err2;
     j->r->sum2 += rep.sum2;
+    quant_kinds_made(j->r, t->map);
     if (j->o->tensor)
         j->o->tensor(j->o->ctx, &rep);
     return 0;
@@ -108,7 +110,7 @@ int quantize_model(const struct model *m, const char *target, const char *out,
         return -1;
     if (quant_config(&j.q, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, 0, e) == 0) {
         rw.same_weights = true;
-        if (quant_plan(&j.q, &rw, e) == 0 && rewrite_sizes(&rw, e) == 0)
+        if (quant_plan(&j.q, &rw, e) == 0 && rewrite_sizes(&rw, e) == 0 && quant_kinds(r, &rw, e) == 0)
             ret = quantize_run(&j, out, config, n, e);
     }
     if (o->dry_run)

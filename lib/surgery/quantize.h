@@ -12,6 +12,14 @@ struct quant_tensor_report {
     double err2, sum2; /* sum (v-q)^2, sum v^2: relative squared error and SQNR follow */
 };
 
+/* Tensors of one kind: those whose names differ in numbers only. */
+struct quant_kind {
+    char *name;            /* of the source, numbers as '*': "model.layers.*.mlp.experts.*.up_proj.weight" */
+    const char *from, *to; /* "BF16", "mxfp4" */
+    uint64_t tensors, elements, bytes_before, bytes_after; /* bytes: of scales too */
+    double err2, sum2;                                     /* 0 in a dry run */
+};
+
 struct quantize_options {
     bool force, dry_run;
     int threads; /* 0: all */
@@ -27,12 +35,16 @@ struct quantize_options {
 
 struct quantize_report {
     uint64_t bytes_before, bytes_after;
-    uint64_t bytes_needed; /* everything that is written, tokenizer and the like included */
-    uint64_t bytes_free;   /* where OUT is to be, before */
-    uint64_t tensors;      /* converted */
-    int files;             /* safetensors files written */
-    double err2, sum2;     /* over all of them; 0 towards BF16, which holds every MXFP4 value */
+    uint64_t bytes_needed;   /* everything that is written, tokenizer and the like included */
+    uint64_t bytes_free;     /* where OUT is to be, before */
+    uint64_t tensors;        /* converted */
+    int files;               /* safetensors files written */
+    double err2, sum2;       /* over all of them; 0 towards BF16, which holds every MXFP4 value */
+    struct quant_kind *kind; /* [kinds] of what is converted, in file order */
+    size_t kinds;
+    uint64_t copied, copied_bytes; /* tensors that stay as they are */
 };
+void quantize_report_free(struct quantize_report *r);
 
 /*
  * target: "bf16", or what an encoder of quant/format.h is called: "mxfp4". To MXFP4: GPT-OSS gets the
@@ -47,7 +59,7 @@ struct quantize_report {
  * GPT-OSS; vectors, routers and embeddings everywhere); routed experts of some layers only. Refused too: a
  * model that is in that format already, one with FP8 weights, one that holds all experts of a layer in one
  * tensor and is not GPT-OSS, include or exclude towards BF16 (ERR_USAGE). OUT appears complete or
- * not at all.
+ * not at all. r is for quantize_report_free, whatever is returned.
  */
 int quantize_model(const struct model *m, const char *target, const char *out,
                    const struct quantize_options *o, struct quantize_report *r, struct err *e);
