@@ -237,6 +237,24 @@ plan() {
     fails_with 'nothing to convert; take the quantization_config out of config.json' moe-quant -t bf16 b again
 }
 
+@test "a quantization_config of any method is left over where all tensors are plain numbers: it changes nothing, and is told" {
+    "$MKMODEL" qwen3 m
+    moe-observe -q -o plain m ids.jsonl
+    edit m/config.json '.quantization_config = {quant_method: "awq", bits: 4, group_size: 128}'
+    moe-observe -q -o left m ids.jsonl
+    cmp plain left
+    run -3 --separate-stderr moe-inspect --check m
+    [[ $output == *"problem: quantization_config in config.json announces a quantization that no tensor has"* ]]
+    [[ $stderr != *"can be cut, but not run"* ]]
+    plan m
+    moe-prune m plan.tsv out
+    moe-observe -q -o out.stats out ids.jsonl
+    # one tensor that is not, and it is another matter
+    rm -r m
+    "$MKMODEL" break=unknown-quantization qwen3 m
+    fails_with "the quantization 'frob4' is not read" moe-observe -o s m ids.jsonl
+}
+
 @test "a single file beside an index: what is missing from it is said to be that" {
     "$MKMODEL" shards=2 qwen3 m
     "$MKMODEL" break=missing-router qwen3 one

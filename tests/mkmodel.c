@@ -64,7 +64,7 @@ static const struct {
     {"config-bad-utf8", "config.json contains byte 0xff"},
     {"unknown-family", "an architecture that nobody knows"},
     {"unknown-key", "a key that may change the arithmetic"},
-    {"unknown-quantization", "a quant_method that is not read"},
+    {"unknown-quantization", "a quant_method that is not read, and a tensor in it"},
     {"missing-key", "hidden_size is missing"},
     {"experts-disagree", "two spellings of the expert count disagree"},
     {"topk-over-experts", "more experts chosen than there are"},
@@ -210,7 +210,8 @@ static void add_split_experts(int l)
         add("BF16", mat(o.inter, o.hidden), "%s.gate_proj.weight", p);
         add("BF16", mat(o.inter, o.hidden), "%s.up_proj.weight", p);
         if (!(here && broken("missing-matrix")))
-            add("BF16", mat(o.hidden, o.inter), "%s.down_proj.weight", p);
+            add("BF16", mat(o.hidden, o.inter), "%s.down_proj.%s", p,
+                here && broken("unknown-quantization") ? "qweight" : "weight");
     }
 }
 

@@ -212,7 +212,8 @@ struct arch {
     int max_position;
     int mtp_layers;   /* MTP/nextn layers that config.json announces */
     bool nested;      /* everything but architectures and quantization is inside "text_config" */
-    char unread[300]; /* quantization_config is not understood: what it is; "": it is, or there is none */
+    char unread[300]; /* quantization_config is not understood: what it is; "": it is, or there is none. Where
+                         all tensors are plain numbers it is left over, and in the way of nothing */
     const char *corr_name;                 /* the family's, or its other name, as the checkpoint has it */
     const char *prefix;                    /* before "model." in tensor names: "" or "language_model." */
     struct format_claim claim[MAX_CLAIMS]; /* the formats that linear maps may have, the plain one last */

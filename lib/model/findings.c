@@ -159,10 +159,11 @@ static void check_announced(struct search *s)
     bool modelopt = m->ckpt.container->folder && in_dir(s, "hf_quant_config.json"), coded = model_coded(m);
     size_t i;
 
-    if (!coded && (m->arch.claims > 1 || modelopt))
+    if (!coded && !m->cut_only && (m->arch.claims > 1 || *m->arch.unread || modelopt))
         found(s, FINDING_LOADING,
               "%s announces a quantization that no tensor has: runtimes look for its scales and fail to load",
-              m->arch.claims > 1 ? "quantization_config in config.json" : "hf_quant_config.json");
+              m->arch.claims > 1 || *m->arch.unread ? "quantization_config in config.json"
+                                                    : "hf_quant_config.json");
     for (i = 0; i < m->ckpt.n && m->role[i].role != ROLE_MTP; i++)
         ;
     if (m->arch.mtp_layers && i == m->ckpt.n)

@@ -150,6 +150,16 @@ static void find_module(struct model *m)
         m->ffn_module = f->fused_module;
 }
 
+/* Whether all tensors are plain numbers, so that a quantization_config that is not read is left over. */
+static bool is_plain(struct model *m, const struct model_options *o)
+{
+    struct model_options all = o ? *o : (struct model_options){0};
+    struct err e = {0};
+
+    all.level = MODEL_RUN;
+    return detect_layout(m, &e) == 0 && check_tensors(m, &all, &e) == 0 && !model_coded(m);
+}
+
 static int open_all(struct model *m, const char *arg, const struct model_options *o, struct err *e)
 {
     enum model_level level = o ? o->level : MODEL_RUN;
@@ -164,14 +174,16 @@ static int open_all(struct model *m, const char *arg, const struct model_options
     if (!m->dir || input_dir(m->dir, e) || checkpoint_open(&m->ckpt, m->dir, m->containers, e) ||
         read_config(m, o, e))
         return -1;
-    if (*m->arch.unread && level == MODEL_RUN)
-        return err_set(e, ERR_UNKNOWN, "'%s': %s", m->config_name, m->arch.unread);
     if (checkpoint_tensors(&m->ckpt, &m->arch, level == MODEL_DIGEST, e))
         return -1;
     find_stem(m);
     find_correction(m);
     if (find_roles(m, e))
         return -1;
+    if (*m->arch.unread && level != MODEL_DIGEST && is_plain(m, o))
+        return 0;
+    if (*m->arch.unread && level == MODEL_RUN)
+        return err_set(e, ERR_UNKNOWN, "'%s': %s", m->config_name, m->arch.unread);
     if (*m->arch.unread && !(m->cut_only = mem_printf(e, "'%s': %s", m->config_name, m->arch.unread)))
         return -1;
     if (level == MODEL_DIGEST)
