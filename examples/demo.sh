@@ -30,9 +30,12 @@ run() {
     "$@"
     seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f s", b - a }')
 }
-# The number that KEY has in the JSON file (or in its object "total").
+# The number that KEY has in what moe-inspect --json printed.
 number() { sed -n "s/.*\"$1\": *\([-+.0-9e]*\).*/\1/p" "$2" | head -n 1; }
-total() { sed -n "s/.*\"total\":{[^}]*\"$1\":\([-+.0-9e]*\).*/\1/p" "$2"; }
+# A column of what moe-bench compare --tsv printed of everything.
+total() {
+    awk -F '\t' -v name="$1" '/^#columns/ { for (i = 2; i <= NF; i++) at[$i] = i - 1 } !/^#/ { printf "%.*f", name == "kl_mean" ? 4 : 3, $at[name]; exit }' "$2"
+}
 row() { printf '%-22s %10s %8s %7s %8s %7s %11s %9s\n' "$@" >>"$work/table.txt"; }
 # add MODEL LABEL TOKENS TIME PERPLEXITY KL: a row of the table about a checkpoint.
 add() {
@@ -42,9 +45,9 @@ add() {
 }
 # judge MODEL REF NAME: how MODEL differs from REF on text that was not observed.
 judge() {
-    run moe-bench compare --json --max-len 512 --force -o "$work/$3.json" "$1" "$2" "$work/held-out.jsonl"
-    ppl=$(total ppl "$work/$3.json" | awk '{ printf "%.3f", $1 }')
-    kl=$(total kl_mean "$work/$3.json" | awk '{ printf "%.4f", $1 }')
+    run moe-bench compare --tsv --max-len 512 --force -o "$work/$3.tsv" "$1" "$2" "$work/held-out.jsonl"
+    ppl=$(total ppl "$work/$3.tsv")
+    kl=$(total kl_mean "$work/$3.tsv")
 }
 
 echo 'Text to observe, and other text to judge with: this project, its source and its documentation.'
@@ -70,7 +73,7 @@ demo() {
     local quantized=$seconds
 
     judge "$work/$name-pruned" "$model" "$name-pruned"
-    add "$model" "$name" "$tokens" "$observed" "$(total ppl_ref "$work/$name-pruned.json" | awk '{ printf "%.3f", $1 }')" -
+    add "$model" "$name" "$tokens" "$observed" "$(total ppl_ref "$work/$name-pruned.tsv")" -
     add "$work/$name-pruned" "  pruned by 25%" - "$pruned" "$ppl" "$kl"
     judge "$work/$name-pruned-$to" "$model" "$name-pruned-$to"
     add "$work/$name-pruned-$to" "  pruned, as $to" - "$quantized" "$ppl" "$kl"

@@ -27,7 +27,7 @@ RUNS  := $(foreach c,$(CRITERIA),$(foreach r,$(RATIOS),$(c)@$(r)))
 table: $(WORK)/table.txt
 	@cat $<
 
-$(WORK)/run.stats: $(DATA) $(wildcard $(DATA:%=%/*)) $(wildcard $(MODEL)/config.json) $(WORK)/observed
+$(WORK)/run.stats: $(DATA) $(wildcard $(DATA:%=%/*)) $(wildcard $(MODEL)/*.json $(MODEL)/*.jinja $(MODEL)/*.safetensors) $(WORK)/observed
 	@rm -f $@
 	@if [ -n "$$(find $(DATA) -newer $@.partial 2>/dev/null)" ]; then rm -f $@.partial; fi
 	$(BIN)moe-observe $(OBSERVE) --resume -o $@ $(MODEL) $(DATA)
@@ -36,17 +36,15 @@ $(WORK)/%.tsv: $(WORK)/run.stats
 	@rm -f $@
 	$(BIN)moe-score -q -c $(word 1,$(subst @, ,$*)) -r $(word 2,$(subst @, ,$*)) -o $@ $<
 
-$(WORK)/%.json: $(WORK)/%.tsv $(EVAL) $(wildcard $(EVAL:%=%/*)) $(WORK)/judged
-	@rm -f $@
-	$(BIN)moe-bench compare --json $(BENCH) --plan $< -o $@ $(MODEL) $(EVAL)
+$(WORK)/%.judged: $(WORK)/%.tsv $(EVAL) $(wildcard $(EVAL:%=%/*)) $(WORK)/judged
+	$(BIN)moe-bench compare --tsv $(BENCH) --plan $< --force -o $@ $(MODEL) $(EVAL)
 
-$(WORK)/table.txt: $(RUNS:%=$(WORK)/%.json) FORCE
-	@{ echo 'criterion ratio KL same_top ppl_ratio'; \
-	   for run in $(RUNS); do \
-	       sed -n 's/.*"total":{[^}]*"kl_mean":\([^,}]*\)[^}]*"same_top":\([^,}]*\)[^}]*"ppl_ratio":\([^,}]*\).*/\1 \2 \3/p' \
-	           "$(WORK)/$$run.json" | awk -v run="$$run" \
-	           '{ split(run, part, "@"); printf "%s %s %.4f %.2f%% %.4f\n", part[1], part[2], $$1, 100 * $$2, $$3 }'; \
-	   done; } | awk '{ printf "%-20s %-8s %10s %10s %10s\n", $$1, $$2, $$3, $$4, $$5 }' >$@
+$(WORK)/table.txt: $(RUNS:%=$(WORK)/%.judged) FORCE
+	@awk -F '\t' 'BEGIN { printf "%-24s %-8s %10s %10s %10s\n", "criterion", "ratio", "KL", "same_top", "ppl_ratio" } \
+	    /^#columns/ { for (i = 2; i <= NF; i++) at[$$i] = i - 1 } \
+	    !/^#/ && $$at["category"] == "*" { name = $$1; sub(/.*\//, "", name); sub(/\.tsv$$/, "", name); split(name, part, "@"); \
+	        printf "%-24s %-8s %10.4f %9.2f%% %10.4f\n", part[1], part[2], $$at["kl_mean"], 100 * $$at["same_top"], $$at["ppl_ratio"] }' \
+	    $(RUNS:%=$(WORK)/%.judged) >$@
 
 # What the expensive steps were told; touched only when that changes. A hub id may mean another model than before.
 SELF := $(shell $(BIN)moe-inspect --json $(MODEL) 2>/dev/null | cksum)

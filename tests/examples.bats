@@ -49,54 +49,162 @@ written() {
     [ "$status" -eq 1 ] && [[ $output == *'cannot download the package manpages-fr'* ]]
 }
 
-@test "prune.mk: a checked pruned model; another ratio observes nothing again; nothing changed, nothing done" {
-    local prune=(make -f examples/prune.mk BIN="" MODEL="examples/tiny-gptoss" DATA=calib.jsonl OUT=small OBSERVE="--max-len 256")
-    "${prune[@]}" RATIO=0.25
-    [[ $(moe-inspect --json small) == *'"experts": 12'* ]]
+# What prune.mk runs on: a folder with a file for each category, of a model that is somebody's own.
+prompts() {
+    mkdir prompts
+    cat calib.jsonl held-out.jsonl | jq -c 'del(.category)' | awk 'NR % 3 { print >"prompts/code.jsonl"; next } { print >"prompts/notes.jsonl" }'
+    cp -rL "$TINY_GPTOSS" my-tune
+    chmod -R u+w my-tune
+    cat >my-tune/chat_template.jinja <<'END'
+{%- for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}
+END
+    head -n 4 prompts/notes.jsonl | jq -c '{messages: [{role: "user", content: .text[:200]}, {role: "assistant", content: .text[200:]}]}' >prompts/chat.jsonl
+}
+prune=(make -f examples/prune.mk BIN="" MODEL=my-tune DATA=prompts/ OBSERVE="--max-len 128" LIMIT=9 LIMIT_CATEGORY=9)
+
+@test "prune.mk: from a folder of text to a checked model and a verdict; nothing changed, nothing done" {
+    local dir=my-tune-pruned.work/0.25
+    prompts
+    "${prune[@]}" RATIO=0.25 >said
+    [[ $(moe-inspect --json my-tune-pruned) == *'"experts": 12'* ]]
+    # several plans were judged on text that was not observed, and the best of them was cut
+    [ "$(wc -l <$dir/table.txt)" -eq 9 ]
+    awk 'NR > 2 && $2 < last { exit 1 } NR > 1 { last = $2 }' $dir/table.txt
+    cmp $dir/best.tsv "$dir/$(awk 'NR == 2 { print $1 }' $dir/table.txt).tsv"
+    [ "$(awk -F '\t' '!/^#/ && $5 == "*" { print $10; exit }' $dir/compare.tsv)" -eq $(($(wc -l <prompts/code.jsonl) / 4 + $(wc -l <prompts/notes.jsonl) / 4 + 1)) ]
+    # the verdict: sizes as they are, categories by name, how to serve it
+    grep -q "^my-tune without 4 of 16 experts in each of 4 layers: 2.12 MB instead of 2.34 MB" said
+    grep -q '^KL from the original: 0[.][0-9]* nats a token' said
+    grep -qE '^  (code|notes|chat) ' said
+    grep -q '^  vllm serve my-tune-pruned' said
+    [ "$(tail -n 1 $dir/report.html)" = '</html>' ]
 
     touch mark
     sleep 0.02
     "${prune[@]}" RATIO=0.25
     [ -z "$(written)" ]
-
-    "${prune[@]}" RATIO=0.5
-    [[ $(moe-inspect --json small) == *'"experts": 8'* ]]
-    run written
-    [[ $output != *run.stats* ]]
-    [[ $output == *gate_squared_ean_sum-0.5.tsv* ]]
-
-    # Back to the first ratio: its plan is there already, the model is made again.
-    "${prune[@]}" RATIO=0.25
-    [[ $(moe-inspect --json small) == *'"experts": 12'* ]]
 }
 
-@test "prune.mk: an interrupted observation goes on; an OUT that was there before is not replaced" {
-    local pid prune=(make -f examples/prune.mk BIN="" MODEL=examples/tiny-qwen3 DATA=long.jsonl OUT=small)
-    cat calib.jsonl calib.jsonl calib.jsonl calib.jsonl | awk '{ sub(/"text":"/, "&" NR " "); print }' >long.jsonl
-    "${prune[@]}" OBSERVE="--mem-max 1MB --threads 1" &
+@test "prune.mk: another amount, aim or limit repeats only what depends on it" {
+    local work=my-tune-pruned.work plans=(PLANS="gate_squared_ean_sum reap+turns")
+    prompts
+    "${prune[@]}" "${plans[@]}" >/dev/null
+    [ ! -e $work/run.matrices ] # no criterion of pairs
+    touch mark
+    sleep 0.02
+    "${prune[@]}" "${plans[@]}" RATIO=0.5
+    [[ $(moe-inspect --json my-tune-pruned) == *'"experts": 8'* ]]
+    run written
+    [[ $output != *run.stats* && $output != */0.25/* && $output == */0.5/compare.tsv* ]]
+
+    # back to the first: its plan is there already, the model is made again
+    touch mark
+    sleep 0.02
+    "${prune[@]}" "${plans[@]}"
+    [[ $(moe-inspect --json my-tune-pruned) == *'"experts": 12'* ]]
+    run written
+    [[ $output != *compare.tsv* ]]
+
+    touch mark
+    sleep 0.02
+    "${prune[@]}" "${plans[@]}" BY=worst_kl
+    run written
+    [[ $output == *table.txt* && $output != *compare.tsv* ]]
+
+    # as many as fit
+    "${prune[@]}" "${plans[@]}" FIT=2.3MB CONTEXT=128 >said
+    grep -q '^13 of 16 experts fit' said
+    [[ $(moe-inspect --json my-tune-pruned) == *'"experts": 13'* ]]
+    run "${prune[@]}" "${plans[@]}" FIT=1GB
+    [ "$status" -ne 0 ]
+    [[ $output == *'the whole model fits: nothing has to go'* ]]
+
+    # another chat template is other text
+    touch mark
+    sleep 0.02
+    echo x >>my-tune/chat_template.jinja
+    "${prune[@]}" "${plans[@]}"
+    run written
+    [[ $output == *run.stats* ]]
+}
+
+@test "prune.mk: beyond a limit nothing is cut, the step ends with 3, and its work stays" {
+    prompts
+    run "${prune[@]}" PLANS=reap LIMIT=0.001 RATIO=0.5
+    [ "$status" -ne 0 ]
+    [[ $output == *'Refused: KL '*' is above LIMIT=0.001. Nothing was cut.'*'Error 3'* ]]
+    [ ! -e my-tune-pruned ]
+    touch mark
+    sleep 0.02
+    run "${prune[@]}" PLANS=reap LIMIT_CATEGORY=0.001 RATIO=0.5
+    [[ $output == *'above LIMIT_CATEGORY=0.001. Nothing was cut.'*'Error 3'* ]]
+    run examples/verdict my-tune out my-tune-pruned.work/0.5 9 0.001
+    [ "$status" -eq 3 ]
+    "${prune[@]}" PLANS=reap RATIO=0.5
+    moe-inspect --json my-tune-pruned | grep -q '"experts": 8'
+    run written
+    [[ $output != *run.stats* && $output != *compare.tsv* ]]
+}
+
+@test "prune.mk: killed at any moment, it goes on and ends where it would have" {
+    local delay pid
+    prompts
+    "${prune[@]}" OUT=whole >/dev/null
+    for delay in 0.2 0.5 0.8 1.1 1.4 1.7 2.0 2.4; do
+        setsid "${prune[@]}" OUT=killed >>log 2>&1 &
+        pid=$!
+        sleep $delay
+        kill -KILL -- -$pid 2>/dev/null || true
+        wait $pid || true
+    done
+    "${prune[@]}" OUT=killed >/dev/null
+    cmp whole.work/run.stats killed.work/run.stats
+    cmp whole.work/0.25/best.tsv killed.work/0.25/best.tsv
+    for f in whole/*.safetensors; do cmp "$f" "killed/${f##*/}"; done
+    [ "$(find . -maxdepth 1 -name '*killed*' | wc -l)" -eq 2 ]
+}
+
+@test "prune.mk: an interrupted observation goes on; other text or options are no beginning" {
+    local pid
+    prompts
+    local slow=("${prune[@]}" PLANS=reap SAMPLES= OBSERVE="--mem-max 1MB --threads 1")
+    cat calib.jsonl calib.jsonl calib.jsonl calib.jsonl | awk '{ sub(/"text":"/, "&" NR " "); print }' >prompts/code.jsonl
+    setsid "${slow[@]}" &
     pid=$!
-    while [ ! -e small.work/run.stats.partial ] && kill -0 $pid; do sleep 0.02; done
-    # make and what it runs
-    pkill -TERM -P $pid || true
+    while [ ! -e my-tune-pruned.work/run.stats.partial ] && kill -0 $pid; do sleep 0.02; done
+    kill -KILL -- -$pid || true
     wait $pid || true
-    [ -e small.work/run.stats.partial ] || skip "the run was over too soon"
-    run "${prune[@]}" OBSERVE="--mem-max 1MB --threads 1"
+    [ -e my-tune-pruned.work/run.stats.partial ] || skip "the run was over too soon"
+    run "${slow[@]}"
     [ "$status" -eq 0 ]
     [[ $output == *'were finished before'* ]]
-    # other options are no beginning for each other
-    "${prune[@]}" OBSERVE="--max-len 32"
-    mkdir -p other
+    "${prune[@]}" PLANS=reap OBSERVE="--max-len 32"
+}
+
+@test "prune.mk: what it did not make is not replaced" {
+    prompts
+    mkdir -p other foreign
     touch other/mine
-    run "${prune[@]}" OUT=other WORK=small.work OBSERVE="--max-len 32"
+    run "${prune[@]}" PLANS=reap OUT=other
     [ "$status" -ne 0 ]
     [ -e other/mine ]
-    # statistics that the makefile did not make
-    mkdir foreign
     echo mine >foreign/run.stats
     run "${prune[@]}" WORK=foreign
     [ "$status" -ne 0 ]
     [[ $output == *'was not made by this makefile'* ]]
     [ "$(cat foreign/run.stats)" = mine ]
+}
+
+@test "prune.mk: other text to judge with, and plans that were searched for" {
+    prompts
+    "${prune[@]}" judge RATIO=0.5 EVAL=held-out.jsonl PLANS=reap REFINE=yes SAMPLES=8 OBSERVE="--max-len 64" >said
+    [ ! -e my-tune-pruned ]
+    [ "$(wc -l <my-tune-pruned.work/0.5/table.txt)" -eq 4 ]
+    [ "$(awk 'NR == 4 { print $1 }' my-tune-pruned.work/0.5/table.txt)" = reap ]
+    grep -q '^#criterion.*cut=8.*refine=' my-tune-pruned.work/0.5/cut.tsv
+    # EVAL was judged, and DATA observed whole
+    grep -q "	data=$(moe-bench compare -q --json --max-len 64 --samples-per-category 8 --plan my-tune-pruned.work/0.5/reap.tsv my-tune held-out.jsonl | jq -r .data_digest)	" my-tune-pruned.work/0.5/compare.tsv
+    awk '/^#part/ { exit !/documents=20/ }' my-tune-pruned.work/run.stats
 }
 
 @test "prune.mk: what is missing is named" {
@@ -145,35 +253,6 @@ written() {
     [ ! -e build ]
 }
 
-@test "portfolio.mk: many plans from one observation, the best kept; another aim chooses anew and judges nothing again" {
-    cat calib.jsonl held-out.jsonl >all.jsonl
-    local portfolio=(make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=all.jsonl RATIO=0.5 OBSERVE="--max-len 128")
-    "${portfolio[@]}"
-    [ "$(wc -l <portfolio/table.txt)" -eq 13 ]
-    # no document on both sides, none lost
-    cat portfolio/observed.jsonl portfolio/held-back.jsonl | sort | diff - <(sort all.jsonl)
-    awk 'NR > 2 && $2 < last { exit 1 } NR > 1 { last = $2 }' portfolio/table.txt
-    cmp portfolio/best.tsv "portfolio/$(awk 'NR == 2 { print $1 }' portfolio/table.txt).tsv"
-
-    touch mark
-    sleep 0.02
-    "${portfolio[@]}"
-    [ -z "$(written)" ]
-    "${portfolio[@]}" BY=worst_kl
-    awk 'NR > 2 && $4 < last { exit 1 } NR > 1 { last = $4 }' portfolio/table.txt
-    run written
-    [[ $output != *run.stats* && $output != *compare.json* ]]
-    # Pairs of experts are observed only where a criterion needs them.
-    "${portfolio[@]}" WORK=scalars PLANS="reap ean_sum+turns"
-    [ ! -e scalars/run.matrices ]
-    [ "$(wc -l <scalars/table.txt)" -eq 3 ]
-    "${portfolio[@]}" WORK=scalars PLANS="reap ean_sum+turns" REFINE=1 REFINE_OPTS="--max-len 64 --candidates 2"
-    grep -q '^#criterion.*refine=' scalars/best.tsv
-    "${portfolio[@]}" WORK=measured PLANS="reap cut" OBSERVE="--max-len 64"
-    [ "$(awk 'NR == 2 { print $1 }' measured/table.txt)" = cut ]
-    grep -q '^#criterion.*cut=8.*refine=' measured/best.tsv
-}
-
 @test "quality: a row for each criterion, judged from one observation" {
     mkdir there
     cp calib.jsonl held-out.jsonl there
@@ -218,6 +297,37 @@ written() {
     [[ $output == 'moe-report: calib.jsonl is neither '* ]]
 }
 
+@test "moe-report: plans are compared with those of their size; --tsv of moe-bench and its own" {
+    moe-observe -q --max-len 64 -o run.stats examples/tiny-qwen3 calib.jsonl
+    local plans=() files=()
+    for plan in reap@0.5 ean_sum@0.5 freq@0.5 reap@0.125; do
+        moe-score -q -c "${plan%@*}" -r "${plan#*@}" -o "$plan.tsv" run.stats
+        plans+=(--plan "$plan.tsv")
+        files+=("$plan.tsv")
+    done
+    for how in json tsv; do
+        moe-bench compare -q --$how --max-len 64 "${plans[@]}" --model examples/tiny-qwen3 -o compare.$how examples/tiny-qwen3 held-out.jsonl
+        examples/report/moe-report run.stats "${files[@]}" compare.$how >$how.html
+    done
+    cmp json.html tsv.html
+    grep -q '<section id="sizes">' tsv.html
+    # the best of the size that most have, not the model that is the original itself
+    grep -q '<span>best of 3 of this size by mean over categories</span>' tsv.html
+    [ "$(grep -c 'class="bar best"' tsv.html)" -ge 3 ]
+    examples/report/moe-report run.stats reap@0.5.tsv <(moe-bench compare -q --tsv --max-len 64 --plan reap@0.5.tsv examples/tiny-qwen3 held-out.jsonl) >one.html
+    run ! grep -q '<section id="sizes">' one.html
+
+    examples/report/moe-report --tsv "${files[@]}" compare.tsv >table
+    [ "$(head -n 1 table | cut -f 1-4)" = 'name	bytes	experts	category_mean' ]
+    # by size, the largest first, then by divergence
+    awk -F '\t' 'NR > 2 && ($2 > bytes || ($2 == bytes && $4 < kl)) { exit 1 } NR > 1 { bytes = $2; kl = $4 } END { exit NR != 6 }' table
+    grep -q '^reap@0.125	[0-9]*	0.875	.*	reap keep=14 ratio=0.125$' table
+    diff <(cut -f 1,2,8 table) <(examples/report/moe-report --tsv "${files[@]}" compare.json | cut -f 1,2,8)
+    head -n 5 compare.tsv >cut.tsv
+    run -1 examples/report/moe-report cut.tsv
+    [[ $output == *'cut.tsv was cut off'* ]]
+}
+
 @test "moe-report: odd names, and files that do not belong together" {
     jq -c '.category |= "a \"b\" <" + . + ">&\\d"' calib.jsonl >odd.jsonl
     moe-observe -q --max-len 64 -o run.stats examples/tiny-qwen3 odd.jsonl
@@ -255,11 +365,11 @@ written() {
     run ! grep -q '<script' <(examples/report/moe-report script.tsv)
 }
 
-@test "portfolio.mk: a way to select that there is not is named" {
-    run make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl PLANS="reap reap+wrost"
+@test "prune.mk: a way to select that there is not is named" {
+    run make -f examples/prune.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl PLANS="reap reap+wrost"
     [ "$status" -ne 0 ]
     [[ $output == *"PLANS: wrost is none of worst, super, turns"* ]]
-    run make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl BY=worstkl
+    run make -f examples/prune.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl BY=worstkl
     [ "$status" -ne 0 ]
     [[ $output == *"BY: 'worstkl' is none of category_mean, kl_mean, worst_kl"* ]]
 }
