@@ -61,6 +61,11 @@ void note_cut(const struct corpus *c)
 {
     if (c->packed)
         note("%d of %d files of data were compressed; what they hold was read", c->packed, c->files);
+    if (c->about)
+        note("%d files in folders of data are about it and were not read ('%s', for example); name one "
+             "itself to "
+             "read it",
+             c->about, c->about_first);
     if (c->truncated)
         note("%lld of %lld documents were cut to %lld tokens (--max-len)", (long long)c->truncated,
              (long long)c->docs, (long long)text_opts.max_len);

@@ -39,6 +39,22 @@ setup() {
     [ "${lines[1]}" = "{\"file\":\"$D/data/b.txt\",\"line\":0,\"text\":\"text\\n\"}" ]
 }
 
+@test "what is about the data in a directory of it is no document, and that is told" {
+    mkdir "$D/data"
+    echo '{"ids":[1,2,3]}' >"$D/data/a.jsonl"
+    moe-observe -q -o "$D/before" "$TINY_QWEN3" "$D/data" 2>"$D/said"
+    [ ! -s "$D/said" ]
+    printf 'not ids\n' | tee "$D/data/README.md" "$D/data/LICENSE" "$D/data/Notice.txt" >"$D/data/.gitattributes"
+    moe-observe -o "$D/after" "$TINY_QWEN3" "$D/data" 2>"$D/said"
+    grep -q "3 files in folders of data are about it and were not read ('.*/data/LICENSE', for example)" "$D/said"
+    [ "$(grep -v '^#' "$D/before")" = "$(grep -v '^#' "$D/after")" ]
+    # by its own name, and with another word, it is one
+    moe-inspect --tokenize "$D/data/README.md" "$TINY_QWEN3" | grep -q '"ids"'
+    mv "$D/data/LICENSE" "$D/data/LICENSES of software"
+    run -0 moe-inspect --tokenize "$D/data" "$TINY_QWEN3"
+    [ "${#lines[@]}" -eq 2 ]
+}
+
 @test "a directory with only a tokenizer will do" {
     mkdir "$D/model"
     cp "$TINY_QWEN3/tokenizer.json" "$D/model"

@@ -29,6 +29,8 @@ struct reading {
     const struct corpus_options *o;
     struct data_file *source;
     size_t sources, sources_cap;
+    int about; /* files that were passed over, and the first */
+    char *about_first;
     struct place *place;
     size_t places, places_cap;
     struct map names; /* categories in the order in which they turn up, to their index */
@@ -82,6 +84,8 @@ static int add_directory(struct reading *r, const char *dir, struct err *e)
         path = path_join(dir, names[i], e);
         if (!path)
             bad = -1;
+        else if (data_file_about(names[i]) && !path_is_dir(path))
+            bad = !r->about++ && !(r->about_first = mem_strdup(path, e)) ? -1 : 0;
         else if (path_is_dir(path))
             bad = err_set(e, ERR_INPUT, "'%s' is a directory in a directory of data: name it itself", path);
         else
@@ -330,6 +334,7 @@ static void reading_free(struct reading *r)
     for (i = 0; i < r->sources; i++)
         data_file_free(&r->source[i]);
     free(r->source);
+    free(r->about_first);
     free(r->place);
     free(r->count);
     free(r->given);
@@ -473,6 +478,9 @@ static int take_files(struct corpus *c, struct reading *r, struct err *e)
         c->file[c->files++] = r->source[i].name;
         r->source[i].name = NULL;
     }
+    c->about = r->about;
+    c->about_first = r->about_first;
+    r->about_first = NULL;
     return 0;
 }
 
@@ -542,6 +550,7 @@ void corpus_free(struct corpus *c)
         free(c->category[i]);
     for (i = 0; i < c->files; i++)
         free(c->file[i]);
+    free(c->about_first);
     free(c->category);
     free(c->file);
     free(c->ids);

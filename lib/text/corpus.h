@@ -69,6 +69,8 @@ struct corpus {
     char **file; /* [files] names as given */
     int files;
     int packed;        /* files that were compressed */
+    int about;         /* README, LICENSE and the like in folders, which were passed over */
+    char *about_first; /* one of them; NULL: none */
     int64_t empty;     /* documents without a token, left out */
     int64_t doubled;   /* documents that begin with BOS twice: their text has one too */
     int64_t truncated; /* documents cut to max_len */

@@ -288,6 +288,21 @@ static int check_kind(const struct data_file *f, struct err *e)
 
 /* ---- all of it ---- */
 
+bool data_file_about(const char *name)
+{
+    static const char *const about[] = {"readme", "license", "licence", "copying", "notice", "changelog"};
+    size_t i, n;
+
+    for (i = 0; i < sizeof about / sizeof *about; i++) {
+        n = strlen(about[i]);
+        if (strncasecmp(name, about[i], n) == 0 &&
+            (!name[n] || strcasecmp(name + n, ".md") == 0 || strcasecmp(name + n, ".txt") == 0 ||
+             strcasecmp(name + n, ".rst") == 0))
+            return true;
+    }
+    return false;
+}
+
 int data_file_open(struct data_file *f, const char *name, struct err *e)
 {
     size_t bom;

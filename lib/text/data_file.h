@@ -37,6 +37,9 @@ struct data_file {
  * failure.
  */
 int data_file_open(struct data_file *f, const char *name, struct err *e);
+/* Whether a name in a folder of data is that of a file about it, and no document: README, LICENSE, NOTICE ...
+ */
+bool data_file_about(const char *name);
 void data_file_free(struct data_file *f);
 
 /* Lines count from 0. 1: the next document; 0: there is none; -1. Begin with {0}. */
