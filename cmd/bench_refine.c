@@ -1,9 +1,13 @@
 /* bench_refine.c -- exchanges experts of a plan where masking shows that the model gets better. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "bench.h"
 #include "judge/refine.h"
 
 static const char *plan_path;
 static int64_t keep, rounds = 4, candidates = 16;
+static bool resume;
 
 static int refine(int n, char **argv);
 
@@ -15,6 +19,8 @@ static const struct opt opts[] = {
     OPT_INT("candidates", 0, &candidates, "N",
             "of a layer: N kept experts with the worst ranks and N dropped ones with the best; 0: all (16)",
             0, 65535),
+    OPT_FLAG("resume", 0, &resume, "keep what was computed, and go on where a run was interrupted",
+             .needs = "output, beside which it is kept"),
     ENGINE_OPTS,
     TEXT_OPTS,
     OPT_END};
@@ -31,6 +37,22 @@ const struct cmd bench_refine = {
                 "  moe-bench compare --plan better.plan openai/gpt-oss-20b eval.jsonl\n",
 };
 
+/* Where it is kept what was computed; NULL: nowhere. */
+static char *partial(void)
+{
+    struct err e = {0};
+    char *name;
+
+    if (!resume)
+        return NULL;
+    if (strcmp(common.out, "-") == 0)
+        usage_error("--resume needs an output file, not standard output");
+    name = mem_printf(&e, "%s.partial", common.out);
+    if (!name)
+        die(&e);
+    return name;
+}
+
 static int refine(int n, char **argv)
 {
     struct refine_options o = {0};
@@ -38,7 +60,9 @@ static int refine(int n, char **argv)
     struct plan p = {0};
     struct bench b;
     struct err e = {0};
+    char *kept = partial();
 
+    o.partial = kept;
     o.keep = (int)keep;
     o.rounds = (int)rounds;
     o.candidates = (int)candidates;
@@ -50,10 +74,15 @@ static int refine(int n, char **argv)
     if (judge_refine(&r, &p, b.en, &b.m, &b.c, &o, pass_display("refining", 0, NULL), &e) ||
         plan_write(&p, common.out ? common.out : "-", common.force, &e))
         die(&e);
+    if (kept)
+        refine_done(kept);
+    if (r.found)
+        note("%lld masked models were computed before", (long long)r.found);
     if (keep)
         note("KL %.5f with %lld experts a layer", r.cut, (long long)keep);
     note("KL %.5f -> %.5f over %lld tokens: %d exchanges in %d rounds; judge it on other text",
          keep ? r.cut : r.before, r.after, (long long)r.tokens, r.exchanges, r.rounds);
+    free(kept);
     plan_free(&p);
     bench_close(&b);
     return EXIT_DONE;

@@ -107,3 +107,35 @@ kept() {
     awk -F'\t' -v OFS='\t' '!/^#/ { $3 = 0 } { print }' start.plan >none.plan
     fails_with "masking needs|keeps 0" moe-bench refine -q --plan none.plan "$TINY_QWEN3" docs.jsonl
 }
+
+@test "refine --resume: killed at any time, nothing that was computed is computed again, and the bytes are the same" {
+    cd "$BATS_TEST_TMPDIR"
+    cp "$BATS_FILE_TMPDIR"/{start.plan,docs.jsonl} .
+    local run=(moe-bench refine --precision f32 --rounds 1 --threads 1 --plan start.plan -o out.plan) size=0 kills=0 now pid
+    "${run[@]}" -q "$TINY_QWEN3" docs.jsonl
+    mv out.plan whole.plan
+    while [ ! -e out.plan ]; do
+        "${run[@]}" --resume "$TINY_QWEN3" docs.jsonl 2>said &
+        pid=$!
+        # killed as soon as there is more than before, in the middle of a record perhaps
+        while [ "$(stat -c %s out.plan.partial 2>/dev/null || echo 0)" -le "$size" ] && kill -0 $pid; do sleep 0.01; done
+        [ $kills -ge 6 ] || kill -KILL $pid || true
+        wait $pid || kills=$((kills + 1))
+        [ ! -e out.plan.partial ] || printf 'half a record' >>out.plan.partial
+        now=$(stat -c %s out.plan.partial 2>/dev/null || echo "$size")
+        [ "$now" -ge "$size" ]
+        size=$now
+    done 2>/dev/null
+    [ $kills -ge 2 ] || skip "too fast to be killed"
+    cmp out.plan whole.plan
+    grep -qE '^moe-bench refine: [0-9]+ masked models were computed before$' said
+    [ ! -e out.plan.partial ]
+    # what is of another run is refused, and so is what is no file
+    echo else >out.plan.partial
+    fails_with "out.plan.partial' is of another run" "${run[@]}" -q -f --resume "$TINY_QWEN3" docs.jsonl
+    rm out.plan.partial
+    ln -s docs.jsonl out.plan.partial
+    fails_with 'out.plan.partial' "${run[@]}" -q -f --resume "$TINY_QWEN3" docs.jsonl
+    run -2 moe-bench refine --resume --plan start.plan "$TINY_QWEN3" docs.jsonl
+    run -2 moe-bench refine --resume -o - --plan start.plan "$TINY_QWEN3" docs.jsonl
+}

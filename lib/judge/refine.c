@@ -5,8 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "judge/candidate.h"
+#include "judge/plan_ranks.h"
+#include "judge/refine_kept.h"
 #include "stats/groups.h"
 
 enum { MASKS = 32, TOGETHER = 8, APART = 8, STAGES = 4 };
@@ -35,6 +39,8 @@ struct refine {
     struct kl_row **row; /* [batch][tokens of a pass] */
     int64_t step, steps; /* batches of masks begun; about as many as there will be */
     int exchanges;
+    struct kept_sums *kept; /* of this run and the one that it resumes; NULL: nothing is kept */
+    int64_t found;          /* masks that did not have to be computed */
     struct engine_cost cost;
 };
 
@@ -117,9 +123,36 @@ out:
     return rc;
 }
 
-static int judge(struct refine *x, struct verdict *v, int n, struct err *e)
+/* Whether all n were kept by the run that is resumed; -1: failed. */
+static int find_kept(struct refine *x, struct verdict *v, int n, struct err *e)
+{
+    int i, found = x->kept ? 1 : 0;
+
+    for (i = 0; i < n && found == 1; i++)
+        found = kept_find(x->kept, v[i].mask.experts, x->mask_bytes, v[i].doc, e);
+    x->found += found == 1 ? n : 0;
+    return found;
+}
+
+/* n masks, at most a batch, on the whole text. */
+static int judge_batch(struct refine *x, struct verdict *v, int n, struct err *e)
 {
     int64_t pass;
+    int i, found = find_kept(x, v, n, e);
+
+    if (found)
+        return found > 0 ? 0 : -1;
+    for (pass = 0; pass < x->passes.n; pass++)
+        if (judge_pass(x, pass, v, n, e))
+            return -1;
+    for (i = 0; i < n && x->kept; i++)
+        if (kept_add(x->kept, v[i].mask.experts, x->mask_bytes, v[i].doc, e))
+            return -1;
+    return 0;
+}
+
+static int judge(struct refine *x, struct verdict *v, int n, struct err *e)
+{
     int i, some;
 
     for (i = 0; i < n; i += some) {
@@ -127,9 +160,8 @@ static int judge(struct refine *x, struct verdict *v, int n, struct err *e)
         if (x->po->begin)
             x->po->begin(x->po->ctx, x->step < x->steps ? x->step : x->steps - 1, x->steps);
         x->step++;
-        for (pass = 0; pass < x->passes.n; pass++)
-            if (judge_pass(x, pass, v + i, some, e))
-                return -1;
+        if (judge_batch(x, v + i, some, e))
+            return -1;
     }
     return 0;
 }
@@ -162,13 +194,6 @@ static bool clearly_better(const struct refine *x, const struct verdict *v)
 
 /* ---- moves ---- */
 
-static int by_rank(const void *a, const void *b)
-{
-    const struct plan_row *x = *(const struct plan_row *const *)a, *y = *(const struct plan_row *const *)b;
-
-    return (x->rank > y->rank) - (x->rank < y->rank);
-}
-
 /* Predicted gains first; of equal ones the lower numbers. */
 static int by_change(const void *a, const void *b)
 {
@@ -179,26 +204,13 @@ static int by_change(const void *a, const void *b)
     return x->out != y->out ? x->out - y->out : x->in - y->in;
 }
 
-/* The rows of a layer, best rank first; the caller frees the array. */
-static struct plan_row **ranked(const struct plan *p, int layer, struct err *e)
-{
-    size_t experts = (size_t)p->model.experts, j;
-    struct plan_row *row = plan_rows(p, layer), **order = mem_new(experts, sizeof *order, e);
-
-    for (j = 0; order && j < experts; j++)
-        order[j] = &row[j];
-    if (order)
-        qsort(order, experts, sizeof *order, by_rank);
-    return order;
-}
-
 /* Candidates of a layer: kept ones with the worst ranks to out, dropped ones with the best to in; at most
  * `most` of either, 0: all. */
 static int candidates(const struct refine *x, int layer, int most, struct move *out, int *outs,
                       struct move *in, int *ins, struct err *e)
 {
     int experts = x->m->arch.experts, size = x->groups.experts / x->groups.groups, j;
-    struct plan_row **order = ranked(x->p, layer, e);
+    struct plan_row **order = plan_by_rank(x->p, layer, e);
 
     if (!order)
         return -1;
@@ -454,6 +466,22 @@ static int rows_new(struct refine *x, struct err *e)
     return x->row ? 0 : -1;
 }
 
+/* What the numbers depend on: model, text, and arithmetic to the last bit. */
+static int open_kept(struct refine *x, struct err *e)
+{
+    const char *path = x->o->partial;
+    char *of;
+    int rc;
+
+    if (!path)
+        return 0;
+    of = mem_printf(e, "model=%s\tdata=%s\tengine=%s, %s, %s", x->p->model.digest, x->c->digest,
+                    engine_device(x->en), engine_library(x->en), engine_precision(x->en)->name);
+    rc = !of || output_check(path, true, e) ? -1 : kept_open(&x->kept, path, of, x->c->docs, e);
+    free(of);
+    return rc;
+}
+
 static int refine_open(struct refine *x, struct err *e)
 {
     int experts = x->m->arch.experts, i;
@@ -467,7 +495,7 @@ static int refine_open(struct refine *x, struct err *e)
     for (i = 0; i < x->trials; i++)
         if (verdict_new(x, &x->trial[i], e))
             return -1;
-    return split_corpus(x, e) || rows_new(x, e) ? -1 : 0;
+    return split_corpus(x, e) || rows_new(x, e) || open_kept(x, e) ? -1 : 0;
 }
 
 static void refine_close(struct refine *x)
@@ -483,24 +511,10 @@ static void refine_close(struct refine *x)
     free(x->row);
     passes_free(&x->passes);
     hidden_free(x->whole);
+    kept_close(x->kept);
 }
 
 /* ---- the plan ---- */
-
-static int rank_again(struct plan *p, int layer, struct err *e)
-{
-    struct plan_row **order = ranked(p, layer, e);
-    int rank = 0, keep, j;
-
-    if (!order)
-        return -1;
-    for (keep = 1; keep >= 0; keep--)
-        for (j = 0; j < p->model.experts; j++)
-            if (order[j]->keep == keep)
-                order[j]->rank = ++rank;
-    free(order);
-    return 0;
-}
 
 static int refine_describe(struct refine *x, struct err *e)
 {
@@ -517,7 +531,7 @@ static int refine_describe(struct refine *x, struct err *e)
     free(x->p->criterion);
     x->p->criterion = text;
     for (i = 0; i < x->p->n_layers; i++)
-        if (rank_again(x->p, i, e))
+        if (plan_rank_kept(x->p, i, e))
             return -1;
     return 0;
 }
@@ -562,6 +576,12 @@ int judge_refine(struct refine_report *r, struct plan *p, struct engine *en, con
         rc = run_rounds(&x, r, e);
     }
     r->cost = x.cost;
+    r->found = x.found;
     refine_close(&x);
     return rc;
+}
+
+void refine_done(const char *partial)
+{
+    unlink(partial);
 }

@@ -21,13 +21,19 @@ struct refine_options {
     int rounds;     /* at most; one that changes nothing is the last */
     int candidates; /* of each layer: so many kept experts with the worst ranks, so many dropped ones with
                        the best; 0: all */
+    /* Where it is kept what each mask was found to be worth, as soon as it is known, and where a run that
+     * goes on from one that was killed looks first: the result is the same to the last bit. NULL: nowhere. */
+    const char *partial;
 };
 struct refine_report {
     int64_t tokens;            /* scored */
     double before, cut, after; /* mean KL of the plan given, of it cut down, of the result */
     int exchanges, rounds;
+    int64_t found; /* masks that the run before had computed */
     struct engine_cost cost;
 };
+/* The plan is written: removes what was kept. */
+void refine_done(const char *partial);
 /*
  * Refused: layers that keep fewer than o->keep, a number that the router's groups do not allow.
  *
