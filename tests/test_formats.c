@@ -73,10 +73,10 @@ static void check_claims(void)
     CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128], \"fmt\": \"e5m2\"}", c) ==
           1);
     CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [64, 32], \"scale_fmt\": \"ue8m0\"}",
-                 c) == 2);
+                 c) == 4);
     CHECK(c[0].format == &format_fp8_block && c[0].block.out == 64 && c[0].block.in == 32);
     CHECK(claims("{\"quant_method\": \"mxfp4\"}", c) == 2 && c[0].format == &format_mxfp4_oss);
-    CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128], \"fmt\": null}", c) == 2);
+    CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128], \"fmt\": null}", c) == 4);
     CHECK(c[0].format == &format_fp8_block && c[0].block.out == 128 && c[0].block.in == 128);
 #define CT(weights)                                                                                          \
     "{\"quant_method\": \"compressed-tensors\", \"format\": \"float-quantized\", \"config_groups\": "        \
@@ -87,18 +87,18 @@ static void check_claims(void)
                  "\"strategy\": \"tensor_group\", \"group_size\": 16}}}}",
                  c) == 2 &&
           c[0].format == &format_nvfp4_ct && c[0].block.in == 16);
-    CHECK(claims(CT("\"tensor\""), c) == 1 && claims(CT("\"channel\", \"symmetric\": false"), c) == 1);
+    CHECK(claims(CT("\"token\""), c) == 1 && claims(CT("\"channel\", \"symmetric\": false"), c) == 1);
     CHECK(claims(CT("\"channel\""), c) == 2 && c[0].format == &format_fp8_ct);
     CHECK(c[0].block.out == 1 && c[0].block.in == 0);
-    CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}", c) == 2);
-    p = format_find_piece(c, 2, "a.weight", false, DT_F8_E4M3, &f);
+    CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]}", c) == 4);
+    p = format_find_piece(c, 4, "a.weight", false, DT_F8_E4M3, &f);
     CHECK(p == &format_fp8_block.piece[0] && f->format == &format_fp8_block);
-    p = format_find_piece(c, 2, "a.weight", false, DT_BF16, &f);
+    p = format_find_piece(c, 4, "a.weight", false, DT_BF16, &f);
     CHECK(p == format_plain.piece && f->format == &format_plain);
-    p = format_find_piece(c, 2, "a.weight_scale_inv", false, DT_F32, &f);
+    p = format_find_piece(c, 4, "a.weight_scale_inv", false, DT_F32, &f);
     CHECK(p && p->use == USE_SCALE);
-    CHECK(!format_find_piece(c, 2, "a.weight", false, DT_U8, &f) &&
-          !format_find_piece(c, 2, "a.bias", false, DT_BF16, &f));
+    CHECK(!format_find_piece(c, 4, "a.weight", false, DT_U8, &f) &&
+          !format_find_piece(c, 4, "a.bias", false, DT_BF16, &f));
     CHECK(format_find_suffix("_blocks", true) && !format_find_suffix("_blocks", false));
 }
 

@@ -61,8 +61,8 @@ void cpu_matrix_free(struct device *d, struct matrix *m)
 struct pack {
     struct cpu *c;
     const struct matrix_job *job;
-    int *job_of, *panel_of;    /* [tasks] */
-    _Atomic(const char *) bad; /* some tensor with a value that is not finite; NULL: none */
+    int *job_of, *panel_of;             /* [tasks] */
+    _Atomic(const struct stored *) bad; /* some map with a value that is not finite; NULL: none */
 };
 
 /* Rows from .. from+n-1 of the stacked parts into dst. */
@@ -77,7 +77,7 @@ static void stacked_rows(struct pack *p, const struct matrix_job *j, int from, i
 
         if (c > 0) {
             if (!stored_rows(s, from, c, dst, ld, bf16))
-                atomic_store(&p->bad, s->name);
+                atomic_store(&p->bad, s);
             dst += (size_t)c * ld * (bf16 ? 2 : 4);
             n -= c;
             from += c;
@@ -100,7 +100,7 @@ static void paired_rows(struct pack *p, const struct matrix_job *j, int panel, i
         if (lo < hi &&
             !stored_rows(&j->part[i], panel * (m->width / 2) + lo - i * half, hi - lo,
                          dst + (size_t)(lo - from) * ld * p->c->dev.elem_bytes, ld, p->c->dev.bf16))
-            atomic_store(&p->bad, j->part[i].name);
+            atomic_store(&p->bad, &j->part[i]);
     }
 }
 
@@ -125,9 +125,9 @@ static void pack_task(void *ctx, long task, int worker)
     }
 }
 
-/* The first tensor, in order of the jobs, that holds a value that is not finite: the tasks only know
+/* The first map, in order of the jobs, that holds a value that is not finite: the tasks only know
  * some one, and which one depends on the threads. */
-static const char *first_bad(struct pack *p, int jobs)
+static const struct stored *first_bad(struct pack *p, int jobs)
 {
     int i, k;
 
@@ -138,7 +138,7 @@ static const char *first_bad(struct pack *p, int jobs)
 
             for (r = 0; r < s->out; r++)
                 if (!stored_rows(s, r, 1, p->c->scratch[0], gemm_ld(s->in), p->c->dev.bf16 && !p->job[i].f32))
-                    return s->name;
+                    return s;
         }
     return atomic_load(&p->bad);
 }
@@ -191,7 +191,7 @@ int cpu_pack(struct device *d, const struct matrix_job *job, int jobs, struct er
         }
     pool_run(c->pool, tasks, pack_task, &p);
     if (atomic_load(&p.bad))
-        err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number", first_bad(&p, jobs));
+        stored_fault(first_bad(&p, jobs), e);
     else
         rc = 0;
 out:

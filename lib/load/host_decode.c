@@ -52,7 +52,7 @@ static int decode_part(struct pool *pool, struct stored *s, uint8_t *dst, bool b
 
     pool_run(pool, (s->out + TASK_ROWS - 1) / TASK_ROWS, decode_task, &d);
     if (atomic_load(&d.bad))
-        return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number", s->name);
+        return stored_fault(s, e);
     *s = stored_floats(bf16 ? DT_BF16 : DT_F32, dst, s->out, s->in, s->name);
     return 0;
 }

@@ -97,12 +97,14 @@ static int want(struct checker *c, const char *name, uint64_t dtypes, int rank, 
 static int blame_block(struct checker *c, const struct piece *p, struct block_size b)
 {
     const struct err why = *c->e;
-    bool blocks = b.out > 1 && b.in > 1 && (p->dim[0].per == PER_BLOCK || p->dim[1].per == PER_BLOCK);
 
-    if (!blocks || why.kind != ERR_INPUT)
+    if ((p->dim[0].per != PER_BLOCK && p->dim[1].per != PER_BLOCK) || why.kind != ERR_INPUT)
         return -1;
     *c->e = (struct err){0};
-    return err_set(c->e, why.kind, "%s (weight_block_size is [%d, %d])", why.msg, b.out, b.in);
+    if (b.out && b.in)
+        return err_set(c->e, why.kind, "%s (weight_block_size is [%d, %d])", why.msg, b.out, b.in);
+    return err_set(c->e, why.kind, "%s (there is no weight_block_size: one scale is for %s)", why.msg,
+                   b.out ? "each row" : "all of it");
 }
 
 /* A piece of a map in the format that it has. */

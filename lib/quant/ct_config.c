@@ -92,7 +92,7 @@ int ct_claims(const cJSON *config, const char *const *formats, const char *type,
 
     for (i = 0; i < groups && n < max; i++) {
         if (!in_words(formats, g[i].format) || strcmp(g[i].type, type) != 0 || g[i].bits < least ||
-            g[i].bits > most)
+            g[i].bits > most || (!g[i].symmetric && strcmp(type, "float") == 0))
             continue;
         for (k = 0; k < n && memcmp(&b[k], &g[i].block, sizeof *b) != 0; k++)
             ;

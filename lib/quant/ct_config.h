@@ -26,4 +26,9 @@ int ct_groups(const struct cJSON *config, struct ct_group g[CT_GROUPS]);
 int ct_claims(const struct cJSON *config, const char *const *formats, const char *type, int least, int most,
               struct block_size *b, int max);
 
+/* Of activations that are not scaled as they come. */
+#define CT_ACTIVATIONS                                                                                       \
+    GOES_ALONG(".input_scale", NULL), GOES_ALONG(".input_zero_point", NULL),                                 \
+        GOES_ALONG(".input_global_scale", NULL)
+
 #endif

@@ -30,7 +30,7 @@ struct dim {
     enum dim_of of;
     int per;
 };
-enum { PIECE_DIMS = 3, FORMAT_PIECES = 8 };
+enum { PIECE_DIMS = 3, FORMAT_PIECES = 10 };
 
 struct piece {
     const char *suffix;       /* after the name of the map: ".weight"; NULL: never a tensor for each map */

@@ -4,14 +4,16 @@
 #include <cjson/cJSON.h>
 
 #include "base/json_out.h"
+#include "quant/ct_config.h"
 #include "quant/format_rows.h"
 #include "quant/mxfp4.h"
 
 static int mxfp4_ct_claims(const cJSON *config, struct block_size *b, int max)
 {
-    (void)b;
-    return max > 0 && config_says(config, "quant_method", "compressed-tensors") &&
-           config_says(config, "format", "mxfp4-pack-quantized");
+    static const char *const formats[] = {"mxfp4-pack-quantized", NULL};
+    int n = ct_claims(config, formats, "float", 4, 4, b, max);
+
+    return n == 1 && b->in == MXFP4_BLOCK;
 }
 
 /* One group of weight-only MXFP4 for all linear layers. */
@@ -59,8 +61,9 @@ const struct format format_mxfp4_ct = {
     .stored = "MXFP4, split (compressed-tensors)",
     .coding = CODING_MXFP4,
     .piece = {{".weight_packed", NULL, USE_WEIGHT, DT_BIT(DT_U8), .dim = {{DIM_OUT, 1}, {DIM_IN, 2}}},
-              {".weight_scale", NULL, USE_SCALE, DT_BIT(DT_U8), .e8m0 = true,
-               .dim = {{DIM_OUT, 1}, {DIM_IN, MXFP4_BLOCK}}}},
+              {".weight_scale", NULL, USE_SCALE, DT_BIT(DT_U8) | DT_BIT(DT_F8_E8M0), .e8m0 = true,
+               .dim = {{DIM_OUT, 1}, {DIM_IN, MXFP4_BLOCK}}},
+              CT_ACTIVATIONS},
     .multiple = MXFP4_BLOCK,
     .exact = true,
     .scalable = STORED_PIECES,

@@ -22,7 +22,7 @@ const struct format format_nvfp4_ct = {
               {".weight_scale", NULL, USE_SCALE, DT_BIT(DT_F8_E4M3),
                .dim = {{DIM_OUT, PER_BLOCK}, {DIM_IN, PER_BLOCK}}},
               {".weight_global_scale", NULL, USE_GLOBAL, DT_BIT(DT_F32)},
-              GOES_ALONG(".input_global_scale", NULL)},
+              CT_ACTIVATIONS},
     .multiple = 2,
     .scalable = STORED_PIECES,
     .claims = nvfp4_ct_claims,

@@ -6,9 +6,24 @@
 
 #include "quant/format.h"
 
-/* The plain one is the last. ROW(x) is format_x, of format_x.c. */
-#define FORMATS(ROW)                                                                                         \
-    ROW(fp8_block) ROW(fp8_ct) ROW(mxfp4_oss) ROW(mxfp4_ct) ROW(nvfp4_ct) ROW(ggml) ROW(plain)
+/* The plain one is the last. ROW(x) is format_x, of format_x.c or of the file of its kind. */
+/* clang-format off */
+#define FORMATS(ROW) \
+    ROW(fp8_block) \
+    ROW(fp8_powers) \
+    ROW(fp8_whole) \
+    ROW(fp8_whole_inv) \
+    ROW(fp8_nibbles) \
+    ROW(fp8_ct) \
+    ROW(mxfp8_ct) \
+    ROW(mxfp4_oss) \
+    ROW(mxfp4_ct) \
+    ROW(nvfp4_ct) \
+    ROW(ct_int8) \
+    ROW(ct_packed) \
+    ROW(ggml) \
+    ROW(plain)
+/* clang-format on */
 #define FORMAT_ROW(name) extern const struct format format_##name;
 FORMATS(FORMAT_ROW)
 #undef FORMAT_ROW

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "quant/bf16.h"
+#include "quant/fp8.h"
 #include "quant/hot.h"
 
 /* Scales are 2^(byte - BIAS). Bytes LOW..HIGH make every element a normal bf16 number. */
@@ -47,7 +48,7 @@ static inline void decode_normal(const uint8_t *restrict b, uint8_t scale, uint1
 /* Any scale: subnormal results are exact in bf16; over its range comes infinity, from 255 NaN. */
 static void decode_any(const uint8_t *b, uint8_t scale, uint16_t *dst)
 {
-    float s = scale == 255 ? NAN : power2(scale - BIAS), v;
+    float s = e8m0_value(scale), v;
     int k;
 
     for (k = 0; k < MXFP4_BLOCK; k++) {

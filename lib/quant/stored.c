@@ -124,3 +124,46 @@ bool stored_rows(const struct stored *s, int from, int n, void *dst, size_t ld, 
     }
     return ok;
 }
+
+/* ---- what is wrong with one ---- */
+
+/* Stored rows that the map reaches to, from row0 on. */
+static int64_t reach(const struct stored *s)
+{
+    int64_t last = s->in_out ? s->in - 1 : s->first + (int64_t)(s->out - 1) * s->step;
+
+    return last - s->row0;
+}
+
+/* What of a piece makes no finite number; NULL: nothing. */
+static const char *piece_fault(const struct stored *s, enum piece_use use)
+{
+    const struct stored_piece *p = &s->piece[use];
+    int64_t rows = p->per ? (s->row0 + reach(s)) / p->per - s->row0 / p->per + 1 : 1;
+    size_t n = (size_t)rows * p->row / dtype_bytes(p->dtype) * dtype_elements(p->dtype), at;
+
+    if (!p->at)
+        return NULL;
+    if (dtype_bad(p->dtype == DT_U8 && use == USE_SCALE ? DT_F8_E8M0 : p->dtype, p->at, n, &at))
+        return "a value that is not a finite number";
+    if (use == USE_GLOBAL && s->divides && float_at(p->dtype, p->at, 0) == 0)
+        return "0, which scales are divided by";
+    if (use == USE_ORDER)
+        return "a number of a group that there is not";
+    return NULL;
+}
+
+int stored_fault(const struct stored *s, struct err *e)
+{
+    static const enum piece_use order[] = {USE_SCALE, USE_GLOBAL, USE_WEIGHT, USE_ZERO, USE_ORDER};
+    const char *what = NULL, *name = s->name;
+    size_t i;
+
+    for (i = 0; i < sizeof order / sizeof *order && !what; i++) {
+        what = piece_fault(s, order[i]);
+        if (what && s->piece[order[i]].name)
+            name = s->piece[order[i]].name;
+    }
+    return err_set(e, ERR_INPUT, "tensor '%s' holds %s", name,
+                   what ? what : "a value that is not a finite number");
+}

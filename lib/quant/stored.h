@@ -10,14 +10,24 @@
 #ifndef MOE_QUANT_STORED_H
 #define MOE_QUANT_STORED_H
 
+#include "base/err.h"
 #include "quant/dtype.h"
 
 /*
  * How numbers are made of the pieces: coding_X.c each. A device says which of them it decodes (bits
  * 1 << coding); others are decoded on the host, by stored_rows.
  */
-#define CODINGS(CODING)                                                                                      \
-    CODING(FLOAT, float) CODING(E4M3, e4m3) CODING(MXFP4, mxfp4) CODING(NVFP4, nvfp4) CODING(GGML, ggml)
+/* clang-format off */
+#define CODINGS(CODING) \
+    CODING(FLOAT, float) \
+    CODING(E4M3, e4m3) \
+    CODING(MXFP4, mxfp4) \
+    CODING(NVFP4, nvfp4) \
+    CODING(MXFP8, mxfp8) \
+    CODING(INT8, int8) \
+    CODING(PACKED, packed) \
+    CODING(GGML, ggml)
+/* clang-format on */
 #define CODING_ID(id, name) CODING_##id,
 enum coding { CODINGS(CODING_ID) CODING_COUNT };
 #undef CODING_ID
@@ -40,6 +50,7 @@ struct stored_piece {
     size_t row;
     int per;
     enum dtype dtype;
+    const char *name; /* of the tensor, for messages; may be NULL */
 };
 
 struct stored {
@@ -69,7 +80,8 @@ static inline struct stored stored_floats(enum dtype d, const void *w, int out, 
 {
     struct stored s = {.coding = CODING_FLOAT, .out = out, .in = in, .step = 1, .stride = in, .block = in};
 
-    s.piece[USE_WEIGHT] = (struct stored_piece){(const uint8_t *)w, (size_t)in * (d == DT_F32 ? 4 : 2), 1, d};
+    s.piece[USE_WEIGHT] =
+        (struct stored_piece){(const uint8_t *)w, (size_t)in * (d == DT_F32 ? 4 : 2), 1, d, name};
     s.name = name;
     return s;
 }
@@ -86,5 +98,8 @@ void stored_span(const struct stored *s, int64_t row, int64_t col, int n, float 
  * except what bf16 has to round. false: one of them is NaN or infinite.
  */
 bool stored_rows(const struct stored *s, int from, int n, void *dst, size_t ld, bool bf16);
+
+/* Of a map that stored_rows was false for: which of its tensors is to blame, in *e. Always -1. */
+int stored_fault(const struct stored *s, struct err *e);
 
 #endif

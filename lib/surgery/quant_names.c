@@ -31,6 +31,7 @@ static const struct modules {
     {"quantized_layers", '{', NAMES},             /* ModelOpt */
     {"modules_to_not_convert", '[', PATTERNS},    /* FP8, MXFP4, AWQ, GPTQ: re.match */
     {"modules_to_convert", '[', PATTERNS},        /* FP8 */
+    {"ignored_layers", '[', NAMES},               /* FP8 of AutoRound */
     {"dynamic", '{', PATTERNS},                   /* GPTQ: after +: or -: */
     {"extra_config", '{', PATTERNS},              /* AutoRound */
     {"modules_in_block_to_quantize", '[', NAMES}, /* GPTQ: lists in a list */

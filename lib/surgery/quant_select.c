@@ -281,7 +281,7 @@ static int plan_encode(struct quantization *q, struct rewrite *rw, size_t i, str
     map->in = (size_t)from->shape[io ? r - 2 : r - 1];
     map->from[USE_WEIGHT] = from;
     FOR_PIECES(p, q->to)
-    if (add_piece(rw, i, map, p, base, r - 2, e))
+    if (!p->optional && add_piece(rw, i, map, p, base, r - 2, e))
         return -1;
     return 0;
 }
@@ -312,8 +312,13 @@ static int find_pieces(struct quantization *q, struct quant_map *map, const char
 
     FOR_PIECES(p, map->format)
     {
-        char *name = mem_printf(e, "%s%s", base, piece_suffix(p, fused));
-        const struct tensor *t = name ? checkpoint_find(&q->m->ckpt, name) : NULL;
+        char *name;
+        const struct tensor *t;
+
+        if (p->optional) /* goes along */
+            continue;
+        name = mem_printf(e, "%s%s", base, piece_suffix(p, fused));
+        t = name ? checkpoint_find(&q->m->ckpt, name) : NULL;
 
         rank = piece_shape(p, (struct block_size){0}, map->out, map->in, false, shape);
         if (!t || !dtype_size(t->dtype, map->n * product(shape, rank), &bytes) || bytes != t->size) {
