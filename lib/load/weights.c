@@ -173,7 +173,7 @@ int weights_open(struct weights **out, struct device *d, const struct model *m, 
     w->set = mem_new((size_t)w->sets, sizeof *w->set, e);
     w->job = mem_new(LAYER_SLOTS + 2 * (size_t)g->most_experts, sizeof *w->job, e);
     w->host_vectors = d->ops->host_new(d, floats * sizeof *w->host_vectors, e);
-    if (!w->set || !w->job || !w->host_vectors)
+    if (!w->set || !w->job || !w->host_vectors || latent_room(w, e))
         goto fail;
     for (i = 0; i < w->sets; i++)
         if (weights_set_open(&w->set[i], d, &m->arch, floats, e))
@@ -219,6 +219,7 @@ void weights_close(struct weights *w)
         weights_set_close(&w->set[i], w->d);
     free(w->set);
     w->d->ops->host_free(w->d, w->host_vectors);
+    w->d->ops->host_free(w->d, w->joined);
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
     free(w->job);

@@ -277,9 +277,15 @@ static int piece_job(struct weights *w, int layer, const struct piece_of *p, str
         (struct matrix_job){.m = matrix_place(w->to, s).m,
                             .parts = p->slots,
                             .paired = s->owner != OF_MIXER && s->owner != OF_ROUTER && s->at == MLP_GATE_UP};
-    for (i = 0; i < p->slots; i++)
-        if (blob_linear(w->blob, layer, p->slot[i]->name, p->slot[i]->out, p->slot[i]->in, &job->part[i], e))
+    for (i = 0; i < p->slots; i++) {
+        const struct slot *x = p->slot[i];
+        int out = x->turned ? x->turned * x->in : x->out, in = x->turned ? x->out / x->turned : x->in;
+
+        if (blob_linear(w->blob, layer, x->name, out, in, &job->part[i], e))
             return -1;
+    }
+    if (s->turned)
+        return latent_join(w, layer, job, e);
     /* a router kept in f32 is meant to be multiplied in f32 */
     if (s->id == SLOT_ROUTER)
         job->f32 = w->m->arch.family->router_f32 || job->part[0].piece[USE_WEIGHT].dtype == DT_F32;

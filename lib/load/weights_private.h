@@ -30,6 +30,7 @@ struct weights {
     struct matrix_job *job;
     float *host_vectors; /* of host_new */
     size_t vectors_n;
+    float *joined; /* of host_new, or NULL: latent.c */
     double wait_seconds;
     /* the thread that packs beside computing */
     pthread_t packer;
@@ -57,5 +58,13 @@ int weights_layer_jobs(struct weights *w, int layer, struct matrix_job *job, str
 /* Two jobs for each of n experts of a MoE layer. */
 int weights_expert_jobs(struct weights *w, int layer, const int *expert, int n, struct matrix_job *job,
                         struct err *e);
+
+/* ---- latent.c ---- */
+
+/* Where k and v come of their latent by two matrices, they are one as they are packed: of each head the rows
+ * of k, turned back, then those of v. Room for it, where it is needed; and the job's parts k and v become one
+ * in it. */
+int latent_room(struct weights *w, struct err *e);
+int latent_join(struct weights *w, int layer, struct matrix_job *job, struct err *e);
 
 #endif

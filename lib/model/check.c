@@ -216,6 +216,13 @@ static int want_stacked(struct checker *c, const char *base, const struct slot *
     return want_map(c, module, true, s->out, s->in);
 }
 
+/* In the rows and columns in which it is stored. */
+static int want_stored(struct checker *c, const char *module, const struct slot *s)
+{
+    return s->turned ? want_linear(c, module, s->turned * s->in, s->out / s->turned)
+                     : want_linear(c, module, s->out, s->in);
+}
+
 /* One matrix, with its bias if it has one. */
 static int want_matrix(struct checker *c, const char *base, const struct slot *s)
 {
@@ -227,7 +234,7 @@ static int want_matrix(struct checker *c, const char *base, const struct slot *s
     if (s->owner == OF_SHARED && take_unread(c, module))
         return 0;
     if ((!s->optional || find_map(c->m, module, false, 0, 0, &l)) &&
-        (s->linear ? want_linear(c, module, s->out, s->in)
+        (s->linear ? want_stored(c, module, s)
                    : WANT_DTYPES(c, name, DT_ALONE, (uint64_t)s->out, (uint64_t)s->in)))
         return -1;
     return s->bias ? want_vector(c, module, ".bias", s->out) : 0;

@@ -184,7 +184,9 @@ struct attention_arch {
  * part of head_dim that is not rotated. */
 struct latent_arch {
     int q, kv, nope;
-    double eps; /* of the latents' norms */
+    double eps;  /* of the latents' norms */
+    bool kv_two; /* what makes k and v of their latent is two tensors, that of k transposed by heads: as the
+                    checkpoint has it */
 };
 
 struct layer_arch {

@@ -63,8 +63,15 @@ static int mla_slots(const struct arch *a, const struct layer_arch *l, struct sl
                            t->bias_qkv,
                            true,
                            .at = MLA_FIRST};
-    s[n++] = (struct slot){SLOT_KV_UP, "self_attn.kv_b_proj", t->heads * (x->nope + t->v_dim),
-                           x->kv,      .linear = true,        .at = MLA_KV_UP};
+    if (x->kv_two) { /* rows of a head follow each other in the product, k before v (load/latent.c) */
+        s[n++] = (struct slot){SLOT_K_UP,      "self_attn.k_b_proj", t->heads * x->nope, x->kv,
+                               .linear = true, .turned = t->heads,   .at = MLA_KV_UP};
+        s[n++] = (struct slot){SLOT_V_UP, "self_attn.v_b_proj", t->heads * t->v_dim,
+                               x->kv,     .linear = true,       .at = MLA_KV_UP};
+    } else {
+        s[n++] = (struct slot){SLOT_KV_UP, "self_attn.kv_b_proj", t->heads * (x->nope + t->v_dim),
+                               x->kv,      .linear = true,        .at = MLA_KV_UP};
+    }
     s[n++] = (struct slot){SLOT_O, "self_attn.o_proj", a->hidden, t->heads * t->v_dim, t->bias_o,
                            true,   .at = MLA_O};
     s[n++] = (struct slot){SLOT_KV_LATENT_NORM, "self_attn.kv_a_layernorm.weight", .out = x->kv,

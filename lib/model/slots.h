@@ -34,7 +34,9 @@ enum slot_id {
     SLOT_Q_UP,
     SLOT_KV_DOWN, /* with the rotated part of k */
     SLOT_KV_LATENT_NORM,
-    SLOT_KV_UP, /* k without its rotated part, and v */
+    SLOT_KV_UP, /* k without its rotated part, and v; or each by itself */
+    SLOT_K_UP,
+    SLOT_V_UP,
     SLOT_ROUTER,
     SLOT_CORRECTION, /* added to the scores for the ranking */
     SLOT_GATE,       /* of a dense MLP */
@@ -66,6 +68,7 @@ struct slot {
     bool linear;   /* in any of the storage formats; else BF16, F16 or F32 */
     bool row;      /* a vector that is stored as [1, out] */
     bool optional; /* need not be there, but for its bias */
+    int turned; /* so many blocks of rows (heads) are each stored transposed, [in, out / turned]; 0: none */
     enum role role;
     enum slot_owner owner;
     /* The owner's matrix (of one of ROUTER_, MLP_, or the mixer's own) or vector that it becomes. Matrices

@@ -34,12 +34,18 @@ static void deepseek(struct gguf_making *m)
     jo_int(&m->j, "first_k_dense_replace", gguf_whole(m, "leading_dense_block_count", 0));
 }
 
+/* Softmax is what llama.cpp takes where nothing is said; a model with a correction bias was not trained so.
+ */
 static void deepseek_v2(struct gguf_making *m)
 {
-    const struct gguf_value *groups = gguf_key(m, "expert_group_count");
-    int64_t n = 1;
+    int64_t n = gguf_whole(m, "expert_group_count", 1);
 
-    gguf_int(groups, 0, &n);
+    if (gguf_rows(m->set, "exp_probs_b.bias"))
+        err_set(
+            m->e, ERR_INPUT,
+            "'%s': there is a correction bias (exp_probs_b), but no expert_gating_func, so that llama.cpp "
+            "takes the wrong function without a word: which one it is must be said",
+            m->g->file.path);
     jo_string(&m->j, "topk_method", n > 1 ? "group_limited_greedy" : "greedy");
     deepseek(m);
 }
@@ -133,6 +139,14 @@ static const struct gguf_arch rows[] = {
      .renorm = RENORM_NO,
      .gating = GATING_SOFTMAX,
      .gating_ignored = true},
+    {.name = {"deepseek2"},
+     .pre = "glm4",
+     .family = "glm4_moe_lite",
+     .renorm = RENORM_BY_KEY,
+     .gating = GATING_SIGMOID,
+     .gating_implied = true,
+     .half_rotated = true,
+     .more = deepseek},
     {.name = {"deepseek2"},
      .family = "deepseek_v2",
      .renorm = RENORM_BY_KEY,

@@ -117,15 +117,17 @@ static const struct family *find_row_family(const char *name)
 static void find_arch(struct gguf_making *m)
 {
     const struct gguf_value *v = gguf_key(m, "expert_gating_func");
+    struct gguf_text pre = {"", 0};
     const struct gguf_arch *rows;
     int64_t gating = 0;
     bool known = false;
     int n, i;
 
     gguf_int(v, 0, &gating);
+    gguf_string(gguf_find(m->g, "tokenizer.ggml.pre"), &pre);
     rows = gguf_archs(&n);
     for (i = 0; i < n && !m->row; i++) {
-        if (!in_words(rows[i].name, m->arch))
+        if (!in_words(rows[i].name, m->arch) || (rows[i].pre && !gguf_is(&pre, rows[i].pre)))
             continue;
         known = true;
         if (rows[i].gating_ignored || (gating ? gating == (int64_t)rows[i].gating : rows[i].gating_implied))
@@ -182,8 +184,7 @@ static int64_t expert_width(struct gguf_making *m, int64_t dense)
     return gguf_whole(m, "expert_feed_forward_length", absent);
 }
 
-/* Rows of the first of all tensors called "blk.N.TAIL"; 0: there is none. */
-static int64_t rows_of(const struct gguf_set *s, const char *tail)
+int64_t gguf_rows(const struct gguf_set *s, const char *tail)
 {
     size_t n = strlen(tail), i;
     int k;
@@ -203,7 +204,7 @@ static int64_t rows_of(const struct gguf_set *s, const char *tail)
 static void write_shared(struct gguf_making *m)
 {
     const struct family *f = m->f;
-    int64_t width = rows_of(m->set, "ffn_up_shexp.weight");
+    int64_t width = gguf_rows(m->set, "ffn_up_shexp.weight");
 
     gguf_key(m, "expert_shared_count");
     gguf_key(m, "expert_shared_feed_forward_length");
@@ -362,7 +363,7 @@ static void write_format(struct gguf_making *m)
     jo_close(&m->j);
 }
 
-static void write_config(struct gguf_making *m)
+static void config_members(struct gguf_making *m)
 {
     static const char *const early[] = {"rope.dimension_count", "attention.key_length"};
     size_t i;
@@ -412,7 +413,7 @@ int gguf_config(const struct gguf_set *s, const float *factors, size_t n, char *
         err_set(&local, ERR_INPUT, "'%s' has no general.architecture", g->file.path);
     m.arch = arch = mem_strndup(name.p, name.n, &local);
     if (!local.kind)
-        write_config(&m);
+        config_members(&m);
     if (!local.kind && str_ok(&m.j.s, &local) == 0) {
         *text = m.j.s.p;
         *text_n = m.j.s.n;

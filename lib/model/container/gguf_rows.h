@@ -32,6 +32,7 @@ enum gguf_gating { GATING_NONE, GATING_SOFTMAX, GATING_SIGMOID, GATING_SOFTMAX_S
 /* What llama.cpp calls an architecture, and which family of ours it is; several, if the gating tells. */
 struct gguf_arch {
     const char *name[3]; /* NULL-terminated */
+    const char *pre;     /* only with this tokenizer.ggml.pre; NULL: with any */
     const char *family;
     enum gguf_width width;
     enum gguf_renorm renorm;
@@ -76,6 +77,8 @@ const struct gguf_value *gguf_key(struct gguf_making *m, const char *key);
 /* A whole number, or the same for all layers; absent < 0: the key must be there. */
 int64_t gguf_whole(struct gguf_making *m, const char *key, int64_t absent);
 double gguf_real(struct gguf_making *m, const char *key, double absent);
+/* Rows of the first of all tensors called "blk.N.TAIL"; 0: there is none. */
+int64_t gguf_rows(const struct gguf_set *s, const char *tail);
 static inline bool gguf_has(const struct gguf_making *m, const char *tensor)
 {
     return gguf_entry(m->set, tensor, NULL) != NULL;
