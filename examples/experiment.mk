@@ -47,9 +47,11 @@ $(WORK)/table.txt: $(RUNS:%=$(WORK)/%.judged) FORCE
 	    $(RUNS:%=$(WORK)/%.judged) >$@
 
 # What the expensive steps were told; touched only when that changes. A hub id may mean another model than before.
-SELF := $(shell $(BIN)moe-inspect --json $(MODEL) 2>/dev/null | cksum)
-$(WORK)/observed: told = $(MODEL) $(SELF) $(DATA) $(OBSERVE)
-$(WORK)/judged: told = $(MODEL) $(SELF) $(EVAL) $(BENCH)
+# Sizes and times are in it, since a file that takes another's place may be older.
+seen = ls -lLn $1 2>/dev/null | awk '{ print $$5, $$6, $$7, $$8, $$9 }'
+SELF := $(shell { $(BIN)moe-inspect --json $(MODEL) 2>/dev/null; $(call seen,$(wildcard $(MODEL)/*)); } | cksum)
+$(WORK)/observed: told = $(MODEL) $(SELF) $(DATA) $(shell $(call seen,$(DATA)) | cksum) $(OBSERVE)
+$(WORK)/judged: told = $(MODEL) $(SELF) $(EVAL) $(shell $(call seen,$(EVAL)) | cksum) $(BENCH)
 $(WORK)/observed $(WORK)/judged: FORCE
 	@mkdir -p $(WORK)
 	@if [ ! -e $(WORK)/observed ] && [ -e $(WORK)/run.stats ]; then \

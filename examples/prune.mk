@@ -143,12 +143,14 @@ $(WORK)/checked: $(OUT)/config.json $(wildcard $(OUT)/*)
 	@touch $@
 
 # What each step was told; touched only when that changes. A hub id may mean another model than before.
-SELF := $(shell $(BIN)moe-inspect --json $(MODEL) 2>/dev/null | cksum)
+# Sizes and times are in it, since a file that takes another's place may be older.
+seen = ls -lLn $1 2>/dev/null | awk '{ print $$5, $$6, $$7, $$8, $$9 }'
+SELF := $(shell { $(BIN)moe-inspect --json $(MODEL) 2>/dev/null; $(call seen,$(wildcard $(MODEL)/*)); } | cksum)
 STAMPS := $(WORK)/observed $(WORK)/scored $(WORK)/pruned $(DIR)/judged $(DIR)/chosen $(DIR)/limits
-$(WORK)/observed: told = $(MODEL) $(SELF) $(DATA) $(SEEN) $(MATRICES)
+$(WORK)/observed: told = $(MODEL) $(SELF) $(DATA) $(shell $(call seen,$(DATA)) | cksum) $(SEEN) $(MATRICES)
 $(WORK)/scored: told = $(SCORE)
 $(WORK)/pruned: told = $(MODEL) $(SELF) $(DIR)
-$(DIR)/judged: told = $(MODEL) $(SELF) $(or $(EVAL),$(DATA)) $(HELD) $(PLANS)
+$(DIR)/judged: told = $(MODEL) $(SELF) $(or $(EVAL),$(DATA)) $(shell $(call seen,$(or $(EVAL),$(DATA))) | cksum) $(HELD) $(PLANS)
 $(DIR)/chosen: told = $(BY)
 $(DIR)/limits: told = $(LIMIT) $(LIMIT_CATEGORY) $(OUT)
 $(STAMPS): FORCE

@@ -119,13 +119,24 @@ prune=(make -f examples/prune.mk BIN="" MODEL=my-tune DATA=prompts/ OBSERVE="--m
     [ "$status" -ne 0 ]
     [[ $output == *'the whole model fits: nothing has to go'* ]]
 
-    # another chat template is other text
+    # other text: another chat template, a file that takes another's place though it is older
     touch mark
     sleep 0.02
     echo x >>my-tune/chat_template.jinja
     "${prune[@]}" "${plans[@]}"
     run written
     [[ $output == *run.stats* ]]
+    head -n 9 calib.jsonl >fewer.jsonl
+    touch -d 2020-01-01 fewer.jsonl
+    cp calib.jsonl mine.jsonl
+    local other=("${prune[@]}" "${plans[@]}" DATA=mine.jsonl WORK=mine)
+    "${other[@]}" judge
+    mv fewer.jsonl mine.jsonl
+    touch mark
+    sleep 0.02
+    "${other[@]}" judge
+    run written
+    [[ $output == *run.stats*compare.tsv* || $output == *compare.tsv*run.stats* ]]
 }
 
 @test "prune.mk: beyond a limit nothing is cut, the step ends with 3, and its work stays" {
