@@ -376,7 +376,8 @@ void print_experts(const struct model *m)
 
         if (m->role[i].role == ROLE_EXPERT)
             expert_row(m, i, m->role[i].expert, t->begin, t->size);
-        for (j = 0; m->role[i].role == ROLE_EXPERTS && j < m->arch.experts; j++) {
+        for (j = 0; m->role[i].role == ROLE_EXPERTS && counts_experts(&m->role[i]) && j < m->arch.experts;
+             j++) {
             uint64_t bytes = t->size / (uint64_t)m->arch.experts;
 
             expert_row(m, i, j, t->begin + bytes * (uint64_t)j, bytes);

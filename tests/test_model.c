@@ -79,7 +79,7 @@ static void test_qwen3(void)
     bad(QWEN(", \"num_experts\": 8.5"), "num_experts");
     bad(QWEN(", \"num_experts\": 8, \"num_experts\": 8"), "twice");
     good(&a, QWEN(", \"num_experts\": 8, \"quantization_config\": {\"quant_method\": \"gptq\"}"));
-    CHECK(strstr(a.unread, "the quantization 'gptq' is not read"));
+    CHECK(strstr(a.unread, "the quantization 'gptq' with bits missing is not read"));
     arch_free(&a);
     bad(QWEN(", \"num_experts\": 8, \"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4.0}"),
         "longrope");

@@ -38,7 +38,7 @@ static int batches_by_place(const void *a, const void *b)
 /* Whether a tensor is a matrix of all experts (its scales too), of which each has a slice. */
 static bool sliced(const struct tensor_role *r)
 {
-    return r->role == ROLE_EXPERTS && r->use != USE_BIAS;
+    return r->role == ROLE_EXPERTS && r->use != USE_BIAS && r->axis >= 0;
 }
 
 /* Tensor numbers by layer: those of layer i are list[from[i]] .. list[from[i + 1] - 1]. */
@@ -103,10 +103,21 @@ static struct read_batch *batch_new(struct batches *g, size_t *cap, int layer, c
     return &g->batch[g->n++];
 }
 
-/* Batch `of[expert]` of those from `first` on gets each tensor, or each its slices; the first gets the rest.
+/* Numbers that all experts have in common, for each of n batches. */
+static int add_common(struct read_batch *first, size_t n, const struct tensor *t, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (blob_add(&first[i].blob, t, e))
+            return -1;
+    return 0;
+}
+
+/* Batch `of[expert]` of the n from `first` on gets each tensor, or each its slices; the first gets the rest.
  */
-static int fill(struct read_batch *first, const int *of, const struct model *m, const struct by_layer *s,
-                struct err *e)
+static int fill(struct read_batch *first, size_t n, const int *of, const struct model *m,
+                const struct by_layer *s, struct err *e)
 {
     int layer = first->layer, j;
     size_t i;
@@ -116,6 +127,11 @@ static int fill(struct read_batch *first, const int *of, const struct model *m, 
         const struct tensor_role *r = &m->role[s->list[i]];
         uint64_t slice = t->size / (uint64_t)m->arch.experts;
 
+        if (r->role == ROLE_EXPERTS && r->axis < 0) {
+            if (add_common(first, n, t, e))
+                return -1;
+            continue;
+        }
         if (!sliced(r)) {
             if (blob_add(&first[r->role == ROLE_EXPERT ? of[r->expert] : 0].blob, t, e))
                 return -1;
@@ -155,7 +171,7 @@ static int cut_layer(struct batches *g, size_t *cap, const struct model *m, cons
     }
     g->batch[first].rest = true;
     now->last = true;
-    if (fill(&g->batch[first], of, m, s, e))
+    if (fill(&g->batch[first], g->n - first, of, m, s, e))
         return -1;
     for (i = first; i < g->n; i++) {
         now = &g->batch[i];

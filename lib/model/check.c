@@ -118,14 +118,15 @@ static int want_piece(struct checker *c, const char *name, bool fused, int out, 
     int rank = piece_shape(p, as->block, (uint64_t)out, (uint64_t)in, in_out, shape + 1);
 
     if (t) {
-        struct piece_view v = {t->shape + fused, t->rank - fused, t->dtype};
+        int each = fused && t->rank; /* else it is one for all */
+        struct piece_view v = {t->shape + each, t->rank - each, t->dtype};
         struct tensor_role *r = &c->m->role[i];
 
         r->as = as;
         r->piece = p;
         r->use = p->use;
         r->sure = p->use == USE_WEIGHT;
-        if (p->dtypes >> t->dtype & 1 && (!fused || (t->rank && t->shape[0] == shape[0])) &&
+        if (p->dtypes >> t->dtype & 1 && (!each || t->shape[0] == shape[0]) &&
             piece_has_shape(p, as->block, (uint64_t)out, (uint64_t)in, in_out, &v)) {
             c->seen[i] = true;
             return 0;
@@ -142,11 +143,15 @@ static int want_map(struct checker *c, const char *base, bool fused, int out, in
     struct linear_tensors l;
     const struct piece *p;
     char name[NAME_LEN];
+    bool turned;
+    int row;
 
     find_map(c->m, base, fused, out, in, &l);
-    if (in % l.as->format->multiple)
+    turned = l.as->format->turned || (l.as->format->piece->last && fused && model_in_out(c->m, l.as->format));
+    row = turned ? out : in;
+    if (row % l.as->format->multiple)
         return err_set(c->e, ERR_INPUT, "'%s': '%s' has rows of %d elements, and %s needs a multiple of %d",
-                       c->m->dir, base, in, l.as->format->title, l.as->format->multiple);
+                       c->m->dir, base, row, l.as->format->title, l.as->format->multiple);
     FOR_PIECES(p, l.as->format)
     {
         const char *suffix = piece_suffix(p, fused);

@@ -94,6 +94,8 @@ static int find_roles(struct model *m, struct err *e)
                                         t->dtype, &r.as);
         if (r.piece)
             r.use = r.piece->use;
+        if (r.role == ROLE_EXPERTS && !t->rank)
+            r.axis = -1;
         m->role[i] = r;
     }
     return m->role ? 0 : -1;
@@ -105,6 +107,7 @@ static int read_config(struct model *m, const struct model_options *o, struct er
     cJSON *config = NULL;
     int r = checkpoint_config(&m->ckpt, &m->config_text, &m->config_n, &m->config_name, e) ||
                     json_parse(m->config_text, m->config_n, m->config_name, &config, e) ||
+                    (m->ckpt.container->folder && quantization_beside(config, m->dir, e)) ||
                     arch_read(&m->arch, config, m->config_name, o ? &o->arch : NULL, e)
                 ? -1
                 : 0;
@@ -256,7 +259,7 @@ uint64_t model_expert_bytes(const struct model *m, int layer)
     for (i = 0; i < m->ckpt.n; i++) {
         if (m->role[i].layer != layer)
             continue;
-        if (m->role[i].role == ROLE_EXPERTS)
+        if (m->role[i].role == ROLE_EXPERTS && m->role[i].axis >= 0)
             bytes += m->ckpt.tensor[i]->size / (uint64_t)m->arch.experts;
         else if (m->role[i].role == ROLE_EXPERT && m->role[i].expert == 0)
             bytes += m->ckpt.tensor[i]->size;

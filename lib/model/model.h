@@ -29,7 +29,7 @@ struct tensor_role {
     int layer;  /* -1: not in a layer */
     int expert; /* ROLE_EXPERT */
     bool ffn;   /* inside the layer's FFN module */
-    int axis;   /* the dimension that counts experts: 0, or 1 behind a leading 1 */
+    int axis; /* the dimension that counts experts: 0, or 1 behind a leading 1; -1: none, a number for all */
     enum part part;
     enum piece_use use;        /* what it is to the linear map that it belongs to */
     const struct piece *piece; /* of which of the model's formats; NULL: of none */
@@ -94,6 +94,16 @@ bool model_linear(const struct model *m, int layer, const char *name, struct lin
  * experts, and in fused ones parts gate and up are one, PART_GATE_UP. */
 bool model_expert_linear(const struct model *m, int layer, int expert, enum part part,
                          struct linear_tensors *l);
+/* Bytes of an expert in a tensor that `of` of them share, and where they begin: a number that all have in
+ * common is whole in each. */
+static inline uint64_t slice_bytes(const struct tensor *t, int of)
+{
+    return t->rank ? t->size / (uint64_t)of : t->size;
+}
+static inline uint64_t slice_begin(const struct tensor *t, int of, int expert)
+{
+    return t->rank ? t->size / (uint64_t)of * (uint64_t)expert : 0;
+}
 /* The biases of all experts of a layer. NULL: absent. */
 const struct tensor *model_expert_bias(const struct model *m, int layer, enum part part);
 /* Whether any tensor is in another format than plain numbers. If not, a quantization_config is left over. */
@@ -103,6 +113,11 @@ bool model_in_out(const struct model *m, const struct format *f);
 /* The format of the routed experts, as far as the first one of all tells. */
 const struct format *model_expert_format(const struct model *m);
 
+/* Whether a tensor has a row for each expert, along `axis`. */
+static inline bool counts_experts(const struct tensor_role *r)
+{
+    return (r->role == ROLE_EXPERTS && r->axis >= 0) || r->role == ROLE_ROUTER;
+}
 /* The format of a tensor; NULL: none that is known. */
 static inline const struct format *role_format(const struct tensor_role *r)
 {

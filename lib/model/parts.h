@@ -6,6 +6,9 @@
 
 #include "model/model.h"
 
+/* quantization.c: puts into config what a file of the folder says of its quantization, if config does not. */
+int quantization_beside(cJSON *config, const char *dir, struct err *e);
+
 /* names.c */
 const char *part_module(const struct family *f, enum part p); /* layout A module of a part; may be NULL */
 const char *fused_part(enum part p);                          /* the same of all experts together */

@@ -115,6 +115,8 @@ int piece_shape(const struct piece *p, struct block_size b, uint64_t out, uint64
     int of[PIECE_DIMS + 1] = {-1, -1, -1, -1}, i;
     uint64_t swap;
 
+    if (in_out && p->last)
+        return piece_shape(p, b, in, out, false, shape);
     for (i = 0; i < PIECE_DIMS && p->dim[i].of != DIM_END; i++) {
         const struct dim *d = &p->dim[i];
 
@@ -186,15 +188,15 @@ static bool extents(const struct format_claim *c, const struct piece_view *v, bo
     if (v->rank != i)
         return false;
     for (i = DIM_OUT; i <= DIM_IN; i++) {
-        uint64_t have = v->shape[at[in_out ? DIM_OUT + DIM_IN - i : i]];
+        uint64_t have = v->shape[at[in_out && !c->format->piece->last ? DIM_OUT + DIM_IN - i : i]];
         bool words = d[at[i]].per == PER_WORD;
 
         if (!mul_u64(have, words ? 32 : (uint64_t)d[at[i]].per, &n[i]))
             return false;
         n[i] /= words ? (uint64_t)c->block.bits : 1;
     }
-    *out = n[DIM_OUT];
-    *in = n[DIM_IN];
+    *out = n[in_out && c->format->piece->last ? DIM_IN : DIM_OUT];
+    *in = n[in_out && c->format->piece->last ? DIM_OUT : DIM_IN];
     return true;
 }
 
@@ -255,22 +257,25 @@ static int rows_per(const struct piece *p, struct block_size b, enum dim_of down
 
 void format_describe(struct stored *s, const struct format_claim *c, int out, int in, bool in_out)
 {
-    enum dim_of along = in_out ? DIM_OUT : DIM_IN, down = in_out ? DIM_IN : DIM_OUT;
-    int row = in_out ? out : in;
+    bool turned = in_out || c->format->turned;
+    int row = turned ? out : in;
     const struct piece *p;
 
     s->coding = c->format->coding;
+    s->zero = c->format->zero;
     s->divides = c->format->divides;
     s->bits = c->block.bits;
     s->out = out;
     s->in = in;
-    s->in_out = in_out;
+    s->in_out = turned;
     s->first = 0;
     s->step = 1;
     s->stride = s->block = row;
     s->row0 = 0;
     FOR_PIECES(p, c->format)
     {
+        enum dim_of along = turned && !p->last ? DIM_OUT : DIM_IN, down = DIM_OUT + DIM_IN - along;
+
         if (p->use >= STORED_PIECES)
             continue;
         s->piece[p->use].row = row_bytes(p, c->block, along, (uint64_t)row, s->piece[p->use].dtype);

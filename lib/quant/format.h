@@ -39,6 +39,7 @@ struct piece {
     uint64_t dtypes; /* DT_BIT()s */
     bool optional;
     bool e8m0; /* U8 stands for F8_E8M0 */
+    bool last; /* beside all experts: dim is of the last two dimensions, be they [out][in] or [in][out] */
     /* Beside all experts, [experts] goes before them. Of what is no weight, dimensions of 1 may be there or
      * not; of USE_OTHER they are not looked at. */
     struct dim dim[PIECE_DIMS];
@@ -57,8 +58,10 @@ struct format {
     const char *stored; /* how experts in it are described; NULL: by their layout (model/family.h) */
     enum coding coding;
     bool divides;                      /* the number in USE_GLOBAL */
+    int zero;                          /* what is added to zero points */
+    bool turned;                       /* stored rows are inputs: dimensions of pieces are in that order */
     struct piece piece[FORMAT_PIECES]; /* the weight first; ends with use USE_OTHER and no suffix */
-    int multiple;                      /* rows of the map have a multiple of so many elements */
+    int multiple;                      /* stored rows have a multiple of so many elements */
     /* Beside all experts of interleaved layout only: rows are output features, whatever the family's plain
      * numbers are. */
     bool interleaved;

@@ -21,6 +21,13 @@
     ROW(nvfp4_ct) \
     ROW(ct_int8) \
     ROW(ct_packed) \
+    ROW(modelopt_fp8) \
+    ROW(modelopt_nvfp4) \
+    ROW(modelopt_mxfp8) \
+    ROW(modelopt_mxfp4) \
+    ROW(gptq) \
+    ROW(gptq_v2) \
+    ROW(awq) \
     ROW(ggml) \
     ROW(plain)
 /* clang-format on */

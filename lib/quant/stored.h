@@ -26,6 +26,8 @@
     CODING(MXFP8, mxfp8) \
     CODING(INT8, int8) \
     CODING(PACKED, packed) \
+    CODING(GPTQ, gptq) \
+    CODING(AWQ, awq) \
     CODING(GGML, ggml)
 /* clang-format on */
 #define CODING_ID(id, name) CODING_##id,
@@ -38,7 +40,7 @@ enum piece_use {
     USE_SCALE,
     USE_GLOBAL, /* one number for the whole map */
     USE_ZERO,
-    USE_ORDER, /* of the elements of a row */
+    USE_ORDER, /* the group of each input, 4 bytes; in_out: scales and zero points are whole, whatever row0 */
     STORED_PIECES,
     USE_BIAS = STORED_PIECES,
     USE_OTHER, /* goes along: scales of activations, shapes */
@@ -62,6 +64,7 @@ struct stored {
     int64_t stride;
     int block;    /* elements of a stored row that share a scale */
     int bits;     /* of a code, where the coding leaves that open */
+    int zero;     /* what is added to zero points */
     bool divides; /* by the number in USE_GLOBAL, instead of multiplying with it */
     int row0;
     const char *name; /* for messages: the tensor that can hold a value that is not finite */

@@ -66,7 +66,7 @@ static int read_part(const struct matrix_ref *x, enum piece_use use, uint64_t fr
 {
     const struct tensor *t = x->l.piece[use];
 
-    return checkpoint_read(&x->m->ckpt, t, t->size / (uint64_t)x->of * (uint64_t)x->expert + from, dst, n, e);
+    return checkpoint_read(&x->m->ckpt, t, slice_begin(t, x->of, x->expert) + from, dst, n, e);
 }
 
 /* All pieces but the weight. */
@@ -78,7 +78,7 @@ static int read_rest(struct worker *w, const struct matrix_ref *x, struct err *e
     for (i = USE_WEIGHT + 1; i < STORED_PIECES; i++) {
         at[i] = size;
         if (x->l.piece[i])
-            size += ((size_t)x->l.piece[i]->size / (size_t)x->of + 7) / 8 * 8;
+            size += ((size_t)slice_bytes(x->l.piece[i], x->of) + 7) / 8 * 8;
     }
     if (mem_grow(&w->rest, &w->rest_cap, size, 1, e))
         return -1;
@@ -86,7 +86,7 @@ static int read_rest(struct worker *w, const struct matrix_ref *x, struct err *e
         if (!x->l.piece[i])
             continue;
         w->s.piece[i].at = w->rest + at[i];
-        if (read_part(x, i, 0, w->rest + at[i], (size_t)x->l.piece[i]->size / (size_t)x->of, e))
+        if (read_part(x, i, 0, w->rest + at[i], (size_t)slice_bytes(x->l.piece[i], x->of), e))
             return -1;
     }
     return 0;
@@ -95,14 +95,16 @@ static int read_rest(struct worker *w, const struct matrix_ref *x, struct err *e
 /* n elements from element `at` of the matrix on, as it is stored. */
 static int read_values(struct worker *w, const struct matrix_ref *x, uint64_t at, size_t n, struct err *e)
 {
-    uint64_t stride = (uint64_t)w->s.stride, first = at / stride, rows = (at + n - 1) / stride - first + 1, c;
-    size_t row = w->s.piece[USE_WEIGHT].row;
+    const struct stored_piece *weight = &w->s.piece[USE_WEIGHT];
+    uint64_t stride = (uint64_t)w->s.stride, first = at / stride, per = (uint64_t)weight->per, c;
+    uint64_t from = first / per * weight->row, to_row = ((at + n - 1) / stride / per + 1) * weight->row;
+    uint64_t all = slice_bytes(x->l.piece[USE_WEIGHT], x->of), bytes = (to_row < all ? to_row : all) - from;
     struct stored s = w->s;
     float *to = w->value;
     int i;
 
-    if (mem_grow(&w->raw, &w->raw_cap, (size_t)rows * row, 1, e) ||
-        read_part(x, USE_WEIGHT, first * row, w->raw, (size_t)rows * row, e))
+    if (mem_grow(&w->raw, &w->raw_cap, (size_t)bytes, 1, e) ||
+        read_part(x, USE_WEIGHT, from, w->raw, (size_t)bytes, e))
         return -1;
     for (i = 0; i < STORED_PIECES; i++)
         if (s.piece[i].at)

@@ -51,6 +51,12 @@ int mend_check(const struct repair *r, const struct model *m, const struct plan 
         if (!never && !holds(r, role))
             continue;
         any = true;
+        if (role->axis < 0)
+            return err_set(
+                e, ERR_UNKNOWN,
+                "tensor '%s' is one number for all experts, which cannot be multiplied by a factor "
+                "for each",
+                t->name);
         if (never || (t->dtype != DT_BF16 && t->dtype != DT_F32))
             return err_set(e, ERR_UNKNOWN, "tensor '%s' is %s, which cannot be multiplied by a factor%s",
                            t->name, never && f->name ? f->name : dtype_name(t->dtype),

@@ -29,7 +29,7 @@ static int add_tensor(struct rewrite *rw, const struct cut *c, size_t i, struct 
     t = rewrite_add(rw, i, e);
     if (!t)
         return -1;
-    if (r->role == ROLE_EXPERTS || r->role == ROLE_ROUTER) {
+    if (counts_experts(r)) {
         if (from->rank <= r->axis || from->shape[r->axis] != (uint64_t)c->experts ||
             (r->axis && from->shape[0] != 1))
             return err_set(e, ERR_INPUT, "'%s': tensor '%s' does not hold one row for each of %d experts",
@@ -178,7 +178,7 @@ static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
 {
     const struct job *j = ctx;
 
-    if (t->role->role == ROLE_EXPERTS || t->role->role == ROLE_ROUTER)
+    if (counts_experts(t->role))
         return put_rows(j, t, e);
     if (t->role->role == ROLE_EXPERT && mended(j, t, t->role->expert))
         return put_mended(j, t, t->role->expert, 0, t->from->size, e);

@@ -97,7 +97,7 @@ static int check_tensor(struct check *v, const struct tensor *from, const struct
     }
     if (r->role == ROLE_MTP && v->cut->drop_mtp)
         return 0;
-    if (r->role == ROLE_OTHER || r->role == ROLE_MTP) {
+    if (!counts_experts(r)) {
         to = verify_find(v, from->name, from, -1, e);
         return to ? same(v, from, 0, to, 0, from->size, r, -1, e) : -1;
     }
