@@ -3,6 +3,8 @@
  */
 #include "tokenizing.h"
 
+#include <sys/stat.h>
+
 #define MARK "\xe2\x96\x81"
 
 /* The ids are those of transformers 5.23. */
@@ -93,12 +95,13 @@ static void refused_kind(const char *why)
     CHECK_MSG(open_folder(&t, tmp_dir, &e) == -1 && strstr(e.msg, why), "'%s' does not say '%s'", e.msg, why);
 }
 
+static const char lines[] =
+    "YQ== 0\nYg== 1\nYw== 2\nIA== 3\nJw== 4\ncw== 5\nMQ== 6\n5A== 7\nuA== 8\nrQ== 9\nYmM= 10\nYWI= 11\n"
+    "YWJj 12\nIGE= 13\n5Lg= 14\nuK0= 15\nJ3M= 16\nYWE= 17\nMTE= 18\n";
+
 /* The ids are tiktoken's, with Kimi's pattern. */
 static void test_tiktoken(void)
 {
-    static const char lines[] =
-        "YQ== 0\nYg== 1\nYw== 2\nIA== 3\nJw== 4\ncw== 5\nMQ== 6\n5A== 7\nuA== 8\nrQ== 9\nYmM= 10\nYWI= 11\n"
-        "YWJj 12\nIGE= 13\n5Lg= 14\nuK0= 15\nJ3M= 16\nYWE= 17\nMTE= 18\n";
     static const char config[] =
         "{\"tokenizer_class\":\"TikTokenTokenizer\",\"added_tokens_decoder\":{"
         "\"19\":{\"content\":\"[BOS]\"},\"21\":{\"content\":\"<|im_end|>\",\"lstrip\":true}}}";
@@ -135,6 +138,97 @@ static void test_tiktoken(void)
     unlink(in_tmp("tokenizer_config.json"));
     refused_kind(
         "has no tokenizer (tokenizer.json, tiktoken.model, vocab.json with merges.txt, or tokenizer.model)");
+}
+
+/* The same as a tokenizer.json, but for one place in it, which becomes another text. */
+static void put_json(const char *dir, const char *place, const char *other)
+{
+    static const char head[] =
+        "{\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"\\u0120\":"
+        "3,"
+        "\"'\":4,\"s\":5,\"1\":6,\"\\u00e4\":7,\"\\u00b8\":8,\"\\u0143\":9,\"bc\":10,\"ab\":11,\"abc\":12,"
+        "\"\\u0120a\":13,\"\\u00e4\\u00b8\":14,\"\\u00b8\\u0143\":15,\"'s\":16,\"aa\":17,\"11\":18},"
+        "\"merges\":["
+        "\"b c\",\"a b\",\"a bc\",\"ab c\",\"\\u0120 a\",\"\\u00e4 \\u00b8\",\"\\u00b8 \\u0143\",\"' s\",\"a "
+        "a\","
+        "\"1 1\"]},\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
+        "\"Split\",\"invert\":false,\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"[\\\\p{Han}]+|"
+        "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]*"
+        "[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+        "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]+"
+        "[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}&&[^\\\\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+        "\\\\p{N}{1,3}| "
+        "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}},"
+        "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}]},"
+        "\"post_processor\":{\"type\":\"ByteLevel\"},\"added_tokens\":[";
+    const char *at = place ? strstr(head, place) : NULL;
+    struct str out = {0};
+    char name[100];
+    int id;
+
+    CHECK(!place || at);
+    if (at)
+        str_addf(&out, "%.*s%s%s", (int)(at - head), head, other, at + strlen(place));
+    else
+        str_adds(&out, head);
+    for (id = 19; id < 19 + 256; id++) {
+        snprintf(name, sizeof name, "<|reserved_token_%d|>", id);
+        str_addf(&out, "%s{\"id\":%d,\"special\":true,\"normalized\":false,\"content\":\"%s\"}",
+                 id > 19 ? "," : "", id,
+                 id == 19   ? "[BOS]"
+                 : id == 21 ? "<|im_end|>"
+                            : name);
+    }
+    str_adds(&out, "]}");
+    snprintf(name, sizeof name, "%s/tokenizer.json", dir);
+    put_tmp(name, out.p);
+    str_free(&out);
+}
+
+static void check_same(const char *a, const char *b, int want)
+{
+    const char *of_a = in_tmp(a);
+    struct err e = {0};
+    int same;
+
+    same = tokenizer_same(of_a, in_tmp(b), &e);
+    CHECK_MSG(same == want, "%s, %s: %d, not %d: %s", a, b, same, want, e.msg);
+}
+
+/* Tokenizers are what they do, and not in which files. */
+static void test_same(void)
+{
+    static const char *const changes[][2] = {{"\"b c\",\"a b\"", "\"a b\",\"b c\""},
+                                             {"\"aa\":17,\"11\":18", "\"aa\":18,\"11\":17"},
+                                             {"{1,3}", "{1,2}"},
+                                             {"\"' s\",", ""},
+                                             {"\"normalizer\":null", "\"normalizer\":{\"type\":\"NFC\"}"}};
+    size_t i;
+
+    CHECK(mkdir(in_tmp("ranks"), 0777) == 0 && mkdir(in_tmp("json"), 0777) == 0 &&
+          mkdir(in_tmp("other"), 0777) == 0);
+    put_tmp("ranks/tiktoken.model", lines);
+    put_tmp("ranks/tokenizer_config.json",
+            "{\"tokenizer_class\":\"TikTokenTokenizer\",\"added_tokens_decoder\":{"
+            "\"19\":{\"content\":\"[BOS]\"},\"21\":{\"content\":\"<|im_end|>\"}}}");
+    put_json("json", NULL, NULL);
+    check_same("ranks", "json", 1);
+    check_same("json", "ranks", 1);
+    for (i = 0; i < sizeof changes / sizeof *changes; i++) {
+        put_json("other", changes[i][0], changes[i][1]);
+        check_same("ranks", "other", 0);
+        check_same("json", "other", 0);
+    }
+    /* Within a token the order of its two merges counts among rules, and is not seen in ranks. */
+    put_json("other", "\"a bc\",\"ab c\"", "\"ab c\",\"a bc\"");
+    check_same("json", "other", 0);
+    check_same("ranks", "other", 1);
+    unlink(in_tmp("other/tokenizer.json"));
+    put_tmp("other/tiktoken.model", lines);
+    put_tmp("other/tokenizer_config.json",
+            "{\"tokenizer_class\":\"TikTokenTokenizer\",\"added_tokens_decoder\":{}}");
+    check_same("ranks", "other", 0);
+    check_same("ranks", "ranks", 1);
 }
 
 static void test_vocab_files(void)
@@ -240,6 +334,7 @@ int main(void)
     tmp_open();
     test_config_tokens();
     test_tiktoken();
+    test_same();
     test_vocab_files();
     test_spm();
     CHECK_END();

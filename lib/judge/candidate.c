@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "stats/groups.h"
+#include "text/tokenizer.h"
 
 static int check_plan(const struct plan *p, const struct model *m, struct err *e)
 {
@@ -43,54 +45,62 @@ int plan_mask(struct mask *mask, const struct plan *p, const struct model *m, st
     return 0;
 }
 
-/* 1: digest filled; 0: there is no tokenizer.json. */
-static int digest_of_tokenizer(const struct model *m, char digest[HASH_HEX], struct err *e)
+/* The file of dir's tokenizer, to be freed; NULL: there is none. */
+static char *tokenizer_of(const char *dir, struct err *e)
 {
-    char *path = path_join(m->dir, "tokenizer.json", e), *text = NULL;
-    size_t n;
-    int rc = -1;
+    const char *name;
+    char *path;
+    size_t i;
 
-    if (!path)
-        return -1;
-    if (!path_exists(path))
-        rc = 0;
-    else if (file_read(path, UINT64_C(1) << 30, &text, &n, e) == 0) {
-        hash_once(text, n, digest);
-        rc = 1;
+    for (i = 0; (name = tokenizer_kind(i)); i++) {
+        path = path_join(dir, name, e);
+        if (!path || path_exists(path))
+            return path;
+        free(path);
     }
-    free(text);
-    free(path);
-    return rc;
+    return NULL;
 }
 
-/* The same in another layout; false also where one is not understood. */
-static bool same_tokenizer(const char *a, const char *b)
+static bool same_bytes(const char *a, const char *b, struct err *e)
+{
+    char *x = NULL, *y = NULL;
+    size_t n, m;
+    bool same = file_read(a, UINT64_C(1) << 30, &x, &n, e) == 0 &&
+                file_read(b, UINT64_C(1) << 30, &y, &m, e) == 0 && n == m && memcmp(x, y, n) == 0;
+
+    free(x);
+    free(y);
+    return same;
+}
+
+/* Of what is not understood, files that are equal will do. */
+static bool same_tokenizer(const char *a, const char *b, const char *file_a, const char *file_b,
+                           struct err *e)
 {
     struct err ignored = {0};
+    int same = tokenizer_same(a, b, &ignored);
 
-    return tokenizer_same(a, b, &ignored) == 1;
+    return same < 0 ? same_bytes(file_a, file_b, e) : same > 0;
 }
 
 static int same_vocabulary(const struct model *ref, const struct model *other, struct err *e)
 {
-    char a[HASH_HEX], b[HASH_HEX];
-    int has_a, has_b;
+    char *a, *b;
 
     if (ref->arch.vocab != other->arch.vocab)
         return err_set(e, ERR_INPUT,
                        "%s has a vocabulary of %d tokens and %s one of %d; their distributions cannot be "
                        "compared",
                        other->dir, other->arch.vocab, ref->dir, ref->arch.vocab);
-    has_a = digest_of_tokenizer(ref, a, e);
-    has_b = has_a < 0 ? -1 : digest_of_tokenizer(other, b, e);
-    if (has_b < 0)
-        return -1;
-    if (has_a && has_b && strcmp(a, b) != 0 && !same_tokenizer(ref->dir, other->dir))
-        return err_set(e, ERR_INPUT,
-                       "the tokenizer.json of %s differs from that of %s; their distributions cannot be "
-                       "compared",
-                       other->dir, ref->dir);
-    return 0;
+    a = tokenizer_of(ref->dir, e);
+    b = tokenizer_of(other->dir, e);
+    if (a && b && !same_tokenizer(ref->dir, other->dir, a, b, e))
+        err_set(e, ERR_INPUT,
+                "the tokenizer of %s ('%s') differs from that of %s; their distributions cannot be compared",
+                other->dir, path_base(b), ref->dir);
+    free(a);
+    free(b);
+    return e->kind ? -1 : 0;
 }
 
 static int checked_mask(struct mask *mask, const struct plan *plan, const struct model *ref, struct err *e)

@@ -128,8 +128,7 @@ int bpe_rank(struct bpe *b, int32_t id, const char *text, size_t n, int32_t rank
     return 0;
 }
 
-/* A byte in the byte alphabet of GPT-2: UTF-8 of one character, 1 or 2 bytes; returns how many. */
-static size_t byte_alphabet(unsigned char byte, char out[2])
+size_t bpe_byte(unsigned char byte, char out[2])
 {
     unsigned c = byte;
 
@@ -157,7 +156,7 @@ void bpe_ready(struct bpe *b)
         if (b->raw)
             b->byte_id[i] = map_find(&b->vocab, &(const char){(char)i}, 1);
         else
-            b->byte_id[i] = map_find(&b->vocab, ch, byte_alphabet((unsigned char)i, ch));
+            b->byte_id[i] = map_find(&b->vocab, ch, bpe_byte((unsigned char)i, ch));
         snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
         b->fallback_id[i] = map_find(&b->vocab, name, 6);
     }
@@ -407,7 +406,7 @@ static int32_t whole_token(const struct bpe *b, struct bpe_work *w, const char *
         return map_find(&b->vocab, piece, n);
     str_clear(&w->mapped);
     for (i = 0; i < n; i++)
-        str_add(&w->mapped, ch, byte_alphabet((unsigned char)piece[i], ch));
+        str_add(&w->mapped, ch, bpe_byte((unsigned char)piece[i], ch));
     return w->mapped.failed ? -1 : map_find(&b->vocab, w->mapped.p, w->mapped.n);
 }
 

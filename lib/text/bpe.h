@@ -74,6 +74,9 @@ void bpe_work_free(struct bpe_work *w);
 int bpe_encode(const struct bpe *b, struct bpe_work *w, const char *piece, size_t n, struct ids *out,
                struct err *e);
 
+/* A byte in the byte alphabet of GPT-2: UTF-8 of one character, 1 or 2 bytes; returns how many. */
+size_t bpe_byte(unsigned char byte, char out[2]);
+
 int ids_add(struct ids *ids, int32_t id, struct err *e);
 
 #endif

@@ -16,20 +16,31 @@
 static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-static int add_level(struct splitter *s, struct split_level l, const char *what, struct err *e)
+/* pattern: NULL, of a Metaspace. */
+static int add_level(struct splitter *s, const char *pattern, struct split_level l, const char *what,
+                     struct err *e)
 {
-    if (s->levels == SPLIT_LEVELS) {
-        regex_free(&l.regex);
-        return err_set(e, ERR_UNKNOWN, "%s: more than %d pre-tokenizers", what, SPLIT_LEVELS);
+    if (s->levels < SPLIT_LEVELS && (!pattern || (l.pattern = mem_strdup(pattern, e)))) {
+        s->level[s->levels++] = l;
+        return 0;
     }
-    s->level[s->levels++] = l;
-    return 0;
+    regex_free(&l.regex);
+    return pattern && s->levels < SPLIT_LEVELS
+               ? -1
+               : err_set(e, ERR_UNKNOWN, "%s: more than %d pre-tokenizers", what, SPLIT_LEVELS);
 }
 
 static int add_regex(struct splitter *s, const char *pattern, struct split_level l, const char *what,
                      struct err *e)
 {
-    return regex_compile(&l.regex, pattern, what, e) || add_level(s, l, what, e) ? -1 : 0;
+    return regex_compile(&l.regex, pattern, what, e) || add_level(s, pattern, l, what, e) ? -1 : 0;
+}
+
+static int add_literal(struct splitter *s, const char *text, struct split_level l, const char *what,
+                       struct err *e)
+{
+    l.literal = true;
+    return regex_literal(&l.regex, text, what, e) || add_level(s, text, l, what, e) ? -1 : 0;
 }
 
 static int read_split(struct splitter *s, const cJSON *j, const char *what, struct err *e)
@@ -46,7 +57,7 @@ static int read_split(struct splitter *s, const cJSON *j, const char *what, stru
     if (regex)
         return add_regex(s, regex, l, what, e);
     if (string && *string)
-        return regex_literal(&l.regex, string, what, e) || add_level(s, l, what, e) ? -1 : 0;
+        return add_literal(s, string, l, what, e);
     return err_set(e, ERR_UNKNOWN, "%s: Split without a Regex or String pattern", what);
 }
 
@@ -85,7 +96,7 @@ static int read_metaspace(struct splitter *s, const cJSON *j, const char *what, 
                        what, scheme);
     l.prepend = i == 0 ? PREPEND_NEVER : i == 1 ? PREPEND_FIRST : PREPEND_ALWAYS;
     memcpy(l.mark, mark, strlen(mark) + 1);
-    return add_level(s, l, what, e);
+    return add_level(s, NULL, l, what, e);
 }
 
 /* The reference's own test of digits, by Unicode 17. */
@@ -128,8 +139,10 @@ void splitter_free(struct splitter *s)
 {
     int i;
 
-    for (i = 0; i < s->levels; i++)
+    for (i = 0; i < s->levels; i++) {
         regex_free(&s->level[i].regex);
+        free(s->level[i].pattern);
+    }
     *s = (struct splitter){0};
 }
 

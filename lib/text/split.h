@@ -16,8 +16,10 @@ enum { SPLIT_LEVELS = 16 };
 struct splitter {
     struct split_level {
         struct regex regex; /* of code NULL: Metaspace */
-        bool removed;       /* matches are dropped, else they are pieces of their own */
-        bool invert;        /* matches and gaps change places */
+        char *pattern;      /* of regex, or the string that it is */
+        bool literal;
+        bool removed; /* matches are dropped, else they are pieces of their own */
+        bool invert;  /* matches and gaps change places */
 
         /* Metaspace: spaces become mark, which is also put in front */
         char mark[5];

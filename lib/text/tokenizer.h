@@ -45,8 +45,10 @@ int32_t tokenizer_size(const struct tokenizer *t);
 /* The source's: of tokenizer.json's bytes XXH3-128 (part of what decides the tokens). */
 const char *tokenizer_digest(const struct tokenizer *t);
 
-/* Whether the tokenizers of two folders give any text the same ids, as far as their files tell: vocabulary,
- * merges, rules and added tokens, in whatever layout and order of members. 1, 0 or -1. */
+/* Whether the tokenizers of two folders give any text the same ids: what each id spells, what becomes of
+ * which two tokens, rules and added tokens, whatever kind of files they are from; not add_bos_token and the
+ * like. Where one merges by rules and the other by ranks, the order of what is merged is compared. 1, 0 or
+ * -1: one is not understood. */
 int tokenizer_same(const char *dir_a, const char *dir_b, struct err *e);
 
 /* A mistake in dir's tokenizer.json (the caller frees), or NULL: that it is none, or has ids beyond the

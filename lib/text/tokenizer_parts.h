@@ -1,6 +1,6 @@
 /*
  * tokenizer_parts.h -- what a struct tokenizer consists of; shared by who makes it (tokenizer_make.c,
- * tokenizer_added.c) and the encoder (tokenizer.c), nobody else.
+ * tokenizer_added.c), who compares two (tokenizer_same.c) and the encoder (tokenizer.c), nobody else.
  */
 #ifndef MOE_TEXT_TOKENIZER_PARTS_H
 #define MOE_TEXT_TOKENIZER_PARTS_H
