@@ -39,14 +39,18 @@ written() {
     { echo '.\" a comment'; echo '.SH NAME'; printf '\\fBschl\\-afe\\fR \\(rsn und \303\244%1500s\n' ''; } | gzip -n >"$man/schlafe.1.gz"
     "$ROOT/examples/calibration/package-text" -n 12 go >go.jsonl
     "$ROOT/examples/calibration/package-text" -n 12 --held-out go >held.jsonl
-    [ "$(jq -r .category go.jsonl | uniq -c | tr -s ' ')" = ' 12 go' ] && [ "$(wc -l <held.jsonl)" -eq 4 ]
+    [ "$(jq -r .category go.jsonl | uniq -c | tr -s ' ')" = ' 12 go' ]
+    [ "$(wc -l <held.jsonl)" -eq 4 ]
     [ "$(cat go.jsonl held.jsonl | sort -u | wc -l)" -eq 16 ]
     [ "$(jq -r '.text[:22]' go.jsonl | sed -n '1p;$p')" = $'package a10 // "quoted\npackage a80 // "quoted' ]
     [ "$("$ROOT/examples/calibration/package-text" german | jq -r '.text[:22]')" = $'NAME\nschl-afe \\n und ä' ]
     # What cannot be had stops it: half a set would look like a whole one.
-    mkdir bin && printf '#!/bin/sh\nexit 100\n' >bin/apt-get && chmod +x bin/apt-get
+    mkdir bin
+    printf '#!/bin/sh\nexit 100\n' >bin/apt-get
+    chmod +x bin/apt-get
     PATH=$PWD/bin:$PATH run "$ROOT/examples/calibration/package-text" french
-    [ "$status" -eq 1 ] && [[ $output == *'cannot download the package manpages-fr'* ]]
+    [ "$status" -eq 1 ]
+    [[ $output == *'cannot download the package manpages-fr'* ]]
 }
 
 # What prune.mk runs on: a folder with a file for each category, of a model that is somebody's own.

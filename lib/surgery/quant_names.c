@@ -242,7 +242,7 @@ static const struct modules *find_modules(const char *key, char bracket)
 }
 
 /* A text where no modules are named. */
-static int check_text(struct renumber *r, const char *s)
+static int pattern_ok(struct renumber *r, const char *s)
 {
     struct mention x;
 
@@ -253,7 +253,7 @@ static int check_text(struct renumber *r, const char *s)
 static int judge_text(struct renumber *r, const struct modules *m, const char *s, struct str *renamed)
 {
     str_clear(renamed);
-    return m ? rename_item(r, s, m->language, renamed) : check_text(r, s);
+    return m ? rename_item(r, s, m->language, renamed) : pattern_ok(r, s);
 }
 
 /* Elements, or members. What is dropped goes with the comma and white space before it; if nothing is left
@@ -312,7 +312,7 @@ static int walk(struct renumber *r, const struct modules *m)
         return walk_all(r, m, false);
     case '"':
         if (js_string(&r->js, &text) == 0)
-            check_text(r, text.p);
+            pattern_ok(r, text.p);
         str_free(&text);
         break;
     default:
