@@ -66,9 +66,17 @@ kept() {
     awk -v l="$1" '$1 == l && $3 == 1 { print $2 }' plan.tsv
 }
 
-# What config.json should be: its own text with these values changed.
+# What config.json should be: its own text with these values changed, and experts in lists as plan.tsv has them.
 config_for() {
-    jq -S --argjson keep "$2" --argjson all "$3" '
+    local kept
+    kept=$(awk '$1 ~ /^[0-9]+$/ && $3 == 1 { print $1, $2 }' plan.tsv | jq -Rn '[inputs | split(" ")] | group_by(.[0]) |
+        map({(.[0][0]): map(.[1])}) | add')
+    jq -S --argjson keep "$2" --argjson all "$3" --argjson kept "$kept" '
+        def follow:
+            capture("(?<a>.*layers\\\\?\\.(?<l>[0-9]+)\\\\?\\..*experts\\\\?\\.)(?<e>[0-9]+)(?<b>.*)") as $m |
+            ($kept[$m.l] | index($m.e)) as $n | if $n then $m.a + ($n | tostring) + $m.b else empty end;
+        def follow_all: walk(if type == "array" then map(if type == "string" and test("experts\\\\?\\.[0-9]") then follow else . end)
+            else . end);
         def set(key; f): if .[key] == null then . else .[key] |= f end;
         def edit:
             reduce ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts") as $k (.; set($k; $keep)) |
@@ -76,6 +84,7 @@ config_for() {
             set("moe_capacity"; map($keep)) |
             (if $keep < $all then set("num_nextn_predict_layers"; 0) else . end) |
             set("attn_temperature_tuning"; . != 0 and . != false);
+        if .quantization_config and $keep < $all then .quantization_config |= follow_all else . end |
         if .text_config then .text_config |= edit else edit end' "$1/config.json"
 }
 

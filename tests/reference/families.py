@@ -3,7 +3,7 @@
 FAMILIES[family]["config"] is spelled as transformers 4 writes it. A variant may have
   set, drop    keys of the configuration to change, to leave out
   style        "v4" (default): written as it stands here; "v5": as transformers 5 writes it
-  layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8", "fp8-rows"
+  layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8", "fp8-rows", "fp8-scales", "fp8-whole", "ct-mixed"
   tensors      extra tensors: "mtp" (a multi-token-prediction layer), "vision" (of a wrapper), "lm_head" (tied, and there)
   wrapper      the multimodal wrapper: everything inside text_config, tensors prefixed
   shards       number of files
@@ -310,6 +310,51 @@ FAMILIES = {
                     "use_sliding_window": False,
                     "sliding_window": None,
                     "tie_word_embeddings": True,
+                },
+            },
+            "fp8-scales": {
+                **KEPT,
+                "layout": "fp8-scales",
+                "set": {
+                    "rope_scaling": None,
+                    "num_hidden_layers": 1,
+                    "mlp_only_layers": [],
+                    "hidden_size": 64,
+                    "moe_intermediate_size": 32,
+                    "num_experts": 5,
+                    "num_experts_per_tok": 2,
+                    "attention_bias": False,
+                    "use_sliding_window": False,
+                },
+            },
+            "fp8-whole": {
+                **KEPT,
+                "layout": "fp8-whole",
+                "set": {
+                    "rope_scaling": None,
+                    "num_hidden_layers": 1,
+                    "mlp_only_layers": [],
+                    "hidden_size": 64,
+                    "moe_intermediate_size": 32,
+                    "num_experts": 5,
+                    "num_experts_per_tok": 2,
+                    "attention_bias": False,
+                    "use_sliding_window": False,
+                },
+            },
+            "ct-mixed": {
+                **KEPT,
+                "layout": "ct-mixed",
+                "set": {
+                    "rope_scaling": None,
+                    "num_hidden_layers": 2,
+                    "mlp_only_layers": [],
+                    "hidden_size": 32,
+                    "moe_intermediate_size": 64,
+                    "num_experts": 12,
+                    "num_experts_per_tok": 3,
+                    "attention_bias": False,
+                    "use_sliding_window": False,
                 },
             },
             "fp8": {

@@ -53,7 +53,18 @@ def fp8_encode(w, block=128):
     return q, scale
 
 
+def powers(scale):
+    """Rounded up to powers of two, as bytes: 2^(byte - 127)."""
+    return (torch.ceil(torch.log2(scale)) + 127).to(torch.uint8)
+
+
 def fp8_decode(q, scale, block=128):
+    if scale.dtype in (torch.uint8, torch.float8_e8m0fnu):
+        scale = torch.exp2(scale.view(torch.uint8).float() - 127)
+    if scale.dim() == 0:
+        return q.float() * scale.float()
+    if q.dtype == torch.int8:  # two e2m1 codes, and a scale for 32 of a row
+        return mxfp4_decode(q.view(torch.uint8).reshape(q.shape[0], -1, 16), torch.log2(scale) + 127)
     big = scale.float().repeat_interleave(block, 0).repeat_interleave(block, 1)
     return q.float() * big[: q.shape[0], : q.shape[1]]
 

@@ -8,6 +8,7 @@ multimodal wrapper, MTP tensors set aside.
 
 import re
 
+import ct
 import torch
 
 from formats import fp8_decode, fp8_rows_decode, mxfp4_decode, read_json, read_tensors
@@ -16,13 +17,15 @@ from formats import fp8_decode, fp8_rows_decode, mxfp4_decode, read_json, read_t
 SAME_AS = {"kimi_k2": "deepseek_v3"}
 
 
-def decode_fp8(tensors):
+def decode_fp8(tensors, block):
     for name in [k for k in tensors if k.endswith(".weight_scale_inv")]:
         weight = name.removesuffix("_scale_inv")
-        tensors[weight] = fp8_decode(tensors[weight], tensors.pop(name))
+        tensors[weight] = fp8_decode(tensors[weight], tensors.pop(name), block)
     for name in [k for k in tensors if k.endswith(".weight_scale")]:
-        weight = name.removesuffix("_scale")
-        tensors[weight] = fp8_rows_decode(tensors[weight], tensors.pop(name))
+        weight, scale = name.removesuffix("_scale"), tensors.pop(name)
+        tensors[weight] = fp8_rows_decode(tensors[weight], scale) if scale.dim() == 2 else fp8_decode(tensors[weight], scale.reshape(()))
+    for name in [k for k in tensors if k.endswith(".input_scale")]:
+        del tensors[name]
 
 
 def decode_mxfp4(tensors):
@@ -60,8 +63,10 @@ def plain(directory):
         if any(k.startswith(prefix) for k in tensors):
             aside += [k for k in tensors if not k.startswith(prefix)]
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    config.pop("quantization_config", None)
-    decode_fp8(tensors)
+    quantization = config.pop("quantization_config", {})
+    if quantization.get("format") == "mixed-precision":
+        ct.decode_all(tensors, quantization)
+    decode_fp8(tensors, quantization.get("weight_block_size", [128])[0])
     decode_mxfp4(tensors)
     join_split(tensors)
     for name in [k for k in tensors if is_mtp(k, config["num_hidden_layers"])]:

@@ -10,12 +10,13 @@ import re
 import tempfile
 import zlib
 
+import ct
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from formats import fp8_encode, fp8_rows_encode, mxfp4_encode, read_tensors
+from formats import fp8_encode, fp8_rows_encode, mxfp4_encode, powers, read_tensors
 
 SEQUENCES = (24, 21, 3)
 
@@ -172,13 +173,96 @@ def to_fp8_rows(tensors):
     return to_fp8(tensors, fp8_rows_encode, "_scale")
 
 
-LAYOUTS = {"fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, "fp8-rows": to_fp8_rows, None: dict}
+def ct_group(kind, bits, targets, **weights):
+    """A group of config_groups."""
+    return {
+        "format": kind,
+        "input_activations": None,
+        "output_activations": None,
+        "targets": [f"re:{t}" for t in targets],
+        "weights": {"dynamic": False, "num_bits": bits, "symmetric": True, **weights},
+    }
+
+
+def ct_expert(expert):
+    return [rf".*layers\.{layer}\.mlp\.experts\.{expert}\..*" for layer in (0, 1)]
+
+
+# Something else in each expert, and in attention.
+CT_MIXED = {
+    "config_groups": {
+        "0": ct_group("pack-quantized", 4, ct_expert(0), type="int", strategy="group", group_size=16, symmetric=False),
+        "1": ct_group("pack-quantized", 3, ct_expert(1), type="int", strategy="group", group_size=32, symmetric=False),
+        "2": ct_group("pack-quantized", 8, ct_expert(2), type="int", strategy="channel"),
+        "3": ct_group("pack-quantized", 4, ct_expert(3), type="int", strategy="channel", symmetric=False),
+        "4": ct_group("int-quantized", 8, ct_expert(4), type="int", strategy="channel", symmetric=False),
+        "5": ct_group("float-quantized", 8, ct_expert(5), type="float", strategy="tensor"),
+        "6": ct_group("float-quantized", 8, ct_expert(6), type="float", strategy="block", block_structure=[24, 48]),
+        "7": ct_group("mxfp8-quantized", 8, ct_expert(7), type="float", strategy="group", group_size=32, scale_dtype="torch.uint8"),
+        "8": ct_group("mxfp4-pack-quantized", 4, ct_expert(8), type="float", strategy="group", group_size=32, scale_dtype="torch.uint8"),
+        "9": ct_group(
+            "nvfp4-pack-quantized", 4, ct_expert(9), type="float", strategy="tensor_group", group_size=16, scale_dtype="torch.float8_e4m3fn"
+        ),
+        "attention": ct_group("int-quantized", 8, [r".*self_attn\.[qkvo]_proj"], type="int", strategy="tensor"),
+    },
+    "format": "mixed-precision",
+    "ignore": ["lm_head", "re:.*mlp.gate$", r"re:.*layers\.1\.mlp\.experts\.11\..*", "model.layers.0.mlp.experts.11.up_proj"],
+    "quant_method": "compressed-tensors",
+    "quantization_status": "compressed",
+}
+
+
+def to_ct_mixed(tensors):
+    return ct.encode_all(tensors, CT_MIXED)
+
+
+def to_fp8_scales(tensors):
+    """Blocks with scales of every dtype, and codes of 4 bits in signed bytes: another in each expert."""
+    out = {}
+    for name, t in tensors.items():
+        m = re.search(r"experts\.(\d+)\.", name)
+        if NOT_FP8.search(name):
+            out[name] = t
+            continue
+        kind = int(m[1]) if m else 0
+        scale = f"{name}_scale_inv"
+        out[name], out[scale] = fp8_encode(t, 32)
+        if kind == 1:
+            out[scale] = out[scale].bfloat16()
+        elif kind in (2, 3):
+            out[scale] = powers(out[scale])
+        elif kind == 4:
+            blocks, out[scale] = mxfp4_encode(t)
+            out[name] = blocks.flatten(1).view(torch.int8)
+        if kind == 2:
+            out[scale] = out[scale].view(torch.float8_e8m0fnu)
+    return out
+
+
+def to_fp8_whole(tensors):
+    """One scale for each matrix, and one for what it is multiplied with; both of no dimension or of one."""
+    out = {}
+    for name, t in tensors.items():
+        if NOT_FP8.search(name):
+            out[name] = t
+            continue
+        scale = t.float().abs().max() / 448
+        out[name] = (t.float() / scale).to(torch.float8_e4m3fn)
+        out[name + "_scale"] = scale if "up_proj" in name else scale.reshape(1)
+        out[name.removesuffix("weight") + "input_scale"] = torch.ones(())
+    return out
+
+
+LAYOUTS = {"fp8-scales": to_fp8_scales, "fp8-whole": to_fp8_whole, "ct-mixed": to_ct_mixed, "fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, "fp8-rows": to_fp8_rows, None: dict}
 
 QUANTIZATION = {
+    "ct-mixed": CT_MIXED,
     "mxfp4": {
         "quant_method": "mxfp4",
         "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"],
     },
+    "fp8-scales": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [32, 32]},
+    "fp8-whole": {"activation_scheme": "static", "quant_method": "fp8"},
     "fp8": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]},
     "fp8-rows": {
         "config_groups": {
