@@ -151,7 +151,7 @@ static void compare_json(FILE *f, const char *ref, const struct model *m, const 
     if (model_id_of(&id, m, &e))
         die(&e);
     model_summarize(m, &s);
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_string(&j, "reference", ref);
     jo_string(&j, "reference_digest", id.digest);
     jo_uint(&j, "reference_bytes", s.file_bytes);

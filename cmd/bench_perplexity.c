@@ -63,7 +63,7 @@ static int perplexity(int n, char **argv)
         die(&e);
     progress_done();
     if (common.json) {
-        jo_open(&j, NULL, '{');
+        json_begin(&j);
         json_by_category(&j, &b.c, row_json, &r.total, r.category, sizeof *r.category);
         jo_close(&j);
         json_print(f, &j);

@@ -76,7 +76,7 @@ static void speed_json(FILE *f, const struct speed_report *r, const struct engin
     struct json_out j = {0};
     size_t i;
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_int(&j, "documents", docs);
     jo_int(&j, "tokens", r->tokens);
     jo_int(&j, "seed", seed);

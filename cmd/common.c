@@ -170,6 +170,14 @@ void detail(const char *fmt, ...)
     SAY(1);
 }
 
+void json_begin(struct json_out *j)
+{
+    enum { VERSION = 1 };
+
+    jo_open(j, NULL, '{');
+    jo_int(j, "version", VERSION);
+}
+
 void json_print(FILE *f, struct json_out *j)
 {
     struct err e = {0};

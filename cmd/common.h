@@ -58,6 +58,9 @@ int name_width(const char *name); /* characters of UTF-8 */
 /* In a column: of a name of more than `width` characters the beginning and the end, and "..." between them.
  */
 void put_short(FILE *f, int width, const char *name);
+/* Every JSON text begins so: '{' and the version of its members. Members may be added to a version; one that
+ * goes or means something else makes the next. */
+void json_begin(struct json_out *j);
 /* The text to f, and a newline; frees it. Dies where there was no memory for it. */
 void json_print(FILE *f, struct json_out *j);
 

@@ -59,7 +59,8 @@ static void families_json(const struct family *f, int n)
     struct json_out j = {0};
     int i;
 
-    jo_open(&j, NULL, '[');
+    json_begin(&j);
+    jo_open(&j, "families", '[');
     for (i = 0; i < n; i++, f++) {
         jo_open(&j, NULL, '{');
         jo_string(&j, "name", f->name);
@@ -73,6 +74,7 @@ static void families_json(const struct family *f, int n)
         LIST(&j, "topk_keys", f->key_topk);
         jo_close(&j);
     }
+    jo_close(&j);
     jo_close(&j);
     json_print(stdout, &j);
 }
@@ -105,7 +107,7 @@ void print_digest(const struct model *m)
         puts(digest);
         return;
     }
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_string(&j, "digest", digest);
     jo_close(&j);
     json_print(stdout, &j);
@@ -201,7 +203,7 @@ static void summary_json(const struct model *m, const struct model_summary *s, c
 {
     struct json_out j = {.pretty = true};
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_string(&j, "directory", m->dir);
     jo_string(&j, "revision", m->revision);
     jo_string(&j, "family", m->arch.family->name);
@@ -284,7 +286,7 @@ static void tensor_json(const struct model *m, const struct tensor *t)
     struct json_out j = {0};
     int d;
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_string(&j, "name", t->name);
     jo_string(&j, "dtype", dtype_name(t->dtype));
     jo_open(&j, "shape", '[');
@@ -351,7 +353,7 @@ static void expert_row(const struct model *m, size_t i, int expert, uint64_t beg
         putchar('\n');
         return;
     }
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_int(&j, "layer", r->layer);
     jo_int(&j, "expert", expert);
     jo_string(&j, "part", part_names[r->part]);
@@ -393,7 +395,7 @@ static void size_answer(const struct model *m, int keep, uint64_t size)
 
     model_summarize(m, &s);
     if (common.json) {
-        jo_open(&j, NULL, '{');
+        json_begin(&j);
         jo_int(&j, "keep", keep);
         jo_int(&j, "experts", m->arch.experts);
         jo_uint(&j, "bytes", size);
@@ -435,7 +437,7 @@ static void fit_json(const struct model *m, const struct fit *f, uint64_t limit)
 {
     struct json_out j = {0};
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_int(&j, "keep", f->keep);
     jo_int(&j, "experts", m->arch.experts);
     jo_uint(&j, "weights_bytes", f->weights);
@@ -483,7 +485,7 @@ static void check_json(const struct model *m, const struct findings *f)
     struct json_out j = {.pretty = true};
     size_t i;
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_open(&j, "problems", '[');
     for (i = 0; i < f->n; i++)
         jo_string(&j, NULL, f->v[i].text);

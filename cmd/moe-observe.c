@@ -101,7 +101,7 @@ static void plan_json(const struct corpus *c, const struct category_count *n,
 {
     struct json_out j = {0};
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     categories_json(&j, c, n);
     jo_int(&j, "passes", x->passes);
     jo_uint(&j, "read_bytes", x->read_bytes);
@@ -147,7 +147,7 @@ static void summary_json(const struct corpus *c, const struct category_count *n,
 {
     struct json_out j = {0};
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_string(&j, "stats", common.out);
     categories_json(&j, c, n);
     jo_int(&j, "passes", r->passes);

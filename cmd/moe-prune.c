@@ -48,7 +48,7 @@ static void prune_json(const struct prune_report *r, const char *out)
 {
     struct json_out j = {0};
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_string(&j, "out", out);
     jo_bool(&j, "written", !common.dry_run);
     print_change(&j, "experts", r->experts_before, r->experts_after);

@@ -78,7 +78,7 @@ static void on_tensor(void *ctx, const struct quant_tensor_report *r)
 /* Up to the tensors, and from there on. */
 static void begin_json(const char *out)
 {
-    jo_open(&json, NULL, '{');
+    json_begin(&json);
     jo_string(&json, "out", out);
     jo_bool(&json, "written", !common.dry_run);
     jo_open(&json, "tensors", '[');

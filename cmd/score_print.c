@@ -28,7 +28,8 @@ static void criteria_json(const struct criterion *t, int n)
     struct json_out j = {0};
     int i, k;
 
-    jo_open(&j, NULL, '[');
+    json_begin(&j);
+    jo_open(&j, "criteria", '[');
     for (i = 0; i < n; i++) {
         jo_open(&j, NULL, '{');
         jo_string(&j, "name", t[i].name);
@@ -43,6 +44,7 @@ static void criteria_json(const struct criterion *t, int n)
         jo_string(&j, "source", t[i].source);
         jo_close(&j);
     }
+    jo_close(&j);
     jo_close(&j);
     json_print(stdout, &j);
 }
@@ -126,7 +128,7 @@ void print_diff(const struct plan_diff *d)
         diff_table(d);
         return;
     }
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     diff_json(&j, d);
     jo_close(&j);
     json_print(stdout, &j);
@@ -146,7 +148,7 @@ static void stability_json(const struct stability *t, double wanted)
 {
     struct json_out j = {0};
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     diff_json(&j, &t->halves);
     jo_open(&j, "tokens", '[');
     jo_double(&j, NULL, t->tokens[0]);
@@ -205,7 +207,7 @@ static void coverage_json(const struct coverage *c, uint64_t least)
     struct json_out j = {0};
     int i;
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_uint(&j, "min_tokens", least);
     jo_open(&j, "category", '[');
     for (i = 0; i < c->rows - 1; i++)
@@ -254,7 +256,7 @@ void print_plan_json(const struct plan *p, const struct score_options *o, const 
 {
     struct json_out j = {0};
 
-    jo_open(&j, NULL, '{');
+    json_begin(&j);
     jo_string(&j, "plan", out);
     jo_string(&j, "criterion", o->criterion->name);
     jo_string(&j, "select", o->over == SELECT_WORST ? "worst" : "all");

@@ -366,7 +366,7 @@ copy() {
         [[ $output == *$'\n'"$family "* ]] || { echo "no $family"; return 1; }
     done
     [[ $output == *'latent attention (MLA)'* ]]
-    [ "$(moe-inspect --families --json | jq 'map(select(.name and .title and .stored and .needs and .architectures[0])) | length')" -eq \
+    [ "$(moe-inspect --families --json | jq '.families | map(select(.name and .title and .stored and .needs and .architectures[0])) | length')" -eq \
         "$(grep -cE '^[a-z][0-9a-z_]* +[^ ]+ +[A-Z]' <<<"$output")" ]
 }
 

@@ -368,7 +368,7 @@ wrong_usage() {
 
 @test "options may be cut short where that leaves no doubt, and a misspelt word is answered with what was meant" {
     diff <(moe-inspect --fam) <(moe-inspect --families)
-    moe-score --li --js | jq -e 'length > 10'
+    moe-score --li --js | jq -e '.criteria | length > 10'
     moe-inspect --no-prog --che "$TINY_QWEN3"
     wrong_usage "'--t' may be --tensors or --tokenize;" moe-inspect --t "$TINY_QWEN3"
     wrong_usage "'--no' may be --no-special or --no-progress;" moe-inspect --no "$TINY_QWEN3"

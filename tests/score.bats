@@ -131,7 +131,7 @@ END
     [ ! -e plan.tsv ]
     run --separate-stderr moe-score -q --json -c reap -o plan.tsv "$GOOD"
     [ -e plan.tsv ]
-    [ "$output" = '{"plan":"plan.tsv","criterion":"reap","select":"all","budget":"uniform","layers":2,"experts":4,"topk":2,"keep":3,"keep_min":3,"keep_max":3,"better_keep":null,"protected_super":0,"protected_top":0,"protected_turns":0,"unused":0,"swaps":0,"gained":0,"lost":0.1111111111111111,"worst":null,"worst_lost":null,"twin":"weighted_ean_sum","differ":1,"overlap":0.8333333333333334,"disagree":true}' ]
+    [ "$output" = '{"version":1,"plan":"plan.tsv","criterion":"reap","select":"all","budget":"uniform","layers":2,"experts":4,"topk":2,"keep":3,"keep_min":3,"keep_max":3,"better_keep":null,"protected_super":0,"protected_top":0,"protected_turns":0,"unused":0,"swaps":0,"gained":0,"lost":0.1111111111111111,"worst":null,"worst_lost":null,"twin":"weighted_ean_sum","differ":1,"overlap":0.8333333333333334,"disagree":true}' ]
 }
 
 @test "--list names every criterion, and each of the names works" {
@@ -139,13 +139,13 @@ END
     [[ ${lines[1]} == "gate_squared_ean_sum (default) (0,2,1)"* ]]
     [[ ${lines[2]} == "reap "*"(1,1,1)"* ]]
     "$BUILD/tests/test_select" --matrices run.matrices
-    for name in $(moe-score --list --json | jq -r '.[] | select(.matrices | not) | .name'); do
+    for name in $(moe-score --list --json | jq -r '.criteria[] | select(.matrices | not) | .name'); do
         moe-score -q -c "$name" "$GOOD" | grep -q "^#criterion	$name	keep=3"
     done
-    for name in $(moe-score --list --json | jq -r '.[] | select(.matrices) | .name'); do
+    for name in $(moe-score --list --json | jq -r '.criteria[] | select(.matrices) | .name'); do
         moe-score -q -c "$name" --matrices run.matrices | grep -q "^#criterion	$name	keep=3"
     done
-    [ "$(moe-score --list --json | jq '[.[] | select(.formula == "" or .source == "")] | length')" -eq 0 ]
+    [ "$(moe-score --list --json | jq '[.criteria[] | select(.formula == "" or .source == "")] | length')" -eq 0 ]
     moe-score -q -c S\(0,2,1\) "$GOOD" | cmp - <(moe-score -q -c 0,2,1 "$GOOD")
     run moe-score --list --json
     [[ ${lines[2]} == '{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"default":false,"matrices":false,"formula":"'* ]]
@@ -154,8 +154,8 @@ END
 @test "the default is S(0,2,1), and marked" {
     moe-score -q "$GOOD" >a.tsv
     moe-score -q -c 0,2,1 "$GOOD" | cmp - a.tsv
-    grep -q "^#criterion	$(moe-score --list --json | jq -r '.[] | select(.default) | .name')	" a.tsv
-    [ "$(moe-score --list --json | jq '[.[] | select(.default)] | length')" -eq 1 ]
+    grep -q "^#criterion	$(moe-score --list --json | jq -r '.criteria[] | select(.default) | .name')	" a.tsv
+    [ "$(moe-score --list --json | jq '[.criteria[] | select(.default)] | length')" -eq 1 ]
 }
 
 @test "--diff" {
