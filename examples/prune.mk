@@ -136,7 +136,7 @@ $(DIR)/verdict.txt: $(DIR)/best.tsv $(DIR)/compare.tsv $(HERE)verdict $(DIR)/lim
 # A copy, compared byte for byte with the original. Only one that was made here is replaced.
 $(OUT)/config.json: $(DIR)/best.tsv $(WORK)/pruned | $(DIR)/verdict.txt
 	@[ -e $(OUT) ] || echo '$(OUT)' >$(WORK)/made
-	$(BIN)moe-prune --verify $(if $(filter $(OUT),$(file <$(WORK)/made)),--force) $(MODEL) $(DIR)/best.tsv $(OUT)
+	$(BIN)moe-prune --verify $(if $(filter $(OUT),$(file <$(WORK)/made)),$(shell [ ! -e $(OUT) ] || echo --force)) $(MODEL) $(DIR)/best.tsv $(OUT)
 
 $(WORK)/checked: $(OUT)/config.json $(wildcard $(OUT)/*)
 	$(BIN)moe-inspect --check $(OUT)

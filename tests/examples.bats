@@ -82,6 +82,7 @@ prune=(make -f examples/prune.mk BIN="" MODEL=my-tune DATA=prompts/ OBSERVE="--m
     grep -qE '^  (code|notes|chat) ' said
     grep -q '^  vllm serve my-tune-pruned' said
     [ "$(tail -n 1 $dir/report.html)" = '</html>' ]
+    grep -qx 'moe-prune --verify my-tune my-tune-pruned.work/0.25/best.tsv my-tune-pruned' my-tune-pruned/README.md
 
     touch mark
     sleep 0.02
