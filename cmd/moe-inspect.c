@@ -58,7 +58,8 @@ static const struct cmd cmd = {
     .usage = "moe-inspect [--json] [--tensors | --experts | --check | --digest] MODEL\n"
              "moe-inspect [--json] --keep N | --plan PLAN | --fit SIZE [--context N] MODEL\n"
              "moe-inspect --aimer [-o FILE] MODEL\n"
-             "moe-inspect --tokenize DATA [--render] [--chat FILE] [--date YYYY-MM-DD] [--no-special] MODEL\n"
+             "moe-inspect --tokenize DATA [--render] [--chat FILE] [--date YYYY-MM-DD] [--no-special]\n"
+             "            [--ignore-add-bos] MODEL\n"
              "moe-inspect --families [--json]",
     .opts = options,
     .want = WANT_JSON,

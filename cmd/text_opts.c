@@ -33,6 +33,7 @@ void text_options(struct corpus_options *o)
         .category_field = t->category_field,
         .chat = {.name = t->chat, .date = t->date},
         .no_special = t->no_special,
+        .rules_only = t->ignore_add_bos,
     };
 }
 

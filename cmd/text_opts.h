@@ -13,7 +13,7 @@
 struct text_opts {
     int64_t max_len, hold_out, held_out, samples, seed; /* seed -1: not given, the first N samples */
     const char *category_field, *chat, *date;
-    bool no_special;
+    bool no_special, ignore_add_bos;
 };
 extern struct text_opts text_opts;
 
@@ -24,7 +24,9 @@ extern struct text_opts text_opts;
              "chat template, or one of several by name (the model's own)", __VA_ARGS__),                     \
         OPT_TEXT("date", 0, &text_opts.date, "YYYY-MM-DD", "today, for templates that print it",             \
                  __VA_ARGS__),                                                                               \
-        OPT_FLAG("no-special", 0, &text_opts.no_special, "add no BOS and the like to text", __VA_ARGS__)
+        OPT_FLAG("no-special", 0, &text_opts.no_special, "add no BOS and the like to text", __VA_ARGS__),    \
+        OPT_FLAG("ignore-add-bos", 0, &text_opts.ignore_add_bos,                                             \
+                 "no BOS or EOS for tokenizer_config.json's sake (transformers 5)", __VA_ARGS__)
 #define TEXT_OPTS                                                                                            \
     OPT_HEADING("Text options"),                                                                             \
         OPT_INT("max-len", 0, &text_opts.max_len, "N", "tokens kept of a document (2048)", 1, INT32_MAX),    \

@@ -358,7 +358,7 @@ wrong_usage() {
 
 @test "an option that would have no effect is an error" {
     local o
-    for o in --render --no-special '--chat=qwen3' '--date=2025-01-31'; do
+    for o in --render --no-special --ignore-add-bos '--chat=qwen3' '--date=2025-01-31'; do
         wrong_usage 'goes with --tokenize' moe-inspect "$o" "$TINY_QWEN3"
     done
     wrong_usage '--context goes with --fit' moe-inspect --context 4096 "$TINY_QWEN3"

@@ -136,6 +136,13 @@ static void test_special(void)
     CHECK(d.docs == 2 && d.doc[0].n == 2 && d.ids[0] == 0 && d.ids[2] == 0);
     CHECK(d.doc[1].n == c.doc[1].n - 1);
     CHECK(strcmp(c.digest, d.digest) != 0);
+    corpus_free(&d);
+    o.no_special = false;
+    o.rules_only = true; /* which add nothing: what the configuration asks for is passed over */
+    d = read_data(tmp_dir, data, &o);
+    CHECK(d.docs == 2 && d.doc[0].n == 2 && d.ids[0] == 0 && d.doc[1].n == c.doc[1].n - 1);
+    CHECK(strcmp(c.digest, d.digest) != 0);
+    o.rules_only = false;
     corpus_free(&c);
     corpus_free(&d);
     /* one that does is not given a second: <s>a */

@@ -252,6 +252,7 @@ static int open_tokenizer(struct reading *r, struct err *e)
 
     if (tokenizer_folder(&s, r->dir, e))
         return -1;
+    s.rules_only = r->o->rules_only;
     bad = tokenizer_open(&r->tokenizer, &s, e);
     s.close(&s);
     return bad;

@@ -38,7 +38,8 @@ struct corpus_options {
     const char *category_field; /* NULL: "category" */
     struct chat_options chat;
     bool no_special;
-    int vocab; /* ids must be below; 0: not checked */
+    bool rules_only; /* add_bos_token and add_eos_token of the configuration count for nothing */
+    int vocab;       /* ids must be below; 0: not checked */
 };
 
 struct doc {

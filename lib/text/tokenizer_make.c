@@ -141,7 +141,7 @@ static int add_from_config(struct tokenizer_making *r, const cJSON *config, cons
     const char *text = tokenizer_token_text(json_member(config, token));
     int32_t id;
 
-    if (!cJSON_IsTrue(json_member(config, flag)))
+    if (r->source->rules_only || !cJSON_IsTrue(json_member(config, flag)))
         return 0;
     id = text ? tokenizer_id(r->t, text) : -1;
     if (id < 0)

@@ -40,6 +40,7 @@ struct tokenizer_source {
     cJSON *splitter;   /* pre_tokenizer */
     cJSON *post;       /* post_processor: the special tokens around a text */
     cJSON *config;     /* the keys of tokenizer_config.json */
+    bool rules_only;   /* set by who opens it: add_bos_token and add_eos_token in config count for nothing */
 
     void (*close)(struct tokenizer_source *s);
     void *own;
