@@ -58,14 +58,19 @@ static int print_item(void *ctx, const struct corpus_item *item, struct err *e)
     return 0;
 }
 
-/* A folder with a tokenizer of any kind or, to render, with a chat template alone; if there is none, what the
- * first lacks is said. */
+/* A folder with a tokenizer of any kind or, to render, with a chat template alone, or a GGUF file; if there
+ * is none, what the first lacks is said. */
 static int locate(const char *model, bool render, char **dir, char **revision, struct err *e)
 {
     static const char *const template[] = {"chat_template.jinja", "tokenizer_config.json"};
     const char *file;
     size_t i, after = 0;
 
+    *revision = NULL;
+    if (path_exists(model) && !path_is_dir(model)) {
+        *dir = mem_strdup(model, e);
+        return *dir ? 0 : -1;
+    }
     for (i = 0;; i++) {
         struct err other = {0};
 

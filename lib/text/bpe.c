@@ -99,6 +99,8 @@ int bpe_merge(struct bpe *b, const char *left, size_t left_n, const char *right,
         b->mark_inside = b->mark_inside || next_mark(both.p, both.n, 0) < both.n;
     }
     str_free(&both);
+    if (b->loose_merges && (l < 0 || r < 0 || id < 0))
+        return 0;
     if (l < 0 || r < 0 || id < 0)
         return err_set(e, ERR_INPUT, "%s: merge %zu ('%.*s' '%.*s'): %s is not in the vocabulary", what,
                        b->rules, (int)left_n, left, (int)right_n, right,

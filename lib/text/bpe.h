@@ -29,6 +29,7 @@ struct bpe {
                       the lowest rank first, as tiktoken and sentencepiece have it; NULL: by rules */
     size_t ranks;
     bool raw;             /* byte_level: the vocabulary has the bytes themselves, not the byte alphabet */
+    bool loose_merges;    /* merges of what the vocabulary lacks are passed over, else refused */
     bool byte_level;      /* symbols are bytes (through the byte alphabet), else Unicode characters */
     bool ignore_merges;   /* a piece that is a token stays one */
     bool byte_fallback;   /* an unknown character becomes <0xNN> tokens if all exist */

@@ -10,6 +10,7 @@
 #include "base/words.h"
 #include "jinja/jinja.h"
 #include "text/chat_lost.h"
+#include "text/tokenizer_gguf.h"
 
 enum { MAX_TEMPLATE = 16 << 20, DIGEST = 16 };
 
@@ -191,6 +192,19 @@ static int read_tokens(struct chat *c, const char *dir, const cJSON *config, str
     return bad ? -1 : 0;
 }
 
+/* The keys of tokenizer_config.json; dir may be a GGUF file. */
+static int chat_config(const char *dir, cJSON **config, struct err *e)
+{
+    struct gguf g = {0};
+    int bad;
+
+    if (!path_exists(dir) || path_is_dir(dir))
+        return read_if_there(dir, "tokenizer_config.json", config, e);
+    bad = gguf_open(&g, dir, e) || tokenizer_gguf_config(config, &g, false, e);
+    gguf_close(&g);
+    return bad ? err_prefix(e, "%s", dir), -1 : 0;
+}
+
 /* ---- opening ---- */
 
 static void set_digests(struct chat *c, const struct text *usual, const struct text *with_tools,
@@ -288,7 +302,7 @@ int chat_open(struct chat **out, struct str *why, const char *dir, const struct 
     if (!c)
         return -1;
     c->date = o->date;
-    bad = read_if_there(dir, "tokenizer_config.json", &config, e) || read_tokens(c, dir, config, e) ||
+    bad = chat_config(dir, &config, e) || read_tokens(c, dir, config, e) ||
           choose_texts(&t, dir, config, o, &usual, &with_tools, e);
     if (!bad && usual && parse_texts(c, usual, with_tools, &fault)) {
         if (o->name || fault.kind != ERR_INPUT)

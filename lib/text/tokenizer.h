@@ -51,8 +51,8 @@ const char *tokenizer_digest(const struct tokenizer *t);
  * -1: one is not understood. */
 int tokenizer_same(const char *dir_a, const char *dir_b, struct err *e);
 
-/* A mistake in dir's tokenizer.json (the caller frees), or NULL: that it is none, or has ids beyond the
- * model's vocabulary. One of a kind that is not understood is none. */
+/* A mistake in dir's tokenizer.json, or in the GGUF file dir (the caller frees), or NULL: that it is none, or
+ * has ids beyond the model's vocabulary. One of a kind that is not understood is none. */
 int tokenizer_problem(char **problem, const char *dir, int vocab, struct err *e);
 
 #endif

@@ -28,6 +28,8 @@ int tokenizer_folder(struct tokenizer_source *s, const char *dir, struct err *e)
     size_t i;
 
     *s = (struct tokenizer_source){0};
+    if (path_exists(dir) && !path_is_dir(dir))
+        return tokenizer_gguf(s, dir, e);
     for (i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         char *path = path_join(dir, kinds[i].file, e);
         bool there = path && path_exists(path);

@@ -46,6 +46,7 @@ static int read_model(struct tokenizer_making *r)
     b->byte_fallback = source->byte_fallback;
     b->ignore_merges = source->ignore_merges;
     b->raw = source->raw;
+    b->loose_merges = source->loose_merges;
     if (source->tokens(source, take_token, r, r->e))
         return -1;
     if (!b->vocab.n)

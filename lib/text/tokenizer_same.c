@@ -191,11 +191,6 @@ static bool same_splitter(const struct splitter *a, const struct splitter *b)
     return a->levels == b->levels && a->byte_level == b->byte_level;
 }
 
-static bool same_ids(const struct ids *a, const struct ids *b)
-{
-    return a->n == b->n && (!a->n || memcmp(a->id, b->id, a->n * sizeof *a->id) == 0);
-}
-
 static bool same_rules(const struct tokenizer *a, const struct tokenizer *b)
 {
     const struct bpe *x = &a->bpe, *y = &b->bpe;
@@ -205,8 +200,7 @@ static bool same_rules(const struct tokenizer *a, const struct tokenizer *b)
     return x->byte_level == y->byte_level && x->byte_fallback == y->byte_fallback &&
            x->fuse_unk == y->fuse_unk && x->unk == y->unk && x->unk_absent == y->unk_absent && merged_alike &&
            same_added(&a->raw, &b->raw) && same_added(&a->normalized, &b->normalized) &&
-           same_normalizer(&a->normalizer, &b->normalizer) && same_splitter(&a->splitter, &b->splitter) &&
-           same_ids(&a->before, &b->before) && same_ids(&a->after, &b->after);
+           same_normalizer(&a->normalizer, &b->normalizer) && same_splitter(&a->splitter, &b->splitter);
 }
 
 /* ---- the whole ---- */
@@ -224,7 +218,7 @@ static int same_tokenizers(const struct tokenizer *a, const struct tokenizer *b,
            (!*x.pairs || !*y.pairs || strcmp(x.pairs, y.pairs) == 0);
 }
 
-/* Without config, whose BOS is no part of what ids mean. */
+/* Without config, whose BOS is no part of what ids mean, as that of the rules is not. */
 static int open_alone(struct tokenizer **t, struct tokenizer_source *s, struct err *e)
 {
     cJSON *config = s->config;

@@ -29,7 +29,8 @@ struct tokenizer_source {
      * the one that they spell, the lowest rank first. */
     int (*merges)(const struct tokenizer_source *s, merge_fn *fn, void *ctx, struct err *e);
     int32_t (*rank)(const struct tokenizer_source *s, int32_t id);
-    bool raw; /* tokens of bytes are spelled by the bytes themselves, not by the byte alphabet */
+    bool loose_merges; /* those of what is no token are passed over */
+    bool raw;          /* tokens of bytes are spelled by the bytes themselves, not by the byte alphabet */
 
     /* The rules, in the language of tokenizer.json; NULL: none. */
     const char *unk;
@@ -46,7 +47,7 @@ struct tokenizer_source {
     void *own;
 };
 
-/* The keys of dir's tokenizer_config.json; where that has no added_tokens_decoder, also those of
+/* Of a folder: the keys of its tokenizer_config.json; where that has no added_tokens_decoder, also those of
  * special_tokens_map.json and what added_tokens.json lists. NULL if none of them is there; the caller deletes
  * it, after a failure too. */
 int tokenizer_config(cJSON **config, const char *dir, struct err *e);
@@ -58,8 +59,10 @@ tokenizer_maker tokenizer_json;     /* tokenizer.json */
 tokenizer_maker tokenizer_tiktoken; /* tiktoken.model */
 tokenizer_maker tokenizer_vocab;    /* vocab.json and merges.txt */
 tokenizer_maker tokenizer_spm;      /* tokenizer.model of sentencepiece */
+/* dir is no folder, but a GGUF file. */
+tokenizer_maker tokenizer_gguf;
 
-/* The first of these that dir has. */
+/* The first of these that dir has; or, if it is a file, the last. */
 int tokenizer_folder(struct tokenizer_source *s, const char *dir, struct err *e);
 
 /* The file by which each of them is known, in that order; NULL behind the last. */

@@ -7,20 +7,11 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "text/tokenizer_source.h"
-
-enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE }; /* SentencePiece.Type */
+#include "text/token_pieces.h"
 
 struct spm {
-    char *path, *config_path, *text, *unk;
-    struct spm_piece {
-        const char *text; /* in the file: no NUL behind it */
-        size_t n;
-        float score;
-        int type;
-    } * piece;
-    size_t pieces, cap;
-    int32_t *rank; /* [pieces] */
+    char *path, *config_path, *text;
+    struct token_pieces pieces;
 };
 
 /* ---- protobuf ---- */
@@ -98,7 +89,7 @@ static struct message inside(const struct field *f)
 static int read_piece(struct spm *own, const struct field *f, struct err *e)
 {
     struct message m = inside(f);
-    struct spm_piece p = {.type = NORMAL};
+    struct token_piece p = {.type = PIECE_NORMAL};
     struct field g;
 
     while (next_field(&m, &g))
@@ -108,100 +99,24 @@ static int read_piece(struct spm *own, const struct field *f, struct err *e)
         } else if (g.number == 2 && g.n == 4) {
             memcpy(&p.score, g.bytes, 4);
         } else if (g.number == 3) {
-            p.type = (int)g.value;
+            p.type = (enum piece_type)(g.value <= PIECE_BYTE ? g.value : 0);
         }
-    if (m.bad || !p.n || utf8_check(p.text, p.n) < p.n || memchr(p.text, 0, p.n))
-        return err_set(e, ERR_INPUT, "%s: piece %zu is damaged", own->path, own->pieces);
-    if (p.type < NORMAL || p.type > BYTE || p.type == UNUSED)
+    if (m.bad)
+        p.n = 0;
+    else if (p.type < PIECE_NORMAL || p.type == PIECE_UNUSED)
         return err_set(e, ERR_UNKNOWN, "%s: piece %zu ('%.*s') of type %d is not understood", own->path,
-                       own->pieces, (int)p.n, p.text, p.type);
-    if (mem_grow(&own->piece, &own->cap, own->pieces + 1, sizeof *own->piece, e))
-        return -1;
-    own->piece[own->pieces++] = p;
-    return 0;
+                       own->pieces.n, (int)p.n, p.text, (int)p.type);
+    return token_pieces_add(&own->pieces, p.text, p.n, p.score, p.type, own->path, e);
 }
 
 static int spm_tokens(const struct tokenizer_source *s, token_fn *fn, void *ctx, struct err *e)
 {
-    const struct spm *own = s->own;
-    size_t i;
-
-    for (i = 0; i < own->pieces; i++) {
-        char *text = mem_strndup(own->piece[i].text, own->piece[i].n, e); /* messages want a NUL */
-        int bad = text ? fn(ctx, text, own->piece[i].n, (double)i, e) : -1;
-
-        free(text);
-        if (bad)
-            return -1;
-    }
-    return 0;
+    return token_pieces_each(&((const struct spm *)s->own)->pieces, fn, ctx, e);
 }
 
 static int32_t spm_rank(const struct tokenizer_source *s, int32_t id)
 {
-    return ((const struct spm *)s->own)->rank[id];
-}
-
-struct scored {
-    float score;
-    int32_t id;
-};
-
-static int by_score(const void *a, const void *b)
-{
-    const struct scored *x = a, *y = b;
-
-    return (x->score < y->score) - (x->score > y->score);
-}
-
-/* The best score is the first rank, equal ones are one; only normal pieces are merged into. */
-static int rank_pieces(struct spm *own, struct err *e)
-{
-    struct scored *list = mem_new(own->pieces, sizeof *list, e);
-    size_t n = 0, i;
-    int32_t rank = 0;
-
-    own->rank = mem_new(own->pieces, sizeof *own->rank, e);
-    if (!list || !own->rank) {
-        free(list);
-        return -1;
-    }
-    for (i = 0; i < own->pieces; i++) {
-        own->rank[i] = -1;
-        if (own->piece[i].type == NORMAL)
-            list[n++] = (struct scored){own->piece[i].score, (int32_t)i};
-    }
-    if (n)
-        qsort(list, n, sizeof *list, by_score);
-    for (i = 0; i < n; i++) {
-        rank += i && list[i].score != list[i - 1].score;
-        own->rank[list[i].id] = rank;
-    }
-    free(list);
-    return 0;
-}
-
-/* Control symbols are found in text as transformers finds them, the user's own symbols in normalized text. */
-static cJSON *added_pieces(const struct spm *own, struct err *e)
-{
-    cJSON *all = cJSON_CreateArray();
-    size_t i;
-
-    for (i = 0; i < own->pieces && !e->kind; i++) {
-        const struct spm_piece *p = &own->piece[i];
-        char *text = p->type == CONTROL || p->type == USER_DEFINED ? mem_strndup(p->text, p->n, e) : NULL;
-        cJSON *token;
-
-        if (!text)
-            continue;
-        token = cJSON_CreateObject();
-        cJSON_AddNumberToObject(token, "id", (double)i);
-        cJSON_AddStringToObject(token, "content", text);
-        cJSON_AddBoolToObject(token, "normalized", p->type == USER_DEFINED);
-        cJSON_AddItemToArray(all, token);
-        free(text);
-    }
-    return all;
+    return ((const struct spm *)s->own)->pieces.rank[id];
 }
 
 /* ---- the rules ---- */
@@ -230,11 +145,8 @@ static int read_trainer(struct tokenizer_source *s, const struct field *f, struc
     return 0;
 }
 
-/* Spaces become U+2581, of which one is put in front. */
 static int read_normalizer(struct tokenizer_source *s, const struct field *f, struct err *e)
 {
-    static const char replace[] =
-        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}";
     struct spm *own = s->own;
     struct message m = f ? inside(f) : (struct message){0};
     bool prefix = true, extra = true, escape = true, map = false;
@@ -259,11 +171,7 @@ static int read_normalizer(struct tokenizer_source *s, const struct field *f, st
             map     ? "maps characters (precompiled_charsmap)"
             : extra ? "removes extra white space"
                     : "leaves spaces as they are");
-    s->normalizer = cJSON_Parse("{\"type\":\"Sequence\",\"normalizers\":[]}");
-    if (prefix)
-        cJSON_AddItemToArray(cJSON_GetObjectItem(s->normalizer, "normalizers"),
-                             cJSON_Parse("{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"}"));
-    cJSON_AddItemToArray(cJSON_GetObjectItem(s->normalizer, "normalizers"), cJSON_Parse(replace));
+    s->normalizer = token_pieces_normalizer(prefix);
     return 0;
 }
 
@@ -279,9 +187,7 @@ static void spm_close(struct tokenizer_source *s)
     free(own->path);
     free(own->config_path);
     free(own->text);
-    free(own->unk);
-    free(own->piece);
-    free(own->rank);
+    token_pieces_free(&own->pieces);
     free(own);
     *s = (struct tokenizer_source){0};
 }
@@ -300,7 +206,7 @@ static int read_message(struct tokenizer_source *s, size_t n, struct err *e)
         if (f.number == 3 && f.bytes)
             normalizer = f;
     }
-    if (m.bad || !own->pieces || !trainer.bytes)
+    if (m.bad || !own->pieces.n || !trainer.bytes)
         return err_set(e, ERR_INPUT, "%s: is not a model of sentencepiece", own->path);
     return read_trainer(s, &trainer, e) || read_normalizer(s, normalizer.bytes ? &normalizer : NULL, e) ? -1
                                                                                                         : 0;
@@ -309,17 +215,16 @@ static int read_message(struct tokenizer_source *s, size_t n, struct err *e)
 static int read_spm(struct tokenizer_source *s, const char *dir, struct err *e)
 {
     struct spm *own = s->own;
-    size_t n, i;
+    size_t n;
 
     s->name = own->path = path_join(dir, "tokenizer.model", e);
     s->config_name = own->config_path = path_join(dir, "tokenizer_config.json", e);
     if (!s->name || !s->config_name || tokenizer_file(own->path, &own->text, &n, s->digest, e) ||
-        tokenizer_config(&s->config, dir, e) || read_message(s, n, e) || rank_pieces(own, e))
+        tokenizer_config(&s->config, dir, e) || read_message(s, n, e) || token_pieces_rank(&own->pieces, e) ||
+        token_pieces_unk(&own->pieces, e))
         return -1;
-    s->added = added_pieces(own, e);
-    for (i = 0; i < own->pieces && !s->unk; i++)
-        if (own->piece[i].type == UNKNOWN)
-            s->unk = own->unk = mem_strndup(own->piece[i].text, own->piece[i].n, e);
+    s->unk = own->pieces.unk;
+    s->added = token_pieces_added(&own->pieces, true, e);
     return e->kind ? -1 : 0;
 }
 

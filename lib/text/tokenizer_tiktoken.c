@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "text/tokenizer_rules.h"
 #include "text/tokenizer_source.h"
 
 /* Behind the tokens of the file. */
@@ -19,13 +20,6 @@ struct tiktoken {
     size_t n;
     int32_t tokens;
 };
-
-static const char kimi[] = "[\\p{Han}]+|"
-                           "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*"
-                           "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
-                           "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+"
-                           "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
-                           "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 /* ---- the tokens ---- */
 
@@ -166,12 +160,7 @@ static int read_tiktoken(struct tokenizer_source *s, const char *dir, struct err
     if (own->tokens < 0)
         return -1;
     s->added = special_tokens(own, s->config);
-    s->splitter =
-        cJSON_Parse("{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\","
-                    "\"pattern\":{}},{\"type\":\"ByteLevel\",\"use_regex\":false}]}");
-    cJSON_AddStringToObject(
-        cJSON_GetObjectItem(cJSON_GetArrayItem(json_member(s->splitter, "pretokenizers"), 0), "pattern"),
-        "Regex", kimi);
+    s->splitter = tokenizer_rules_splitter(tokenizer_rules("kimi-k2", 7));
     return 0;
 }
 

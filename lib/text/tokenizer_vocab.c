@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "text/tokenizer_rules.h"
 #include "text/tokenizer_source.h"
 
 struct vocab_files {
@@ -15,18 +16,9 @@ struct vocab_files {
     cJSON *vocab;
 };
 
-#define NFC "{\"type\":\"NFC\"}"
 static const struct {
-    const char *name, *normalizer, *splitter;
-} classes[] = {
-    {"Qwen2Tokenizer", NFC,
-     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{"
-     "\"Regex\":"
-     "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| "
-     "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|"
-     "\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}},{\"type\":\"ByteLevel\",\"use_regex\":false}]}"},
-    {"GPT2Tokenizer", "null", "{\"type\":\"ByteLevel\"}"},
-};
+    const char *name, *rules;
+} classes[] = {{"Qwen2Tokenizer", "qwen2"}, {"GPT2Tokenizer", "gpt-2"}};
 
 static int vocab_tokens(const struct tokenizer_source *s, token_fn *fn, void *ctx, struct err *e)
 {
@@ -85,8 +77,10 @@ static int read_class(struct tokenizer_source *s, const struct vocab_files *own,
 
     for (i = 0; i < sizeof classes / sizeof *classes; i++)
         if (strcmp(name, classes[i].name) == 0) {
-            s->normalizer = cJSON_Parse(classes[i].normalizer);
-            s->splitter = cJSON_Parse(classes[i].splitter);
+            const struct tokenizer_rules *r = tokenizer_rules(classes[i].rules, strlen(classes[i].rules));
+
+            s->normalizer = tokenizer_rules_normalizer(r);
+            s->splitter = tokenizer_rules_splitter(r);
             return s->splitter ? 0 : err_set(e, ERR_NOMEM, "out of memory: a tokenizer's rules");
         }
     return err_set(
