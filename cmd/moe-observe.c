@@ -83,10 +83,9 @@ static void categories_json(struct json_out *j, const struct corpus *c, const st
 static uint64_t matrices_size(const struct corpus *c, const struct model *m)
 {
     const struct arch *a = &m->arch;
+    const struct matrices_form f = observe_form(a, pool_pairs);
 
-    return matrices_path
-               ? matrices_bytes(a->experts, a->hidden, a->inter, a->moe_layers, c->categories, pool_pairs)
-               : 0;
+    return matrices_path ? matrices_bytes(a->experts, a->hidden, a->moe_layers, c->categories, &f) : 0;
 }
 
 static uint64_t reservoir_size(const struct corpus *c, const struct engine *en, const struct model *m)

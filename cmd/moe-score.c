@@ -165,23 +165,36 @@ static void read_protect(struct score_options *o, char *text)
 
 /* ---- files ---- */
 
+/* Of several files, the earliest edition and the latest. */
+static void say_editions(int least, int most, bool tensors)
+{
+    char all[STATISTIC_NAMES], some[STATISTIC_NAMES];
+
+    statistics_after(all, most, tensors);
+    statistics_after(some, least, tensors);
+    if (strlen(some) > strlen(all))
+        note("not all of these files have %s: an earlier version made some; it is left out of the sum", some);
+}
+
 static void read_stats(struct stats *s, char **path, int n)
 {
     struct err e = {0};
     struct stats more;
-    int i;
+    int i, most;
 
     if (stats_read(s, path[0], &e))
         die(&e);
-    for (i = 1; i < n; i++) {
+    for (i = 1, most = s->edition; i < n; i++) {
         if (stats_read(&more, path[i], &e))
             die(&e);
+        most = more.edition > most ? more.edition : most;
         if (stats_merge(s, &more, &e)) {
             err_prefix(&e, "%s", path[i]);
             die(&e);
         }
         stats_free(&more);
     }
+    say_editions(s->edition, most, false);
     for (i = 0; i < s->parts; i++)
         detail("data %s, shard %d/%d: %lld documents, %lld tokens", s->part[i].digest, s->part[i].shard,
                s->part[i].shards, (long long)s->part[i].documents, (long long)s->part[i].tokens);
@@ -192,18 +205,21 @@ static void read_matrices(struct matrices *m)
     struct matrices more;
     struct err e = {0};
     size_t i;
+    int most;
 
     if (matrices_read(m, opt.matrices.v[0], &e))
         die(&e);
-    for (i = 1; i < opt.matrices.n; i++) {
+    for (i = 1, most = m->head.edition; i < opt.matrices.n; i++) {
         if (matrices_read(&more, opt.matrices.v[i], &e))
             die(&e);
+        most = more.head.edition > most ? more.head.edition : most;
         if (matrices_merge(m, &more, &e)) {
             err_prefix(&e, "%s", opt.matrices.v[i]);
             die(&e);
         }
         matrices_free(&more);
     }
+    say_editions(m->head.edition, most, true);
 }
 
 static bool same_data(const struct stats *a, const struct stats *b)

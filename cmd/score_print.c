@@ -40,6 +40,7 @@ static void criteria_json(const struct criterion *t, int n)
         powers_json(&j, &t[i]);
         jo_bool(&j, "default", i == 0);
         jo_bool(&j, "matrices", criterion_is_pair(&t[i]));
+        jo_string(&j, "column", t[i].kind == CRITERION_COLUMN ? statistic_column(t[i].column)->name : NULL);
         jo_string(&j, "formula", t[i].formula);
         jo_string(&j, "source", t[i].source);
         jo_close(&j);

@@ -20,21 +20,22 @@ struct run {
     int64_t tokens;
     int32_t *expert; /* [layers][tokens][topk] */
     float *gate, *norm, *max;
+    struct residual_view *residual; /* [layers][tokens] */
     struct engine_cost cost;
 };
 
-static inline int keep(void *ctx, int layer, int64_t first, int n, const int32_t *expert, const float *gate,
-                       const float *norm, const float *max, struct err *e)
+static inline int keep(void *ctx, int layer, int64_t first, int n, const struct choices *c, struct err *e)
 {
     struct run *r = ctx;
     size_t at = ((size_t)layer * (size_t)r->tokens + (size_t)first) * (size_t)r->topk;
     size_t bytes = (size_t)n * (size_t)r->topk * 4;
 
     (void)e;
-    memcpy(r->expert + at, expert, bytes);
-    memcpy(r->gate + at, gate, bytes);
-    memcpy(r->norm + at, norm, bytes);
-    memcpy(r->max + at, max, bytes);
+    memcpy(r->expert + at, c->expert, bytes);
+    memcpy(r->gate + at, c->gate, bytes);
+    memcpy(r->norm + at, c->norm, bytes);
+    memcpy(r->max + at, c->max, bytes);
+    memcpy(r->residual + at / (size_t)r->topk, c->residual, (size_t)n * sizeof *r->residual);
     return 0;
 }
 
@@ -65,6 +66,7 @@ static inline int run_open(struct run *r, const struct model *m, const struct ba
     r->gate = calloc(n, 4);
     r->norm = calloc(n, 4);
     r->max = calloc(n, 4);
+    r->residual = calloc(n, sizeof *r->residual);
     if (engine_open(&r->en, &o, &err) == 0 && (!run_way.patch || (run_way.patch(r->en), true)) &&
         engine_forward(r->en, m, b, mask, &ob, &r->h, &r->cost, &err) == 0)
         return 0;
@@ -81,6 +83,7 @@ static inline void run_close(struct run *r)
     free(r->gate);
     free(r->norm);
     free(r->max);
+    free(r->residual);
 }
 
 static inline size_t run_count(const struct run *r)
@@ -121,6 +124,8 @@ static inline void same_bytes(struct run *a, struct run *b, const struct model *
     CHECK_MSG(!memcmp(a->gate, b->gate, n), "%s: gates differ", what);
     CHECK_MSG(!memcmp(a->norm, b->norm, n), "%s: norms differ", what);
     CHECK_MSG(!memcmp(a->max, b->max, n), "%s: maxima differ", what);
+    CHECK_MSG(!memcmp(a->residual, b->residual, run_count(a) / (size_t)a->topk * sizeof *a->residual),
+              "%s: views of the residual stream differ", what);
     CHECK_MSG(!memcmp(x, y, (size_t)a->tokens * (size_t)m->arch.vocab * sizeof *x), "%s: logits differ",
               what);
     free(x);

@@ -436,12 +436,12 @@ wrong_usage() {
         sed -n '/^\.Ss How columns are merged/,/^\.El/p' "$ROOT/man/moe-stats.5" | grep -Eq "^\.It (.*, )?$name(,.*)? Ta ${rule,,}\$"
         n=$((n + 1))
     done < <(sed -n 's/.*COLUMN(M_[A-Z0-9]*, "\([a-z0-9_]*\)", MERGE_\([A-Z]*\).*/\1 \2/p' "$ROOT/lib/stats/statistic.h")
-    [ "$n" = 9 ]
+    [ "$n" = 10 ]
     while read -r name; do
         grep -q "^\.It Cm $name Pq" "$ROOT/man/moe-matrices.5"
         n=$((n + 1))
     done < <(sed -n 's/^    {"\([a-z_]*\)", PER_.*/\1/p' "$ROOT/lib/stats/statistic.c")
-    [ "$n" = 20 ]
+    [ "$n" = 24 ]
 }
 
 @test "make clean removes what make built, and no folder that the environment calls BUILD" {

@@ -265,6 +265,11 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     sed "4s|.*|$(sed -n 4p whole.stats)|" kept >run.stats.partial
     seal run.stats.partial
     fails_with 'of another run: remove it' moe-observe --precision f32 -f -q --resume -o run.stats "$TINY_QWEN3" docs.jsonl
+    # As an earlier version left it.
+    sed '/^#end/!s/\t[^\t]*$//; /^#\(model\|run\|part\)/d' kept >rows
+    { sed -n '1,/^#part/p' kept; sed 1d rows; } >run.stats.partial
+    seal run.stats.partial
+    fails_with 'left by an earlier version' moe-observe --precision f32 -f -q --resume -o run.stats "$TINY_QWEN3" docs.jsonl
 }
 
 @test "resume: a run that was killed between statistics and matrices" {

@@ -9,6 +9,13 @@ setup() {
     cd "$BATS_TEST_TMPDIR" || return
 }
 
+# now FILE: the statistics, which are of the first edition, with the column of the second one: 8 - gf.
+now() {
+    sed 's/c0de\t/c0df\t/' "$GOOD" |
+        awk -F'\t' -vOFS='\t' '/^#columns/ { $0 = $0 OFS "tgf:sum" } !/^#/ { $0 = $0 OFS ($5 ? 8 - $9 : 0) } { print }' >"$1"
+    seal "$1"
+}
+
 # refuses PATTERN SED-ARGUMENT...: the statistics with this edit.
 refuses() {
     local pattern=$1
@@ -125,6 +132,25 @@ END
     fails_with "$GOOD: .*shard 1/1 of data c0de.* twice" moe-score "$GOOD" "$GOOD"
 }
 
+@test "what a file of an earlier version does not have is named; the rest of it serves" {
+    now now.stats
+    moe-score -q -c easy_ep -k 2 now.stats >plan.tsv
+    grep -q '^1	3	0	12	4$' plan.tsv
+    fails_with "easy_ep needs the column 'tgf', which these statistics do not have: an earlier version made them.*observe again" \
+        moe-score -c easy_ep "$GOOD"
+    for order in "$GOOD now.stats" "now.stats $GOOD"; do
+        # shellcheck disable=SC2086 # two files
+        run --separate-stderr moe-score -c freq -o - $order
+        [ "$status" -eq 0 ]
+        [[ $stderr == *"not all of these files have tgf: an earlier version made some; it is left out of the sum"* ]]
+        [[ $output == *$'\n1\t0\t1\t36\t1\n'* ]]
+        # shellcheck disable=SC2086
+        fails_with "needs the column 'tgf'.*or some of them" moe-score -q -c easy_ep $order
+    done
+    run --separate-stderr moe-score -n -c freq now.stats
+    [[ $stderr != *tgf* ]]
+}
+
 @test "--dry-run writes nothing; --json sums up" {
     run --separate-stderr moe-score -q -n -o plan.tsv "$GOOD"
     [ "$output" = "would write plan.tsv: 8 rows, 3 of 4 experts kept in each of 2 layers" ]
@@ -139,8 +165,9 @@ END
     [[ ${lines[1]} == "gate_squared_ean_sum (default) (0,2,1)"* ]]
     [[ ${lines[2]} == "reap "*"(1,1,1)"* ]]
     "$BUILD/tests/test_select" --matrices run.matrices
+    now now.stats
     for name in $(moe-score --list --json | jq -r '.criteria[] | select(.matrices | not) | .name'); do
-        moe-score -q -c "$name" "$GOOD" | grep -q "^#criterion	$name	keep=3"
+        moe-score -q -c "$name" now.stats | grep -q "^#criterion	$name	keep=3"
     done
     for name in $(moe-score --list --json | jq -r '.criteria[] | select(.matrices) | .name'); do
         moe-score -q -c "$name" --matrices run.matrices | grep -q "^#criterion	$name	keep=3"
@@ -148,7 +175,8 @@ END
     [ "$(moe-score --list --json | jq '[.criteria[] | select(.formula == "" or .source == "")] | length')" -eq 0 ]
     moe-score -q -c S\(0,2,1\) "$GOOD" | cmp - <(moe-score -q -c 0,2,1 "$GOOD")
     run moe-score --list --json
-    [[ ${lines[2]} == '{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"default":false,"matrices":false,"formula":"'* ]]
+    [[ ${lines[2]} == '{"name":"reap","aliases":[],"b":1,"a":1,"c":1,"default":false,"matrices":false,"column":null,"formula":"'* ]]
+    [ "$(moe-score --list --json | jq -r '[.criteria[].column | select(.)] | join(" ")')" = "max tgf" ]
 }
 
 @test "the default is S(0,2,1), and marked" {

@@ -641,7 +641,7 @@ static void sums_new(struct twin_sums *s, int experts, int hidden, int inter)
     for (v = 0; v < EXPERT_SUMS; v++) {
         double *one;
 
-        s->n[v] = (size_t)experts * (size_t)(v == SUM_INNER_SQUARE ? inter : hidden);
+        s->n[v] = (size_t)experts * (size_t)expert_sum_width(v, hidden, inter);
         one = malloc(s->n[v] * sizeof *one);
         for (k = 0; k < s->n[v]; k++)
             one[k] = 1;
@@ -767,7 +767,7 @@ static void check_experts(enum kind type, enum act_kind act, int experts, int to
     for (j = 0; j < BOTH; j++) {
         struct expert_sums into = {.gate = gate.p[j]};
         struct experts_args a = {.x = x.p[j],
-                                 .sums = experts > 1 ? &into : NULL,
+                                 .sums = &into,
                                  .chosen = experts > 1 ? chosen.p[j] : NULL,
                                  .in_gate = in_gate ? gate.p[j] : NULL,
                                  .n = N,
@@ -785,7 +785,9 @@ static void check_experts(enum kind type, enum act_kind act, int experts, int to
                                  .norm = norm.p[j],
                                  .max = max.p[j]};
 
-        memcpy(into.sum, sums.sum[j], sizeof into.sum);
+        if (experts > 1) /* one that all choose: no other sum */
+            memcpy(into.sum, sums.sum[j], sizeof into.sum);
+        into.sum[SUM_INNER_SQUARE] = sums.sum[j][SUM_INNER_SQUARE];
         CHECK_MSG(dev[j]->ops->experts(dev[j], &a, &err) == 0, "experts: %s", err.msg);
     }
     snprintf(what, sizeof what, "experts %d of %d, %d x %d, source %d", topk, experts, hidden, inter,
@@ -865,6 +867,20 @@ static void check_part(int experts, int topk, int hidden, int inter)
     twin_free(&chosen);
 }
 
+/* What experts did to n hidden states. */
+static void compare_views(const struct twin *seen, int n)
+{
+    float *a = fetch(seen, GPU), *b = fetch(seen, CPU);
+    double worst = 0;
+    int i;
+
+    for (i = 0; i < 2 * n; i++) /* norm and turn */
+        worst = fmax(worst, fabs((double)a[i] / (double)b[i] - 1));
+    CHECK_MSG(worst <= 1e-5, "what experts did to the hidden state, %s: differs by %.3g", precision, worst);
+    free(a);
+    free(b);
+}
+
 static void check_combine(int n, int topk, int width, bool shared)
 {
     size_t rows = (size_t)n * (size_t)topk, w = (size_t)width;
@@ -872,6 +888,7 @@ static void check_combine(int n, int topk, int width, bool shared)
           *hh = random_floats((size_t)n * w, 1);
     struct twin y = twin_new(yh, rows * w, true, 0), gate = twin_new(gh, rows, false, 0), bad;
     struct twin h = twin_new(hh, (size_t)n * w, true, 0), share = twin_new(hh, (size_t)n * w, true, 0);
+    struct twin seen = twin_new(NULL, 2 * (size_t)n, false, 0);
     struct combine_args a = {.n = n, .topk = topk, .width = width};
     int i;
 
@@ -883,10 +900,12 @@ static void check_combine(int n, int topk, int width, bool shared)
         a.shared = shared ? share.p[i] : NULL;
         a.shared_gate = shared && topk > 2 ? gate.p[i] : NULL;
         a.h = h.p[i];
+        a.seen = (void *)seen.p[i];
         dev[i]->ops->combine(dev[i], &a);
         CHECK(dev[i]->ops->bad_token(dev[i]) == -1);
     }
     compare(&h, "combine", near());
+    compare_views(&seen, n);
     for (i = 0; i < BOTH; i++) {
         a = (struct combine_args){
             .y = bad.p[i], .first = 7, .n = n, .topk = topk, .width = width, .h = h.p[i]};
@@ -895,6 +914,7 @@ static void check_combine(int n, int topk, int width, bool shared)
         CHECK(dev[i]->ops->bad_token(dev[i]) == -1);
     }
     no_failure("combine");
+    twin_free(&seen);
     free(yh);
     free(gh);
     free(hh);

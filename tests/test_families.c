@@ -95,6 +95,40 @@ static void compare_layer(const struct run *r, const struct model *m, const stru
     free(id);
 }
 
+/* What the experts did to the hidden state, where the golden's states say it: without a shared expert, what
+ * goes into the experts is what comes out of the layer less what they add. */
+static void compare_residual(const struct run *r, const struct model *m, const struct st_file *f, int layer,
+                             const char *fixture)
+{
+    size_t width = (size_t)m->arch.hidden, i;
+    char name[32];
+    float *d = layer_golden(f, layer, "moe_out"), *out;
+    const struct residual_view *got = r->residual + (size_t)layer * (size_t)r->tokens;
+    double worst = 0;
+    int64_t t;
+
+    snprintf(name, sizeof name, "hidden.%d", layer + 1);
+    out = golden(f, name);
+    for (t = 0; d && out && !m->arch.shared_inter && t < r->tokens; t++) {
+        double hh = 0, hn = 0, nn = 0, turn;
+
+        for (i = 0; i < width; i++) {
+            double n = (double)out[(size_t)t * width + i], h = n - (double)d[(size_t)t * width + i];
+
+            hh += h * h;
+            hn += h * n;
+            nn += n * n;
+        }
+        turn = 1 - hn / sqrt(hh * nn);
+        worst = fmax(worst, fabs((double)got[t].norm / sqrt(hh) - 1));
+        worst = fmax(worst, fabs((double)got[t].turn - turn));
+    }
+    CHECK_MSG(worst < 1e-4, "%s: layer %d: what experts did to the hidden state differs by %.3g", fixture,
+              layer, worst);
+    free(d);
+    free(out);
+}
+
 /* Mean nll by the golden's logits. */
 static double golden_nll(const float *logits, int vocab, const struct batch *b)
 {
@@ -150,6 +184,7 @@ static void compare_f32(const struct model *m, const struct st_file *f, const st
         CHECK_MSG(worst < 1e-3, "%s: logits differ by %.3g", fixture, worst);
         for (layer = 0; layer < r.layers; layer++)
             compare_layer(&r, m, f, layer, fixture);
+        compare_residual(&r, m, f, layer, fixture);
         CHECK_NEAR(engine_mean_nll(&r, m, b), golden_nll(want, m->arch.vocab, b), 1e-4, 0);
         free(have);
     }

@@ -92,7 +92,7 @@ static void add_golden(struct expert_stats *cell, const struct corpus *c, const 
         for (i = c->doc[d].first * k; i < (c->doc[d].first + c->doc[d].n) * k; i++)
             /* a gate on the input: f is the norm of what is added, over the gate */
             stats_add(&cell[c->doc[d].half * experts + id[i]], gate[i],
-                      gate_in ? contrib[i] / gate[i] : norm[i], max[i]);
+                      gate_in ? contrib[i] / gate[i] : norm[i], max[i], 0);
     free(id);
     free(gate);
     free(norm);
@@ -127,11 +127,15 @@ static void check_alone(const char *name, const struct stats *s, const struct ma
             const struct pair_sums *p = &matrices_pairs(m, l, 0)[x * experts + x];
             const double *square = matrices_vector(m, SUM_OUTPUT_SQUARE, l) + (size_t)x * (size_t)hidden;
             const struct expert_stats *h0 = &stats_cell(s, l, 0, 0)[x], *h1 = &stats_cell(s, l, 0, 1)[x];
-            double sum = 0;
+            const double *norms = matrices_norms(m, l, 0) + (size_t)x * NORM_BINS;
+            double sum = 0, n = 0, least = 0;
 
             for (c = 0; c < hidden; c++)
                 sum += square[c];
+            for (c = 0; c < NORM_BINS; n += norms[c++]) /* at least the lower edge of each token's bin */
+                least += c ? norms[c] * exp2((c - NORM_BINS / 2) / 2.0) : 0;
             CHECK_MSG(p->n == (double)(h0->n + h1->n), "%s layer %d expert %d: n", name, l, x);
+            CHECK(n == p->n && least <= h0->m[M_GF] + h1->m[M_GF]);
             CHECK_NEAR(p->weighted, h0->m[M_G2F2] + h1->m[M_G2F2], 0, 1e-9);
             CHECK_NEAR(p->gram, h0->m[M_G2F2] + h1->m[M_G2F2], 0, 1e-9);
             CHECK_NEAR(sum, h0->m[M_F2] + h1->m[M_F2], 0, 1e-5);

@@ -103,7 +103,7 @@ static int make(struct stats *s, struct err *e)
         return -1;
     for (l = 0; l < 2; l++)
         for (j = 0; j < 12; j++)
-            stats_add(&stats_cell(s, l, 0, 0)[j], 1, l ? j + 1 : 12 - j, 1);
+            stats_add(&stats_cell(s, l, 0, 0)[j], 1, l ? j + 1 : 12 - j, 1, 0);
     return 0;
 }
 

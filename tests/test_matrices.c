@@ -7,7 +7,7 @@
 #include "model/safetensors.h"
 #include "stats/matrices.h"
 
-enum { EXPERTS = 4, TOPK = 2, HIDDEN = 3, INTER = 2 };
+enum { EXPERTS = 4, TOPK = 2, HIDDEN = 3, INTER = 2, SHARED = 5 };
 
 static char *categories[] = {"c\tc", "prose"};
 
@@ -24,7 +24,8 @@ static struct model_id model(void)
 }
 
 /* Layers 2 and 10, whose names sort the other way round; tokens of the experts (shard) and 3. */
-static void sample(struct matrices *m, int shard, char *const *category, int n, bool pooled)
+static void sample_of(struct matrices *m, int shard, char *const *category, int n,
+                      const struct matrices_form *f)
 {
     static const int layer[] = {2, 10};
     const struct model_id id = model();
@@ -34,8 +35,7 @@ static void sample(struct matrices *m, int shard, char *const *category, int n, 
     struct err e = {0};
     int l, c, v, i;
 
-    CHECK_MSG(matrices_new(m, &id, "precision=f32\tmaxlen=8\tchat=-", layer, 2, category, n, INTER, pooled,
-                           &e) == 0 &&
+    CHECK_MSG(matrices_new(m, &id, "precision=f32\tmaxlen=8\tchat=-", layer, 2, category, n, f, &e) == 0 &&
                   stats_add_part(&m->head, &part, &e) == 0,
               "%s", e.msg);
     for (l = 0; l < 2; l++) {
@@ -48,7 +48,14 @@ static void sample(struct matrices *m, int shard, char *const *category, int n, 
                 matrices_vector(m, v, l)[i] =
                     (shard + v + 0.125 * i) * (v <= SUM_OUTPUT_GATED && i % 2 ? -1 : 1);
     }
+    for (i = 0; i < 2 * m->shared; i++)
+        m->shared_squares[i] = shard + i;
     matrices_mirror(m);
+}
+
+static void sample(struct matrices *m, int shard, char *const *category, int n, bool pooled)
+{
+    sample_of(m, shard, category, n, &(struct matrices_form){.inter = INTER, .pooled = pooled});
 }
 
 static void write_to(const struct matrices *m, const char *path)
@@ -108,6 +115,75 @@ static void test_sums(void)
     CHECK(same_file(in_tmp("a.mat"), in_tmp("b.mat")));
     matrices_free(&m);
     matrices_free(&back);
+}
+
+/* Tokens by the size of what an expert adds. */
+static void test_norms(void)
+{
+    static const struct {
+        double a;
+        int bin;
+    } want[] = {{0, 0},      {1e-9, 0},   {0x1p-16, 0}, {0x1.7p-16, 1}, {0.99, 31},  {1, 32},
+                {1.414, 32}, {1.415, 33}, {2, 34},      {65535, 63},    {0x1p30, 63}};
+    struct matrices m, back;
+    size_t i;
+
+    for (i = 0; i < sizeof want / sizeof *want; i++)
+        CHECK_MSG(norm_bin(want[i].a) == want[i].bin, "%g is in bin %d", want[i].a, norm_bin(want[i].a));
+    sample(&m, 1, categories, 2, true);
+    CHECK(matrices_norms(&m, 1, 1)[1 * NORM_BINS + 32] == 3 &&
+          matrices_norms(&m, 1, 0)[3 * NORM_BINS + 34] == 2);
+    CHECK(matrices_norms(&m, 0, 0)[1 * NORM_BINS + 33] == 0);
+    write_to(&m, in_tmp("a.mat"));
+    read_from(&back, in_tmp("a.mat"));
+    CHECK(memcmp(m.norms, back.norms, 2 * 2 * EXPERTS * NORM_BINS * sizeof *m.norms) == 0);
+    matrices_free(&m);
+    matrices_free(&back);
+}
+
+/* A file of an earlier version is read, written and merged with what it has. */
+static void test_editions(void)
+{
+    const struct matrices_form now = {.inter = INTER, .shared = SHARED};
+    char names[STATISTIC_NAMES];
+    struct matrices a, b, back;
+    struct err e = {0};
+
+    sample_of(&a, 1, categories, 2, &now);
+    sample_of(&b, 2, categories, 2, &now);
+    write_to(&a, in_tmp("a.mat"));
+    read_from(&back, in_tmp("a.mat"));
+    CHECK(back.head.edition == EDITION && back.shared == SHARED && matrices_shared(&back, 1)[4] == 1 + 5 + 4);
+    CHECK_MSG(matrices_merge(&back, &b, &e) == 0, "%s", e.msg);
+    CHECK(matrices_shared(&back, 1)[4] == 1 + 2 + 2 * (5 + 4));
+    CHECK(matrices_norms(&back, 1, 1)[3 * NORM_BINS + 34] == 6);
+    matrices_free(&back);
+    matrices_free(&b);
+    sample(&b, 2, categories, 2, false);
+    b.head.edition = 1;
+    write_to(&b, in_tmp("b.mat"));
+    read_from(&back, in_tmp("b.mat"));
+    CHECK(back.head.edition == 1 && back.shared == 0 && !back.norms && back.vector[SUM_INNER_SQUARE]);
+    write_to(&back, in_tmp("c.mat"));
+    CHECK(same_file(in_tmp("b.mat"), in_tmp("c.mat")));
+    CHECK_MSG(matrices_merge(&a, &back, &e) == 0, "%s", e.msg);
+    CHECK(a.head.edition == 1 && a.shared == 0 && !a.norms);
+    CHECK(matrices_vector(&a, SUM_OUTPUT, 0)[0] == 3);
+    matrices_free(&b);
+    sample(&b, 1, categories, 2, false);
+    b.head.edition = 1;
+    b.head.part[0].digest[0] = '0';
+    CHECK_MSG(matrices_merge(&a, &b, &e) == 0 && a.head.parts == 3, "%s", e.msg);
+    statistics_after(names, 1, true);
+    CHECK_STR(names, "inner_gated_square_sum, gated_norm_counts, shared_inner_square_sum");
+    matrices_free(&a);
+    matrices_free(&b);
+    matrices_free(&back);
+    sample(&a, 1, categories, 2, false);
+    sample_of(&b, 2, categories, 2, &now);
+    CHECK(matrices_merge(&a, &b, &e) == -1 && strstr(e.msg, "its shared expert is 5 wide"));
+    matrices_free(&a);
+    matrices_free(&b);
 }
 
 static void test_merge(void)
@@ -204,9 +280,11 @@ static void refused_header(const char *from, const char *to, const char *why)
 static void test_refused(void)
 {
     static const char *const counts[] = {"layers.2.coactivation", "layers.2.router_entropy",
-                                         "layers.2.router_margin", "layers.2.near_misses"};
+                                         "layers.2.router_margin", "layers.2.near_misses",
+                                         "layers.2.gated_norm_counts"};
     static const char *const sums[] = {"layers.2.coactivation_weighted", "layers.2.output_square_sum",
-                                       "layers.2.input_square_sum", "layers.2.inner_square_sum"};
+                                       "layers.2.input_square_sum", "layers.2.inner_square_sum",
+                                       "layers.2.inner_gated_square_sum"};
     struct matrices m;
     struct err e = {0};
     size_t n, i;
@@ -233,6 +311,8 @@ static void test_refused(void)
     refused_header("hidden=3", "hidden=4", "not those of its model line");
     refused_header("layers.2.gram", "layers.2.gran", "tensor layers.2.gran is not known to this version");
     refused_header("layers.2.gram", "layers.3.gram", "layers.2.gram is missing");
+    refused_header("layers.10.gated_norm_counts", "layers.11.gated_norm_counts",
+                   "layers.10.gated_norm_counts is missing");
     refused_header("shard=1/2", "shard=3/2", "part 1");
     refused_header("c\\\\tc", "c\\\\xc", "category");
     m.vector[SUM_OUTPUT][0] = NAN;
@@ -245,6 +325,8 @@ int main(void)
 {
     tmp_open();
     test_sums();
+    test_norms();
+    test_editions();
     test_merge();
     test_refused();
     CHECK_END();

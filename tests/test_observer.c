@@ -1,10 +1,12 @@
 /*
  * test_observer.c -- what an observer is told: in order, whatever the devices and chunks; what a mask would
- * give that is observed and not followed; and what a device cannot make.
+ * give that is observed and not followed; the hidden state before the experts; and what a device cannot make.
  */
 #include "forward.h"
 
 #include "engine/engine_private.h"
+#include "model/slots.h"
+#include "quant/floats.h"
 
 /* ---- the order of what an observer is told ---- */
 
@@ -13,12 +15,11 @@ struct order {
     int64_t next, tokens, pairs;
 };
 
-static int in_order(void *ctx, int layer, int64_t first, int n, const int32_t *expert, const float *gate,
-                    const float *norm, const float *max, struct err *e)
+static int in_order(void *ctx, int layer, int64_t first, int n, const struct choices *c, struct err *e)
 {
     struct order *o = ctx;
 
-    (void)expert, (void)gate, (void)norm, (void)max, (void)e;
+    (void)c, (void)e;
     if (layer != o->layer) {
         CHECK_MSG(layer == o->layer + 1 && o->next == o->tokens, "layer %d after %lld tokens of layer %d",
                   layer, (long long)o->next, o->layer);
@@ -178,13 +179,108 @@ static void check_apart(const struct model *m, const struct batch *b, enum preci
     mask_free(&alone);
 }
 
+/* ---- the hidden state before the experts ---- */
+
+struct states {
+    const struct model *m;
+    float *norm; /* [hidden] the weight of the norm before the experts, of the layer at hand */
+    int layer;
+    int64_t seen;
+    double worst;
+};
+
+static void read_norm(struct states *s, int layer)
+{
+    const struct model *m = s->m;
+    struct slot slot;
+    size_t i, k;
+
+    s->layer = layer;
+    for (i = 0; i < m->ckpt.n; i++) {
+        const struct tensor *t = m->ckpt.tensor[i];
+        uint8_t *bytes;
+
+        if (m->role[i].layer != layer || !slot_of(m, i, &slot) || slot.id != SLOT_POST_NORM)
+            continue;
+        bytes = malloc((size_t)t->size);
+        CHECK_MSG(checkpoint_read(&m->ckpt, t, 0, bytes, (size_t)t->size, &err) == 0, "%s", err.msg);
+        for (k = 0; k < (size_t)m->arch.hidden; k++)
+            s->norm[k] = float_at(t->dtype, bytes, k);
+        free(bytes);
+        return;
+    }
+    CHECK_MSG(0, "layer %d has no norm", layer);
+}
+
+/* What the norm made of h, and the length of h, give h; and with that what the experts add gives the turn. */
+static void check_token(struct states *s, const struct token_rows *rows, int t)
+{
+    const struct arch *a = &s->m->arch;
+    const struct residual_view *seen = &rows->residual[t];
+    const float *x = (const float *)rows->x + (size_t)t * (size_t)a->hidden;
+    const float *y = (const float *)rows->y + (size_t)t * (size_t)a->topk * (size_t)a->hidden;
+    double scale = sqrt((double)seen->norm * (double)seen->norm / a->hidden + a->eps), hh = 0, hn = 0, nn = 0;
+    int i, k;
+
+    for (i = 0; i < a->hidden; i++) {
+        double h = (double)x[i] / (double)s->norm[i] * scale, n = h;
+
+        for (k = 0; k < a->topk; k++)
+            n += (double)y[k * a->hidden + i] *
+                 (a->family->gate_site == GATE_INPUT ? 1 : (double)rows->gate[t * a->topk + k]);
+        hh += h * h;
+        hn += h * n;
+        nn += n * n;
+    }
+    s->worst = fmax(s->worst, fabs(sqrt(hh) / (double)seen->norm - 1));
+    s->worst = fmax(s->worst, fabs((double)seen->turn - (1 - hn / sqrt(hh * nn))));
+}
+
+static void see_states(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
+                       const struct token_rows *apart)
+{
+    struct states *s = ctx;
+    int t;
+
+    (void)apart;
+    if (layer != s->layer)
+        read_norm(s, layer);
+    CHECK(i + n <= doc_first[DOCS]);
+    for (t = 0; t < n; t++)
+        check_token(s, rows, t);
+    s->seen += n;
+}
+
+static int no_matter(void *ctx, int layer, int64_t first, int n, const struct choices *c, struct err *e)
+{
+    (void)ctx, (void)layer, (void)first, (void)n, (void)c, (void)e;
+    return 0;
+}
+
+static void check_states(const struct model *m, const struct batch *b)
+{
+    struct engine_options o = {
+        .device = on_gpu() ? "cuda" : "cpu", .precision = PREC_F32, .threads = 2, .chunk_tokens = 70};
+    struct states s = {.m = m, .norm = calloc((size_t)m->arch.hidden, sizeof(float)), .layer = -1};
+    struct observer ob = {
+        .routed = no_matter, .ctx = &s, .sampled = see_states, .samples = b->first[b->docs]};
+    struct engine *en;
+
+    CHECK_MSG(engine_open(&en, &o, &err) == 0, "%s", err.msg);
+    CHECK_MSG(engine_forward(en, m, b, NULL, &ob, NULL, NULL, &err) == 0, "%s", err.msg);
+    CHECK(s.seen == ob.samples * m->arch.moe_layers);
+    CHECK_MSG(s.worst < 1e-5, "states before the experts differ by %.3g", s.worst);
+    engine_close(en);
+    free(s.norm);
+}
+
 /* ---- what a device lacks ---- */
 
-static void no_sums(void *ctx, int layer, double *sum[EXPERT_SUMS])
+static void no_sums(void *ctx, int layer, struct layer_sums *to)
 {
     (void)ctx;
     (void)layer;
-    (void)sum;
+    (void)to;
 }
 
 /* What a device lacks is said before anything is computed: by whom, and what. */
@@ -235,6 +331,7 @@ static void check_model(const char *dir, bool all)
     ids = some_ids(&m);
     b = (struct batch){ids, doc_first, DOCS};
     check_apart(&m, &b, PREC_F32, 0);
+    check_states(&m, &b);
     if (all) {
         check_apart(&m, &b, PREC_BF16, 70);
         check_order(&m, &b);

@@ -148,7 +148,9 @@ static void put_rows(struct reservoir *r, bool gated)
     const float gate[TOPK] = {0.5f, 0.25f};
     float x[HIDDEN], y[TOPK * HIDDEN];
     uint16_t xh[HIDDEN], yh[TOPK * HIDDEN];
-    const struct token_rows rows = {r->bf16 ? (void *)xh : x, r->bf16 ? (void *)yh : y, expert, gate, NULL};
+    struct residual_view residual;
+    const struct token_rows rows = {
+        r->bf16 ? (void *)xh : x, r->bf16 ? (void *)yh : y, expert, gate, NULL, &residual};
     int64_t i;
     int l, k;
 
@@ -160,6 +162,7 @@ static void put_rows(struct reservoir *r, bool gated)
                 y[k] = (float)(k + 1);
             f32_to_bf16_n(x, xh, HIDDEN);
             f32_to_bf16_n(y, yh, TOPK * HIDDEN);
+            residual = (struct residual_view){(float)(l + 1), (float)i};
             reservoir_put(r, l, i, 1, &rows, gated);
         }
 }
@@ -201,7 +204,7 @@ static void check_file(bool bf16, bool gated)
     struct corpus c;
     struct reservoir r;
     int32_t *expert;
-    float *gate, v;
+    float *gate, *residual, *turn, v;
     uint8_t *in, *out;
     int64_t i;
 
@@ -211,7 +214,7 @@ static void check_file(bool bf16, bool gated)
     CHECK(stats_head_new(&head, &id, "run=1", layer, 2, categories, 3, &err) == 0);
     CHECK_MSG(reservoir_write(&r, &head, &c, path, false, &err) == 0 && st_open(&st, path, &err) == 0, "%s",
               err.msg);
-    CHECK(st.n == 5 + 2 * 4 && st.n_meta == 5);
+    CHECK(st.n == 5 + 2 * 6 && st.n_meta == 5);
     CHECK_STR(st.meta_value[0], "moe-reservoir 1");
     check_columns(&st, &r, &c);
     expert = tensor(&st, "layers.5.experts", DT_I32, (uint64_t)r.tokens, TOPK);
@@ -233,7 +236,12 @@ static void check_file(bool bf16, bool gated)
             memcpy(&v, out + 4 * i, 4);
         CHECK(v == want_out);
     }
+    residual = tensor(&st, "layers.5.residual_norm", DT_F32, (uint64_t)r.tokens, 0);
+    turn = tensor(&st, "layers.2.turn", DT_F32, (uint64_t)r.tokens, 0);
+    CHECK(residual[0] == 2 && turn[7] == 7);
     CHECK(expert[1] == 7 && gate[2 * r.tokens - 1] == 0.25f);
+    free(residual);
+    free(turn);
     free(expert);
     free(gate);
     free(in);

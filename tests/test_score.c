@@ -17,7 +17,7 @@ static struct stats good;
 
 static void test_criteria(void)
 {
-    /* tokens (g, f): (0.5, 2), (0.25, 4), (1, 1) */
+    /* tokens (g, f, t): (0.5, 2, 0.25), (0.25, 4, 0.5), (1, 1, 2) */
     static const struct {
         const char *name, *alias;
         double value;
@@ -40,15 +40,16 @@ static void test_criteria(void)
         {"S(1,2,1)", "1,2,1", 1.75 / 3},
         {"S(1,1,0)", "1,1,0", 1.75 / 3},
         {"S(1,2,0)", "1,2,0", 0.4375},
+        {"easy_ep", "easyep", 0.25 * 1 + 0.5 * 1 + 2 * 1},
     };
     struct expert_stats x = {0};
     struct pooled p = {.n = 3}, none = {0};
     const struct criterion *c;
     int n, i;
 
-    stats_add(&x, 0.5, 2, 9);
-    stats_add(&x, 0.25, 4, 3);
-    stats_add(&x, 1, 1, 0.5);
+    stats_add(&x, 0.5, 2, 9, 0.25);
+    stats_add(&x, 0.25, 4, 3, 0.5);
+    stats_add(&x, 1, 1, 0.5, 2);
     CHECK(x.n == 3 && x.m[M_MAX] == 9);
     memcpy(p.m, x.m, sizeof p.m);
     criterion_table(&n);

@@ -239,7 +239,8 @@ static void small_matrices(struct matrices *m, bool pooled)
     int l, n;
 
     CHECK_MSG(matrices_new(m, &four, "precision=f32\tmaxlen=512\tchat=-", layers, 2,
-                           (char *const *)categories, 2, 4, pooled, &e) == 0 &&
+                           (char *const *)categories, 2,
+                           &(struct matrices_form){.inter = 4, .pooled = pooled}, &e) == 0 &&
                   stats_add_part(&m->head, &part, &e) == 0,
               "%s", e.msg);
     for (l = 0; l < 2; l++)
@@ -367,7 +368,7 @@ static void scalar_stats(struct stats *s, int n_layers, int n_categories,
         for (c = 0; c < n_categories; c++)
             for (i = 0; i < 8; i++)
                 if (value(l, c, i) > 0)
-                    stats_add(&stats_cell(s, l, c, i % 2)[i], 1, value(l, c, i), 1);
+                    stats_add(&stats_cell(s, l, c, i % 2)[i], 1, value(l, c, i), 1, 0);
 }
 
 /* a lives on the first half with large numbers, b on the second with small ones; c on expert 3 alone. */
@@ -575,7 +576,7 @@ static void noisy_stats(struct stats *s, double noise)
 
             for (h = 0; h < 2; h++)
                 stats_add(&stats_cell(s, l, 0, h)[i], 1,
-                          value + noise * (drawn() + drawn() + drawn() + drawn()), 1);
+                          value + noise * (drawn() + drawn() + drawn() + drawn()), 1, 0);
         }
 }
 
@@ -656,7 +657,8 @@ static int golden_matrices(struct matrices *m, const char *model)
     id.experts = (int)st_find(&st, "gram")->shape[1];
     for (i = 0; i < id.layers; i++)
         layer[i] = i;
-    CHECK(matrices_new(m, &id, "", layer, id.layers, (char *const *)all, 1, 1, true, &e) == 0);
+    CHECK(matrices_new(m, &id, "", layer, id.layers, (char *const *)all, 1,
+                       &(struct matrices_form){.inter = 1, .pooled = true}, &e) == 0);
     n = golden(&st, "coactivation");
     a = golden(&st, "coactivation_weighted");
     g = golden(&st, "gram");

@@ -151,8 +151,8 @@ static void make(struct stats *s, char *const *category, int categories, const c
         for (c = 0; c < categories; c++)
             for (half = 0; half < 2; half++)
                 for (x = 0; x < 2; x++) { /* the third expert is never used */
-                    stats_add(&stats_cell(s, l, c, half)[x], 0.1 * (l + 1), 3.3 + x, 0.7 + half);
-                    stats_add(&stats_cell(s, l, c, half)[x], 0.3, 1.1 + c, 0.2);
+                    stats_add(&stats_cell(s, l, c, half)[x], 0.1 * (l + 1), 3.3 + x, 0.7 + half, 0.01);
+                    stats_add(&stats_cell(s, l, c, half)[x], 0.3, 1.1 + c, 0.2, 0.5);
                 }
 }
 
@@ -316,6 +316,48 @@ static void test_later_columns(void)
     refused_columns("\ta:sum\tb:max\tc:max", "\t1\t1\t1\t", "too many columns");
 }
 
+/* A file of an earlier version is read, written and merged with what it has. */
+static void test_editions(void)
+{
+    char *names[] = {"a"}, *text, *again, most[STATISTIC_NAMES], none[STATISTIC_NAMES];
+    struct stats old, s, back;
+    struct err e = {0};
+
+    make(&old, names, 1, DIGEST_A, 1);
+    make(&s, names, 1, DIGEST_B, 1);
+    CHECK(s.edition == EDITION && stats_have(&s, M_TGF));
+    CHECK_NEAR(stats_cell(&s, 0, 0, 0)->m[M_TGF], 0.01 * 0.1 * 3.3 + 0.5 * 0.3 * 1.1, 0, 1e-15);
+    old.edition = 1;
+    CHECK(stats_write(&old, anew("x.stats"), false, &e) == 0 &&
+          stats_read(&back, in_tmp("x.stats"), &e) == 0);
+    text = slurp(in_tmp("x.stats"));
+    CHECK(strstr(text, "\tg2f2\tmax\n") && !strstr(text, "tgf"));
+    CHECK(back.edition == 1 && !stats_have(&back, M_TGF) && stats_cell(&back, 0, 0, 0)->m[M_TGF] == 0);
+    CHECK(stats_write(&back, anew("back.stats"), false, &e) == 0);
+    again = slurp(in_tmp("back.stats"));
+    CHECK_STR(text, again);
+    CHECK_MSG(stats_merge(&s, &back, &e) == 0, "%s", e.msg);
+    CHECK(s.edition == 1 && stats_cell(&s, 0, 0, 0)->m[M_TGF] == 0);
+    CHECK(stats_cell(&s, 0, 0, 0)->m[M_GF] == 2 * stats_cell(&old, 0, 0, 0)->m[M_GF]);
+    statistics_after(most, 1, false);
+    statistics_after(none, EDITION, false);
+    CHECK_STR(most, "tgf");
+    CHECK_STR(none, "");
+    stats_free(&s);
+    stats_free(&back);
+    /* carried along by a version that did not know it, behind another that we do not know */
+    add_columns(anew("later.stats"), "\tcos:sum\ttgf:sum", "\t0.25\t7");
+    CHECK_MSG(stats_read(&s, in_tmp("later.stats"), &e) == 0, "%s", e.msg);
+    CHECK(s.edition == EDITION && s.extras == 1 && s.more[0] == 0.25 &&
+          stats_cell(&s, 1, 0, 1)->m[M_TGF] == 7);
+    refused_columns("\ttgf:max", "\t1", "column 'tgf' is merged by sum, not by max");
+    refused_columns("\ttgf:sum\ttgf:sum", "\t1\t1", "'tgf' stands twice");
+    stats_free(&s);
+    stats_free(&old);
+    free(text);
+    free(again);
+}
+
 static void test_overflow_refused(void)
 {
     char *names[] = {"a"};
@@ -401,7 +443,7 @@ static int write_big(const char *path)
                 for (k = 0; k < 4; k++)
                     stats_add(&stats_cell(&s, l, c / 2, c % 2)[i], (double)(draw() >> 11) * 0x1p-53,
                               (double)(draw() >> 11) * 0x1p-53 * 40 * (l + 1),
-                              (double)(draw() >> 40) * 0x1p-20);
+                              (double)(draw() >> 40) * 0x1p-20, (double)(draw() >> 11) * 0x1p-53);
     if (stats_write(&s, path, true, &e))
         return printf("%s\n", e.msg);
     stats_free(&s);
@@ -417,6 +459,7 @@ int main(int argc, char **argv)
     test_round_trip();
     test_merge();
     test_later_columns();
+    test_editions();
     test_overflow_refused();
     test_plan();
     test_edited_plan();

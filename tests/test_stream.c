@@ -455,19 +455,17 @@ static void check_fails(const struct model *m, const struct batch *b, int way, c
     engine_close(en);
 }
 
-static int signal_comes(void *ctx, int layer, int64_t first, int n, const int32_t *expert, const float *gate,
-                        const float *norm, const float *max, struct err *e)
+static int signal_comes(void *ctx, int layer, int64_t first, int n, const struct choices *c, struct err *e)
 {
-    (void)ctx, (void)first, (void)n, (void)expert, (void)gate, (void)norm, (void)max, (void)e;
+    (void)ctx, (void)first, (void)n, (void)c, (void)e;
     if (layer == 1)
         moe_signal = SIGINT;
     return 0;
 }
 
-static int refuses(void *ctx, int layer, int64_t first, int n, const int32_t *expert, const float *gate,
-                   const float *norm, const float *max, struct err *e)
+static int refuses(void *ctx, int layer, int64_t first, int n, const struct choices *c, struct err *e)
 {
-    (void)ctx, (void)first, (void)n, (void)expert, (void)gate, (void)norm, (void)max;
+    (void)ctx, (void)first, (void)n, (void)c;
     return layer == 1 ? err_set(e, ERR_INPUT, "enough of layer %d", layer) : 0;
 }
 

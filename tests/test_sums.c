@@ -57,7 +57,7 @@ struct run {
 
 static size_t width(int v)
 {
-    return v == SUM_INNER_SQUARE ? I : H;
+    return v >= SUM_INNER_SQUARE ? I : H;
 }
 
 static void put_input(struct run *r)
@@ -159,7 +159,8 @@ static void run_close(struct run *r)
 
 /* ---- against plain loops ---- */
 
-static void add_inner(double *sum, int expert, int t, double g)
+/* g: of the input; out: of the output. */
+static void add_inner(double *const *sum, int expert, int t, double g, double out)
 {
     int i, k;
 
@@ -171,7 +172,8 @@ static void add_inner(double *sum, int expert, int t, double g)
             b += (double)gate_up[expert][(I + i) * H + k] * g * (double)input[t * H + k];
         }
         h = a / (1 + exp(-a)) * b;
-        sum[expert * I + i] += h * h;
+        sum[SUM_INNER_SQUARE][expert * I + i] += h * h;
+        sum[SUM_INNER_GATED_SQUARE][expert * I + i] += out * h * out * h;
     }
 }
 
@@ -185,7 +187,7 @@ static void plain_sums(const struct run *r, bool in_gate, double *const *sum)
             int slot = t * K + k, at = chosen[slot] * H;
             double g = (double)gate[slot];
 
-            add_inner(sum[SUM_INNER_SQUARE], chosen[slot], t, in_gate ? g : 1);
+            add_inner(sum, chosen[slot], t, in_gate ? g : 1, in_gate ? 1 : g);
             for (i = 0; i < H; i++) {
                 double y = (double)element(r, r->y, (size_t)(slot * H + i)), x = (double)input[t * H + i];
                 double f = !in_gate ? y : g != 0 ? y / g : 0;
@@ -218,7 +220,7 @@ static void check_plain(enum precision p, bool in_gate)
             worst = fmax(worst, fabs(r.sum[v][n] - want[v][n]));
             most = fmax(most, fabs(want[v][n]));
         }
-        CHECK_MSG(worst <= most * (v == SUM_INNER_SQUARE && r.d->bf16 ? 1e-2 : 1e-6),
+        CHECK_MSG(worst <= most * (v >= SUM_INNER_SQUARE && r.d->bf16 ? 1e-2 : 1e-6),
                   "%s, gate on the %s: differs by %.3g of %.3g", statistic_tensor(PAIR_SUMS + v)->name,
                   in_gate ? "input" : "output", worst, most);
         CHECK(r.sum[v][4 * width(v)] == 0);
@@ -266,6 +268,108 @@ static void check_divided(enum precision p, bool in_gate)
         run_close(&r);
     }
     run_close(&all);
+}
+
+/* ---- an expert that all tokens choose: only what goes into its down projection ---- */
+
+static void check_shared(enum precision p)
+{
+    double all[I] = {0}, some[I] = {0}, want[I] = {0}, gated[I];
+    double *const plain[EXPERT_SUMS] = {[SUM_INNER_SQUARE] = want, [SUM_INNER_GATED_SQUARE] = gated};
+    struct expert_sums sums = {.sum = {[SUM_INNER_SQUARE] = all}};
+    struct experts_args a;
+    struct run r;
+    int t, i;
+
+    if (!run_open(&r, p, 2))
+        return;
+    a = (struct experts_args){.x = r.x,
+                              .n = TOKENS,
+                              .topk = 1,
+                              .experts = 1,
+                              .hidden = H,
+                              .inter = I,
+                              .gate_up = r.up,
+                              .down = r.down,
+                              .y = r.y,
+                              .sums = &sums};
+    CHECK_MSG(r.d->ops->experts(r.d, &a, &err) == 0, "%s", err.msg);
+    sums.sum[SUM_INNER_SQUARE] = some;
+    for (t = 0; t < TOKENS; t += a.n) {
+        a.x = r.x + (size_t)t * H * r.d->elem_bytes;
+        a.n = t ? TOKENS - t : 67;
+        CHECK_MSG(r.d->ops->experts(r.d, &a, &err) == 0, "%s", err.msg);
+    }
+    CHECK_MSG(memcmp(all, some, sizeof all) == 0, "sums of a shared expert depend on how tokens are divided");
+    for (t = 0; t < TOKENS; t++)
+        add_inner(plain, 0, t, 1, 1);
+    for (i = 0; i < I; i++)
+        CHECK_NEAR(all[i], want[i], 0, r.d->bf16 ? 1e-2 : 1e-5);
+    run_close(&r);
+}
+
+/* ---- what experts do to the hidden state ---- */
+
+/* Of one token, in double: h before and what its experts add. */
+static struct residual_view plain_view(const struct run *r, const uint8_t *h, int t, bool gated)
+{
+    double hh = 0, hn = 0, nn = 0;
+    int i, k;
+
+    for (i = 0; i < H; i++) {
+        double v = (double)element(r, h, (size_t)(t * H + i)), n = v;
+
+        for (k = 0; k < K; k++)
+            n += (gated ? (double)gate[t * K + k] : 1) *
+                 (double)element(r, r->y, (size_t)((t * K + k) * H + i));
+        hh += v * v;
+        hn += v * n;
+        nn += n * n;
+    }
+    return (struct residual_view){(float)sqrt(hh), (float)(1 - hn / sqrt(hh * nn))};
+}
+
+/* far: what the experts add is as long as h, else a hundredth of it; the shared expert's part does not count.
+ */
+static void check_residual(enum precision p, bool gated, double far)
+{
+    struct residual_view seen[TOKENS + 1], want;
+    struct combine_args a;
+    struct run r;
+    uint8_t *h;
+    size_t n;
+    int t, i;
+
+    if (!run_open(&r, p, 2))
+        return;
+    n = TOKENS * H * r.d->elem_bytes;
+    h = calloc(n + TILE_ROWS * H, 4);
+    run_tokens(&r, false, 0, TOKENS);
+    for (i = 0; i < TOKENS * H; i++) {
+        float v = (float)(far * (double)(8 * noise() + element(&r, r.y, (size_t)i)));
+        uint16_t half = f32_to_bf16(v);
+
+        memcpy(h + (size_t)i * r.d->elem_bytes, r.d->bf16 ? (void *)&half : (void *)&v, r.d->elem_bytes);
+    }
+    memset(h, 0, H * r.d->elem_bytes); /* the first token has none */
+    a = (struct combine_args){.y = r.y,
+                              .gate = gated ? gate : NULL,
+                              .n = TOKENS,
+                              .topk = K,
+                              .width = H,
+                              .seen = seen,
+                              .shared = r.x};
+    a.h = memcpy(malloc(n), h, n);
+    r.d->ops->combine(r.d, &a);
+    CHECK(seen[0].norm == 0 && seen[0].turn == 1);
+    for (t = 1; t < TOKENS; t++) {
+        want = plain_view(&r, h, t, gated);
+        CHECK_NEAR(seen[t].norm, want.norm, 0, 1e-6);
+        CHECK_NEAR(seen[t].turn, want.turn, 1e-9, 1e-5);
+    }
+    free(a.h);
+    free(h);
+    run_close(&r);
 }
 
 /* ---- some slots, some channels ---- */
@@ -405,6 +509,13 @@ int main(void)
         check_divided(PREC_F32, in_gate);
         check_divided(PREC_BF16, in_gate);
     }
+    for (in_gate = 0; in_gate < 2; in_gate++) {
+        check_residual(PREC_F32, !in_gate, 1);
+        check_residual(PREC_BF16, !in_gate, 1);
+        check_residual(PREC_F32, !in_gate, 100);
+    }
+    check_shared(PREC_F32);
+    check_shared(PREC_BF16);
     check_slots(PREC_F32);
     check_slots(PREC_BF16);
     check_channels(PREC_F32);

@@ -5,7 +5,7 @@
  */
 #include "backend.h"
 
-enum { THREADS = 256, ROWS = 8 };
+enum { THREADS = 256, ROWS = 8, AHEAD = 32 };
 
 __global__ void __launch_bounds__(THREADS)
     sum_outputs(const struct experts_args a, const struct expert_sums s, const int32_t *slots,
@@ -45,22 +45,51 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 __global__ void __launch_bounds__(THREADS)
-    sum_inner(const void *act, int inter, const int32_t *from, double *sum, bool bf16)
+    sum_inner(const void *act, int inter, const struct expert_sums s, const int32_t *slots,
+              const int32_t *from, bool gated, bool bf16)
 {
     int expert = (int)blockIdx.x, col = (int)(blockIdx.y * THREADS + threadIdx.x), end = from[expert + 1];
     size_t at = (size_t)expert * (size_t)inter + (size_t)col;
+    double plain, weighed;
+
+    if (col >= inter)
+        return;
+    plain = s.sum[SUM_INNER_SQUARE][at];
+    weighed = s.sum[SUM_INNER_GATED_SQUARE][at];
+#pragma unroll 4
+    for (int r = from[expert]; r < end; r++) {
+        double h = (double)elem_load(act, (size_t)r * (size_t)inter + (size_t)col, bf16);
+        double gh = gated ? h * (double)s.gate[slots[r]] : h;
+
+        plain += h * h;
+        weighed += gh * gh;
+    }
+    s.sum[SUM_INNER_SQUARE][at] = plain;
+    s.sum[SUM_INNER_GATED_SQUARE][at] = weighed;
+}
+
+/* The same of one expert that all rows choose: few columns and many rows, so that what is on its way counts.
+ */
+__global__ void __launch_bounds__(WARP)
+    sum_shared(const void *act, int inter, int rows, double *sum, bool bf16)
+{
+    int col = (int)(blockIdx.x * WARP + threadIdx.x);
     double v;
 
     if (col >= inter)
         return;
-    v = sum[at];
-#pragma unroll 4
-    for (int r = from[expert]; r < end; r++) {
-        double h = (double)elem_load(act, (size_t)r * (size_t)inter + (size_t)col, bf16);
+    v = sum[col];
+    for (int r0 = 0; r0 < rows; r0 += AHEAD) {
+        float h[AHEAD];
 
-        v += h * h;
+#pragma unroll
+        for (int r = 0; r < AHEAD; r++)
+            h[r] = r0 + r < rows ? elem_load(act, (size_t)(r0 + r) * (size_t)inter + (size_t)col, bf16) : 0;
+#pragma unroll
+        for (int r = 0; r < AHEAD; r++)
+            v += (double)h[r] * (double)h[r];
     }
-    sum[at] = v;
+    sum[col] = v;
 }
 
 void cuda_sums(struct cuda *c, const struct experts_args *a, const struct tiles *t, const void *act)
@@ -69,8 +98,13 @@ void cuda_sums(struct cuda *c, const struct experts_args *a, const struct tiles 
     dim3 outputs((unsigned)a->experts, (unsigned)ceil_div(a->hidden, THREADS));
     dim3 inner((unsigned)a->experts, (unsigned)ceil_div(a->inter, THREADS));
 
-    sum_outputs<<<outputs, THREADS>>>(*a, s, t->slot, t->from, c->dev.bf16);
-    sum_inner<<<inner, THREADS>>>(act, a->inter, t->from, s.sum[SUM_INNER_SQUARE], c->dev.bf16);
+    if (!a->chosen) {
+        sum_shared<<<(unsigned)ceil_div(a->inter, WARP), WARP>>>(act, a->inter, (int)a->n,
+                                                                 s.sum[SUM_INNER_SQUARE], c->dev.bf16);
+    } else {
+        sum_outputs<<<outputs, THREADS>>>(*a, s, t->slot, t->from, c->dev.bf16);
+        sum_inner<<<inner, THREADS>>>(act, a->inter, s, t->slot, t->from, a->in_gate == NULL, c->dev.bf16);
+    }
     cuda_launched(c, "sums");
 }
 

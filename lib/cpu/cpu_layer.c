@@ -221,20 +221,32 @@ struct combine {
     _Atomic(int64_t) *bad;
 };
 
-INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, const enum elem bf16)
+/* The token's h is not finite. */
+static void remember_bad(_Atomic(int64_t) *bad, int64_t token)
+{
+    int64_t seen = atomic_load(bad);
+
+    while (token < seen && !atomic_compare_exchange_weak(bad, &seen, token))
+        ;
+}
+
+/* view: a->seen is wanted. */
+INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, const enum elem bf16,
+                         const bool view)
 {
     const struct combine_args *a = c->a;
-    int64_t t, seen;
+    int64_t t;
     int i, j;
 
     for (t = from; t < to; t++) {
         size_t at = (size_t)t * (size_t)a->width, y = at * (size_t)a->topk;
         float share = a->shared_gate ? (1.0f / (1.0f + v16_exp(v16_all(-a->shared_gate[t]))))[0] : 1;
         v16 odd = v16_all(0); /* v - v: 0, or NaN if v is not finite */
+        v16 hh = odd, hd = odd, dd = odd;
 
         for (i = 0; i < a->width; i += LANES) {
             int l = lanes_at(i, a->width);
-            v16 v = v16_all(0);
+            v16 v = v16_all(0), h = elem_load(a->h, at + (size_t)i, l, bf16);
 
             for (j = 0; j < a->topk; j++) {
                 float g = a->gate ? a->gate[(size_t)t * (size_t)a->topk + (size_t)j] : 1;
@@ -244,34 +256,56 @@ INLINE void combine_rows(const struct combine *c, int64_t from, int64_t to, cons
                                    (y + (size_t)((a->topk + j) * a->width + i)) * (bf16 ? 2 : 4));
                 v += elem_load(a->y, y + (size_t)(j * a->width + i), l, bf16) * g;
             }
+            if (view) {
+                hh += h * h;
+                hd += h * v;
+                dd += v * v;
+            }
             if (a->shared)
                 v += elem_load(a->shared, at + (size_t)i, l, bf16) * share;
-            v += elem_load(a->h, at + (size_t)i, l, bf16);
+            v += h;
             odd += v - v;
             elem_store(a->h, at + (size_t)i, v, l, bf16);
         }
+        if (view) {
+            float square = v16_sum(hh);
+
+            a->seen[t] =
+                (struct residual_view){sqrtf(square), residual_turn(square, v16_sum(hd), v16_sum(dd))};
+        }
         if (isnan(v16_sum(odd)))
-            for (seen = atomic_load(c->bad);
-                 a->first + t < seen && !atomic_compare_exchange_weak(c->bad, &seen, a->first + t);)
-                ;
+            remember_bad(c->bad, a->first + t);
     }
 }
 
 static void combine_bf16(const void *args, int64_t from, int64_t to)
 {
-    combine_rows(args, from, to, HALF);
+    combine_rows(args, from, to, HALF, false);
 }
 
 static void combine_f32(const void *args, int64_t from, int64_t to)
 {
-    combine_rows(args, from, to, F32);
+    combine_rows(args, from, to, F32, false);
+}
+
+static void combine_seen_bf16(const void *args, int64_t from, int64_t to)
+{
+    combine_rows(args, from, to, HALF, true);
+}
+
+static void combine_seen_f32(const void *args, int64_t from, int64_t to)
+{
+    combine_rows(args, from, to, F32, true);
 }
 
 void cpu_combine(struct device *d, const struct combine_args *a)
 {
     struct combine c = {a, &cpu_of(d)->bad};
 
-    for_rows(cpu_of(d), a->n, d->bf16 ? combine_bf16 : combine_f32, &c);
+    if (a->seen)
+        for_rows(cpu_of(d), a->n, d->bf16 ? combine_seen_bf16 : combine_seen_f32, &c);
+    else
+        for_rows(cpu_of(d), a->n, d->bf16 ? combine_bf16 : combine_f32, &c);
 }
 
 int64_t cpu_bad_token(struct device *d)

@@ -136,24 +136,47 @@ INLINE void add_outputs(const struct sums *s, int expert, const struct block *b,
     }
 }
 
-INLINE void add_inner(const struct sums *s, int expert, int r0, int end, int from, int to, bool bf16)
+/* s += (g h)^2 in the half of the strip that begins with part `at`; g h is exact in f64. */
+INLINE void add_gated_square(struct strip *s, int at, v16 h, double g)
 {
-    size_t width = (size_t)s->a->inter;
+    d8 low = g * __builtin_convertvector((v8)__builtin_shufflevector(h, h, 0, 1, 2, 3, 4, 5, 6, 7), d8);
+    d8 high =
+        g * __builtin_convertvector((v8)__builtin_shufflevector(h, h, 8, 9, 10, 11, 12, 13, 14, 15), d8);
+
+    s->part[at] += low * low;
+    s->part[at + 1] += high * high;
+}
+
+/* Columns from .. to-1 of the activations of an expert's rows r0 .. end-1, in sorted order. */
+INLINE void add_inner(const struct sums *s, int expert, int r0, int end, int from, int to, bool bf16,
+                      const bool gated)
+{
+    const struct experts_args *a = s->a;
+    size_t width = (size_t)a->inter;
     int r, i, half;
 
     for (i = from; i < to; i += STRIP) {
-        double *at = s->a->sums->sum[SUM_INNER_SQUARE] + (size_t)expert * width + (size_t)i;
+        size_t at = (size_t)expert * width + (size_t)i;
         int n = to - i < STRIP ? to - i : STRIP;
-        struct strip sum = strip_load(at, n);
+        struct strip sum = strip_load(a->sums->sum[SUM_INNER_SQUARE] + at, n), weighed = {0};
 
-        for (r = r0; r < end; r++)
+        if (gated)
+            weighed = strip_load(a->sums->sum[SUM_INNER_GATED_SQUARE] + at, n);
+        for (r = r0; r < end; r++) {
+            double g = gated && !a->in_gate ? (double)a->sums->gate[s->slot[r]] : 1;
+
             for (half = 0; half * LANES < n; half++) {
                 v16 h = elem_load(s->act, (size_t)r * width + (size_t)(i + half * LANES),
                                   lanes_at(half * LANES, n), bf16);
 
                 add_product(&sum, half * PARTS / 2, h, h);
+                if (gated)
+                    add_gated_square(&weighed, half * PARTS / 2, h, g);
             }
-        strip_store(at, &sum, n);
+        }
+        strip_store(a->sums->sum[SUM_INNER_SQUARE] + at, &sum, n);
+        if (gated)
+            strip_store(a->sums->sum[SUM_INNER_GATED_SQUARE] + at, &weighed, n);
     }
 }
 
@@ -169,8 +192,10 @@ INLINE void add_columns(const struct sums *s, long task, bool bf16)
 
     for (r = s->from[expert]; r < last; r = end) {
         end = last - r < ROWS ? last : r + ROWS;
-        if (inner) {
-            add_inner(s, expert, r, end, from, to, bf16);
+        if (inner && s->a->sums->sum[SUM_INNER_GATED_SQUARE]) {
+            add_inner(s, expert, r, end, from, to, bf16, true);
+        } else if (inner) {
+            add_inner(s, expert, r, end, from, to, bf16, false);
         } else {
             block_of(&rows, s, r, end, last - 1);
             add_outputs(s, expert, &rows, from, to, bf16);
@@ -204,7 +229,7 @@ void cpu_sums(struct cpu *c, const struct experts_args *a, const int32_t *slot, 
                      .from = from,
                      .act = act,
                      .bf16 = c->dev.bf16,
-                     .blocks = (a->hidden + COLUMNS - 1) / COLUMNS,
+                     .blocks = a->sums->sum[SUM_OUTPUT] ? (a->hidden + COLUMNS - 1) / COLUMNS : 0,
                      .inner_blocks = (a->inter + COLUMNS - 1) / COLUMNS};
 
     pool_run(c->pool, (long)a->experts * (s.blocks + s.inner_blocks), sums_task, &s);

@@ -34,6 +34,8 @@
 #ifndef MOE_DEVICE_DEVICE_H
 #define MOE_DEVICE_DEVICE_H
 
+#include <math.h>
+
 #include "base/err.h"
 #include "device/kinds.h"
 #include "quant/stored.h"
@@ -175,6 +177,7 @@ struct route_args {
 /*
  * Sums by element over the slots (token * topk + rank) of each expert. Every element is added to in f64, in
  * the order of the slots, so that what stands there after many calls depends on the order of all tokens only.
+ * Wanted are all sums; or, of one expert that all choose, SUM_INNER_SQUARE alone.
  */
 struct expert_sums {
     const float *gate;        /* device [n][topk], what the results count with; in_gate if there is one */
@@ -198,7 +201,7 @@ struct experts_args {
     const uint8_t *channels; /* device [experts][inter], 0: the activation counts as 0; NULL: none does */
     void *y;                 /* device elements [n * topk][hidden], ungated */
     float *norm, *max;       /* device [n * topk] of y before it was rounded; NULL: not wanted */
-    const struct expert_sums *sums; /* NULL: not wanted; of routed experts (chosen) only */
+    const struct expert_sums *sums; /* NULL: not wanted */
 };
 
 /* What the router's logits said of a token, before groups and correction biases. */
@@ -225,6 +228,28 @@ struct pairs_args {
     float *out; /* device [n][topk * (topk - 1) / 2] */
 };
 
+/* What the routed experts of a token did to its hidden state h, by their sum d alone, without the shared
+ * expert: the length of h, and 1 - cos(h, h + d), at least 0. */
+struct residual_view {
+    float norm, turn;
+};
+
+/*
+ * turn from <h, h>, <h, d> and <d, d>. 1 - cos = sin^2 / (1 + cos), and the sine from what of d is not along
+ * h, so that it has all its digits where d is small beside h, which 1 - cos has not. 1 if h or h + d is 0.
+ */
+DEVICE_INLINE float residual_turn(float hh, float hd, float dd)
+{
+    float p = hd / hh, q = dd / hh, all = 1 + 2 * p + q; /* |h + d|^2 / |h|^2 */
+    float cosine = (1 + p) / sqrtf(all), sine2 = (q - p * p) / all;
+
+    if (hh == 0 || all <= 0)
+        return 1;
+    if (cosine <= 0)
+        return 1 - cosine;
+    return sine2 <= 0 ? 0 : sine2 / (1 + cosine);
+}
+
 /* h += sum over k of gate * y, + sigmoid(shared_gate) * shared. Remembers tokens whose h is not finite, see
  * bad_token. */
 struct combine_args {
@@ -234,7 +259,8 @@ struct combine_args {
     const float *shared_gate; /* device [n]; NULL: shared as it is */
     int64_t first, n;         /* first: what the first of the n tokens is called */
     int topk, width;
-    void *h; /* device elements [n][width] */
+    void *h;                    /* device elements [n][width] */
+    struct residual_view *seen; /* device [n], before what is added was rounded; NULL: not wanted */
 };
 
 /* The last step of one model, or of one of its masks; see head_row. */

@@ -69,17 +69,18 @@ enum group_kind { GROUP_NONE, GROUP_MAX, GROUP_TOP2 };
  * (Llama 4): x is the gated input, and f(x) is what the expert adds, divided by the gate (0 if that is 0).
  */
 enum expert_sum {
-    SUM_OUTPUT,        /* f(x), width hidden */
-    SUM_OUTPUT_GATED,  /* g f(x), width hidden: what the expert adds */
-    SUM_OUTPUT_SQUARE, /* f(x)^2, width hidden */
-    SUM_INPUT_SQUARE,  /* x^2, width hidden: the input of gate and up */
-    SUM_INNER_SQUARE,  /* h^2, width inter: the input of down */
+    SUM_OUTPUT,             /* f(x), width hidden */
+    SUM_OUTPUT_GATED,       /* g f(x), width hidden: what the expert adds */
+    SUM_OUTPUT_SQUARE,      /* f(x)^2, width hidden */
+    SUM_INPUT_SQUARE,       /* x^2, width hidden: the input of gate and up */
+    SUM_INNER_SQUARE,       /* h^2, width inter: the input of down */
+    SUM_INNER_GATED_SQUARE, /* (g h)^2, width inter; a gate on the input, which h knows already: h^2 */
     EXPERT_SUMS
 };
 
 static inline int expert_sum_width(enum expert_sum s, int hidden, int inter)
 {
-    return s == SUM_INNER_SQUARE ? inter : hidden;
+    return s >= SUM_INNER_SQUARE ? inter : hidden;
 }
 
 #endif

@@ -143,13 +143,7 @@ static int budget(struct pass *p, const struct need *need, struct err *e)
 
 static uint64_t fixed_bytes(struct pass *p, const struct model *m)
 {
-    uint64_t n = weights_bytes(p->d, m) + DEVICE_FIXED + ffn_channel_bytes(p);
-    int v;
-
-    for (v = 0; p->observer && p->observer->sums && v < EXPERT_SUMS; v++)
-        n += (uint64_t)p->a->experts * (uint64_t)expert_sum_width(v, p->a->hidden, p->a->inter) *
-             sizeof(double);
-    return n;
+    return weights_bytes(p->d, m) + DEVICE_FIXED + ffn_channel_bytes(p) + watch_sum_bytes(p);
 }
 
 /* ---- chunks ---- */

@@ -82,22 +82,35 @@ struct token_rows {
     /* Under another mask [n][k]: expert, or -1 where y has nothing, since it is what the same expert gave in
      * the pass. NULL: all of y is there. */
     const int32_t *fresh;
+    const struct residual_view *residual; /* [n], of the pass; NULL unless routed is wanted too */
+};
+
+/* Of some tokens: their k experts, ascending, and what weighs them. */
+struct choices {
+    const int32_t *expert; /* [n][k], as are the next three */
+    const float *gate;     /* the weight that the model applied */
+    const float *norm;     /* L2 of the ungated output */
+    const float *max;      /* its largest |element|. A gate on the input: these two of what the expert adds,
+                              divided      by the gate; 0 if that is 0 */
+    const struct residual_view *residual; /* [n] */
+};
+
+/* Host memory that the engine goes on adding to, of one layer. */
+struct layer_sums {
+    double *sum[EXPERT_SUMS]; /* [experts][expert_sum_width] */
+    double *shared; /* [shared_inter]: squares of the shared expert's inner activations, if there is one */
 };
 
 /*
  * Called after each MoE layer with consecutive tokens, in document order, each token once (in pieces of
- * any size). layer is the checkpoint's layer number. The k chosen experts of a token are in ascending
- * order of expert number. expert, gate, norm, max: [n][k]; gate is the weight the model applied, norm the L2
- * of the ungated output, max its largest |element| (a gate on the input: of what the expert adds, divided by
- * the gate; 0 if that is 0). Not called from several threads at once. A return other
+ * any size). layer is the checkpoint's layer number. Not called from several threads at once. A return other
  * than 0 stops the pass (fill e). NULL: only samples are wanted.
  *
  * What costs more is asked for by the others; NULL: not wanted, and not computed.
  * pairs is called after routed, for the same tokens. inner: [n][k(k-1)/2], gate_i gate_j <f_i, f_j> of a
  * token's pairs of experts, (0,1), (0,2) .. (k-2,k-1), f being the ungated outputs. sums is called before a
- * MoE layer and says where its sums by element are kept: sum[v], v of enum expert_sum, is host memory,
- * [experts][width], that the engine goes on adding to, token after token in document order. It must stay
- * until engine_forward returns, and holds the sums only then.
+ * MoE layer and says where its sums by element are kept. The engine goes on adding to them, token after token
+ * in document order. They must stay until engine_forward returns, and hold the sums only then.
  *
  * viewed is called after routed for the same tokens, view [n]; a correction bias and groups, which come
  * after the logits, do not matter there.
@@ -109,12 +122,11 @@ struct token_rows {
  * nothing had been. That costs no more than the experts that a token had not chosen anyway.
  */
 struct observer {
-    int (*routed)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
-                  const float *norm, const float *max, struct err *e);
+    int (*routed)(void *ctx, int layer, int64_t first_token, int n, const struct choices *c, struct err *e);
     void *ctx;
     int (*pairs)(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
                  const float *norm, const float *inner, struct err *e);
-    void (*sums)(void *ctx, int layer, double *sum[EXPERT_SUMS]);
+    void (*sums)(void *ctx, int layer, struct layer_sums *to);
     void (*viewed)(void *ctx, int layer, int64_t first_token, int n, const struct router_view *view);
     void (*sampled)(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
                     const struct token_rows *under_apart); /* NULL: there is no such mask */

@@ -175,8 +175,9 @@ static int run_experts(struct pass *p, const struct experts_args *x, struct err 
 
 static int shared_expert(struct pass *p, const struct layer_weights *w, int64_t n, struct err *e)
 {
-    const struct experts_args x = one_expert(p, w->shared, n, p->shared);
+    struct experts_args x = one_expert(p, w->shared, n, p->shared);
 
+    x.sums = watch_shared(p, w);
     if (w->shared_gate) {
         p->op->linear(p->d, w->shared_gate, p->x, n, NULL, p->shared_gate);
         p->flops += 2.0 * (double)n * p->a->hidden;
@@ -228,6 +229,7 @@ int ffn_piece(struct pass *p, const struct layer_weights *w, const struct varian
         x.max = r->max;
         x.sums = watch_sums(p, w);
         c.gate = in_gate ? NULL : r->gate;
+        c.seen = r->residual;
     }
     if (run_experts(p, &x, e) || (w->shared && shared_expert(p, w, n, e)))
         return -1;

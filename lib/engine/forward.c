@@ -43,10 +43,9 @@ static int check_arch(const struct device *d, const struct arch *a, struct err *
 /* What is observed beyond the layers themselves. */
 static int check_observer(const struct device *d, const struct observer *o, struct err *e)
 {
-    const bool wanted[] = {[PER_EXPERT] = o->routed != NULL,
-                           [PER_PAIR] = o->pairs != NULL,
-                           [PER_ELEMENT] = o->sums != NULL,
-                           [PER_ROUTER] = o->viewed != NULL};
+    const bool wanted[] = {
+        [PER_EXPERT] = o->routed != NULL, [PER_PAIR] = o->pairs != NULL, [PER_ELEMENT] = o->sums != NULL,
+        [PER_ROUTER] = o->viewed != NULL, [PER_NORM] = o->pairs != NULL, [PER_SHARED] = o->sums != NULL};
     int i;
 
     for (i = 0; i < STATISTICS; i++) {

@@ -22,8 +22,9 @@ struct variant {
 struct routing {
     int32_t *chosen;
     float *gate, *norm, *max;
-    struct router_view *view; /* [piece]; NULL: not wanted */
-    float *pair;              /* [piece][topk * (topk - 1) / 2]; NULL: not wanted */
+    struct residual_view *residual; /* [piece]; NULL: not wanted */
+    struct router_view *view;       /* [piece]; NULL: not wanted */
+    float *pair;                    /* [piece][topk * (topk - 1) / 2]; NULL: not wanted */
 };
 
 /* A piece on its way to the observer. */
@@ -41,7 +42,8 @@ struct sample {
     int64_t room;
     uint8_t *x, *y, *apart_y; /* elements [room][hidden], [room][topk][hidden] */
     int32_t *chosen, *apart_chosen, *fresh;
-    float *gate, *apart_gate; /* [room][topk] */
+    float *gate, *apart_gate;       /* [room][topk] */
+    struct residual_view *residual; /* [room]; NULL: not wanted */
 };
 
 /* A mask that is observed and not followed: device. */
@@ -97,8 +99,8 @@ struct pass {
     struct watched watch[WATCH_SETS];
     int turn; /* the set of the piece at hand */
     /* for an observer that wants sums by element: device, and where the layer's are on the host */
-    struct expert_sums sums;
-    double *host_sum[EXPERT_SUMS];
+    struct expert_sums sums, shared_sums;
+    struct layer_sums host;
     struct sample sample;
     struct apart apart;
     double flops;
@@ -124,7 +126,8 @@ static inline bool watch_apart(const struct pass *p)
 {
     return p->observer && p->observer->apart;
 }
-int64_t watch_row(const struct pass *p); /* device bytes of a token */
+int64_t watch_row(const struct pass *p);        /* device bytes of a token */
+uint64_t watch_sum_bytes(const struct pass *p); /* and of what is summed by element */
 int watch_buffers(struct pass *p, struct err *e);
 void watch_free(struct pass *p);
 /* Around the pieces of a layer. */
@@ -132,8 +135,9 @@ void watch_begin(struct pass *p, const struct layer_weights *w, int layer);
 int watch_end(struct pass *p, const struct layer_weights *w, struct err *e);
 /* Where the piece to be computed puts its routing, device. */
 const struct routing *watch_piece(struct pass *p);
-/* What the observer wants summed by element; NULL: nothing. */
+/* What the observer wants summed by element, of the experts and of the shared one; NULL: nothing. */
 const struct expert_sums *watch_sums(struct pass *p, const struct layer_weights *w);
+const struct expert_sums *watch_shared(struct pass *p, const struct layer_weights *w);
 /* The piece was asked to be computed: hands over the one before. */
 int watch_routed(struct pass *p, int64_t first, int64_t n, struct err *e);
 /* Hands over what is left. */

@@ -16,8 +16,9 @@ struct told {
     struct told *next;
     int layer;
     int64_t first, n;
-    int32_t *chosen; /* [n][topk], as are the next three; in the same block of memory */
+    int32_t *chosen; /* [n][topk], as are the next three; all in the same block of memory */
     float *gate, *norm, *max;
+    struct residual_view *residual; /* [n] */
     float *pair;
 };
 
@@ -69,8 +70,10 @@ static int told_pairs(const struct crew *c)
 static struct told *told_new(const struct crew *c, int64_t n, struct err *e)
 {
     size_t rows = (size_t)n * (size_t)c->topk;
-    struct told *t =
-        mem_new(1, sizeof *t + (4 * rows + (size_t)n * (size_t)told_pairs(c)) * sizeof(float), e);
+    struct told *t = mem_new(1,
+                             sizeof *t + (4 * rows + (size_t)n * (size_t)told_pairs(c)) * sizeof(float) +
+                                 (size_t)n * sizeof *t->residual,
+                             e);
 
     if (!t)
         return NULL;
@@ -78,7 +81,8 @@ static struct told *told_new(const struct crew *c, int64_t n, struct err *e)
     t->norm = t->gate + rows;
     t->max = t->norm + rows;
     t->chosen = (int32_t *)(void *)(t->max + rows);
-    t->pair = (float *)(void *)(t->chosen + rows);
+    t->residual = (struct residual_view *)(void *)(t->chosen + rows);
+    t->pair = (float *)(void *)(t->residual + n);
     t->n = n;
     return t;
 }
@@ -108,8 +112,9 @@ static int hand_over(struct crew *c, struct err *e)
     while (rc == 0 && (i = next_share(c)) >= 0) {
         struct share *s = &c->share[i];
         struct told *t = s->queue;
+        const struct choices chosen = {t->chosen, t->gate, t->norm, t->max, t->residual};
 
-        rc = o->routed(o->ctx, t->layer, t->first, (int)t->n, t->chosen, t->gate, t->norm, t->max, e);
+        rc = o->routed(o->ctx, t->layer, t->first, (int)t->n, &chosen, e);
         if (rc == 0 && o->pairs)
             rc = o->pairs(o->ctx, t->layer, t->first, (int)t->n, t->chosen, t->gate, t->norm, t->pair, e);
         s->queue = t->next;
@@ -137,8 +142,7 @@ static int tell(struct share *s, struct told *t, struct err *e)
     return rc;
 }
 
-static int several_routed(void *ctx, int layer, int64_t first, int n, const int32_t *chosen,
-                          const float *gate, const float *norm, const float *max, struct err *e)
+static int several_routed(void *ctx, int layer, int64_t first, int n, const struct choices *c, struct err *e)
 {
     struct share *s = ctx;
     size_t bytes = (size_t)n * (size_t)s->crew->topk * sizeof(float);
@@ -148,10 +152,11 @@ static int several_routed(void *ctx, int layer, int64_t first, int n, const int3
         return -1;
     t->layer = layer;
     t->first = first;
-    memcpy(t->chosen, chosen, bytes);
-    memcpy(t->gate, gate, bytes);
-    memcpy(t->norm, norm, bytes);
-    memcpy(t->max, max, bytes);
+    memcpy(t->chosen, c->expert, bytes);
+    memcpy(t->gate, c->gate, bytes);
+    memcpy(t->norm, c->norm, bytes);
+    memcpy(t->max, c->max, bytes);
+    memcpy(t->residual, c->residual, (size_t)n * sizeof *t->residual);
     s->open = t;
     return s->crew->to->pairs ? 0 : tell(s, t, e);
 }

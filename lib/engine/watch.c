@@ -17,6 +17,21 @@ static size_t sum_bytes(const struct arch *a, int v)
     return (size_t)a->experts * (size_t)expert_sum_width(v, a->hidden, a->inter) * sizeof(double);
 }
 
+static size_t shared_bytes(const struct arch *a)
+{
+    return (size_t)a->shared_inter * sizeof(double);
+}
+
+uint64_t watch_sum_bytes(const struct pass *p)
+{
+    uint64_t n = shared_bytes(p->a);
+    int v;
+
+    for (v = 0; v < EXPERT_SUMS; v++)
+        n += sum_bytes(p->a, v);
+    return p->observer && p->observer->sums ? n : 0;
+}
+
 static size_t of_pairs(const struct arch *a, int64_t n)
 {
     return (size_t)n * (size_t)(pairs_of(a) + 1) * sizeof(float);
@@ -34,40 +49,45 @@ int64_t watch_row(const struct pass *p)
     const struct arch *a = p->a;
     const struct observer *o = p->observer;
     int64_t n = 4 * a->topk + (o && o->pairs ? pairs_of(a) + 1 : 0) +
+                (o && o->routed ? (int64_t)(sizeof(struct residual_view) / sizeof(float)) : 0) +
                 (o && o->viewed ? (int64_t)(sizeof(struct router_view) / sizeof(float)) : 0);
     int64_t apart = watch_apart(p) ? a->topk * ((int64_t)row_bytes(p) + 3 * (int64_t)sizeof(float)) : 0;
 
     return (o ? WATCH_SETS : 1) * n * (int64_t)sizeof(float) + apart;
 }
 
-static int device_set(struct pass *p, struct routing *r, bool pairs, bool view, struct err *e)
+static int device_set(struct pass *p, struct routing *r, const struct observer *o, struct err *e)
 {
     int k = p->a->topk;
 
-    if (view && !(r->view = pass_rows(p, p->piece, 1, sizeof *r->view, e)))
+    if (o && o->viewed && !(r->view = pass_rows(p, p->piece, 1, sizeof *r->view, e)))
+        return -1;
+    if (o && o->routed && !(r->residual = pass_rows(p, p->piece, 1, sizeof *r->residual, e)))
         return -1;
 
     r->chosen = pass_rows(p, p->piece, k, sizeof(int32_t), e);
     r->gate = pass_rows(p, p->piece, k, sizeof(float), e);
     r->norm = pass_rows(p, p->piece, k, sizeof(float), e);
     r->max = pass_rows(p, p->piece, k, sizeof(float), e);
-    if (pairs && !(r->pair = pass_rows(p, p->piece, pairs_of(p->a) + 1, sizeof(float), e)))
+    if (o && o->pairs && !(r->pair = pass_rows(p, p->piece, pairs_of(p->a) + 1, sizeof(float), e)))
         return -1;
     return r->chosen && r->gate && r->norm && r->max ? 0 : -1;
 }
 
-static int host_set(struct pass *p, struct routing *r, bool pairs, bool view, struct err *e)
+static int host_set(struct pass *p, struct routing *r, const struct observer *o, struct err *e)
 {
     size_t bytes = (size_t)p->piece * (size_t)p->a->topk * sizeof(float);
 
-    if (view && !(r->view = p->op->host_new(p->d, (size_t)p->piece * sizeof *r->view, e)))
+    if (o->viewed && !(r->view = p->op->host_new(p->d, (size_t)p->piece * sizeof *r->view, e)))
+        return -1;
+    if (o->routed && !(r->residual = p->op->host_new(p->d, (size_t)p->piece * sizeof *r->residual, e)))
         return -1;
 
     r->chosen = p->op->host_new(p->d, bytes, e);
     r->gate = p->op->host_new(p->d, bytes, e);
     r->norm = p->op->host_new(p->d, bytes, e);
     r->max = p->op->host_new(p->d, bytes, e);
-    if (pairs && !(r->pair = p->op->host_new(p->d, of_pairs(p->a, p->piece), e)))
+    if (o->pairs && !(r->pair = p->op->host_new(p->d, of_pairs(p->a, p->piece), e)))
         return -1;
     return r->chosen && r->gate && r->norm && r->max ? 0 : -1;
 }
@@ -90,6 +110,8 @@ static int sample_new(struct pass *p, struct err *e)
     s->gate = sample_rows(p, k * sizeof *s->gate, e);
     if (!s->x || !s->y || !s->chosen || !s->gate)
         return -1;
+    if (p->observer->routed && !(s->residual = sample_rows(p, sizeof *s->residual, e)))
+        return -1;
     if (!watch_apart(p))
         return 0;
     s->apart_y = sample_rows(p, y, e);
@@ -107,6 +129,7 @@ static void sample_free(struct pass *p)
     p->op->host_free(p->d, s->y);
     p->op->host_free(p->d, s->chosen);
     p->op->host_free(p->d, s->gate);
+    p->op->host_free(p->d, s->residual);
     p->op->host_free(p->d, s->apart_y);
     p->op->host_free(p->d, s->apart_chosen);
     p->op->host_free(p->d, s->fresh);
@@ -119,8 +142,7 @@ int watch_buffers(struct pass *p, struct err *e)
     int i, v;
 
     for (i = 0; i < (o ? WATCH_SETS : 1); i++)
-        if (device_set(p, &p->watch[i].device, o && o->pairs, o && o->viewed, e) ||
-            (o && host_set(p, &p->watch[i].host, o->pairs != NULL, o->viewed != NULL, e)))
+        if (device_set(p, &p->watch[i].device, o, e) || (o && host_set(p, &p->watch[i].host, o, e)))
             return -1;
     if (o && o->sampled && sample_new(p, e))
         return -1;
@@ -129,7 +151,10 @@ int watch_buffers(struct pass *p, struct err *e)
         if (!p->sums.sum[v])
             return -1;
     }
-    return 0;
+    if (!o || !o->sums || !p->a->shared_inter)
+        return 0;
+    p->shared_sums.sum[SUM_INNER_SQUARE] = p->op->buf_new(p->d, shared_bytes(p->a), e);
+    return p->shared_sums.sum[SUM_INNER_SQUARE] ? 0 : -1;
 }
 
 static void set_free(struct pass *p, struct routing *r, void (*release)(struct device *d, void *m))
@@ -139,6 +164,7 @@ static void set_free(struct pass *p, struct routing *r, void (*release)(struct d
     release(p->d, r->norm);
     release(p->d, r->max);
     release(p->d, r->pair);
+    release(p->d, r->residual);
     release(p->d, r->view);
 }
 
@@ -153,6 +179,7 @@ void watch_free(struct pass *p)
     }
     for (v = 0; v < EXPERT_SUMS; v++)
         p->op->buf_free(p->d, p->sums.sum[v]);
+    p->op->buf_free(p->d, p->shared_sums.sum[SUM_INNER_SQUARE]);
     sample_free(p);
 }
 
@@ -169,9 +196,11 @@ void watch_begin(struct pass *p, const struct layer_weights *w, int layer)
 
     if (!sums_wanted(p, w))
         return;
-    p->observer->sums(p->observer->ctx, layer, p->host_sum);
+    p->observer->sums(p->observer->ctx, layer, &p->host);
     for (v = 0; v < EXPERT_SUMS; v++)
-        p->op->to_device(p->d, p->sums.sum[v], p->host_sum[v], sum_bytes(p->a, v));
+        p->op->to_device(p->d, p->sums.sum[v], p->host.sum[v], sum_bytes(p->a, v));
+    if (w->shared)
+        p->op->to_device(p->d, p->shared_sums.sum[SUM_INNER_SQUARE], p->host.shared, shared_bytes(p->a));
 }
 
 int watch_end(struct pass *p, const struct layer_weights *w, struct err *e)
@@ -181,7 +210,9 @@ int watch_end(struct pass *p, const struct layer_weights *w, struct err *e)
     if (!sums_wanted(p, w))
         return 0;
     for (v = 0; v < EXPERT_SUMS; v++)
-        p->op->to_host(p->d, p->host_sum[v], p->sums.sum[v], sum_bytes(p->a, v));
+        p->op->to_host(p->d, p->host.sum[v], p->sums.sum[v], sum_bytes(p->a, v));
+    if (w->shared)
+        p->op->to_host(p->d, p->host.shared, p->shared_sums.sum[SUM_INNER_SQUARE], shared_bytes(p->a));
     return watch_finish(p, e);
 }
 
@@ -191,6 +222,11 @@ const struct expert_sums *watch_sums(struct pass *p, const struct layer_weights 
         return NULL;
     p->sums.gate = p->watch[p->turn].device.gate;
     return &p->sums;
+}
+
+const struct expert_sums *watch_shared(struct pass *p, const struct layer_weights *w)
+{
+    return sums_wanted(p, w) ? &p->shared_sums : NULL;
 }
 
 /* ---- samples ---- */
@@ -248,13 +284,15 @@ static void show_some(struct pass *p, const struct routing *r, int64_t first, in
 {
     const struct sample *s = &p->sample;
     size_t k = (size_t)p->a->topk, row = row_bytes(p), small = k * sizeof(float);
-    struct token_rows rows = {s->x, s->y, s->chosen, s->gate, NULL};
-    struct token_rows apart = {s->x, s->apart_y, s->apart_chosen, s->apart_gate, s->fresh};
+    struct token_rows rows = {s->x, s->y, s->chosen, s->gate, NULL, s->residual};
+    struct token_rows apart = {s->x, s->apart_y, s->apart_chosen, s->apart_gate, s->fresh, s->residual};
     uint64_t ticket;
 
     copy_samples(p, s->x, p->x, row, first, i, n);
     copy_samples(p, s->y, p->y, k * row, first, i, n);
     copy_samples(p, s->chosen, r->chosen, small, first, i, n);
+    if (s->residual)
+        copy_samples(p, s->residual, r->residual, sizeof *s->residual, first, i, n);
     ticket = copy_samples(p, s->gate, r->gate, small, first, i, n);
     if (watch_apart(p)) {
         copy_samples(p, s->apart_y, p->apart.y, k * row, first, i, n);
@@ -286,6 +324,7 @@ static int hand_over(struct pass *p, struct watched *x, struct err *e)
 {
     const struct observer *o = p->observer;
     const struct routing *r = &x->host;
+    const struct choices c = {r->chosen, r->gate, r->norm, r->max, r->residual};
     int64_t first = p->token_base + x->first, bad;
     struct err why = {0};
 
@@ -293,7 +332,7 @@ static int hand_over(struct pass *p, struct watched *x, struct err *e)
         return 0;
     x->pending = false;
     p->op->finish_copy(p->d, x->ticket);
-    if (o->routed(o->ctx, x->layer, first, (int)x->n, r->chosen, r->gate, r->norm, r->max, &why) == 0 &&
+    if (o->routed(o->ctx, x->layer, first, (int)x->n, &c, &why) == 0 &&
         (!o->pairs ||
          o->pairs(o->ctx, x->layer, first, (int)x->n, r->chosen, r->gate, r->norm, r->pair, &why) == 0)) {
         if (o->viewed)
@@ -345,6 +384,7 @@ int watch_routed(struct pass *p, int64_t first, int64_t n, struct err *e)
         op->view(p->d, &a);
         op->copy_down(p->d, x->host.view, x->device.view, (size_t)n * sizeof *a.out);
     }
+    op->copy_down(p->d, x->host.residual, x->device.residual, (size_t)n * sizeof *x->host.residual);
     op->copy_down(p->d, x->host.chosen, x->device.chosen, bytes);
     op->copy_down(p->d, x->host.gate, x->device.gate, bytes);
     op->copy_down(p->d, x->host.norm, x->device.norm, bytes);

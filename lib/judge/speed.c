@@ -11,17 +11,16 @@ struct counter {
     int experts, topk;
 };
 
-static int count(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
-                 const float *norm, const float *max, struct err *e)
+static int count(void *ctx, int layer, int64_t first_token, int n, const struct choices *x, struct err *e)
 {
     const struct counter *c = ctx;
     struct expert_stats *cell = c->cell + (size_t)layer * (size_t)c->experts;
-    size_t i, all = (size_t)n * (size_t)c->topk;
+    size_t k = (size_t)c->topk, i, all = (size_t)n * k;
 
     (void)first_token;
     (void)e;
     for (i = 0; i < all; i++)
-        stats_add(&cell[expert[i]], gate[i], norm[i], max[i]);
+        stats_add(&cell[x->expert[i]], x->gate[i], x->norm[i], x->max[i], x->residual[i / k].turn);
     return 0;
 }
 

@@ -42,8 +42,7 @@ static int not_finite(const struct watch *w, int layer, int expert, const struct
                    layer, expert, w->c->file[d->file], d->line + 1);
 }
 
-static int routed(void *ctx, int layer, int64_t first_token, int n, const int32_t *expert, const float *gate,
-                  const float *norm, const float *max, struct err *e)
+static int routed(void *ctx, int layer, int64_t first_token, int n, const struct choices *c, struct err *e)
 {
     struct watch *w = ctx;
     int t, j;
@@ -55,9 +54,10 @@ static int routed(void *ctx, int layer, int64_t first_token, int n, const int32_
         for (j = 0; j < w->topk; j++) {
             size_t i = (size_t)t * (size_t)w->topk + (size_t)j;
 
-            if (!isfinite(gate[i]) || !isfinite(norm[i]) || !isfinite(max[i]))
-                return not_finite(w, layer, expert[i], d, e);
-            stats_add(&cell[expert[i]], gate[i], norm[i], max[i]);
+            if (!isfinite(c->gate[i]) || !isfinite(c->norm[i]) || !isfinite(c->max[i]) ||
+                !isfinite(c->residual[t].turn))
+                return not_finite(w, layer, c->expert[i], d, e);
+            stats_add(&cell[c->expert[i]], c->gate[i], c->norm[i], c->max[i], c->residual[t].turn);
         }
     }
     return 0;
@@ -89,13 +89,15 @@ static void viewed(void *ctx, int layer, int64_t first_token, int n, const struc
                           (double)view[t].entropy, (double)view[t].margin, view[t].nearest);
 }
 
-static void sums(void *ctx, int layer, double *sum[EXPERT_SUMS])
+static void sums(void *ctx, int layer, struct layer_sums *to)
 {
     struct watch *w = ctx;
     int v;
 
     for (v = 0; v < EXPERT_SUMS; v++)
-        sum[v] = matrices_vector(w->mat, v, w->index[layer]);
+        to->sum[v] = matrices_vector(w->mat, v, w->index[layer]);
+    if (w->mat->shared)
+        to->shared = matrices_shared(w->mat, w->index[layer]);
 }
 
 static void sampled(void *ctx, int layer, int64_t i, int n, const struct token_rows *rows,
@@ -187,12 +189,18 @@ static int run_pass(struct watch *w, struct engine *en, const struct model *m, i
     return rc;
 }
 
+struct matrices_form observe_form(const struct arch *a, bool pool_pairs)
+{
+    return (struct matrices_form){.inter = a->inter, .shared = a->shared_inter, .pooled = pool_pairs};
+}
+
 /* Empty matrices for what s is of. */
 static int new_matrices(struct matrices *mat, const struct stats *s, const struct model *m, bool pooled,
                         struct err *e)
 {
-    if (matrices_new(mat, &s->model, s->run, s->layer, s->n_layers, s->category, s->categories, m->arch.inter,
-                     pooled, e))
+    const struct matrices_form f = observe_form(&m->arch, pooled);
+
+    if (matrices_new(mat, &s->model, s->run, s->layer, s->n_layers, s->category, s->categories, &f, e))
         return -1;
     return stats_add_part(&mat->head, s->part, e);
 }

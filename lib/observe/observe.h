@@ -30,6 +30,9 @@ struct observe_more {
     const struct observe_partial *partial; /* NULL: nothing is kept; not with a reservoir */
 };
 
+/* Of the matrices of a model. */
+struct matrices_form observe_form(const struct arch *a, bool pool_pairs);
+
 /*
  * Runs the whole corpus through m and adds every routed token to the cell of its layer, category and half,
  * in document order and f64: the same sums, bit for bit, in one pass or many. *s is made new, with one

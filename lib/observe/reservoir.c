@@ -12,11 +12,12 @@
 
 /* The tensors: of the sample, and of each layer. */
 enum { T_CATEGORY, T_HALF, T_HASH, T_ID, T_POSITION, OF_TOKENS };
-enum { L_EXPERTS, L_GATES, L_INPUT, L_OUTPUT, OF_LAYER };
+enum { L_EXPERTS, L_GATES, L_INPUT, L_OUTPUT, L_RESIDUAL, L_TURN, OF_LAYER };
 enum { NAME_BYTES = 48 };
 static const char *const token_name[OF_TOKENS] = {"tokens.category", "tokens.half", "tokens.hash",
                                                   "tokens.id", "tokens.position"};
-static const char *const layer_name[OF_LAYER] = {"experts", "gates", "input", "output"};
+static const char *const layer_name[OF_LAYER] = {"experts", "gates",         "input",
+                                                 "output",  "residual_norm", "turn"};
 
 /* ---- the sample ---- */
 
@@ -159,7 +160,8 @@ static size_t elem_bytes(bool bf16)
 
 uint64_t reservoir_bytes(const struct arch *a, bool bf16, int64_t tokens)
 {
-    uint64_t row = 2 * (uint64_t)a->hidden * elem_bytes(bf16) + 8 * (uint64_t)a->topk, bytes;
+    uint64_t row = 2 * (uint64_t)a->hidden * elem_bytes(bf16) + 8 * (uint64_t)a->topk + 2 * sizeof(float),
+             bytes;
 
     row = row * (uint64_t)a->moe_layers + sizeof(uint64_t) + (OF_TOKENS - 1) * sizeof(int32_t);
     return mul_u64(row, (uint64_t)tokens, &bytes) ? bytes : UINT64_MAX;
@@ -179,7 +181,9 @@ int reservoir_new(struct reservoir *r, const struct corpus *c, const struct arch
         r->output = mem_new(rows * (size_t)r->hidden, elem_bytes(bf16), e);
         r->expert = mem_new(rows * (size_t)r->topk, sizeof *r->expert, e);
         r->gate = mem_new(rows * (size_t)r->topk, sizeof *r->gate, e);
-        if (r->input && r->output && r->expert && r->gate)
+        r->residual = mem_new(rows, sizeof *r->residual, e);
+        r->turn = mem_new(rows, sizeof *r->turn, e);
+        if (r->input && r->output && r->expert && r->gate && r->residual && r->turn)
             return 0;
     }
     reservoir_free(r);
@@ -194,6 +198,8 @@ void reservoir_free(struct reservoir *r)
     free(r->output);
     free(r->expert);
     free(r->gate);
+    free(r->residual);
+    free(r->turn);
     *r = (struct reservoir){0};
 }
 
@@ -224,12 +230,20 @@ void reservoir_put(struct reservoir *r, int layer_index, int64_t at, int n, cons
     memcpy(r->input + row * bytes, rows->x, many * bytes);
     memcpy(r->expert + row * topk, rows->expert, many * topk * sizeof *rows->expert);
     memcpy(r->gate + row * topk, rows->gate, many * topk * sizeof *rows->gate);
-    for (t = 0; t < many; t++)
+    for (t = 0; t < many; t++) {
         put_output(r, rows->y, t * topk * (size_t)r->hidden, rows->gate + t * topk, gated,
                    r->output + (row + t) * bytes);
+        r->residual[row + t] = rows->residual[t].norm;
+        r->turn[row + t] = rows->residual[t].turn;
+    }
 }
 
 /* ---- the file ---- */
+
+static bool is_row(int k)
+{
+    return k == L_INPUT || k == L_OUTPUT;
+}
 
 static void reservoir_describe(const struct reservoir *r, const struct stats *head, struct tensor *t,
                                char (*name)[NAME_BYTES])
@@ -246,12 +260,11 @@ static void reservoir_describe(const struct reservoir *r, const struct stats *he
             snprintf(*name, NAME_BYTES, "layers.%d.%s", head->layer[l], layer_name[k]);
             *t = (struct tensor){
                 .name = *name,
-                .dtype = k == L_EXPERTS ? DT_I32
-                         : k == L_GATES ? DT_F32
-                         : r->bf16      ? DT_BF16
-                                        : DT_F32,
-                .rank = 2,
-                .shape = {(uint64_t)r->tokens, k < L_INPUT ? (uint64_t)r->topk : (uint64_t)r->hidden}};
+                .dtype = k == L_EXPERTS         ? DT_I32
+                         : is_row(k) && r->bf16 ? DT_BF16
+                                                : DT_F32,
+                .rank = k < L_RESIDUAL ? 2 : 1,
+                .shape = {(uint64_t)r->tokens, is_row(k) ? (uint64_t)r->hidden : (uint64_t)r->topk}};
         }
 }
 
@@ -291,7 +304,9 @@ static int put_layers(const struct reservoir *r, struct st_writer *w, struct err
     for (l = 0; l < (size_t)r->n_layers; l++)
         if (st_put(w, r->expert + l * choices, choices * sizeof *r->expert, e) ||
             st_put(w, r->gate + l * choices, choices * sizeof *r->gate, e) ||
-            st_put(w, r->input + l * rows, rows, e) || st_put(w, r->output + l * rows, rows, e))
+            st_put(w, r->input + l * rows, rows, e) || st_put(w, r->output + l * rows, rows, e) ||
+            st_put(w, r->residual + l * tokens, tokens * sizeof *r->residual, e) ||
+            st_put(w, r->turn + l * tokens, tokens * sizeof *r->turn, e))
             return -1;
     return 0;
 }

@@ -22,6 +22,8 @@ struct reservoir {
     uint8_t *output; /* the same, of the routed experts together */
     int32_t *expert; /* [layers][tokens][topk] */
     float *gate;     /* [layers][tokens][topk] */
+    float *residual; /* [layers][tokens] length of the hidden state before the experts */
+    float *turn;     /* [layers][tokens] 1 - cos, see struct residual_view */
 };
 
 /* Chooses up to `tokens` tokens of c, as many of each category (of a smaller one, all it has), and makes room

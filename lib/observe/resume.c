@@ -85,6 +85,12 @@ static int check_head(const char *path, const struct stats *got, const struct st
 
     if (n < 1 || n >= c->docs || got->n_layers != s->n_layers || got->categories != s->categories)
         return err_set(e, ERR_INPUT, "'%s' is of another run: remove it, or resume that one", path);
+    if (got->edition < EDITION)
+        return err_set(
+            e, ERR_UNKNOWN,
+            "'%s' was left by an earlier version, which did not record all that this one does: remove "
+            "it, or go on with that version",
+            path);
     if (got->extras)
         return err_set(e, ERR_UNKNOWN,
                        "'%s' has column '%.60s', which this version cannot add to: remove it, or go on with "

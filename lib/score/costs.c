@@ -44,6 +44,12 @@ static int find_source(struct costs *c, bool by_category, struct err *e)
             return err_set(e, ERR_USAGE, "a criterion file does not tell categories apart");
     } else if (c->s->categories == 0) {
         return err_set(e, ERR_USAGE, "%s needs statistics", o->criterion->name);
+    } else if (o->criterion->kind == CRITERION_COLUMN && !stats_have(c->s, o->criterion->column)) {
+        return err_set(
+            e, ERR_INPUT,
+            "%s needs the column '%s', which these statistics do not have: an earlier version made them, "
+            "or some of them; observe again",
+            o->criterion->name, statistic_column(o->criterion->column)->name);
     }
     return 0;
 }

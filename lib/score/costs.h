@@ -18,7 +18,7 @@ struct costs {
     int *index;                 /* [n] into categories->category */
     int n;                      /* 0: not asked for */
     double *tokens;             /* [experts] routed to it, all categories; 1 where that is not known */
-    struct pooled *pooled;      /* [experts] all categories; POWERS and MAX only */
+    struct pooled *pooled;      /* [experts] all categories; POWERS and COLUMN only */
     struct pooled *one;         /* [experts] of one category */
     double *routed;             /* [categories] */
     struct pair_sums *pair_sum; /* [experts][experts] */

@@ -8,93 +8,77 @@
 
 #define REAP     "REAP, arXiv 2510.13999"
 #define ONE_SHOT "arXiv 2606.15716"
-#define POWERS   CRITERION_POWERS
+/* Of a row: kind, powers, column. */
+#define POWER(b, a, c) CRITERION_POWERS, b, a, c, 0
+#define COLUMN(column) CRITERION_COLUMN, 0, 0, 0, column
+#define OTHER(kind)    kind, 0, 0, 0, 0
 
 /* Names are the keys of the REAP repository where it has one. The default comes first. */
 static const struct criterion table[] = {
     {CRITERION_DEFAULT,
      {"g2_ean_sum"},
-     POWERS,
-     0,
-     2,
-     1,
+     POWER(0, 2, 1),
      "sum of g^2*f: gated mass, sure choices weigh more",
      ONE_SHOT},
-    {"reap", {NULL}, POWERS, 1, 1, 1, "mean of g*f: what a routed token loses without the expert", REAP},
+    {"reap", {NULL}, POWER(1, 1, 1), "mean of g*f: what a routed token loses without the expert", REAP},
     {"weighted_ean_sum",
      {"reap_sum"},
-     POWERS,
-     0,
-     1,
-     1,
+     POWER(0, 1, 1),
      "sum of g*f: what all tokens lose (total gated mass)",
      ONE_SHOT},
-    {"reap_l2", {"reap2"}, POWERS, 1, 2, 2, "mean of (g*f)^2", "REAP's program"},
+    {"reap_l2", {"reap2"}, POWER(1, 2, 2), "mean of (g*f)^2", "REAP's program"},
     {"weighted_ean_sum_l2",
      {"reap2_sum"},
-     POWERS,
-     0,
-     2,
-     2,
+     POWER(0, 2, 2),
      "sum of (g*f)^2: the squared error of removing it alone",
      ONE_SHOT},
-    {"gate_squared_ean_mean", {"g2_ean_mean"}, POWERS, 1, 2, 1, "mean of g^2*f", ONE_SHOT},
-    {"ean_mean", {"man"}, POWERS, 1, 0, 1, "mean of f: activation norm without the gate (MAN)", ONE_SHOT},
-    {"ean_sum", {"ean"}, POWERS, 0, 0, 1, "sum of f (EAN)", ONE_SHOT},
-    {"msan", {"man2"}, POWERS, 1, 0, 2, "mean of f^2 (MSAN)", ONE_SHOT},
-    {"expert_frequency", {"frequency", "freq"}, POWERS, 0, 0, 0, "number of routed tokens", ONE_SHOT},
+    {"gate_squared_ean_mean", {"g2_ean_mean"}, POWER(1, 2, 1), "mean of g^2*f", ONE_SHOT},
+    {"ean_mean", {"man"}, POWER(1, 0, 1), "mean of f: activation norm without the gate (MAN)", ONE_SHOT},
+    {"ean_sum", {"ean"}, POWER(0, 0, 1), "sum of f (EAN)", ONE_SHOT},
+    {"msan", {"man2"}, POWER(1, 0, 2), "mean of f^2 (MSAN)", ONE_SHOT},
+    {"expert_frequency", {"frequency", "freq"}, POWER(0, 0, 0), "number of routed tokens", ONE_SHOT},
     {"weighted_expert_frequency_sum",
      {"weighted_frequency", "wfreq"},
-     POWERS,
-     0,
-     1,
-     0,
+     POWER(0, 1, 0),
      "sum of g (soft count over routed tokens)",
      "SEER-MoE, arXiv 2404.05089"},
     {"max",
      {"max_activations"},
-     CRITERION_MAX,
-     0,
-     0,
-     0,
+     COLUMN(M_MAX),
      "largest |element| of the output",
      "super experts, arXiv 2507.23279"},
+    {"easy_ep",
+     {"easyep"},
+     COLUMN(M_TGF),
+     "column tgf: sum of t*g*f, t = 1 - cos(h, h + d)",
+     "EASY-EP, arXiv 2504.06792"},
     {"hope",
      {"hope_conditional"},
-     CRITERION_HOPE,
-     0,
-     0,
-     0,
+     OTHER(CRITERION_HOPE),
      "pairs: mean of a_i*a_j, a = g*f, over the tokens of both",
      "HOPE, arXiv 2609.18916"},
     {"hope_sum",
      {"hope_unconditional"},
-     CRITERION_HOPE_SUM,
-     0,
-     0,
-     0,
+     OTHER(CRITERION_HOPE_SUM),
      "pairs: sum of a_i*a_j: a bound of gram",
      "HOPE, arXiv 2609.18916, without its division"},
     {"gram",
      {NULL},
-     CRITERION_GRAM,
-     0,
-     0,
-     0,
+     OTHER(CRITERION_GRAM),
      "pairs: sum of g_i*g_j*<f_i,f_j>: the exact squared error",
      "expansion of |sum of g*f over the removed|^2"},
-    {"S(0,0,2)", {NULL}, POWERS, 0, 0, 2, "sum of f^2", ONE_SHOT},
-    {"S(0,1,2)", {NULL}, POWERS, 0, 1, 2, "sum of g*f^2", ONE_SHOT},
-    {"S(1,1,2)", {NULL}, POWERS, 1, 1, 2, "mean of g*f^2", ONE_SHOT},
-    {"S(0,2,0)", {NULL}, POWERS, 0, 2, 0, "sum of g^2", ONE_SHOT},
-    {"S(1,1,0)", {NULL}, POWERS, 1, 1, 0, "mean of g", ONE_SHOT},
-    {"S(1,2,0)", {NULL}, POWERS, 1, 2, 0, "mean of g^2", ONE_SHOT},
+    {"S(0,0,2)", {NULL}, POWER(0, 0, 2), "sum of f^2", ONE_SHOT},
+    {"S(0,1,2)", {NULL}, POWER(0, 1, 2), "sum of g*f^2", ONE_SHOT},
+    {"S(1,1,2)", {NULL}, POWER(1, 1, 2), "mean of g*f^2", ONE_SHOT},
+    {"S(0,2,0)", {NULL}, POWER(0, 2, 0), "sum of g^2", ONE_SHOT},
+    {"S(1,1,0)", {NULL}, POWER(1, 1, 0), "mean of g", ONE_SHOT},
+    {"S(1,2,0)", {NULL}, POWER(1, 2, 0), "mean of g^2", ONE_SHOT},
 };
 enum { N_TABLE = sizeof table / sizeof *table, N_ALIAS = sizeof table->aliases / sizeof *table->aliases };
 
 /* Not in the table: it has no value without its file. */
 static const struct criterion from_file = {
-    "file", {NULL}, CRITERION_FILE, 0, 0, 0, "the score of a criterion file", "moe-scores(5)"};
+    "file", {NULL}, OTHER(CRITERION_FILE), "the score of a criterion file", "moe-scores(5)"};
 
 const struct criterion *criterion_table(int *n)
 {
@@ -107,7 +91,7 @@ static const struct criterion *find_powers(int b, int a, int c)
     int i;
 
     for (i = 0; i < N_TABLE; i++)
-        if (table[i].kind == POWERS && table[i].b == b && table[i].a == a && table[i].c == c)
+        if (table[i].kind == CRITERION_POWERS && table[i].b == b && table[i].a == a && table[i].c == c)
             return &table[i];
     return NULL;
 }
@@ -139,7 +123,7 @@ const struct criterion *criterion_find(const char *name)
 
 const struct criterion *criterion_twin(const struct criterion *c)
 {
-    return c->kind == POWERS ? find_powers(!c->b, c->a, c->c) : NULL;
+    return c->kind == CRITERION_POWERS ? find_powers(!c->b, c->a, c->c) : NULL;
 }
 
 bool criterion_is_pair(const struct criterion *c)
@@ -154,8 +138,8 @@ double criterion_value(const struct criterion *c, const struct pooled *p)
 
     if (!(p->n > 0))
         return 0;
-    if (c->kind == CRITERION_MAX)
-        return p->m[M_MAX];
+    if (c->kind == CRITERION_COLUMN)
+        return p->m[c->column];
     sum = c->a || c->c ? p->m[moment[c->a][c->c]] : p->n;
     return c->b ? sum / p->n : sum;
 }

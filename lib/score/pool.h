@@ -14,7 +14,7 @@ struct pooled {
     double m[M_COUNT];
 };
 
-/* POWERS and MAX; n = 0 scores 0. */
+/* POWERS and COLUMN; n = 0 scores 0. */
 double criterion_value(const struct criterion *c, const struct pooled *p);
 
 /* What each category weighs. */

@@ -15,7 +15,9 @@
  *     POWERS  S = n^-b * sum over routed tokens of g^a f^c: the family of arXiv 2606.15716, which holds REAP
  *             (arXiv 2510.13999), EAN, frequency and their squares. b is 0 (sum) or 1 (mean), a and c are 0,
  *             1 or 2. The table has every member that says something ((1,0,0) is 1), those with names first.
- *     MAX     the largest |element| of the output
+ *     COLUMN  a column of its own: the largest |element| of the output; EASY-EP's sum of t g f (arXiv
+ *             2504.06792), t = 1 - cos(h, h + d), h being the hidden state of a token and d what its routed
+ *             experts add to it
  *
  * From matrices (moe-matrices(5)), sums over the tokens that two experts i and j worked on together, with
  * a = g f; what removing a set P costs is the sum of F_ij over all i and j in P, i = j included:
@@ -32,7 +34,7 @@
  */
 enum criterion_kind {
     CRITERION_POWERS,
-    CRITERION_MAX,
+    CRITERION_COLUMN,
     CRITERION_HOPE,
     CRITERION_HOPE_SUM,
     CRITERION_GRAM,
@@ -42,7 +44,8 @@ struct criterion {
     const char *name; /* "reap" */
     const char *aliases[3];
     enum criterion_kind kind;
-    int b, a, c; /* POWERS only */
+    int b, a, c;              /* POWERS only */
+    enum stats_column column; /* COLUMN only */
     const char *formula, *source;
 };
 /* The best of one expert, or nearly, on all models that doc/quality.md has measured: S(0,2,1). */
@@ -126,7 +129,7 @@ struct score_report {
  * score is the criterion's value; for pairs, what removing the expert adds to the cost after all of higher
  * rank: the scores of what is removed add up to its cost.
  *
- * s gives layers, protection and the criteria of POWERS and MAX; for others it may have no categories, if
+ * s gives layers, protection and the criteria of POWERS and COLUMN; for others it may have no categories, if
  * nothing is protected by it. Matrices and scores must be of the same model and layers.
  *
  * Where the router has groups (stats/groups.h), experts are ranked within their group, and the layer's ranks

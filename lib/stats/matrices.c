@@ -10,15 +10,16 @@
 /* ---- sizes ---- */
 
 struct dims {
-    int experts, hidden, inter, categories;
-    bool pooled;
+    int experts, hidden, categories;
+    struct matrices_form f;
 };
 
 static struct dims dims_of(const struct matrices *m)
 {
     const struct stats *s = &m->head;
 
-    return (struct dims){s->model.experts, s->model.hidden, m->inter, s->categories, m->pooled};
+    return (struct dims){
+        s->model.experts, s->model.hidden, s->categories, {m->inter, m->shared, m->pooled, s->edition}};
 }
 
 static int shape_of(const struct dims *d, int which, uint64_t shape[3])
@@ -26,15 +27,25 @@ static int shape_of(const struct dims *d, int which, uint64_t shape[3])
     const struct statistic *x = statistic_tensor(which);
     uint64_t experts = (uint64_t)d->experts, categories = (uint64_t)d->categories;
 
+    if (x->edition > d->f.edition)
+        return 0;
     switch (x->per) {
     case PER_PAIR:
-        shape[0] = d->pooled ? 1 : categories;
+        shape[0] = d->f.pooled ? 1 : categories;
         shape[1] = shape[2] = experts;
         return 3;
     case PER_ELEMENT:
         shape[0] = experts;
-        shape[1] = (uint64_t)expert_sum_width((enum expert_sum)x->which, d->hidden, d->inter);
+        shape[1] = (uint64_t)expert_sum_width((enum expert_sum)x->which, d->hidden, d->f.inter);
         return 2;
+    case PER_NORM:
+        shape[0] = categories;
+        shape[1] = experts;
+        shape[2] = NORM_BINS;
+        return 3;
+    case PER_SHARED:
+        shape[0] = (uint64_t)d->f.shared;
+        return d->f.shared > 0;
     default:
         shape[0] = categories;
         shape[1] = x->which == R_NEAR ? experts : ROUTER_BINS;
@@ -55,7 +66,7 @@ static bool values_of(const struct dims *d, int which, uint64_t *n)
     int rank = shape_of(d, which, shape), i;
     bool fits = true;
 
-    for (*n = 1, i = 0; i < rank; i++)
+    for (*n = rank > 0, i = 0; i < rank; i++)
         fits = fits && mul_u64(*n, shape[i], n);
     return fits;
 }
@@ -69,12 +80,13 @@ size_t matrices_values(const struct matrices *m, int which)
     return (size_t)n;
 }
 
-uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int categories, bool pooled)
+uint64_t matrices_bytes(int experts, int hidden, int layers, int categories, const struct matrices_form *f)
 {
-    const struct dims d = {experts, hidden, inter, categories, pooled};
+    struct dims d = {experts, hidden, categories, *f};
     uint64_t all = 0, n;
     int which;
 
+    d.f.edition = f->edition ? f->edition : EDITION;
     for (which = 0; which < TENSORS; which++)
         if (!values_of(&d, which, &n) || !mul_u64(n, sizeof(double), &n) || !add_u64(all, n, &all))
             return UINT64_MAX;
@@ -107,8 +119,27 @@ double *matrices_place(const struct matrices *m, int which, int l)
         return (double *)(void *)matrices_pairs(m, l, 0) + x->which;
     case PER_ELEMENT:
         return matrices_vector(m, (enum expert_sum)x->which, l);
+    case PER_NORM:
+        return matrices_norms(m, l, 0);
+    case PER_SHARED:
+        return matrices_shared(m, l);
     default:
         return matrices_router(m, (enum router_count)x->which, l, 0);
+    }
+}
+
+/* Where the room for a tensor is kept, that of pairs apart. */
+static double **room_of(struct matrices *m, const struct statistic *x)
+{
+    switch (x->per) {
+    case PER_ELEMENT:
+        return &m->vector[x->which];
+    case PER_NORM:
+        return &m->norms;
+    case PER_SHARED:
+        return &m->shared_squares;
+    default:
+        return &m->router[x->which];
     }
 }
 
@@ -116,24 +147,24 @@ double *matrices_place(const struct matrices *m, int which, int l)
 static int new_sums(struct matrices *m, struct err *e)
 {
     const struct stats *s = &m->head;
+    const struct matrices_form f = {m->inter, m->shared, m->pooled, s->edition};
     size_t layers = (size_t)s->n_layers;
     int which;
 
-    if (matrices_bytes(s->model.experts, s->model.hidden, m->inter, s->n_layers, s->categories, m->pooled) >
-        SIZE_MAX / 2)
+    if (matrices_bytes(s->model.experts, s->model.hidden, s->n_layers, s->categories, &f) > SIZE_MAX / 2)
         return err_set(e, ERR_NOMEM, "too many layers, categories and experts");
     for (which = 0; which < TENSORS; which++) {
         const struct statistic *x = statistic_tensor(which);
         size_t n = layers * matrices_values(m, which);
         void *room;
 
-        if (x->per == PER_PAIR && x->which > 0)
-            continue; /* all sums of a pair are together */
+        if (!matrices_values(m, which) || (x->per == PER_PAIR && x->which > 0))
+            continue; /* not there; all sums of a pair are together */
         room = mem_new(n, x->per == PER_PAIR ? sizeof(struct pair_sums) : sizeof(double), e);
         if (x->per == PER_PAIR)
             m->pair = room;
         else
-            *(x->per == PER_ELEMENT ? &m->vector[x->which] : &m->router[x->which]) = room;
+            *room_of(m, x) = room;
         if (!room)
             return -1;
     }
@@ -141,12 +172,15 @@ static int new_sums(struct matrices *m, struct err *e)
 }
 
 int matrices_new(struct matrices *m, const struct model_id *id, const char *run, const int *layer,
-                 int n_layers, char *const *category, int categories, int inter, bool pooled, struct err *e)
+                 int n_layers, char *const *category, int categories, const struct matrices_form *f,
+                 struct err *e)
 {
-    *m = (struct matrices){.inter = inter, .pooled = pooled};
-    if (stats_head_new(&m->head, id, run, layer, n_layers, category, categories, e) == 0 &&
-        new_sums(m, e) == 0)
-        return 0;
+    *m = (struct matrices){.inter = f->inter, .shared = f->shared, .pooled = f->pooled};
+    if (stats_head_new(&m->head, id, run, layer, n_layers, category, categories, e) == 0) {
+        m->head.edition = f->edition ? f->edition : EDITION;
+        if (new_sums(m, e) == 0)
+            return 0;
+    }
     matrices_free(m);
     return -1;
 }
@@ -161,6 +195,8 @@ void matrices_free(struct matrices *m)
         free(m->vector[v]);
     for (v = 0; v < R_COUNT; v++)
         free(m->router[v]);
+    free(m->norms);
+    free(m->shared_squares);
     *m = (struct matrices){0};
 }
 
@@ -179,6 +215,18 @@ struct pair_sums *matrices_pairs(const struct matrices *m, int layer_index, int 
 double *matrices_vector(const struct matrices *m, enum expert_sum v, int layer_index)
 {
     return m->vector[v] + (size_t)layer_index * (size_t)m->head.model.experts * (size_t)matrices_width(m, v);
+}
+
+double *matrices_norms(const struct matrices *m, int layer_index, int category)
+{
+    size_t row = (size_t)layer_index * (size_t)m->head.categories + (size_t)category;
+
+    return m->norms + row * (size_t)m->head.model.experts * NORM_BINS;
+}
+
+double *matrices_shared(const struct matrices *m, int layer_index)
+{
+    return m->shared_squares + (size_t)layer_index * (size_t)m->shared;
 }
 
 double *matrices_router(const struct matrices *m, enum router_count r, int layer_index, int category)
@@ -209,6 +257,7 @@ void matrices_add(struct matrices *m, int layer_index, int category, int k, cons
                   const float *gate, const float *norm, const float *inner)
 {
     struct pair_sums *pair = matrices_pairs(m, layer_index, category);
+    double *norms = matrices_norms(m, layer_index, category);
     int i, j;
 
     for (i = 0; i < k; i++) {
@@ -218,6 +267,7 @@ void matrices_add(struct matrices *m, int layer_index, int category, int k, cons
         row[expert[i]].n++;
         row[expert[i]].weighted += a * a;
         row[expert[i]].gram += a * a;
+        norms[expert[i] * NORM_BINS + norm_bin(a)]++;
         for (j = i + 1; j < k; j++) {
             row[expert[j]].n++;
             row[expert[j]].weighted += a * ((double)gate[j] * norm[j]);
@@ -268,7 +318,7 @@ static void matrices_add_all(struct matrices *to, const struct matrices *from)
         enum statistic_per per = statistic_tensor(which)->per;
         size_t n = matrices_values(to, which);
 
-        if (per == PER_ELEMENT || (per == PER_PAIR && to->pooled)) {
+        if (per == PER_ELEMENT || per == PER_SHARED || (per == PER_PAIR && to->pooled)) {
             add_block(to, 0, from, 0, which, n);
             continue;
         }
@@ -290,8 +340,12 @@ int matrices_merge(struct matrices *a, const struct matrices *b, struct err *e)
                        a->pooled ? "pooled over categories" : "by category");
     if (a->inter != b->inter)
         return err_set(e, ERR_INPUT, "its experts are %d wide, those before it %d", b->inter, a->inter);
+    if (a->head.edition == b->head.edition && a->shared != b->shared)
+        return err_set(e, ERR_INPUT, "its shared expert is %d wide, that of those before it %d", b->shared,
+                       a->shared);
     if (stats_head_merge(&sum.head, &a->head, &b->head, e))
         return -1;
+    sum.shared = sum.head.edition == a->head.edition ? a->shared : b->shared;
     if (new_sums(&sum, e)) {
         matrices_free(&sum);
         return -1;

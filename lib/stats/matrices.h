@@ -22,20 +22,32 @@ struct pair_sums {
     double n, weighted, gram;
 };
 
+/* What sizes of tensors depend on beyond model, layers and categories. */
+struct matrices_form {
+    int inter;   /* width of an expert's intermediate activations */
+    int shared;  /* the same of the shared expert; 0: there is none */
+    bool pooled; /* pairs are not told apart by category */
+    int edition; /* 0: this version's */
+};
+
 struct matrices {
-    struct stats head;           /* model, run, parts, layers, categories; no cells */
-    int inter;                   /* width of an expert's intermediate activations */
-    bool pooled;                 /* pairs are not told apart by category */
+    struct stats head; /* model, run, parts, layers, categories, edition; no cells */
+    int inter, shared;
+    bool pooled;                 /* as in struct matrices_form */
     struct pair_sums *pair;      /* [layers][categories; pooled: 1][experts][experts] */
     double *router[R_COUNT];     /* [layers][categories][width] */
     double *vector[EXPERT_SUMS]; /* [layers][experts][width]: of all categories */
+    double *norms;               /* [layers][categories][experts][NORM_BINS] */
+    double *shared_squares;      /* [layers][shared] */
 };
 
 /* Zeroed sums; the rest as for stats_new. */
 int matrices_new(struct matrices *m, const struct model_id *id, const char *run, const int *layer,
-                 int n_layers, char *const *category, int categories, int inter, bool pooled, struct err *e);
+                 int n_layers, char *const *category, int categories, const struct matrices_form *f,
+                 struct err *e);
 void matrices_free(struct matrices *m);
-/* Shape of one of a layer's TENSORS; returns its rank. */
+/* Shape of one of a layer's TENSORS; returns its rank, 0 for one that is not there: of a later edition, or of
+ * a shared expert that the model does not have. */
 int matrices_shape(const struct matrices *m, int which, uint64_t shape[3]);
 /* Numbers of a layer's tensor, and where they are; of pairs, where that number of the first pair is, the
  * others being sizeof(struct pair_sums) apart. */
@@ -44,12 +56,15 @@ double *matrices_place(const struct matrices *m, int which, int layer_index);
 /* From one of these numbers to the next. */
 size_t matrices_stride(int which);
 /* Bytes of the sums, in memory and (but for the header) in the file; UINT64_MAX if they are beyond that. */
-uint64_t matrices_bytes(int experts, int hidden, int inter, int layers, int categories, bool pooled);
+uint64_t matrices_bytes(int experts, int hidden, int layers, int categories, const struct matrices_form *f);
 
 /* [experts][experts], symmetric; one that is pooled has the same for every category. */
 struct pair_sums *matrices_pairs(const struct matrices *m, int layer_index, int category);
 int matrices_width(const struct matrices *m, enum expert_sum v);
 double *matrices_vector(const struct matrices *m, enum expert_sum v, int layer_index); /* [experts][width] */
+
+double *matrices_norms(const struct matrices *m, int layer_index, int category); /* [experts][NORM_BINS] */
+double *matrices_shared(const struct matrices *m, int layer_index);              /* [shared] */
 
 int matrices_router_width(const struct matrices *m, enum router_count r);
 double *matrices_router(const struct matrices *m, enum router_count r, int layer_index,
@@ -70,8 +85,8 @@ int matrices_write(const struct matrices *m, const char *path, bool force, struc
  * unknown or of the wrong shape, values that are not finite, counts that are no whole numbers, negative
  * squares, pairs that are not symmetric. */
 int matrices_read(struct matrices *m, const char *path, struct err *e);
-/* Adds b to a, as stats_merge does; refused, leaving a as it was: what that refuses, and one that is pooled
- * with one that is not. */
+/* Adds b to a, as stats_merge does, of the earlier edition of the two; refused, leaving a as it was: what
+ * that refuses, and one that is pooled with one that is not. */
 int matrices_merge(struct matrices *a, const struct matrices *b, struct err *e);
 
 #endif

@@ -51,9 +51,10 @@ static int put_all(const struct matrices *m, struct st_writer *w, struct err *e)
 
     for (l = 0; l < m->head.n_layers && !status; l++)
         for (which = 0; which < TENSORS && !status; which++) {
-            const double *v = tensor_data(m, l, which, buf, e);
+            size_t n = matrices_values(m, which);
+            const double *v = n ? tensor_data(m, l, which, buf, e) : NULL;
 
-            status = !v || st_put(w, v, matrices_values(m, which) * sizeof *v, e) ? -1 : 0;
+            status = n && (!v || st_put(w, v, n * sizeof *v, e)) ? -1 : 0;
         }
     free(buf);
     return status ? -1 : st_finish(w, e);
@@ -62,6 +63,7 @@ static int put_all(const struct matrices *m, struct st_writer *w, struct err *e)
 int matrices_write(const struct matrices *m, const char *path, bool force, struct err *e)
 {
     size_t n = (size_t)m->head.n_layers * TENSORS, i;
+    size_t many = 0; /* of the n that are there */
     struct tensor *t = mem_new(n, sizeof *t, e);
     char(*name)[NAME_MAX_BYTES] = mem_new(n, sizeof *name, e);
     struct str text[STATS_LINES] = {{0}};
@@ -74,13 +76,15 @@ int matrices_write(const struct matrices *m, const char *path, bool force, struc
     for (i = 0; i < STATS_LINES; i++)
         value[META_LINES + i] = text[i].p;
     for (i = 0; i < n; i++) {
+        struct tensor *to = &t[many];
         int which = (int)(i % TENSORS);
 
         tensor_name(name[i], m->head.layer[i / TENSORS], which);
-        t[i] = (struct tensor){.name = name[i], .dtype = DT_F64};
-        t[i].rank = matrices_shape(m, which, t[i].shape);
+        *to = (struct tensor){.name = name[i], .dtype = DT_F64};
+        to->rank = matrices_shape(m, which, to->shape);
+        many += to->rank > 0;
     }
-    if (st_create(&w, path, force, t, n, meta_name, value, METAS, e))
+    if (st_create(&w, path, force, t, many, meta_name, value, METAS, e))
         goto out;
     status = put_all(m, &w, e);
     st_writer_close(&w);
@@ -156,31 +160,53 @@ static int read_categories(struct reader *r, char ***category, int *n)
     return r->e->kind ? -1 : 0;
 }
 
+static const struct tensor *find_tensor(struct reader *r, int layer, int which)
+{
+    char name[NAME_MAX_BYTES];
+
+    tensor_name(name, layer, which);
+    return st_find(&r->st, name);
+}
+
 /* The layers that have tensors; the caller frees. */
 static int *read_layers(struct reader *r, const struct model_id *id, int *n)
 {
     int *layer = mem_new((size_t)id->layers, sizeof *layer, r->e), l;
-    char name[NAME_MAX_BYTES];
 
     *n = 0;
     for (l = 0; layer && l < id->layers; l++) {
-        tensor_name(name, l, 0);
-        if (st_find(&r->st, name))
+        if (find_tensor(r, l, 0))
             layer[(*n)++] = l;
     }
     return layer;
 }
 
-/* The width of the experts: the file says it in the shape of a tensor. */
-enum { INNER = PAIR_SUMS + SUM_INNER_SQUARE };
-static int read_inter(struct reader *r, int layer)
+/* The last dimension of a tensor of this rank; 0: it is not there. */
+static int last_dim(const struct tensor *t, int rank)
 {
-    char name[NAME_MAX_BYTES];
-    const struct tensor *t;
+    uint64_t n = t && t->rank == rank ? t->shape[rank - 1] : 0;
 
-    tensor_name(name, layer, INNER);
-    t = st_find(&r->st, name);
-    return t && t->rank == 2 && t->shape[1] && t->shape[1] < 1u << 30 ? (int)t->shape[1] : 0;
+    return n < 1u << 30 ? (int)n : 0;
+}
+
+/* What the file says by its tensors, of a layer that has some: widths, and of which edition it is. */
+static struct matrices_form read_form(struct reader *r, int layer)
+{
+    struct matrices_form f = {.pooled = strcmp(r->meta[META_PAIRS], pooled) == 0, .edition = 1};
+    int which;
+
+    for (which = 0; which < TENSORS; which++) {
+        const struct tensor *t = find_tensor(r, layer, which);
+        const struct statistic *x = statistic_tensor(which);
+
+        if (x->per == PER_ELEMENT && x->which == SUM_INNER_SQUARE)
+            f.inter = last_dim(t, 2);
+        if (x->per == PER_SHARED)
+            f.shared = last_dim(t, 1);
+        if (t && x->edition > f.edition)
+            f.edition = x->edition;
+    }
+    return f;
 }
 
 /* Every tensor is one of a row's. */
@@ -207,8 +233,9 @@ static int read_head(struct reader *r, struct matrices *m)
 {
     struct stats *head = &m->head;
     struct model_id id;
+    struct matrices_form form = {0};
     char **category = NULL, where[300];
-    int *layer = NULL, n = 0, layers = 0, inter, i, status = -1;
+    int *layer = NULL, n = 0, layers = 0, i, status = -1;
 
     snprintf(where, sizeof where, "'%.200s': \"model\"", r->path);
     if (model_id_parse(&id, r->meta[META_LINES + LINE_MODEL], where, r->e) ||
@@ -222,20 +249,19 @@ static int read_head(struct reader *r, struct matrices *m)
     layer = read_layers(r, &id, &layers);
     if (!layer)
         goto out;
-    inter = layers ? read_inter(r, layer[0]) : 0;
-    if (!inter) {
+    if (layers)
+        form = read_form(r, layer[0]);
+    if (!form.inter) {
         err_set(r->e, ERR_INPUT, "'%s': no layer has tensors", r->path);
         goto out;
     }
     /* a file of this many experts has this many bytes: sizes that cannot be end here, not out of memory */
-    if (matrices_bytes(id.experts, id.hidden, inter, layers, n, strcmp(r->meta[META_PAIRS], pooled) == 0) !=
-        r->st.file.size - r->st.header_bytes) {
+    if (matrices_bytes(id.experts, id.hidden, layers, n, &form) != r->st.file.size - r->st.header_bytes) {
         err_set(r->e, ERR_INPUT, "'%s': its tensors are not those of its model line, categories and layers",
                 r->path);
         goto out;
     }
-    status = matrices_new(m, &id, r->meta[META_LINES + LINE_RUN], layer, layers, category, n, inter,
-                          strcmp(r->meta[META_PAIRS], pooled) == 0, r->e);
+    status = matrices_new(m, &id, r->meta[META_LINES + LINE_RUN], layer, layers, category, n, &form, r->e);
     if (status)
         err_prefix(r->e, "'%s'", r->path);
     else
@@ -258,6 +284,8 @@ static int read_tensor(struct reader *r, struct matrices *m, int l, int which, d
     const struct tensor *t;
     int rank = matrices_shape(m, which, shape);
 
+    if (!rank)
+        return 0;
     tensor_name(name, m->head.layer[l], which);
     t = st_find(&r->st, name);
     if (!t || t->dtype != DT_F64 || t->rank != rank ||

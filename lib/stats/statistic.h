@@ -3,6 +3,9 @@
  * and the tensors of moe-matrices(5), their sizes, what is refused in them, how two observations become one,
  * and what a device must be able to do. Another quantity is another row, what makes it (one operation of a
  * device, or some arithmetic on the host), and a line in the page of its file.
+ *
+ * Rows come in editions: those of a later one are not in files of an earlier one, which are read and merged
+ * with what they have (struct stats.edition). Whoever needs more of them says so by the row's name.
  */
 #ifndef MOE_STATS_STATISTIC_H
 #define MOE_STATS_STATISTIC_H
@@ -23,23 +26,25 @@ static inline double merged(enum merge_rule rule, double a, double b)
 
 /*
  * One number for each expert, category and half: a column of moe-stats(5), in this order, after the number of
- * routed tokens. The last argument is what one of these tokens gives, whose expert has the gate weight g, and
- * an ungated output of norm f with the largest |element| max.
+ * routed tokens. The last two arguments are the edition, and what one of these tokens gives, whose expert has
+ * the gate weight g and an ungated output of norm f with the largest |element| max, and which all its experts
+ * turned by t (struct residual_view). Later editions stand after earlier ones.
  */
 /* clang-format off */
 #define STATS_COLUMNS(COLUMN) \
-    COLUMN(M_G, "g", MERGE_SUM, OP_ROUTE, g) \
-    COLUMN(M_G2, "g2", MERGE_SUM, OP_ROUTE, g * g) \
-    COLUMN(M_F, "f", MERGE_SUM, OP_EXPERTS, f) \
-    COLUMN(M_GF, "gf", MERGE_SUM, OP_EXPERTS, g * f) \
-    COLUMN(M_G2F, "g2f", MERGE_SUM, OP_EXPERTS, g * g * f) \
-    COLUMN(M_F2, "f2", MERGE_SUM, OP_EXPERTS, f * f) \
-    COLUMN(M_GF2, "gf2", MERGE_SUM, OP_EXPERTS, g * f * f) \
-    COLUMN(M_G2F2, "g2f2", MERGE_SUM, OP_EXPERTS, g * g * f * f) \
-    COLUMN(M_MAX, "max", MERGE_MAX, OP_EXPERTS, max)
+    COLUMN(M_G, "g", MERGE_SUM, OP_ROUTE, 1, g) \
+    COLUMN(M_G2, "g2", MERGE_SUM, OP_ROUTE, 1, g * g) \
+    COLUMN(M_F, "f", MERGE_SUM, OP_EXPERTS, 1, f) \
+    COLUMN(M_GF, "gf", MERGE_SUM, OP_EXPERTS, 1, g * f) \
+    COLUMN(M_G2F, "g2f", MERGE_SUM, OP_EXPERTS, 1, g * g * f) \
+    COLUMN(M_F2, "f2", MERGE_SUM, OP_EXPERTS, 1, f * f) \
+    COLUMN(M_GF2, "gf2", MERGE_SUM, OP_EXPERTS, 1, g * f * f) \
+    COLUMN(M_G2F2, "g2f2", MERGE_SUM, OP_EXPERTS, 1, g * g * f * f) \
+    COLUMN(M_MAX, "max", MERGE_MAX, OP_EXPERTS, 1, max) \
+    COLUMN(M_TGF, "tgf", MERGE_SUM, OP_COMBINE, 2, t * g * f)
 /* clang-format on */
 
-#define STATS_COLUMN_ID(id, name, rule, op, value) id,
+#define STATS_COLUMN_ID(id, name, rule, op, edition, value) id,
 enum stats_column { STATS_COLUMNS(STATS_COLUMN_ID) M_COUNT };
 #undef STATS_COLUMN_ID
 
@@ -49,7 +54,9 @@ enum statistic_per {
     PER_EXPERT,  /* an expert, category and half: enum stats_column */
     PER_PAIR,    /* [C][E][E]: enum pair_sum */
     PER_ELEMENT, /* [E][expert_sum_width]: enum expert_sum */
-    PER_ROUTER   /* [C][ROUTER_BINS], of near misses [C][E]: enum router_count */
+    PER_ROUTER,  /* [C][ROUTER_BINS], of near misses [C][E]: enum router_count */
+    PER_NORM,    /* [C][E][NORM_BINS] tokens by norm_bin(a) */
+    PER_SHARED   /* [width of the shared expert] squares of its inner activations; none without one */
 };
 
 /* Over the tokens that two experts i and j worked on together. g is the gate weight, f(x) the ungated output,
@@ -70,6 +77,11 @@ enum router_count {
 };
 enum { ROUTER_BINS = 64 };
 
+/* Tokens by the size of a = g |f(x)|, in steps of sqrt(2): bin i has 2^((i - 32) / 2) <= a < 2^((i - 31) /
+ * 2), the first also what is smaller, the last what is larger. */
+enum { NORM_BINS = 64 };
+int norm_bin(double a);
+
 struct statistic {
     const char *name; /* of the column or tensor */
     enum statistic_per per;
@@ -77,10 +89,12 @@ struct statistic {
     enum merge_rule merge;
     bool negative;     /* it may be */
     enum device_op op; /* what makes it on a device; the rest is the host's */
+    int edition;       /* from which on it is there */
 };
 
 /* In the order of the files: columns, then the tensors of a layer. */
-enum { STATISTICS = M_COUNT + PAIR_SUMS + EXPERT_SUMS + R_COUNT, TENSORS = STATISTICS - M_COUNT };
+enum { STATISTICS = M_COUNT + PAIR_SUMS + EXPERT_SUMS + R_COUNT + 2, TENSORS = STATISTICS - M_COUNT };
+enum { EDITION = 2 }; /* this one */
 extern const struct statistic statistic[STATISTICS];
 static inline const struct statistic *statistic_column(enum stats_column c)
 {
@@ -93,5 +107,9 @@ static inline const struct statistic *statistic_tensor(int which) /* of TENSORS 
 
 /* What no observation gives, in words; NULL: fine. */
 const char *statistic_bad(enum merge_rule rule, bool negative, double v);
+
+/* Names of what files of an edition do not have, "a, b": columns, or tensors. "" : they have all. */
+enum { STATISTIC_NAMES = 200 };
+void statistics_after(char names[STATISTIC_NAMES], int edition, bool tensors);
 
 #endif

@@ -30,7 +30,7 @@ int stats_head_new(struct stats *s, const struct model_id *id, const char *run, 
 {
     int i;
 
-    *s = (struct stats){.model = *id};
+    *s = (struct stats){.model = *id, .edition = EDITION};
     s->run = mem_strdup(run, e);
     s->layer = mem_new((size_t)n_layers, sizeof *s->layer, e);
     if (!s->run || !s->layer || copy_names(s, category, categories, e))
@@ -150,7 +150,8 @@ static void add_cell(struct stats *to, struct expert_stats *a, const struct stat
 
     a->n += b->n;
     for (m = 0; m < M_COUNT; m++)
-        a->m[m] = merged(statistic_column(m)->merge, a->m[m], b->m[m]);
+        if (stats_have(to, m))
+            a->m[m] = merged(statistic_column(m)->merge, a->m[m], b->m[m]);
     for (m = 0; m < to->extras; m++)
         more_of(to, a)[m] = merged(to->extra[m].merge, more_of(to, a)[m], more_of(from, b)[m]);
 }
@@ -247,6 +248,7 @@ int stats_head_merge(struct stats *sum, const struct stats *a, const struct stat
     for (i = 0; !status && i < a->parts + b->parts; i++)
         status = stats_add_part(sum, i < a->parts ? &a->part[i] : &b->part[i - a->parts], e);
     free(all);
+    sum->edition = a->edition < b->edition ? a->edition : b->edition;
     if (!status)
         status = copy_extras(sum, a, e);
     if (status)

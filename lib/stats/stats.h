@@ -51,6 +51,7 @@ struct stats {
     char **category; /* [categories], sorted by byte value, unescaped */
     int categories;
     struct expert_stats *cell; /* [n_layers][categories][2 halves][experts] */
+    int edition;               /* what later ones added is not there: zero, and not written */
     struct stats_extra *extra; /* [extras] */
     int extras;
     double *more; /* [n_layers][categories][2 halves][experts][extras] */
@@ -65,11 +66,16 @@ struct expert_stats *stats_cell(const struct stats *s, int layer_index, int cate
                                 int half); /* [experts] */
 void stats_free(struct stats *s);
 
-/* One routed token: adds to a cell. */
-static inline void stats_add(struct expert_stats *c, double g, double f, double max)
+static inline bool stats_have(const struct stats *s, enum stats_column c)
+{
+    return statistic_column(c)->edition <= s->edition;
+}
+
+/* One routed token: adds to a cell; see STATS_COLUMNS. */
+static inline void stats_add(struct expert_stats *c, double g, double f, double max, double t)
 {
     c->n++;
-#define STATS_COLUMN_ADD(id, name, rule, op, value) c->m[id] = merged(rule, c->m[id], value);
+#define STATS_COLUMN_ADD(id, name, rule, op, edition, value) c->m[id] = merged(rule, c->m[id], value);
     STATS_COLUMNS(STATS_COLUMN_ADD)
 #undef STATS_COLUMN_ADD
 }
@@ -83,8 +89,9 @@ int stats_write(const struct stats *s, const char *path, bool force, struct err 
  * count or digest, rows out of order, missing or twice, values that are no numbers, negative or NaN. A
  * 75 MB file reads in under half a second. */
 int stats_read(struct stats *s, const char *path, struct err *e);
-/* Adds b to a (categories that only b has are carried over); refused, leaving a as it was: another model,
- * another #run, other layers, other columns, a part twice, one digest with two shard counts. */
+/* Adds b to a (categories that only b has are carried over), of the earlier edition of the two; refused,
+ * leaving a as it was: another model, another #run, other layers, unknown columns that only one has, a part
+ * twice, one digest with two shard counts. */
 int stats_merge(struct stats *a, const struct stats *b, struct err *e);
 /* For files that hold other sums of the same observation: everything of a stats but its cells (NULL); and
  * what stats_merge makes of two such, *sum being new. stats_add_part and stats_free serve them too. */

@@ -30,6 +30,9 @@ struct reader {
     size_t prefix_n;
     size_t layer_cap, category_cap;
     struct str name_buf;
+    int column[M_COUNT +
+               STATS_EXTRAS_MAX]; /* in the order of the file: enum stats_column, M_COUNT + of extra */
+    int columns;
     struct err *e;
 };
 
@@ -115,59 +118,117 @@ static const char *after_tag(const char *line, const char *tag)
     return line + n + (line[n] == '\t');
 }
 
-/* What follows the columns of this version in the line that names them; NULL: they are not these. */
-static const char *own_columns(const char *line)
+/* What follows the columns of the first edition in the line that names them; NULL: they are not these. */
+static const char *first_columns(struct reader *r, const char *line)
 {
     const char *rest = after_tag(line, STATS_LEADING);
     int i;
 
-    for (i = 0; rest && i < M_COUNT; i++)
+    for (i = 0; rest && i < M_COUNT && statistic_column(i)->edition == 1; i++) {
         rest = after_tag(rest, statistic_column(i)->name);
+        r->column[i] = i;
+        r->columns = i + 1;
+    }
     return rest;
 }
 
-/* "name:rule" of a later version's column, which ends at `end`. */
-static int read_extra(struct reader *r, struct stats *s, const char *p, const char *end, const char *where)
+/* "name:rule" of a later column, which ends at `end`: how long the name is, and the rule; MERGE_RULES: it has
+ * none that is known. */
+static size_t later_name(const char *p, const char *end, enum merge_rule *rule)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
-    struct stats_extra *x = &s->extra[s->extras];
-    size_t n = strspn(p, letters), rule = 0;
+    size_t n = strspn(p, letters), left = (size_t)(end - p);
     int i;
 
-    for (; rule < MERGE_RULES && p[n] == ':'; rule++)
-        if (strlen(merge_rule_name[rule]) == (size_t)(end - p) - n - 1 &&
-            memcmp(merge_rule_name[rule], p + n + 1, (size_t)(end - p) - n - 1) == 0)
+    *rule = MERGE_RULES;
+    for (i = 0; n && p[n] == ':' && i < MERGE_RULES; i++)
+        if (strlen(merge_rule_name[i]) == left - n - 1 &&
+            memcmp(merge_rule_name[i], p + n + 1, left - n - 1) == 0)
+            *rule = (enum merge_rule)i;
+    return n;
+}
+
+static const char *column_name(const struct stats *s, int column)
+{
+    return column < M_COUNT ? statistic_column(column)->name : s->extra[column - M_COUNT].name;
+}
+
+static enum merge_rule column_rule(const struct stats *s, int column)
+{
+    return column < M_COUNT ? statistic_column(column)->merge : s->extra[column - M_COUNT].merge;
+}
+
+static bool has_column(const struct reader *r, int column)
+{
+    int i;
+
+    for (i = 0; i < r->columns && r->column[i] != column; i++)
+        ;
+    return i < r->columns;
+}
+
+/* The column of that name, or of a later version: then it is another extra. -1: error. */
+static int find_column(struct reader *r, struct stats *s, const char *name, size_t n, enum merge_rule rule,
+                       const char *where)
+{
+    int i;
+
+    for (i = 0; i < M_COUNT + s->extras; i++)
+        if (strlen(column_name(s, i)) == n && memcmp(column_name(s, i), name, n) == 0)
             break;
-    if (n == 0 || p[n] != ':' || rule == MERGE_RULES)
+    if (i == M_COUNT + s->extras) {
+        if (s->extras == STATS_EXTRAS_MAX)
+            return err_set(r->e, ERR_UNKNOWN, "%s: more than %d columns that this version does not know",
+                           where, STATS_EXTRAS_MAX);
+        s->extra[s->extras] = (struct stats_extra){mem_strndup(name, n, r->e), rule};
+        return s->extra[s->extras].name ? M_COUNT + s->extras++ : -1;
+    }
+    return i;
+}
+
+static int read_later(struct reader *r, struct stats *s, const char *p, const char *end, const char *where)
+{
+    enum merge_rule rule;
+    size_t n = later_name(p, end, &rule);
+    int column;
+
+    if (rule == MERGE_RULES)
         return err_set(r->e, ERR_UNKNOWN,
                        "%s: column '%.*s' is not known to this version, and does not say how it is merged "
                        "(:count, :sum or :max), so it cannot be carried along either; a later version reads "
                        "this file",
                        where, (int)(end - p < 60 ? end - p : 60), p);
-    *x = (struct stats_extra){mem_strndup(p, n, r->e), (enum merge_rule)rule};
-    if (!x->name)
+    column = find_column(r, s, p, n, rule, where);
+    if (column < 0)
         return -1;
-    s->extras++;
-    for (i = 0; i < M_COUNT + s->extras - 1; i++)
-        if (strcmp(i < M_COUNT ? statistic_column(i)->name : s->extra[i - M_COUNT].name, x->name) == 0)
-            return err_set(r->e, ERR_INPUT, "%s: column '%.60s' stands twice", where, x->name);
+    if (has_column(r, column))
+        return err_set(r->e, ERR_INPUT, "%s: column '%.60s' stands twice", where, column_name(s, column));
+    if (column_rule(s, column) != rule)
+        return err_set(r->e, ERR_INPUT, "%s: column '%.60s' is merged by %s, not by %s", where,
+                       column_name(s, column), merge_rule_name[column_rule(s, column)],
+                       merge_rule_name[rule]);
+    r->column[r->columns++] = column;
     return 0;
 }
 
-static int read_extras(struct reader *r, struct stats *s, const char *p, const char *where)
+/* What the file has of this version's later columns says of which edition it is. */
+static int read_laters(struct reader *r, struct stats *s, const char *p, const char *where)
 {
+    int c;
+
     if (*p && !(s->extra = mem_new(STATS_EXTRAS_MAX, sizeof *s->extra, r->e)))
         return -1;
     while (*p) {
         const char *end = p + strcspn(p, "\t");
 
-        if (s->extras == STATS_EXTRAS_MAX)
-            return err_set(r->e, ERR_UNKNOWN, "%s: more than %d columns that this version does not know",
-                           where, STATS_EXTRAS_MAX);
-        if (read_extra(r, s, p, end, where))
+        if (read_later(r, s, p, end, where))
             return -1;
         p = end + (*end == '\t');
     }
+    s->edition = EDITION;
+    for (c = 0; c < M_COUNT; c++)
+        if (stats_have(s, c) && !has_column(r, c))
+            s->edition = statistic_column(c)->edition - 1;
     return 0;
 }
 
@@ -185,9 +246,9 @@ static int read_header_line(struct reader *r, struct stats *s, const char *line,
                        STATS_MAGIC);
     if (*stage == 3 && (rest = after_tag(line, "#part")))
         return read_part(r, s, rest, where);
-    if (*stage == 3 && (rest = own_columns(line))) {
+    if (*stage == 3 && (rest = first_columns(r, line))) {
         ++*stage;
-        return read_extras(r, s, rest, where);
+        return read_laters(r, s, rest, where);
     }
     if (*stage == 0) {
         ++*stage;
@@ -337,25 +398,27 @@ static int read_value(struct reader *r, const char **p, const char *column, enum
     return 0;
 }
 
-/* n, the columns and those of a later version at p, each after a tab, to the newline. */
+/* n and the columns at p, each after a tab, to the newline. */
 static int read_values(struct reader *r, const struct stats *s, uint64_t row, const char *p)
 {
     struct expert_stats *x = &s->cell[row];
     double sum = 0, *more = s->extras ? s->more + row * (uint64_t)s->extras : NULL;
     const char *from = p + 1;
-    int m;
+    int i;
 
     if (*p != '\t')
         return stats_fail(r, "too few columns");
     p = decimal_parse_u64(from, &x->n);
     if (!p || (*p != '\t' && *p != '\n'))
         return bad_value(r, "n", true, from);
-    for (m = 0; m < M_COUNT; sum += x->m[m++])
-        if (read_value(r, &p, statistic_column(m)->name, statistic_column(m)->merge, &x->m[m]))
+    for (i = 0; i < r->columns; i++) {
+        int c = r->column[i];
+        double *to = c < M_COUNT ? &x->m[c] : &more[c - M_COUNT];
+
+        if (read_value(r, &p, column_name(s, c), column_rule(s, c), to))
             return -1;
-    for (m = 0; m < s->extras; sum += more[m++])
-        if (read_value(r, &p, s->extra[m].name, s->extra[m].merge, &more[m]))
-            return -1;
+        sum += *to;
+    }
     if (*p != '\n')
         return stats_fail(r, "too many columns");
     if (x->n == 0 && sum != 0)

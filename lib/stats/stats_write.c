@@ -22,8 +22,14 @@ static int add_header(struct str *out, const struct stats *s, struct err *e)
         str_addf(out, "#part\t%s\n", part);
     }
     str_adds(out, STATS_LEADING);
-    for (i = 0; i < M_COUNT; i++)
-        str_addf(out, "\t%s", statistic_column(i)->name);
+    for (i = 0; i < M_COUNT; i++) {
+        const struct statistic *c = statistic_column(i);
+
+        if (c->edition == 1)
+            str_addf(out, "\t%s", c->name);
+        else if (stats_have(s, i))
+            str_addf(out, "\t%s:%s", c->name, merge_rule_name[c->merge]);
+    }
     for (i = 0; i < s->extras; i++)
         str_addf(out, "\t%s:%s", s->extra[i].name, merge_rule_name[s->extra[i].merge]);
     str_addc(out, '\n');
@@ -59,7 +65,7 @@ static int add_rows(struct str *out, const struct stats *s, int l, int c, int ha
         str_addc(out, '\t');
         str_add(out, buf, decimal_print_u64(x[i].n, buf));
         for (m = 0; m < M_COUNT; m++)
-            if (add_double(out, x[i].m[m]))
+            if (stats_have(s, m) && add_double(out, x[i].m[m]))
                 bad = statistic_column(m)->name;
         for (m = 0; m < s->extras; m++)
             if (add_double(out, s->more[(size_t)(x + i - s->cell) * (size_t)s->extras + (size_t)m]))
