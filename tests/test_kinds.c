@@ -140,6 +140,42 @@ static void test_tiktoken(void)
         "has no tokenizer (tokenizer.json, tiktoken.model, vocab.json with merges.txt, or tokenizer.model)");
 }
 
+/* The last id of n times unit, then tail. */
+static int32_t last_id(const char *unit, int n, const char *tail)
+{
+    struct tokenizer *t = NULL;
+    struct str text = {0};
+    struct ids ids = {0};
+    struct err e = {0};
+    int32_t id = -1;
+
+    while (n--)
+        str_adds(&text, unit);
+    str_adds(&text, tail);
+    CHECK_MSG(open_folder(&t, tmp_dir, &e) == 0 && tokenizer_encode(t, text.p, text.n, true, &ids, &e) == 0,
+              "%s", e.msg);
+    if (ids.n)
+        id = ids.id[ids.n - 1];
+    ids_free(&ids);
+    str_free(&text);
+    tokenizer_close(t);
+    return id;
+}
+
+/* Where Kimi's Python cuts: bc is one token, but not across a cut. */
+static void test_cuts(void)
+{
+    put_tmp("tiktoken.model", lines);
+    put_tmp("tokenizer_config.json", "{\"tokenizer_class\":\"TikTokenTokenizer\"}");
+    CHECK(last_id("a", 24998, "bc") == 12);
+    CHECK(last_id("a", 24999, "bc") == 2);
+    CHECK(last_id("a", 24999, " bc") == 10); /* a run ends at white space */
+    CHECK(last_id("a ", 199999, "bc") == 10);
+    CHECK(last_id("a ", 199999, "abc") == 2);
+    unlink(in_tmp("tiktoken.model"));
+    unlink(in_tmp("tokenizer_config.json"));
+}
+
 /* The same as a tokenizer.json, but for one place in it, which becomes another text. */
 static void put_json(const char *dir, const char *place, const char *other)
 {
@@ -334,6 +370,7 @@ int main(void)
     tmp_open();
     test_config_tokens();
     test_tiktoken();
+    test_cuts();
     test_same();
     test_vocab_files();
     test_spm();

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jinja/characters.h"
 #include "text/tokenizer_parts.h"
 
 static void workspace_free(struct workspace *w)
@@ -84,6 +85,9 @@ void tokenizer_close(struct tokenizer *t)
     free(t);
 }
 
+/* Characters that are encoded together where the source's reference cuts. */
+enum { LONGEST_TEXT = 400000, LONGEST_RUN = 25000 };
+
 struct encoding {
     const struct tokenizer *t;
     struct workspace *w;
@@ -125,28 +129,66 @@ static int append_ids(struct ids *out, const struct ids *from, struct err *e)
     return 0;
 }
 
+static int encode_text(struct encoding *x, const char *text, size_t n, struct err *e)
+{
+    struct added_walk walk = {.s = text, .n = n};
+    size_t from, to;
+    int32_t id;
+
+    while (added_next(&x->t->raw, &walk, &from, &to, &id))
+        if ((to > from && encode_stretch(x, text + from, to - from, from == 0, e)) ||
+            (id >= 0 && ids_add(x->out, id, e)))
+            return -1;
+    return 0;
+}
+
+/* Bytes of s up to where LONGEST_RUN characters that are white space, or are not, have one more. */
+static size_t run_end(const char *s, size_t n)
+{
+    bool space = n && uni_space(utf8_get(s, n)), now;
+    size_t i, run = 0;
+
+    for (i = 0; i < n; i += utf8_length(s + i, n - i)) {
+        now = uni_space(utf8_get(s + i, n - i));
+        run = now == space ? run + 1 : 1;
+        space = now;
+        if (run > LONGEST_RUN)
+            return i;
+    }
+    return n;
+}
+
+/* As the Python of Llama 3 and Kimi does before it calls tiktoken: added tokens that are cut are not found.
+ */
+static int encode_in_parts(struct encoding *x, const char *text, size_t n, struct err *e)
+{
+    size_t from, part, at, run;
+
+    for (from = 0; from < n; from += part) {
+        part = utf8_at(text + from, n - from, LONGEST_TEXT);
+        for (at = 0; at < part; at += run) {
+            run = part <= LONGEST_RUN ? part : run_end(text + from + at, part - at);
+            if (encode_text(x, text + from + at, run, e))
+                return -1;
+        }
+    }
+    return 0;
+}
+
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool special, struct ids *out,
                      struct err *e)
 {
     struct tokenizer *pool = (struct tokenizer *)t; /* only the list of idle workspaces changes */
     struct encoding x = {t, workspace_take(pool, e), out};
-    struct added_walk walk = {.s = text, .n = n};
-    size_t from, to;
-    int32_t id;
-    int r = -1;
+    int r;
 
     if (!x.w)
         return -1;
-    if (special && append_ids(out, &t->before, e))
-        goto done;
-    while (added_next(&t->raw, &walk, &from, &to, &id))
-        if ((to > from && encode_stretch(&x, text + from, to - from, from == 0, e)) ||
-            (id >= 0 && ids_add(out, id, e)))
-            goto done;
-    if (special && append_ids(out, &t->after, e))
-        goto done;
-    r = 0;
-done:
+    r = (special && append_ids(out, &t->before, e)) ||
+                (t->cuts ? encode_in_parts : encode_text)(&x, text, n, e) ||
+                (special && append_ids(out, &t->after, e))
+            ? -1
+            : 0;
     workspace_return(pool, x.w);
     return r;
 }

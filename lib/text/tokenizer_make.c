@@ -200,6 +200,7 @@ int tokenizer_make(struct tokenizer *t, const struct tokenizer_source *s, struct
     int bad;
 
     memcpy(t->digest, s->digest, sizeof t->digest);
+    t->cuts = s->cuts;
     bad = make(&r);
     tokenizer_added_free(&r);
     return bad;

@@ -30,6 +30,7 @@ struct tokenizer {
     struct bpe bpe;
     struct ids before, after; /* what the post-processor puts around */
 
+    bool cuts;           /* long texts, into parts that are encoded alone */
     struct map added_id; /* contents of all added tokens */
     int32_t size;        /* largest id + 1 */
     char digest[HASH_HEX];

@@ -36,6 +36,7 @@ struct tokenizer_source {
     const char *unk;
     bool fuse_unk, byte_fallback, ignore_merges;
     cJSON *added;      /* array of added tokens */
+    bool cuts;         /* long texts and long runs are encoded in parts (tokenizer.c) */
     bool added_normal; /* their contents are in normalized text as they are */
     cJSON *normalizer; /* what is done to text before it is split */
     cJSON *splitter;   /* pre_tokenizer */

@@ -169,6 +169,7 @@ int tokenizer_tiktoken(struct tokenizer_source *s, const char *dir, struct err *
     *s = (struct tokenizer_source){.tokens = tiktoken_tokens,
                                    .rank = tiktoken_rank,
                                    .raw = true,
+                                   .cuts = true,
                                    .ignore_merges = true,
                                    .close = tiktoken_close,
                                    .own = mem_new(1, sizeof(struct tiktoken), e)};
