@@ -74,7 +74,7 @@ static void prune_text(const struct prune_report *r, const char *out)
 
     printf("experts per layer  %d -> %d\n", r->experts_before, r->experts_after);
     printf("experts per token  %d -> %d\n", r->topk_before, r->topk_after);
-    printf("safetensors        %s -> %s (%llu bytes in %d file%s)\n", num_bytes(r->bytes_before, a),
+    printf("%-18s %s -> %s (%llu bytes in %d file%s)\n", r->container, num_bytes(r->bytes_before, a),
            num_bytes(r->bytes_after, b), (unsigned long long)r->bytes_after, r->files,
            r->files == 1 ? "" : "s");
     if (common.dry_run)

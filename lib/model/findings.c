@@ -166,12 +166,17 @@ static void check_announced(struct search *s)
                                                     : "hf_quant_config.json");
     for (i = 0; i < m->ckpt.n && m->role[i].role != ROLE_MTP; i++)
         ;
-    if (m->arch.mtp_layers && i == m->ckpt.n)
+    if (m->arch.mtp_layers && i == m->ckpt.n && m->ckpt.container->folder)
         found(
             s, FINDING_LOADING,
             "config.json announces %d further layers (%s, MTP) that are not in the files: runtimes that use "
             "them fail to load",
             m->arch.mtp_layers, m->arch.family->key_mtp[0]);
+}
+
+static void limit_found(void *ctx, const char *line)
+{
+    found(ctx, FINDING_LOADING, "%s", line);
 }
 
 static void value_progress(void *ctx, uint64_t done, uint64_t total)
@@ -192,6 +197,8 @@ int model_findings(struct findings *f, const struct model *m, int threads,
         found(&s, FINDING_LOADING, "%s", m->cut_only);
     if (!e->kind && m->ckpt.container->folder)
         check_files(&s);
+    if (!e->kind && m->ckpt.container->limits)
+        m->ckpt.container->limits(&m->ckpt, &m->arch, limit_found, &s);
     if (!e->kind)
         check_index_size(&s);
     if (!e->kind)

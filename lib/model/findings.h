@@ -20,7 +20,8 @@ struct findings {
 };
 
 /*
- * Reads every tensor. Found are: what is in the way of running the model, tokenizer files that are missing,
+ * Reads every tensor. Found are: what is in the way of running the model, what runtimes of its container do
+ * not take (model/container.h), tokenizer files that are missing,
  * safetensors files without an index, or that belong to none, an index beside model.safetensors, a wrong
  * total size in the index, headers over 25 MB, a quantization or MTP layers that are announced and not there,
  * and in tensors what model_check_values looks for. threads: 0: all processors. progress may be NULL. 0 when

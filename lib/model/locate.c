@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/words.h"
 #include "base/mem.h"
 
 /* The hub cache's folder; the caller frees. */
@@ -156,19 +157,38 @@ static int check_access(const char *arg, struct err *e)
     return stat(arg, &st) && errno != ENOENT && errno != ENOTDIR ? err_sys(e, "cannot look at '%s'", arg) : 0;
 }
 
+/* The first GGUF file in it, which is a model by itself; NULL: there is none. The caller frees. */
+static char *gguf_in(const char *dir)
+{
+    char **name = NULL, *found = NULL;
+    size_t n = 0, i;
+
+    if (dir_list(dir, &name, &n, NULL))
+        return NULL;
+    for (i = 0; i < n && !found; i++)
+        if (ends_with(name[i], ".gguf"))
+            found = mem_strdup(name[i], NULL);
+    dir_free(name, n);
+    return found;
+}
+
 /* Of a directory without what_file: why. Always -1. */
 static int has_none(const char *dir, const char *what_file, struct err *e)
 {
-    char *path = path_join(dir, what_file, e);
+    char *path = path_join(dir, what_file, e), *gguf = gguf_in(dir);
     struct stat st;
 
     if (path && check_access(path, e) == 0) {
         if (lstat(path, &st) == 0)
             err_set(e, ERR_INPUT, "'%s' links to a file that is not there: is the download complete?", path);
         else
-            err_set(e, ERR_INPUT, "'%s' has no %s", dir, what_file);
+            err_set(e, ERR_INPUT,
+                    gguf ? "'%s' has no %s: a GGUF file is a model by itself, give '%s/%s'"
+                         : "'%s' has no %s",
+                    dir, what_file, dir, gguf);
     }
     free(path);
+    free(gguf);
     return -1;
 }
 

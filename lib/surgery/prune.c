@@ -286,7 +286,8 @@ static int prune_run(struct job *j, const char *out, struct err *e)
         return -1;
     p.config = config;
     r->topk_after = changes.topk;
-    r->mtp_config = changes.mtp;
+    r->mtp_config = changes.mtp && m->ckpt.container->folder;
+    r->container = m->ckpt.container->name;
     r->temperature = changes.temperature;
     r->experts_before = m->arch.experts;
     r->experts_after = j->cut->kept;

@@ -24,13 +24,14 @@ struct prune_options {
 };
 
 struct prune_report {
+    const char *container; /* its name */
     int experts_before, experts_after, topk_before, topk_after;
-    uint64_t bytes_before, bytes_after; /* of all safetensors files, headers included */
+    uint64_t bytes_before, bytes_after; /* of all files of tensors, headers included */
     uint64_t tensor_bytes_after;
     uint64_t bytes_verified; /* 0 without verify */
     uint64_t bytes_needed;   /* everything that is written, tokenizer and the like included */
     uint64_t bytes_free;     /* where OUT is to be, before */
-    int files;               /* safetensors files written */
+    int files;               /* of tensors, written */
     bool crossed;            /* the plan's digest is another model's */
     int mtp_tensors;         /* dropped with the multi-token-prediction layers */
     bool mtp_config;         /* config.json announced such layers; its numbers are 0 now */
@@ -55,14 +56,14 @@ int prune_plan_size(const struct model *m, const struct plan *p, uint64_t *bytes
  * Refused before anything is written: a plan of another model (unless cross_digest), another layer set,
  * a repair that does not fit, different numbers of kept experts in the layers (no runtime of these families
  * loads that), nothing kept, what the router's groups do not allow, multi-token-prediction layers (with
- * refuse_mtp), OUT inside the model or around it, not enough free space. OUT is a directory that appears
- * complete or not at all. Shards keep their names and the order of their tensors; one of which nothing is
- * left is not written. Multi-token-prediction layers are dropped as soon as one expert is: theirs would not
- * fit the new number, and config.json then announces none. Carried along: tokenizer, template, licence,
- * generation and processor files; README.md becomes README.base.md beside the new model card. The metadata of
- * every safetensors file get "moe-tools.experts" (the first model's numbers of the experts that are left; man
- * moe-prune), "moe-tools.model" (the digest of the model that was cut) and "moe-tools.plan" (a digest of
- * that, the criterion, what is kept and the repair, if there is one).
+ * refuse_mtp), OUT inside the model or around it, not enough free space. OUT is a directory, or a file where
+ * the container is one, that appears complete or not at all. Shards keep their names and the order of their
+ * tensors; one of which nothing is left is not written. Multi-token-prediction layers are dropped as soon as
+ * one expert is: theirs would not fit the new number, and config.json then announces none. Carried along:
+ * tokenizer, template, licence, generation and processor files; README.md becomes README.base.md beside the
+ * new model card. The metadata of every safetensors file get "moe-tools.experts" (the first model's numbers
+ * of the experts that are left; man moe-prune), "moe-tools.model" (the digest of the model that was cut) and
+ * "moe-tools.plan" (a digest of that, the criterion, what is kept and the repair, if there is one).
  */
 int prune_model(const struct model *m, const struct plan *p, const char *out, const struct prune_options *o,
                 struct prune_report *r, struct err *e);

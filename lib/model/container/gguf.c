@@ -362,6 +362,7 @@ const struct container container_gguf = {
     .config = gguf_model_config,
     .tensors = gguf_model_tensors,
     .meta = gguf_model_meta,
+    .limits = gguf_limits,
     .close = gguf_close_model,
     .writer = &gguf_writer,
 };

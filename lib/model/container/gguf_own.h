@@ -24,4 +24,8 @@ struct gguf_own {
     char **meta;                  /* [set.part[0].n_values] those of ours; NULL: another's */
 };
 
+/* gguf_limits.c */
+void gguf_limits(const struct checkpoint *c, const struct arch *a, void (*say)(void *ctx, const char *line),
+                 void *ctx);
+
 #endif

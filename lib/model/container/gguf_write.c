@@ -55,45 +55,105 @@ static bool stays(const struct container_writer *w, const struct gguf_value *v)
     return true;
 }
 
-/* Numbers that the new config.json has other than the metadata: key and value of each. */
+/* Whole numbers that the new config.json has other than the metadata: key and value of each. */
 struct edits {
     struct {
         char key[80];
         int64_t value;
-    } v[2];
+    } v[4];
     int n;
 };
 
-/* Of config.json (NULL: not known yet) the first of these keys becomes ARCH.TAIL. */
-static void edit(struct edits *x, const cJSON *config, const char *arch, const char *const *key,
-                 const char *tail)
+/* ARCH.TAIL of the old metadata; 0: absent. */
+static int64_t old_number(const struct container_writer *w, const char *tail, char key[80])
 {
-    const cJSON *v = json_member(config, key[0]);
+    struct gguf_text arch = {"", 0};
+    int64_t n = 0;
 
-    if (!cJSON_IsNumber(v))
+    gguf_string(gguf_find(old(w)->set.part, "general.architecture"), &arch);
+    snprintf(key, 80, "%.*s.%s", (int)arch.n, arch.p, tail);
+    gguf_int(gguf_find(old(w)->set.part, key), 0, &n);
+    return n;
+}
+
+static void edit(const struct container_writer *w, struct edits *x, const char *tail, int64_t value)
+{
+    if (old_number(w, tail, x->v[x->n].key) != value)
+        x->v[x->n++].value = value;
+}
+
+/* Of config.json, the number under the first of these keys; absent: otherwise. */
+static int64_t new_number(const cJSON *config, const char *const *key, int64_t absent)
+{
+    const cJSON *v = key[0] ? json_member(config, key[0]) : NULL;
+
+    return cJSON_IsNumber(v) ? (int64_t)v->valuedouble : absent;
+}
+
+/* Are layers beyond the first n left out that the old file has? */
+static bool layers_dropped(const struct container_writer *w, int64_t n)
+{
+    char prefix[40];
+    size_t from, left = 0, i;
+
+    snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)n);
+    from = checkpoint_from(w->like, prefix);
+    for (i = 0; i < w->n; i++)
+        left += strncmp(w->tensor[i].name, prefix, strlen(prefix)) == 0;
+    return from < w->like->n && strncmp(w->like->tensor[from]->name, prefix, strlen(prefix)) == 0 && !left;
+}
+
+/* Further layers that went are announced no more, where that is one number each. */
+static void edit_layers(const struct container_writer *w, const cJSON *config, struct edits *x)
+{
+    const struct family *f = old(w)->family;
+    char key[80];
+    int64_t further = old_number(w, "nextn_predict_layers", key), all = old_number(w, "block_count", key);
+    size_t i;
+
+    for (i = 0; i < old(w)->set.part->n_values; i++)
+        if (old(w)->set.part->value[i].array && old(w)->set.part->value[i].n == (uint64_t)all)
+            return; /* a list with an entry for each layer: llama.cpp takes the model as it is */
+    if (!further || new_number(config, f->key_mtp, further) != 0 || !layers_dropped(w, all - further))
         return;
-    snprintf(x->v[x->n].key, sizeof x->v[x->n].key, "%s.%s", arch, tail);
-    x->v[x->n++].value = (int64_t)v->valuedouble;
+    edit(w, x, "block_count", all - further);
+    edit(w, x, "nextn_predict_layers", 0);
+}
+
+/* llama.cpp tells two models apart by their number of experts, and computes them differently. */
+static int check_count(const struct container_writer *w, int64_t from, int64_t to, struct err *e)
+{
+    enum { MAVERICK = 128 };
+
+    if (strcmp(old(w)->family->name, "llama4") != 0 || (from == MAVERICK) == (to == MAVERICK))
+        return 0;
+    return err_set(
+        e, ERR_UNKNOWN,
+        "'%s': llama.cpp normalises q and k of a llama4 unless it has 128 experts: with %lld instead "
+        "of %lld it would compute something else",
+        w->like->dir, (long long)to, (long long)from);
 }
 
 static int read_edits(const struct container_writer *w, struct edits *x, struct err *e)
 {
-    const struct gguf_own *own = old(w);
-    struct gguf_text arch = {"", 0};
-    char name[64];
+    const struct family *f = old(w)->family;
+    int64_t experts, topk, n;
     cJSON *config = NULL;
+    char key[80];
 
     *x = (struct edits){.n = 0};
     if (!w->config)
         return 0;
     if (json_parse(w->config, w->config_n, "config.json", &config, e))
         return -1;
-    gguf_string(gguf_find(own->set.part, "general.architecture"), &arch);
-    snprintf(name, sizeof name, "%.*s", (int)arch.n, arch.p);
-    edit(x, config, name, own->family->key_experts, "expert_count");
-    edit(x, config, name, own->family->key_topk, "expert_used_count");
+    experts = old_number(w, "expert_count", key);
+    topk = old_number(w, "expert_used_count", key);
+    n = new_number(config, f->key_experts, experts);
+    edit(w, x, "expert_count", n);
+    edit(w, x, "expert_used_count", new_number(config, f->key_topk, topk));
+    edit_layers(w, config, x);
     cJSON_Delete(config);
-    return 0;
+    return check_count(w, experts, n, e);
 }
 
 static void put_value(struct str *s, const struct edits *x, const struct gguf_value *v)
