@@ -223,6 +223,18 @@ static void check_autoround(void)
         AUTOROUND("\"packing_format\": \"auto_round:auto_gptq\", \"extra_config\": {\"a\": {\"bits\": 16}, "
                   "\"b\": {\"bits\": 2, \"group_size\": 32}}"),
         "GPTQ 4 1x64, GPTQ 2 1x32");
+    check_claims(
+        "{\"quant_method\": \"auto-round\", \"bits\": 4, \"group_size\": 32, \"data_type\": \"mx_fp\", "
+        "\"packing_format\": \"auto_round:llm_compressor\", \"extra_config\": {\"a\": {\"bits\": 8}}}",
+        "MXFP8 (compressed-tensors) 8 1x32, MXFP4 (compressed-tensors) 4 1x32");
+    check_claims(
+        "{\"quant_method\": \"auto-round\", \"bits\": 4, \"group_size\": 16, \"data_type\": \"nv_fp\", "
+        "\"packing_format\": \"auto_round:llm_compressor\"}",
+        "NVFP4 (compressed-tensors) 4 1x16");
+    check_claims(
+        "{\"quant_method\": \"auto-round\", \"bits\": 8, \"group_size\": -1, \"data_type\": \"fp\", "
+        "\"packing_format\": \"auto_round:fp8_static\", \"extra_config\": {\"a\": {\"group_size\": 0}}}",
+        "FP8 (compressed-tensors) 8 1x0, FP8 (compressed-tensors) 8 0x0");
     check_stumble(AUTOROUND("\"packing_format\": \"auto_round:mlx\""), "packing_format");
     check_stumble(AUTOROUND("\"packing_format\": \"auto_round\", \"rotation_config\": {\"a\": 1}"),
                   "rotation_config");

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/words.h"
 #include "quant/format_rows.h"
+#include "quant/schemes.h"
 
 enum { MAX_BLOCK = 1 << 20 };
 
@@ -84,6 +85,25 @@ int ct_groups(const cJSON *config, struct ct_group g[CT_GROUPS])
     return n;
 }
 
+/* What AutoRound has in one of these formats, and calls by kinds of numbers. */
+static int autoround_claims(const cJSON *config, const char *const *formats, int least, int most,
+                            struct block_size *b, int max)
+{
+    static const struct {
+        const char *format, *kind;
+    } table[] = {{"mxfp4-pack-quantized", "mx_fp"},
+                 {"mxfp8-quantized", "mx_fp"},
+                 {"nvfp4-pack-quantized", "nv_fp"},
+                 {"float-quantized", "fp"}};
+    size_t i = 0;
+
+    while (i < sizeof table / sizeof *table && !in_words(formats, table[i].format))
+        i++;
+    return i == sizeof table / sizeof *table
+               ? 0
+               : autoround_find(config, AUTOROUND_FLOAT, table[i].kind, least, most, b, max);
+}
+
 int ct_claims(const cJSON *config, const char *const *formats, const char *type, int least, int most,
               struct block_size *b, int max)
 {
@@ -99,5 +119,5 @@ int ct_claims(const cJSON *config, const char *const *formats, const char *type,
         if (k == n)
             b[n++] = g[i].block;
     }
-    return n;
+    return groups ? n : autoround_claims(config, formats, least, most, b, max);
 }

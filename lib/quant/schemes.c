@@ -36,7 +36,7 @@ static int add(struct block_size *b, int n, int max, struct block_size one)
     int i;
 
     for (i = 0; i < n; i++)
-        if (b[i].in == one.in && b[i].bits == one.bits)
+        if (b[i].out == one.out && b[i].in == one.in && b[i].bits == one.bits)
             return n;
     if (n < max)
         b[n++] = one;
@@ -51,11 +51,11 @@ int schemes_find(const cJSON *config, const struct scheme_keys *k, const char *k
 
     others = cJSON_IsObject(others) ? others->child : NULL;
     do { /* none first: what holds for all */
-        int bits = scheme_number(some, config, k->bits, 0), group = scheme_number(some, config, k->group, 0);
+        int bits = scheme_number(some, config, k->bits, 0), group = scheme_number(some, config, k->group, -1);
 
         if (is_kind(some, config, k, kind) && bits >= min_bits && bits <= max_bits && group >= -1 &&
             group <= MAX_GROUP)
-            n = add(b, n, max, (struct block_size){1, group > 0 ? group : 0, bits});
+            n = add(b, n, max, (struct block_size){group != 0, group > 0 ? group : 0, bits});
         some = some ? some->next : others;
     } while (some);
     return n;

@@ -16,8 +16,8 @@ struct scheme_keys {
 
 /*
  * The different sizes among them, {1, group, bits}, at most max into b; returns how many. Only those of min
- * to max_bits whose kind begins with `kind` (absent: integers, "int"). Groups of 0 or -1 are whole rows, 0 in
- * b.
+ * to max_bits whose kind begins with `kind` (absent: integers, "int"). A group of -1 is a whole row, {1, 0,
+ * bits}, of 0 all of the map, {0, 0, bits}.
  */
 int schemes_find(const struct cJSON *config, const struct scheme_keys *k, const char *kind, int min_bits,
                  int max_bits, struct block_size *b, int max);
