@@ -21,17 +21,23 @@ score() {
 tests/fixtures/deepseek-v2-greedy 1 7 1.18685799
 tests/fixtures/deepseek-v3-fp8 1 5 1.19540604
 tests/fixtures/ernie4_5-interval 3 5 1.19435628
+tests/fixtures/glm4-awq 1 7 1.17551654
 tests/fixtures/glm4-fp8-rows 1 7 1.19159007
 tests/fixtures/glm4-mtp 1 7 1.20074366
 tests/fixtures/gptoss-bf16 2 3 1.39009129
 tests/fixtures/gptoss-mxfp4 1 3 1.433119
+tests/fixtures/gptoss-nvfp4 1 3 1.42555943
+tests/fixtures/llama4-mx 1 3 1.15905899
 tests/fixtures/llama4-wrapper 3 3 1.1795764
 tests/fixtures/minimax-m2-fp8 1 3 1.16797406
 tests/fixtures/mixtral-fused 2 3 1.18358485
 tests/fixtures/mixtral-window 2 4 1.19093916
+tests/fixtures/olmoe-autoround 1 5 1.18231375
 tests/fixtures/olmoe-clip 2 5 1.1907345
 tests/fixtures/qwen2-window 3 5 1.20329189
 tests/fixtures/qwen3-fp8 1 3 1.20482524
+tests/fixtures/qwen3-gptq 1 3 1.15807983
+tests/fixtures/qwen3-modelopt 1 5 1.18375044
 examples/tiny-gptoss 3 15 1.26971096
 examples/tiny-qwen3 3 15 1.25904141
 END

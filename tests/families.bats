@@ -76,6 +76,9 @@ config_for() {
             capture("(?<a>.*layers\\\\?\\.(?<l>[0-9]+)\\\\?\\..*experts\\\\?\\.)(?<e>[0-9]+)(?<b>.*)") as $m |
             ($kept[$m.l] | index($m.e)) as $n | if $n then $m.a + ($n | tostring) + $m.b else empty end;
         def follow_all: walk(if type == "array" then map(if type == "string" and test("experts\\\\?\\.[0-9]") then follow else . end)
+            elif type == "object" then
+                to_entries | map(. as $x | if .key | test("experts\\\\?\\.[0-9]") then (.key | follow) as $k | {key: $k, value: $x.value}
+                    else . end) | from_entries
             else . end);
         def set(key; f): if .[key] == null then . else .[key] |= f end;
         def edit:
@@ -93,7 +96,7 @@ config_for() {
     for f in "$FIXTURES"/*/; do
         rm -rf model
         mkdir model
-        cp "$f/config.json" "$f/model.safetensors" model
+        cp "$f"/*.json "$f/model.safetensors" model
         run -3 --separate-stderr moe-inspect --check --json model
         [ "$(jq -c '.problems | map(contains("tokenizer"))' <<<"$output")" = '[true,true]' ] ||
             { echo "$f: $output"; return 1; }
@@ -290,7 +293,7 @@ config_for() {
         case ${f%/} in *deepseek-v2-groups | *deepseek-v3-half | *glm4-lite-types) continue ;; esac
         rm -rf out
         keep=4
-        case ${f%/} in *gptoss* | *llama4* | *minimax* | *qwen3-fp8) keep=3 ;; *mixtral-fused) continue ;; esac # top-4 of 4
+        case ${f%/} in *gptoss* | *llama4* | *minimax* | *qwen3-fp8 | *qwen3-gptq) keep=3 ;; *mixtral-fused) continue ;; esac # top-4 of 4
         moe-observe -q -f --precision f32 -o run.stats "$f" ids.jsonl
         moe-score -q -f -k $keep -o plan.tsv run.stats
         moe-prune -q "$f" plan.tsv out

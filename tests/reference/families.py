@@ -3,7 +3,8 @@
 FAMILIES[family]["config"] is spelled as transformers 4 writes it. A variant may have
   set, drop    keys of the configuration to change, to leave out
   style        "v4" (default): written as it stands here; "v5": as transformers 5 writes it
-  layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8", "fp8-rows", "fp8-scales", "fp8-whole", "ct-mixed"
+  layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8", "fp8-rows", "fp8-scales", "fp8-whole", "ct-mixed",
+               those of packed.py: "gptq", "awq", "autoround", "modelopt", "modelopt-nvfp4" and "modelopt-mx" (fused)
   tensors      extra tensors: "mtp" (a multi-token-prediction layer), "vision" (of a wrapper), "lm_head" (tied, and there)
   wrapper      the multimodal wrapper: everything inside text_config, tensors prefixed
   shards       number of files
@@ -373,6 +374,12 @@ FAMILIES = {
                     "use_sliding_window": False,
                 },
             },
+            "gptq": {**KEPT, "layout": "gptq", "set": {**LINEAR, "num_hidden_layers": 2, "mlp_only_layers": [], "moe_intermediate_size": 32, "num_experts": 4}},
+            "modelopt": {
+                **KEPT,
+                "layout": "modelopt",
+                "set": {**LINEAR, "num_hidden_layers": 2, "mlp_only_layers": [0], "intermediate_size": 64, "moe_intermediate_size": 16},
+            },
             "sharded": {"shards": 3, "set": {"mlp_only_layers": [], "rope_scaling": None}},
         },
     },
@@ -400,6 +407,7 @@ FAMILIES = {
                 },
             },
             "mxfp4-yarn": {"layout": "mxfp4"},
+            "nvfp4": {**KEPT, "layout": "modelopt-nvfp4"},
         },
     },
     "llama4": {
@@ -432,6 +440,7 @@ FAMILIES = {
                 },
             },
             # as quantized re-releases name the experts; rope without scaling
+            "mx": {**KEPT, "layout": "modelopt-mx", "set": {"num_hidden_layers": 3, "no_rope_layers": [1, 0, 1], "intermediate_size": 16}},
             "split": {**KEPT, "layout": "split", "drop": ["rope_scaling"], "set": {"num_hidden_layers": 3, "no_rope_layers": [1, 0, 1]}},
         },
     },
@@ -509,6 +518,11 @@ FAMILIES = {
         "variants": {
             "mtp": {**KEPT, "tensors": "mtp", "set": {"num_hidden_layers": 2}},
             "fp8-rows": {**KEPT, "layout": "fp8-rows", "set": {"num_hidden_layers": 2, "num_nextn_predict_layers": 0}},
+            "awq": {
+                **KEPT,
+                "layout": "awq",
+                "set": {"num_hidden_layers": 2, "moe_intermediate_size": 16, "intermediate_size": 48, "num_nextn_predict_layers": 0},
+            },
             "plain": {
                 **KEPT,
                 "style": "v5",
@@ -621,6 +635,7 @@ FAMILIES = {
     "olmoe": {
         "config": OLMOE,
         "variants": {
+            "autoround": {**KEPT, "layout": "autoround", "set": {"num_hidden_layers": 2, "intermediate_size": 16}},
             "clip": {
                 **KEPT,
                 "layout": "fused",

@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 import golden
+import packed
 from families import FAMILIES, variant
 from formats import write_json, write_tensors
 from safetensors.torch import save_file
@@ -66,6 +67,8 @@ def make(family, name, out, hidden=False):
             written, tensors = wrapped(written, tensors)
         os.makedirs(out, exist_ok=True)
         write_json(os.path.join(out, "config.json"), written)
+        if layout in packed.BESIDE:
+            write_json(os.path.join(out, packed.BESIDE[layout][0]), packed.BESIDE[layout][1])
         write_tensors(out, tensors, v.get("shards", 1))
         model, report = golden.load(out)
         bad = [x for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs") for x in report[key]]

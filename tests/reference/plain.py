@@ -6,9 +6,11 @@ holds is brought to the plain form first: quantized weights decoded to float32, 
 multimodal wrapper, MTP tensors set aside.
 """
 
+import os
 import re
 
 import ct
+import packed
 import torch
 
 from formats import fp8_decode, fp8_rows_decode, mxfp4_decode, read_json, read_tensors
@@ -64,8 +66,11 @@ def plain(directory):
             aside += [k for k in tensors if not k.startswith(prefix)]
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     quantization = config.pop("quantization_config", {})
+    if os.path.exists(f"{directory}/hf_quant_config.json"):
+        quantization = {"quant_method": "modelopt"}
     if quantization.get("format") == "mixed-precision":
         ct.decode_all(tensors, quantization)
+    packed.decode(tensors, quantization)
     decode_fp8(tensors, quantization.get("weight_block_size", [128])[0])
     decode_mxfp4(tensors)
     join_split(tensors)

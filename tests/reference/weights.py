@@ -12,6 +12,7 @@ import zlib
 
 import ct
 import numpy as np
+import packed
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -253,7 +254,7 @@ def to_fp8_whole(tensors):
     return out
 
 
-LAYOUTS = {"fp8-scales": to_fp8_scales, "fp8-whole": to_fp8_whole, "ct-mixed": to_ct_mixed, "fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, "fp8-rows": to_fp8_rows, None: dict}
+LAYOUTS = {"fp8-scales": to_fp8_scales, "fp8-whole": to_fp8_whole, "ct-mixed": to_ct_mixed, "fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, "fp8-rows": to_fp8_rows, None: dict, **packed.LAYOUTS}
 
 QUANTIZATION = {
     "ct-mixed": CT_MIXED,
@@ -278,4 +279,5 @@ QUANTIZATION = {
         "quant_method": "compressed-tensors",
         "quantization_status": "compressed",
     },
+    **packed.QUANTIZATION,
 }
