@@ -136,7 +136,25 @@ static void no_failure(const char *what)
 /* ---- weights ---- */
 
 /* Stored types: plain ones, and formats with their blocks. */
-enum kind { BF16, F16, F32, MXFP4, FP8, FP8_ROWS };
+enum kind {
+    BF16,
+    F16,
+    F32,
+    MXFP4,
+    FP8,
+    FP8_ROWS,
+    Q4_0,
+    Q8_0,
+    Q2_K,
+    Q4_K,
+    Q5_K,
+    Q6_K,
+    IQ4_NL,
+    IQ4_XS,
+    IQ3_S,
+    TQ1_0,
+    KINDS
+};
 
 static const struct {
     enum dtype dtype, scale;
@@ -148,7 +166,31 @@ static const struct {
     [MXFP4] = {DT_U8, DT_U8, {&format_mxfp4_ct, {0, 0}}},
     [FP8] = {DT_F8_E4M3, DT_F32, {&format_fp8_block, {128, 128}}},
     [FP8_ROWS] = {DT_F8_E4M3, DT_BF16, {&format_fp8_ct, {1, 0}}},
+#define GGML(name) [name] = {DT_##name, DT_F32, {&format_ggml, {0, 0}}}
+    GGML(Q4_0),
+    GGML(Q8_0),
+    GGML(Q2_K),
+    GGML(Q4_K),
+    GGML(Q5_K),
+    GGML(Q6_K),
+    GGML(IQ4_NL),
+    GGML(IQ4_XS),
+    GGML(IQ3_S),
+    GGML(TQ1_0),
+#undef GGML
 };
+
+/* Random blocks of ggml; wherever its scales of f16 may be, there are small numbers. */
+static void fill_blocks(enum dtype type, uint8_t *data, size_t n)
+{
+    size_t size = dtype_bytes(type), i, k;
+
+    for (i = 0; i < n; i++, data += size) {
+        for (k = 0; k < size; k++)
+            data[k] = (noise(), (uint8_t)(seed >> 16));
+        data[1] = data[3] = data[size - 1] = data[size - 3] = 0x21;
+    }
+}
 
 static void fill(enum dtype type, uint8_t *data, size_t n, bool scales)
 {
@@ -176,7 +218,8 @@ static struct stored stored(enum kind kind, int rows, int stride)
 {
     enum dtype scale = kinds[kind].scale;
     struct stored s = {.name = "stored"};
-    bool scaled = kinds[kind].claim.format->coding != CODING_FLOAT;
+    enum coding coding = kinds[kind].claim.format->coding;
+    bool scaled = coding != CODING_FLOAT && coding != CODING_GGML;
     size_t n;
     uint8_t *p;
 
@@ -184,8 +227,11 @@ static struct stored stored(enum kind kind, int rows, int stride)
     s.piece[USE_SCALE].dtype = scale;
     format_describe(&s, &kinds[kind].claim, rows, stride, false);
     n = (size_t)rows * s.piece[USE_WEIGHT].row / dtype_bytes(kinds[kind].dtype);
-    s.piece[USE_WEIGHT].at = p = malloc(n * 4);
-    fill(kinds[kind].dtype, p, n, false);
+    s.piece[USE_WEIGHT].at = p = malloc(n * (dtype_bytes(kinds[kind].dtype) + 4));
+    if (DT_GGML >> kinds[kind].dtype & 1)
+        fill_blocks(kinds[kind].dtype, p, n);
+    else
+        fill(kinds[kind].dtype, p, n, false);
     if (scaled) {
         const struct stored_piece *q = &s.piece[USE_SCALE];
 
@@ -260,6 +306,32 @@ static void check_linear(enum kind type, bool in_out, int n, int in, int out, bo
     twin_free(&b);
     twin_free(&y);
     twin_free(&h);
+}
+
+/* Numbers are the CPU's to the bit: a product with the unit matrix has them. */
+static void check_decoded(enum kind type, int out, int in)
+{
+    struct stored s = stored(type, out, in);
+    float *unit = calloc((size_t)in * (size_t)in, sizeof *unit);
+    struct twin x, y = twin_new(NULL, (size_t)in * (size_t)out, false, (size_t)out);
+    struct matrix *m[BOTH];
+    char what[80];
+    int i;
+
+    for (i = 0; i < in; i++)
+        unit[(size_t)i * (size_t)in + (size_t)i] = 1;
+    x = twin_new(unit, (size_t)in * (size_t)in, true, (size_t)in);
+    pack_both(m, (struct matrix_job){.part = {s}, .parts = 1});
+    for (i = 0; i < BOTH; i++)
+        dev[i]->ops->linear(dev[i], m[i], x.p[i], in, NULL, y.p[i]);
+    snprintf(what, sizeof what, "numbers of %s", dtype_name(kinds[type].dtype));
+    compare(&y, what, dev[GPU]->bf16 ? 0 : 1e-7);
+    no_failure(what);
+    free_both(m);
+    source_free(&s);
+    free(unit);
+    twin_free(&x);
+    twin_free(&y);
 }
 
 /* A row's result does not depend on how many others there are. */
@@ -983,6 +1055,8 @@ static void check_head(int sides, int vocab, int hidden)
 
 static void check_all(void)
 {
+    int kind;
+
     check_linear(BF16, false, 1, 64, 32, false);
     check_linear(BF16, false, 130, 96, 200, false);
     check_linear(F32, false, 300, 2048, 513, false);
@@ -994,6 +1068,10 @@ static void check_all(void)
     check_linear(FP8, false, 70, 256, 400, false);
     check_linear(FP8_ROWS, false, 70, 264, 400, false);
     check_linear(FP8_ROWS, false, 33, 77, 50, false);
+    check_linear(Q8_0, false, 33, 96, 50, false);
+    check_linear(Q4_K, false, 33, 512, 50, true);
+    for (kind = Q4_0; kind < KINDS; kind++)
+        check_decoded((enum kind)kind, 72, 512);
     check_rows_alone();
     check_bad_weights();
     check_norm(7, 2048);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quant/ggml.h"
 #include "quant/mxfp4.h"
 
 enum { STAGE = 32 << 20, LD = 64, PAIR = 8, SIDE = 32, THREADS = 256, SLAB_ALIGN = 512, ALIGN = 256 };
@@ -25,7 +26,8 @@ struct decode {
 };
 
 /* What this file decodes; cuda_pack refuses other codings. */
-const uint64_t cuda_codings = 1ull << CODING_FLOAT | 1ull << CODING_E4M3 | 1ull << CODING_MXFP4;
+const uint64_t cuda_codings =
+    1ull << CODING_FLOAT | 1ull << CODING_E4M3 | 1ull << CODING_MXFP4 | 1ull << CODING_GGML;
 
 /* Where the row of a piece is that stored row s.row0 + row belongs to. */
 static __device__ __forceinline__ const uint8_t *row_of(const struct stored &s, enum piece_use use, int row)
@@ -63,6 +65,31 @@ static __device__ __forceinline__ float e4m3(uint8_t code)
     return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
 }
 
+/* Sixteen elements of stored row s.row0 + row, from col on, of blocks of ggml. */
+static __device__ void take_sixteen(const struct decode &d, int row, int col, struct sixteen *s)
+{
+    const uint8_t *p = row_of(d.s, USE_WEIGHT, row);
+
+    switch (d.s.piece[USE_WEIGHT].dtype) {
+#define TAKE(name, id, elements, bytes)                                                                      \
+    case DT_##name:                                                                                          \
+        take_##name(p + (int64_t)(col / (elements)) * (bytes), col % (elements) / SIXTEEN, s);               \
+        break;
+        GGML_BLOCKS(TAKE)
+#undef TAKE
+    default: /* CODING_GGML has no other */
+        s->d = NAN;
+    }
+}
+
+/* The factor of the whole map. */
+static __device__ __forceinline__ float factor_of(const struct stored &s)
+{
+    const struct stored_piece &p = s.piece[USE_GLOBAL];
+
+    return p.at ? plain(p.dtype, p.at, 0) : 1;
+}
+
 /* Element `col` of stored row s.row0 + row. */
 static __device__ __forceinline__ float stored(const struct decode &d, int row, int col)
 {
@@ -75,7 +102,7 @@ static __device__ __forceinline__ float stored(const struct decode &d, int row, 
         return e4m3(p[col]) * scale_of(d.s, row, col);
     case CODING_MXFP4:
         return mxfp4(p[col / 2] >> 4 * (col & 1) & 15, row_of(d.s, USE_SCALE, row)[col / MXFP4_BLOCK]);
-    default: /* cuda_codings has no other */
+    default: /* cuda_codings has no other than GGML, which decode_sixteens does */
         break;
     }
     return NAN;
@@ -105,7 +132,7 @@ __global__ void decode_rows(const struct decode d, int n0)
         put(d, n, k, stored(d, row, k));
 }
 
-/* ---- eight elements at a time, to bf16: BF16, MXFP4 and FP8 ---- */
+/* ---- eight elements at a time, to bf16: BF16, MXFP4 and FP8; sixteen of blocks of ggml ---- */
 
 static __device__ __forceinline__ void load_eight(const struct decode &d, int row, int col, float v[EIGHT])
 {
@@ -141,19 +168,12 @@ static __device__ __forceinline__ void load_eight(const struct decode &d, int ro
     }
 }
 
-/* A thread to eight elements of rows n0 .. n0+n-1 of the part. */
-__global__ void __launch_bounds__(THREADS) decode_eights(const struct decode d, int n0, int n)
+/* Eight elements of row n of the part, from k on, as bf16. */
+static __device__ __forceinline__ void put_eight(const struct decode &d, int n, int k, const float v[EIGHT])
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, columns = d.s.in / EIGHT;
-    int row = (int)(i / columns), col = (int)(i % columns) * EIGHT;
     __nv_bfloat162 out[EIGHT / 2];
-    float v[EIGHT];
     bool odd = false;
 
-    if (row >= n)
-        return;
-    row += n0;
-    load_eight(d, d.s.first + row * d.s.step - d.s.row0, col, v);
 #pragma unroll
     for (int j = 0; j < EIGHT / 2; j++) {
         float2 back;
@@ -164,8 +184,47 @@ __global__ void __launch_bounds__(THREADS) decode_eights(const struct decode d, 
     }
     if (odd)
         atomicMin(d.bad, d.id);
-    *(uint4 *)((__nv_bfloat16 *)d.dst + weight_at(d.all_rows, d.ld, place(d, row), col, true)) =
+    *(uint4 *)((__nv_bfloat16 *)d.dst + weight_at(d.all_rows, d.ld, place(d, n), k, true)) =
         *(const uint4 *)(const void *)out;
+}
+
+/* A thread to eight elements of rows n0 .. n0+n-1 of the part. */
+__global__ void __launch_bounds__(THREADS) decode_eights(const struct decode d, int n0, int n)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, columns = d.s.in / EIGHT;
+    int row = (int)(i / columns), col = (int)(i % columns) * EIGHT;
+    float v[EIGHT];
+
+    if (row >= n)
+        return;
+    row += n0;
+    load_eight(d, d.s.first + row * d.s.step - d.s.row0, col, v);
+    put_eight(d, row, col, v);
+}
+
+/* A thread to sixteen, of blocks of ggml. */
+__global__ void __launch_bounds__(THREADS) decode_sixteens(const struct decode d, int n0, int n)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, columns = d.s.in / SIXTEEN;
+    int row = (int)(i / columns), col = (int)(i % columns) * SIXTEEN;
+    float factor = factor_of(d.s), v[SIXTEEN];
+    struct sixteen all;
+
+    if (row >= n)
+        return;
+    row += n0;
+    take_sixteen(d, d.s.first + row * d.s.step - d.s.row0, col, &all);
+#pragma unroll
+    for (int k = 0; k < SIXTEEN; k++)
+        v[k] = sixteen_at(&all, k) * factor;
+    if (d.bf16) {
+        put_eight(d, row, col, v);
+        put_eight(d, row, col + EIGHT, v + EIGHT);
+    } else {
+#pragma unroll
+        for (int k = 0; k < SIXTEEN; k++)
+            put(d, row, col + k, v[k]);
+    }
 }
 
 static bool fits_eights(const struct decode *d)
@@ -209,7 +268,10 @@ static void decode(struct cuda *c, const struct decode *d)
         int64_t to = end > s->first ? ceil_div(end - s->first, s->step) : 0;
 
         to = to < s->out ? to : s->out;
-        if (to > from && fits_eights(d))
+        if (to > from && s->coding == CODING_GGML)
+            decode_sixteens<<<(unsigned)ceil_div((to - from) * (s->in / SIXTEEN), THREADS), THREADS, 0,
+                              c->packing>>>(*d, (int)from, (int)(to - from));
+        else if (to > from && fits_eights(d))
             decode_eights<<<(unsigned)ceil_div((to - from) * (s->in / EIGHT), THREADS), THREADS, 0,
                             c->packing>>>(*d, (int)from, (int)(to - from));
         else if (to > from)

@@ -48,7 +48,7 @@ HOT(static void, sixteens_f32, (const struct sixteen *restrict s, int n, float *
 
     for (; n > 0; n--, s++, dst += SIXTEEN)
         for (k = 0; k < SIXTEEN; k++)
-            dst[k] = s->d * (float)s->q[k] - s->m;
+            dst[k] = sixteen_at(s, k);
 }
 
 HOT(static void, sixteens_bf16, (const struct sixteen *restrict s, int n, uint16_t *restrict dst),
@@ -58,7 +58,7 @@ HOT(static void, sixteens_bf16, (const struct sixteen *restrict s, int n, uint16
 
     for (; n > 0; n--, s++, dst += SIXTEEN)
         for (k = 0; k < SIXTEEN; k++)
-            dst[k] = f32_to_bf16(s->d * (float)s->q[k] - s->m);
+            dst[k] = f32_to_bf16(sixteen_at(s, k));
 }
 
 HOT(static void, multiply, (float *restrict v, int n, float by), (v, n, by))

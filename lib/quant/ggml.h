@@ -16,30 +16,47 @@
 
 enum { SIXTEEN = 16 };
 
+/* For the host or for kernels, as are the grids. */
+#ifdef __CUDACC__
+#define GGML_INLINE static __device__ __forceinline__
+#else
+#define GGML_INLINE static inline
+#endif
+
 struct sixteen {
     float d, m; /* m 0: there is none (x - 0 is x, -0 too) */
     int8_t q[SIXTEEN];
 };
 
+/* Where a GPU's compiler would make one operation of two, which rounds once. */
+GGML_INLINE float sixteen_at(const struct sixteen *s, int i)
+{
+#ifdef __CUDACC__
+    return __fsub_rn(__fmul_rn(s->d, (float)s->q[i]), s->m);
+#else
+    return s->d * (float)s->q[i] - s->m;
+#endif
+}
+
 /* ---- parts of blocks; numbers are of the little end, and lie anywhere ---- */
 
-DEVICE_INLINE uint32_t le16(const uint8_t *p)
+GGML_INLINE uint32_t le16(const uint8_t *p)
 {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
-DEVICE_INLINE uint32_t le32(const uint8_t *p)
+GGML_INLINE uint32_t le32(const uint8_t *p)
 {
     return le16(p) | le16(p + 2) << 16;
 }
 
-DEVICE_INLINE float half_at(const uint8_t *p)
+GGML_INLINE float half_at(const uint8_t *p)
 {
     return f16_to_f32((uint16_t)le16(p));
 }
 
 /* Sixteen numbers of `bits` bits of the bytes at p, from bit `shift` on, minus `zero`. */
-DEVICE_INLINE void take_bits(const uint8_t *p, int shift, int bits, int zero, int8_t q[SIXTEEN])
+GGML_INLINE void take_bits(const uint8_t *p, int shift, int bits, int zero, int8_t q[SIXTEEN])
 {
     int i;
 
@@ -47,8 +64,17 @@ DEVICE_INLINE void take_bits(const uint8_t *p, int shift, int bits, int zero, in
         q[i] = (int8_t)((p[i] >> shift & ((1 << bits) - 1)) - zero);
 }
 
+/* The lower or the higher halves of the bytes at p, minus `zero`; shifts that are known are what is fast. */
+GGML_INLINE void take_nibbles(const uint8_t *p, bool high, int zero, int8_t q[SIXTEEN])
+{
+    if (high)
+        take_bits(p, 4, 4, zero, q);
+    else
+        take_bits(p, 0, 4, zero, q);
+}
+
 /* Sixteen numbers of 1 or 2 bits that fill the bytes at p, as `one` times them minus `zero`. */
-DEVICE_INLINE void take_dense(const uint8_t *p, int bits, int one, int zero, int8_t q[SIXTEEN])
+GGML_INLINE void take_dense(const uint8_t *p, int bits, int one, int zero, int8_t q[SIXTEEN])
 {
     int i, per = 8 / bits;
 
@@ -57,7 +83,7 @@ DEVICE_INLINE void take_dense(const uint8_t *p, int bits, int one, int zero, int
 }
 
 /* One more bit, worth `one`, of the sixteen bytes at p. */
-DEVICE_INLINE void add_bit(const uint8_t *p, int shift, int one, int8_t q[SIXTEEN])
+GGML_INLINE void add_bit(const uint8_t *p, int shift, int one, int8_t q[SIXTEEN])
 {
     int i;
 
@@ -65,57 +91,67 @@ DEVICE_INLINE void add_bit(const uint8_t *p, int shift, int one, int8_t q[SIXTEE
         q[i] = (int8_t)(q[i] + (p[i] >> shift & 1) * one);
 }
 
-/* The values of codes 0..15. */
-DEVICE_INLINE void look_up(const int8_t value[16], int8_t q[SIXTEEN])
+/* The values of codes 0..15: one instruction, where the processor has it. */
+GGML_INLINE void look_up(const int8_t value[16], int8_t q[SIXTEEN])
 {
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+    typedef int8_t bytes __attribute__((vector_size(SIXTEEN)));
+    bytes v, c;
+
+    memcpy(&v, value, sizeof v);
+    memcpy(&c, q, sizeof c);
+    v = __builtin_shuffle(v, c);
+    memcpy(q, &v, sizeof v);
+#else
     int i;
 
     for (i = 0; i < SIXTEEN; i++)
         q[i] = value[q[i]];
+#endif
 }
 
 /* ---- 32 elements with a scale of f16, and a least value ---- */
 
-DEVICE_INLINE void take_Q4_0(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q4_0(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = 0;
-    take_bits(b + 2, 4 * g, 4, 8, s->q);
+    take_nibbles(b + 2, g, 8, s->q);
 }
 
-DEVICE_INLINE void take_Q4_1(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q4_1(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = -half_at(b + 2);
-    take_bits(b + 4, 4 * g, 4, 0, s->q);
+    take_nibbles(b + 4, g, 0, s->q);
 }
 
 /* The fifth bits lie together. */
-DEVICE_INLINE void take_fifth(const uint8_t *bits, const uint8_t *p, int g, int zero, int8_t q[SIXTEEN])
+GGML_INLINE void take_fifth(const uint8_t *bits, const uint8_t *p, int g, int zero, int8_t q[SIXTEEN])
 {
     uint32_t high = le16(bits + 2 * g);
     int i;
 
-    take_bits(p, 4 * g, 4, zero, q);
+    take_nibbles(p, g, zero, q);
     for (i = 0; i < SIXTEEN; i++)
         q[i] = (int8_t)(q[i] + (int)(high >> i & 1) * 16);
 }
 
-DEVICE_INLINE void take_Q5_0(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q5_0(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = 0;
     take_fifth(b + 2, b + 6, g, 16, s->q);
 }
 
-DEVICE_INLINE void take_Q5_1(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q5_1(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = -half_at(b + 2);
     take_fifth(b + 4, b + 8, g, 0, s->q);
 }
 
-DEVICE_INLINE void take_Q8_0(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q8_0(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = 0;
@@ -123,7 +159,7 @@ DEVICE_INLINE void take_Q8_0(const uint8_t *b, int g, struct sixteen *s)
 }
 
 /* The sum after the scale is for products with other blocks. */
-DEVICE_INLINE void take_Q8_1(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q8_1(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = 0;
@@ -134,19 +170,19 @@ DEVICE_INLINE void take_Q8_1(const uint8_t *b, int g, struct sixteen *s)
 
 /* Codes of 2 bits lie in halves of 128, each in 32 bytes: the sixteens of a half take two bits after another.
  */
-DEVICE_INLINE void take_crumbs(const uint8_t *p, int g, int zero, int8_t q[SIXTEEN])
+GGML_INLINE void take_crumbs(const uint8_t *p, int g, int zero, int8_t q[SIXTEEN])
 {
     take_bits(p + 32 * (g / 8) + SIXTEEN * (g % 2), g % 8 / 2 * 2, 2, zero, q);
 }
 
-DEVICE_INLINE void take_Q2_K(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q2_K(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b + 80) * (float)(b[g] & 15);
     s->m = half_at(b + 82) * (float)(b[g] >> 4);
     take_crumbs(b + 16, g, 0, s->q);
 }
 
-DEVICE_INLINE void take_Q3_K(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q3_K(const uint8_t *b, int g, struct sixteen *s)
 {
     const uint8_t *scale = b + 96;
     int low = scale[g % 8] >> g / 8 * 4 & 15, high = scale[8 + g % 4] >> g / 4 * 2 & 3;
@@ -158,7 +194,7 @@ DEVICE_INLINE void take_Q3_K(const uint8_t *b, int g, struct sixteen *s)
 }
 
 /* Scale and least value of 32 elements, of 6 bits each. */
-DEVICE_INLINE void k_scales(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void k_scales(const uint8_t *b, int g, struct sixteen *s)
 {
     const uint8_t *p = b + 4;
     int j = g / 2, scale = p[j & 7] & 63, least = p[(j & 3) + 4] & 63;
@@ -171,20 +207,20 @@ DEVICE_INLINE void k_scales(const uint8_t *b, int g, struct sixteen *s)
     s->m = half_at(b + 2) * (float)least;
 }
 
-DEVICE_INLINE void take_Q4_K(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q4_K(const uint8_t *b, int g, struct sixteen *s)
 {
     k_scales(b, g, s);
-    take_bits(b + 16 + 32 * (g / 4) + SIXTEEN * (g % 2), g / 2 % 2 * 4, 4, 0, s->q);
+    take_nibbles(b + 16 + 32 * (g / 4) + SIXTEEN * (g % 2), g / 2 % 2, 0, s->q);
 }
 
-DEVICE_INLINE void take_Q5_K(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q5_K(const uint8_t *b, int g, struct sixteen *s)
 {
     k_scales(b, g, s);
-    take_bits(b + 48 + 32 * (g / 4) + SIXTEEN * (g % 2), g / 2 % 2 * 4, 4, 0, s->q);
+    take_nibbles(b + 48 + 32 * (g / 4) + SIXTEEN * (g % 2), g / 2 % 2, 0, s->q);
     add_bit(b + 16 + SIXTEEN * (g % 2), g / 2, 16, s->q);
 }
 
-DEVICE_INLINE void take_Q6_K(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q6_K(const uint8_t *b, int g, struct sixteen *s)
 {
     const uint8_t *low = b + 64 * (g / 8) + SIXTEEN * (g % 4);
     const uint8_t *high = b + 128 + 32 * (g / 8) + SIXTEEN * (g % 2);
@@ -196,7 +232,7 @@ DEVICE_INLINE void take_Q6_K(const uint8_t *b, int g, struct sixteen *s)
         s->q[i] = (int8_t)(((low[i] >> g % 8 / 4 * 4 & 15) | (high[i] >> g % 8 / 2 * 2 & 3) << 4) - 32);
 }
 
-DEVICE_INLINE void take_Q8_K(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q8_K(const uint8_t *b, int g, struct sixteen *s)
 {
     uint32_t bits = le32(b);
 
@@ -208,7 +244,7 @@ DEVICE_INLINE void take_Q8_K(const uint8_t *b, int g, struct sixteen *s)
 /* ---- -1, 0 and 1, and what else has no levels between ---- */
 
 /* Five to a byte, as the first digits to base 3 of a fraction of 256; the last sixteen four to a byte. */
-DEVICE_INLINE void take_TQ1_0(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_TQ1_0(const uint8_t *b, int g, struct sixteen *s)
 {
     int i, at = g < 10 ? SIXTEEN * (g % 2) : g < 15 ? 32 : 48, digit = g < 10 ? g / 2 : g - 10;
 
@@ -222,21 +258,21 @@ DEVICE_INLINE void take_TQ1_0(const uint8_t *b, int g, struct sixteen *s)
     }
 }
 
-DEVICE_INLINE void take_TQ2_0(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_TQ2_0(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b + 64);
     s->m = 0;
     take_crumbs(b, g, 1, s->q);
 }
 
-DEVICE_INLINE void take_Q1_0(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q1_0(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = 0;
     take_dense(b + 2 + 2 * g, 1, 2, 1, s->q);
 }
 
-DEVICE_INLINE void take_Q2_0(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_Q2_0(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = 0;
@@ -246,14 +282,14 @@ DEVICE_INLINE void take_Q2_0(const uint8_t *b, int g, struct sixteen *s)
 /* ---- sixteen values, not evenly apart ---- */
 
 /* Twice e2m1, whose -0 is a 0 here. */
-DEVICE_INLINE void look_up_e2m1(int8_t q[SIXTEEN])
+GGML_INLINE void look_up_e2m1(int8_t q[SIXTEEN])
 {
     const int8_t value[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
     look_up(value, q);
 }
 
-DEVICE_INLINE void look_up_nl(int8_t q[SIXTEEN])
+GGML_INLINE void look_up_nl(int8_t q[SIXTEEN])
 {
     const int8_t value[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
@@ -261,18 +297,18 @@ DEVICE_INLINE void look_up_nl(int8_t q[SIXTEEN])
 }
 
 /* Half of 2^(byte - 127), for values that are twice as large. 255 is no NaN here. */
-DEVICE_INLINE void take_MXFP4(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_MXFP4(const uint8_t *b, int g, struct sixteen *s)
 {
     uint32_t bits = b[0] < 2 ? 0x00200000u << b[0] : (uint32_t)(b[0] - 1) << 23;
 
     memcpy(&s->d, &bits, 4);
     s->m = 0;
-    take_bits(b + 1, 4 * g, 4, 0, s->q);
+    take_nibbles(b + 1, g, 0, s->q);
     look_up_e2m1(s->q);
 }
 
 /* Half of a number of e4m3 without its sign; its NaN is 0. */
-DEVICE_INLINE float half_of_e4m3(uint8_t code)
+GGML_INLINE float half_of_e4m3(uint8_t code)
 {
     int exp = code >> 3 & 15, frac = code & 7;
     uint32_t bits = (uint32_t)(exp + 119) << 23 | (uint32_t)frac << 20;
@@ -282,7 +318,7 @@ DEVICE_INLINE float half_of_e4m3(uint8_t code)
     return code == 0x7f ? 0 : exp ? f : (float)frac * 0x1p-10f;
 }
 
-DEVICE_INLINE void take_NVFP4(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_NVFP4(const uint8_t *b, int g, struct sixteen *s)
 {
     const uint8_t *p = b + 4 + 8 * g;
     int i;
@@ -294,28 +330,28 @@ DEVICE_INLINE void take_NVFP4(const uint8_t *b, int g, struct sixteen *s)
     look_up_e2m1(s->q);
 }
 
-DEVICE_INLINE void take_IQ4_NL(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ4_NL(const uint8_t *b, int g, struct sixteen *s)
 {
     s->d = half_at(b);
     s->m = 0;
-    take_bits(b + 2, 4 * g, 4, 0, s->q);
+    take_nibbles(b + 2, g, 0, s->q);
     look_up_nl(s->q);
 }
 
-DEVICE_INLINE void take_IQ4_XS(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ4_XS(const uint8_t *b, int g, struct sixteen *s)
 {
     int j = g / 2, scale = (b[4 + j / 2] >> j % 2 * 4 & 15) | (int)(le16(b + 2) >> 2 * j & 3) << 4;
 
     s->d = half_at(b) * (float)(scale - 32);
     s->m = 0;
-    take_bits(b + 8 + SIXTEEN * j, g % 2 * 4, 4, 0, s->q);
+    take_nibbles(b + 8 + SIXTEEN * j, g % 2, 0, s->q);
     look_up_nl(s->q);
 }
 
 /* ---- grids of magnitudes, and signs ---- */
 
 /* Seven signs; the eighth makes the number of minuses even. */
-DEVICE_INLINE uint32_t eight_signs(uint32_t seven)
+GGML_INLINE uint32_t eight_signs(uint32_t seven)
 {
     uint32_t odd = seven ^ seven >> 4;
 
@@ -324,7 +360,7 @@ DEVICE_INLINE uint32_t eight_signs(uint32_t seven)
 }
 
 /* Eight of an entry of the IQ2 grids. */
-DEVICE_INLINE void put_iq2(uint32_t entry, uint32_t signs, int8_t q[8])
+GGML_INLINE void put_iq2(uint32_t entry, uint32_t signs, int8_t q[8])
 {
     int i;
 
@@ -336,7 +372,7 @@ DEVICE_INLINE void put_iq2(uint32_t entry, uint32_t signs, int8_t q[8])
 }
 
 /* Four of an entry of a grid of IQ3: 4, 12, 20 ... 52, 62, or 1, 3 ... 15. */
-DEVICE_INLINE void put_iq3(uint32_t entry, uint32_t signs, bool xxs, int8_t q[4])
+GGML_INLINE void put_iq3(uint32_t entry, uint32_t signs, bool xxs, int8_t q[4])
 {
     int i;
 
@@ -348,7 +384,7 @@ DEVICE_INLINE void put_iq3(uint32_t entry, uint32_t signs, bool xxs, int8_t q[4]
 }
 
 /* Eight of an entry of the grid of IQ1, in eighths: -1, 0 or 1, an eighth up or down. */
-DEVICE_INLINE void put_iq1(uint32_t entry, bool down, int8_t q[8])
+GGML_INLINE void put_iq1(uint32_t entry, bool down, int8_t q[8])
 {
     int i;
 
@@ -356,7 +392,7 @@ DEVICE_INLINE void put_iq1(uint32_t entry, bool down, int8_t q[8])
         q[i] = (int8_t)(8 * ((int)(entry >> 2 * i & 3) - 1) + (down ? -1 : 1));
 }
 
-DEVICE_INLINE void take_IQ2_XXS(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ2_XXS(const uint8_t *b, int g, struct sixteen *s)
 {
     const uint8_t *p = b + 2 + 8 * (g / 2);
     uint32_t aux = le32(p + 4);
@@ -370,7 +406,7 @@ DEVICE_INLINE void take_IQ2_XXS(const uint8_t *b, int g, struct sixteen *s)
     }
 }
 
-DEVICE_INLINE void take_IQ2_XS(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ2_XS(const uint8_t *b, int g, struct sixteen *s)
 {
     int i;
 
@@ -383,7 +419,7 @@ DEVICE_INLINE void take_IQ2_XS(const uint8_t *b, int g, struct sixteen *s)
     }
 }
 
-DEVICE_INLINE void take_IQ2_S(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ2_S(const uint8_t *b, int g, struct sixteen *s)
 {
     int i, k;
 
@@ -395,7 +431,7 @@ DEVICE_INLINE void take_IQ2_S(const uint8_t *b, int g, struct sixteen *s)
     }
 }
 
-DEVICE_INLINE void take_IQ3_XXS(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ3_XXS(const uint8_t *b, int g, struct sixteen *s)
 {
     uint32_t aux = le32(b + 66 + 4 * (g / 2));
     int i;
@@ -407,7 +443,7 @@ DEVICE_INLINE void take_IQ3_XXS(const uint8_t *b, int g, struct sixteen *s)
                 eight_signs(aux >> 7 * (g % 2 * 2 + i / 2) & 127) >> i % 2 * 4, true, s->q + 4 * i);
 }
 
-DEVICE_INLINE void take_IQ3_S(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ3_S(const uint8_t *b, int g, struct sixteen *s)
 {
     int i, k;
 
@@ -420,7 +456,7 @@ DEVICE_INLINE void take_IQ3_S(const uint8_t *b, int g, struct sixteen *s)
     }
 }
 
-DEVICE_INLINE void take_IQ1_S(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ1_S(const uint8_t *b, int g, struct sixteen *s)
 {
     uint32_t high = le16(b + 34 + 2 * (g / 2));
     int i;
@@ -433,7 +469,7 @@ DEVICE_INLINE void take_IQ1_S(const uint8_t *b, int g, struct sixteen *s)
 }
 
 /* The scale of f16 is in the highest four bits of four numbers. */
-DEVICE_INLINE void take_IQ1_M(const uint8_t *b, int g, struct sixteen *s)
+GGML_INLINE void take_IQ1_M(const uint8_t *b, int g, struct sixteen *s)
 {
     const uint8_t *p = b + 48;
     uint32_t half = le16(p) >> 12 | (le16(p + 2) >> 8 & 0xf0), high;
