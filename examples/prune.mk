@@ -28,14 +28,16 @@ RATIO    ?= 0.25
 KEEP     ?=
 FIT      ?=
 CONTEXT  ?= 8192
-# Documents of a category that are observed, and judged; empty: all.
-SAMPLES  ?= 75
+# Documents of a category that are observed, and judged; empty: all. A folder may hold anything; whoever names files
+# means what is in them.
+SAMPLES  ?= $(if $(wildcard $(DATA:%=%/.)),75)
 # Other text to judge with. Without it every fourth document of a category of DATA is held out.
 EVAL     ?=
 # A criterion of moe-score, and ways to select joined by +: worst (what the worst category loses), super (super
-# experts stay), turns (each category chooses two experts first).
-PLANS    ?= gate_squared_ean_sum gate_squared_ean_sum+worst reap weighted_ean_sum weighted_ean_sum_l2 \
-            weighted_expert_frequency_sum hope_sum gram
+# experts stay), turns (each category chooses two experts first). CRITERION=reap is that one alone.
+CRITERION ?= gate_squared_ean_sum gate_squared_ean_sum+worst reap weighted_ean_sum weighted_ean_sum_l2 \
+             weighted_expert_frequency_sum hope_sum gram
+PLANS    ?= $(CRITERION)
 # Anything: also what moe-bench refine makes by measuring on the observed text, of the default's plan (refine) and of
 # all experts (cut). It is dear, up to 24 masked passes a layer and round, and was the best where it was tried.
 REFINE   ?=
@@ -65,9 +67,9 @@ STATS := $(WORK)/run.stats
 DIR   := $(WORK)/$(if $(KEEP),keep-$(KEEP),$(if $(FIT),fit-$(FIT)-$(CONTEXT),$(subst %,-percent,$(RATIO))))
 TSV   := $(PLANS:%=$(DIR)/%.tsv)
 MANY   = $(if $(KEEP),-k $(KEEP),$(if $(FIT),-k $$(cat $(DIR)/keep),-r $(RATIO)))
-TEXT   = $(SAMPLES:%=--samples-per-category %)
-SEEN   = $(if $(EVAL),,--hold-out 4) $(TEXT) $(OBSERVE)
-HELD   = $(if $(EVAL),,--held-out 4) $(TEXT) $(JUDGE)
+text          = $(SAMPLES:%=--samples-per-category %)
+observed_text = $(if $(EVAL),,--hold-out 4) $(text) $(OBSERVE)
+judged_text   = $(if $(EVAL),,--held-out 4) $(text) $(JUDGE)
 # Criteria of pairs need the matrices of the observation, which are made if one is asked for.
 PAIRS     := hope hope_sum gram
 MATRICES  := $(if $(filter $(PAIRS) $(PAIRS:%=%+%),$(PLANS)),--matrices $(WORK)/run.matrices)
@@ -87,7 +89,7 @@ files = $1 $(wildcard $(1:%=%/*))
 $(STATS): $(call files,$(DATA)) $(wildcard $(MODEL)/*.json $(MODEL)/*.jinja $(MODEL)/*.safetensors) $(WORK)/observed
 	@rm -f $@ $(WORK)/run.matrices
 	@if [ -n "$$(find $(DATA) -newer $@.partial 2>/dev/null)" ]; then rm -f $@.partial $(WORK)/run.matrices.partial*; fi
-	$(strip $(BIN)moe-observe $(SEEN) $(MATRICES) --resume -o $@ $(MODEL) $(DATA))
+	$(strip $(BIN)moe-observe $(observed_text) $(MATRICES) --resume -o $@ $(MODEL) $(DATA))
 
 $(DIR)/keep: $(WORK)/observed
 	@mkdir -p $(DIR)
@@ -108,11 +110,11 @@ $(SEARCHED): $(DIR)/%.tsv: $(STATS) $(WORK)/scored $(if $(FIT),$(DIR)/keep)
 	$(BIN)moe-score -q $(MANY) $(SCORE) --force -o $(DIR)/search/refine.tsv $<
 	$(BIN)moe-score -q -r 0 $(SCORE) --force -o $(DIR)/search/cut.tsv $<
 	$(BIN)moe-bench refine $(if $(filter cut,$*),-k $$(awk '/^[0-9]/ { if (!n++) l = $$1; if ($$1 != l) exit; k += $$3 } END { print k }' $(DIR)/search/refine.tsv)) \
-	    $(SEEN) --plan $(DIR)/search/$*.tsv --force -o $@ $(MODEL) $(DATA)
+	    $(observed_text) --plan $(DIR)/search/$*.tsv --force -o $@ $(MODEL) $(DATA)
 
 # All plans at once, each on its own line, and one for each category.
 $(DIR)/compare.tsv: $(TSV) $(call files,$(or $(EVAL),$(DATA))) $(DIR)/judged
-	$(strip $(BIN)moe-bench compare $(HELD) --tsv $(TSV:%=--plan %) --force -o $@ $(MODEL) $(or $(EVAL),$(DATA)))
+	$(strip $(BIN)moe-bench compare $(judged_text) --tsv $(TSV:%=--plan %) --force -o $@ $(MODEL) $(or $(EVAL),$(DATA)))
 
 $(DIR)/table.txt: $(DIR)/compare.tsv $(DIR)/chosen
 	@awk -F '\t' -v by=$(BY) '/^#columns/ { for (i = 2; i <= NF; i++) at[$$i] = i - 1 } \
@@ -147,10 +149,10 @@ $(WORK)/checked: $(OUT)/config.json $(wildcard $(OUT)/*)
 seen = ls -lLn $1 2>/dev/null | awk '{ print $$5, $$6, $$7, $$8, $$9 }'
 SELF := $(shell { $(BIN)moe-inspect --json $(MODEL) 2>/dev/null; $(call seen,$(wildcard $(MODEL)/*)); } | cksum)
 STAMPS := $(WORK)/observed $(WORK)/scored $(WORK)/pruned $(DIR)/judged $(DIR)/chosen $(DIR)/limits
-$(WORK)/observed: told = $(MODEL) $(SELF) $(DATA) $(shell $(call seen,$(DATA)) | cksum) $(SEEN) $(MATRICES)
+$(WORK)/observed: told = $(MODEL) $(SELF) $(DATA) $(shell $(call seen,$(DATA)) | cksum) $(observed_text) $(MATRICES)
 $(WORK)/scored: told = $(SCORE)
 $(WORK)/pruned: told = $(MODEL) $(SELF) $(DIR)
-$(DIR)/judged: told = $(MODEL) $(SELF) $(or $(EVAL),$(DATA)) $(shell $(call seen,$(or $(EVAL),$(DATA))) | cksum) $(HELD) $(PLANS)
+$(DIR)/judged: told = $(MODEL) $(SELF) $(or $(EVAL),$(DATA)) $(shell $(call seen,$(or $(EVAL),$(DATA))) | cksum) $(judged_text) $(PLANS)
 $(DIR)/chosen: told = $(BY)
 $(DIR)/limits: told = $(LIMIT) $(LIMIT_CATEGORY) $(OUT)
 $(STAMPS): FORCE

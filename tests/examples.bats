@@ -223,6 +223,20 @@ prune=(make -f examples/prune.mk BIN="" MODEL=my-tune DATA=prompts/ OBSERVE="--m
     awk '/^#part/ { exit !/documents=20/ }' my-tune-pruned.work/run.stats
 }
 
+@test "portfolio.mk: the best plan and no more; files are observed whole" {
+    local portfolio=(make -f examples/portfolio.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl OBSERVE="--max-len 64" PLANS="reap freq")
+    "${portfolio[@]}" >said
+    cmp portfolio/best.tsv portfolio/0.25/best.tsv
+    cmp portfolio/table.txt portfolio/0.25/table.txt
+    [[ $(tail -n 1 said) == 'portfolio/best.tsv: '*' keep=12 ratio=0.25' ]]
+    [ "$(sed -n 's/^#part.*documents=\([0-9]*\).*/\1/p' portfolio/run.stats)" -eq $(($(wc -l <calib.jsonl) - $(wc -l <calib.jsonl) / 4)) ]
+    "${portfolio[@]}" RATIO=0.5
+    cmp portfolio/best.tsv portfolio/0.5/best.tsv
+    "${portfolio[@]}"
+    cmp portfolio/best.tsv portfolio/0.25/best.tsv
+    [ "$(find . -maxdepth 1 -newer calib.jsonl -type d -name '*pruned*' | wc -l)" -eq 0 ]
+}
+
 @test "prune.mk: what is missing is named" {
     run make -f examples/prune.mk DATA=calib.jsonl OUT=small
     [ "$status" -ne 0 ]
