@@ -117,6 +117,59 @@ config_for() {
     [[ $output == *"'$name' holds NaN at element 5"* ]]
 }
 
+# broken FIXTURE TENSOR FORMAT: model/, whose tensor has these bytes (of printf) as its first ones.
+broken() {
+    local n at
+    rm -rf model
+    cp -r "$FIXTURES/$1" model
+    rm model/golden.safetensors
+    n=$(od -An -N8 -tu8 model/model.safetensors)
+    at=$(header model | jq --arg t "$2" '.[$t].data_offsets[0]')
+    # shellcheck disable=SC2059
+    printf "$3" | dd of=model/model.safetensors bs=1 seek=$((n + 8 + at)) conv=notrunc status=none
+}
+
+# says TENSOR WHAT: --check, --aimer and moe-observe say it of the tensor in model/.
+says() {
+    run moe-inspect --check model
+    [ "$status" -eq 3 ] && [[ $output == *"'$1' holds $2"* ]] || { echo "$output"; return 1; }
+    fails_with "'$1' holds $3" moe-observe -q -f -o out.stats model ids.jsonl
+    fails_with "'$1' holds $3" moe-inspect --aimer -f -o out.tsv model
+}
+
+@test "what makes no number in packed integers and NVFP4 is named" {
+    local expert=model.layers.1.mlp.experts
+    printf '{"ids":[%s]}\n' "$(seq -s , 1 60)" >ids.jsonl
+    broken qwen3-gptq $expert.0.down_proj.g_idx '\001\0\0\0'
+    says $expert.0.down_proj.g_idx 'a number of a group' 'a number of a group'
+    broken qwen3-gptq $expert.0.down_proj.g_idx '\377\377\377\377'
+    says $expert.0.down_proj.g_idx 'a number of a group' 'a number of a group'
+    broken glm4-awq $expert.2.up_proj.scales '\0\174'
+    says $expert.2.up_proj.scales infinity 'a value that is not'
+    broken qwen3-modelopt $expert.3.gate_proj.weight_scale_2 '\0\0\300\177'
+    says $expert.3.gate_proj.weight_scale_2 NaN 'a value that is not'
+    broken qwen3-modelopt $expert.3.gate_proj.weight_scale '\177'
+    says $expert.3.gate_proj.weight_scale NaN 'a value that is not'
+    broken gptoss-nvfp4 $expert.down_proj_weight_scale_2 '\0\0\0\0'
+    run -3 moe-inspect --check model
+    [[ $output == *"'$expert.down_proj_weight_scale_2', or an expert in it, is nothing but zeros"* ]]
+}
+
+@test "of packed integers and NVFP4 a missing piece and another shape are refused by name" {
+    local module=model.layers.1.mlp.experts.1.gate_proj fixture piece
+    for piece in "qwen3-gptq qweight" "qwen3-gptq qzeros" "qwen3-gptq scales" "qwen3-modelopt weight_scale_2"; do
+        read -r fixture piece <<<"$piece"
+        rm -rf model
+        cp -r "$FIXTURES/$fixture" model
+        sed -i "s/$module\.$piece\"/$module.x${piece:1}\"/" model/model.safetensors
+        fails_with "tensor '$module.$piece' is missing" moe-inspect model
+    done
+    rm -rf model
+    cp -r "$FIXTURES/glm4-awq" model
+    sed -i 's/"group_size": 16/"group_size": 32/' model/config.json
+    fails_with "groups of 32 share a scale" moe-inspect model
+}
+
 @test "keeping every expert of every fixture keeps every byte" {
     local f
     for f in "$FIXTURES"/*/; do

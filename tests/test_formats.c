@@ -114,7 +114,7 @@ static void check_fits(void)
 
     CHECK(format_fits(&fp8, v, 0, 0, false) == FIT_WHOLE &&
           format_fits(&fp8, v, 200, 320, false) == FIT_WHOLE);
-    CHECK(format_fits(&fp8, v, 200, 160, false) == FIT_PIECES &&
+    CHECK(format_fits(&fp8, v, 200, 160, false) == FIT_WEIGHT &&
           format_fits(&square, v, 0, 0, false) == FIT_PIECES);
     CHECK(format_fits(&nv, v, 0, 0, false) == FIT_NAME);
     v[1] = (struct piece_view){flat, 1, DT_F32}; /* a dimension of 1 less */
@@ -123,9 +123,9 @@ static void check_fits(void)
     CHECK(format_fits(&fp8, v, 0, 0, false) == FIT_PIECES &&
           format_fits(&square, v, 0, 0, false) == FIT_WHOLE);
     v[1].dtype = DT_U8;
-    CHECK(format_fits(&square, v, 0, 0, false) == FIT_WEIGHT);
+    CHECK(format_fits(&square, v, 0, 0, false) == FIT_SHAPE);
     v[1].rank = -1;
-    CHECK(format_fits(&square, v, 0, 0, false) == FIT_WEIGHT);
+    CHECK(format_fits(&square, v, 0, 0, false) == FIT_SHAPE);
     v[0].rank = -1;
     CHECK(format_fits(&square, v, 0, 0, false) == FIT_NONE);
     v[0] = (struct piece_view){packed, 2, DT_U8};
@@ -136,7 +136,7 @@ static void check_fits(void)
     v[2].rank = 0;
     CHECK(format_fits(&nv, v, 200, 320, false) == FIT_WHOLE);
     v[2].rank = -1;
-    CHECK(format_fits(&nv, v, 200, 320, false) == FIT_WEIGHT);
+    CHECK(format_fits(&nv, v, 200, 320, false) == FIT_SHAPE);
 }
 
 /* ---- stored maps ---- */

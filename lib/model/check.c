@@ -101,6 +101,8 @@ static int blame_block(struct checker *c, const struct piece *p, struct block_si
     if ((p->dim[0].per != PER_BLOCK && p->dim[1].per != PER_BLOCK) || why.kind != ERR_INPUT)
         return -1;
     *c->e = (struct err){0};
+    if (b.out == 1 && b.in)
+        return err_set(c->e, why.kind, "%s (groups of %d share a scale)", why.msg, b.in);
     if (b.out && b.in)
         return err_set(c->e, why.kind, "%s (weight_block_size is [%d, %d])", why.msg, b.out, b.in);
     return err_set(c->e, why.kind, "%s (there is no weight_block_size: one scale is for %s)", why.msg,
@@ -160,7 +162,7 @@ static int want_map(struct checker *c, const char *base, bool fused, int out, in
             continue;
         snprintf(name, sizeof name, "%s%s", base, suffix);
         if (want_piece(c, name, fused, out, in, l.as, p))
-            return blame_block(c, p, l.as->block);
+            return checkpoint_find(&c->m->ckpt, name) ? blame_block(c, p, l.as->block) : -1;
     }
     return 0;
 }

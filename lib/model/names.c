@@ -116,6 +116,20 @@ static const struct format_claim *best_fit(const struct model *m, const char *ba
     return best;
 }
 
+/* For the message: the format of which there is something else, or plain numbers. */
+static const struct format_claim *without_weight(const struct model *m, const char *base, bool fused)
+{
+    const struct arch *a = &m->arch;
+    const struct piece *p;
+    int i;
+
+    for (i = 0; i < a->claims - 1; i++)
+        FOR_PIECES(p, a->claim[i].format)
+    if (p->use != USE_WEIGHT && piece_tensor(m, base, p, fused))
+        return &a->claim[i];
+    return &a->claim[a->claims - 1];
+}
+
 bool find_map(const struct model *m, const char *base, bool fused, int out, int in, struct linear_tensors *l)
 {
     const struct piece *p;
@@ -124,7 +138,7 @@ bool find_map(const struct model *m, const char *base, bool fused, int out, int 
     if (!l->as)
         l->as = best_fit(m, base, fused, out, in);
     if (!l->as) {
-        l->as = &m->arch.claim[m->arch.claims - 1];
+        l->as = without_weight(m, base, fused);
         return false;
     }
     FOR_PIECES(p, l->as->format)

@@ -88,11 +88,33 @@ static void look_for_zeros(struct zero_run *z, const unsigned char *p, size_t n)
     }
 }
 
-/* Biases may well be zero, weights are not. */
+/* Biases may well be zero; weights are not, nor are scales, but for powers of two. */
 static bool may_be_zero(const struct model *m, size_t i)
 {
-    return m->role[i].use != USE_WEIGHT ||
-           !(m->role[i].piece || ends_with(m->ckpt.tensor[i]->name, ".weight"));
+    const struct tensor_role *r = &m->role[i];
+
+    if (r->use == USE_SCALE || r->use == USE_GLOBAL)
+        return !r->piece || r->piece->e8m0;
+    return r->use != USE_WEIGHT || !(r->piece || ends_with(m->ckpt.tensor[i]->name, ".weight"));
+}
+
+/* What is wrong with one of n elements of tensor i, the first that is, and which; NULL: nothing. */
+static const char *bad_value(const struct model *m, size_t i, enum dtype type, const unsigned char *p,
+                             size_t n, size_t *at)
+{
+    const struct tensor_role *r = &m->role[i];
+    uint64_t inputs = tensor_count(m->ckpt.tensor[i]), groups;
+    uint32_t group;
+
+    if (r->use != USE_ORDER || !r->as || dtype_bytes(type) != sizeof group)
+        return dtype_bad(type, p, n, at);
+    groups = r->as->block.in ? (inputs + (uint64_t)r->as->block.in - 1) / (uint64_t)r->as->block.in : 1;
+    for (*at = 0; *at < n; ++*at) {
+        memcpy(&group, p + *at * sizeof group, sizeof group);
+        if (group >= groups)
+            return "a number of a group that there is not";
+    }
+    return NULL;
 }
 
 static void check_tensor(void *ctx, long task, int worker)
@@ -115,7 +137,7 @@ static void check_tensor(void *ctx, long task, int worker)
         if (check_cancelled(&j->errs[worker]) ||
             checkpoint_read(&j->m->ckpt, t, off, j->buf[worker], n, &j->errs[worker]))
             return;
-        if ((found->what = dtype_bad(type, j->buf[worker], n / block * elements, &at)) != NULL) {
+        if ((found->what = bad_value(j->m, i, type, j->buf[worker], n / block * elements, &at)) != NULL) {
             *found = (struct value_problem){t->name, found->what, off / block * elements + at, false};
             return;
         }

@@ -212,9 +212,11 @@ enum format_fit format_fits(const struct format_claim *c, const struct piece_vie
         return FIT_NAME;
     if (!out && !extents(c, v, in_out, &out, &in))
         return FIT_PIECES;
-    for (; (p->suffix || p->fused_suffix) && fit > FIT_WEIGHT; p++, v++) {
+    if (!piece_has_shape(p, c->block, out, in, in_out, v))
+        return FIT_WEIGHT;
+    for (p++, v++; (p->suffix || p->fused_suffix) && fit > FIT_SHAPE; p++, v++) {
         if (v->rank < 0 ? !p->optional : !(p->dtypes >> v->dtype & 1))
-            fit = FIT_WEIGHT;
+            fit = FIT_SHAPE;
         else if (v->rank >= 0 && !piece_has_shape(p, c->block, out, in, in_out, v))
             fit = FIT_PIECES;
     }

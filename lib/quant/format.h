@@ -141,10 +141,11 @@ struct piece_view {
 };
 /*
  * How well tensors, one for each piece of the format, are a map [out][in] of it: FIT_NONE: there is no
- * weight; then it has another dtype; some other piece is missing, or has another dtype; has another shape.
+ * weight; then it has another dtype; another shape; some other piece is missing, or has another dtype; has
+ * another shape.
  * out 0: whatever the weight's shape says.
  */
-enum format_fit { FIT_NONE, FIT_NAME, FIT_WEIGHT, FIT_PIECES, FIT_WHOLE };
+enum format_fit { FIT_NONE, FIT_NAME, FIT_WEIGHT, FIT_SHAPE, FIT_PIECES, FIT_WHOLE };
 enum format_fit format_fits(const struct format_claim *c, const struct piece_view v[FORMAT_PIECES],
                             uint64_t out, uint64_t in, bool in_out);
 /* Whether a tensor of this shape is the piece of a map [out][in]. */

@@ -131,8 +131,7 @@ static int add_matrix(struct sums *s, struct worker *w, const struct matrix_ref 
         add_values(s, w->value, (size_t)n);
     }
     if (!isfinite(s->square))
-        return err_set(e, ERR_INPUT, "tensor '%s' holds a value that is not a finite number",
-                       x->l.piece[coding_suspect(w->s.coding)]->name);
+        return stored_fault(&w->s, e);
     return 0;
 }
 
@@ -150,8 +149,11 @@ static int open_matrix(const struct aimer *a, struct worker *w, int expert, enum
         return err_set(e, ERR_INPUT, "'%s': layer %d: an expert's weight is missing", a->m->dir, a->layer);
     w->s = (struct stored){0};
     for (i = 0; i < STORED_PIECES; i++)
-        if (x->l.piece[i])
+        if (x->l.piece[i]) {
             w->s.piece[i].dtype = x->l.piece[i]->dtype;
+            w->s.piece[i].name = x->l.piece[i]->name;
+        }
+    w->s.name = x->l.piece[coding_suspect(x->l.as->format->coding)]->name;
     format_describe(&w->s, x->l.as, out, in, !split && model_in_out(a->m, x->l.as->format));
     x->rows = (uint64_t)(w->s.in_out ? in : out);
     return read_rest(w, x, e);
