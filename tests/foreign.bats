@@ -196,6 +196,47 @@ plan() {
     fails_with "(there is no weight_block_size: one scale is for all of it)" moe-observe -o s m ids.jsonl
 }
 
+# poke FILE TENSOR HEX...: the first bytes of a tensor.
+poke() {
+    local n at
+    n=$(od -An -N8 -tu8 "$1")
+    at=$(tail -c +9 "$1" | head -c "$((n))" | jq --arg t "$2" '.[$t].data_offsets[0]')
+    printf '%b' "$(printf '\\x%s' "${@:3}")" | dd of="$1" bs=1 seek=$((8 + n + at)) conv=notrunc status=none
+}
+
+# damaged TENSOR MESSAGE COMMAND [ARGUMENT...]: a copy of the fixture in which the command has changed the tensor.
+damaged() {
+    rm -rf m
+    cp -r "$BATS_TEST_DIRNAME/fixtures/qwen3-ct-mixed" m
+    chmod -R u+w m
+    "${@:3}"
+    fails_with "$1' $2" moe-observe -q -o s m ids.jsonl
+}
+
+@test "packed and scaled numbers: what is missing, misshapen or no number is told with its tensor" {
+    local e='model.layers.1.mlp.experts' f=m/model.safetensors t
+    damaged "$e.0.up_proj.weight_scale" 'is missing' header $f '.x = .["'$e'.0.up_proj.weight_scale"] | del(.["'$e'.0.up_proj.weight_scale"])'
+    damaged "$e.0.up_proj.weight_zero_point" 'is missing' header $f '.x = .["'$e'.0.up_proj.weight_zero_point"] | del(.["'$e'.0.up_proj.weight_zero_point"])'
+    damaged "$e.1.up_proj.weight_packed" 'has shape \[32, 6\] where config.json asks for' header $f '.["'$e'.1.up_proj.weight_packed"].shape = [32,6]'
+    damaged "$e.6.up_proj.weight_scale" 'has shape \[1, 3\]' header $f '.["'$e'.6.up_proj.weight_scale"].shape = [1,3]'
+    t=$e.3.down_proj.weight_scale
+    damaged $t 'holds a value that is not a finite number' poke $f $t c0 7f
+    t=$e.4.down_proj.weight_scale
+    damaged $t 'holds a value that is not a finite number' poke $f $t 80 7f
+    t=$e.5.gate_proj.weight
+    damaged $t 'holds a value that is not a finite number' poke $f $t 7f
+    t=$e.7.gate_proj.weight_scale
+    damaged $t 'holds a value that is not a finite number' poke $f $t ff
+    t=$e.8.gate_proj.weight_scale
+    damaged $t 'holds a value that is not a finite number' poke $f $t ff
+    t=$e.9.gate_proj.weight_scale
+    damaged $t 'holds a value that is not a finite number' poke $f $t 7f
+    t=$e.9.gate_proj.weight_global_scale
+    damaged $t 'holds 0, which scales are divided by' poke $f $t 00 00 00 00
+    damaged $t 'holds a value that is not a finite number' poke $f $t 00 00 80 7f
+    moe-inspect --check --json m | jq -e --arg t $t 'any(.problems[]; contains($t))' || [ "${PIPESTATUS[0]}" -eq 3 ]
+}
+
 @test "--check: what is announced and not there is not good" {
     "$MKMODEL" qwen3 m
     tokenizer m

@@ -261,6 +261,31 @@ static void check_groups(void)
                  c) == 1);
 }
 
+/* What is announced has to be there. */
+static void check_needs(void)
+{
+    const uint64_t w[] = {64, 16}, scale[] = {64, 1}, zeros[] = {8, 1}, order[] = {128};
+    struct piece_view v[FORMAT_PIECES] = {{w, 2, DT_I32}, {scale, 2, DT_BF16}, {NULL, -1, 0}, {NULL, -1, 0}};
+    struct format_claim c[MAX_CLAIMS];
+    int i;
+
+    for (i = 4; i < FORMAT_PIECES; i++)
+        v[i].rank = -1;
+    CHECK(claims(CT("\"format\": \"pack-quantized\",",
+                    GROUP_OF("a", "null", "4", "int", "\"symmetric\": false, \"actorder\": \"group\"," W4)),
+                 c) == 1);
+    CHECK(format_fits(c, v, 64, 128, false) == FIT_SHAPE);
+    v[2] = (struct piece_view){zeros, 2, DT_I32};
+    CHECK(format_fits(c, v, 64, 128, false) == FIT_SHAPE);
+    v[3] = (struct piece_view){order, 1, DT_I32};
+    CHECK(format_fits(c, v, 64, 128, false) == FIT_WHOLE);
+    CHECK(claims(CT("\"format\": \"pack-quantized\",",
+                    GROUP_OF("a", "null", "4", "int", "\"actorder\": \"weight\"," W4)),
+                 c) == 1);
+    v[2].rank = v[3].rank = -1;
+    CHECK(c->format == &format_ct_packed && format_fits(c, v, 64, 128, false) == FIT_WHOLE);
+}
+
 static void check_fp8(void)
 {
     struct format_claim c[MAX_CLAIMS];
@@ -272,12 +297,26 @@ static void check_fp8(void)
     CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 0]}", c) == 0);
 }
 
+/* AutoRound has blocks under its own name, too; the rest of what it writes is in test_packed.c. */
+static void check_autoround(void)
+{
+    struct format_claim c[MAX_CLAIMS];
+
+    CHECK(claims("{\"quant_method\": \"auto-round\", \"packing_format\": \"auto_round:fp8\", \"data_type\": "
+                 "\"fp\", "
+                 "\"bits\": 8, \"group_size\": [128, 128], \"weight_block_size\": [128, 128]}",
+                 c) >= 1 &&
+          c[0].format == &format_fp8_block && c[0].block.in == 128);
+}
+
 int main(void)
 {
+    check_autoround();
     check_integers();
     check_powers();
     check_faults();
     check_groups();
+    check_needs();
     check_fp8();
     CHECK_END();
 }

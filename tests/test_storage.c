@@ -215,10 +215,7 @@ static void check_fixture(const char *dir, const char *name)
 
     if (open_fixture(&x, dir, name)) {
         if (model_open(&m, x.dir, NULL, &err)) {
-            if (strstr(err.msg, "is not read")) {
-                printf("not read yet: %s\n", err.msg);
-                err_clear(&err);
-            }
+            CHECK_MSG(0, "%s: %s", name, err.msg);
         } else {
             check_logits(&x, &m, x.logits, "whole");
             if (plan_read(&p, path_of(x.dir, "plan.tsv"), &err) == 0) {

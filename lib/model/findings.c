@@ -152,6 +152,20 @@ static void check_zeros(struct search *s)
               s->zeros, s->first_zero);
 }
 
+/* Whether config.json says how it is quantized, and not a file beside it. */
+static bool says_itself(struct search *s)
+{
+    static const char *const path[][3] = {{"quantization_config", NULL, NULL},
+                                          {"text_config", "quantization_config", NULL}};
+    const struct model *m = s->m;
+    size_t from, to;
+    int i, found = 0;
+
+    for (i = 0; i < 2 && found == 0; i++)
+        found = json_find(m->config_text, m->config_n, m->config_name, path[i], &from, &to, s->e);
+    return found > 0;
+}
+
 /* Whether config.json announces what is not there. */
 static void check_announced(struct search *s)
 {
@@ -162,8 +176,7 @@ static void check_announced(struct search *s)
     if (!coded && !m->cut_only && (m->arch.claims > 1 || *m->arch.unread || modelopt))
         found(s, FINDING_LOADING,
               "%s announces a quantization that no tensor has: runtimes look for its scales and fail to load",
-              m->arch.claims > 1 || *m->arch.unread ? "quantization_config in config.json"
-                                                    : "hf_quant_config.json");
+              says_itself(s) ? "quantization_config in config.json" : "hf_quant_config.json");
     for (i = 0; i < m->ckpt.n && m->role[i].role != ROLE_MTP; i++)
         ;
     if (m->arch.mtp_layers && i == m->ckpt.n && m->ckpt.container->folder)

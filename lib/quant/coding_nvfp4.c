@@ -4,6 +4,8 @@
  * before it meets a code, as both libraries that write the format do. Two codes of a byte are neighbours in a
  * stored row, or in a column where two stored rows share one.
  */
+#include <math.h>
+
 #include "quant/coding_rows.h"
 #include "quant/fp8.h"
 #include "quant/mxfp4.h"
@@ -15,6 +17,8 @@ static float block_scale(const struct stored *s, int64_t row, int64_t col)
     if (!s->piece[USE_GLOBAL].at)
         return scale;
     all = float_at(s->piece[USE_GLOBAL].dtype, s->piece[USE_GLOBAL].at, 0);
+    if (isinf(all)) /* divided by it, any scale would be 0 */
+        return NAN;
     return s->divides ? scale / all : scale * all;
 }
 

@@ -53,7 +53,9 @@ static bool read_group(const cJSON *all, const cJSON *group, struct ct_group *g)
     *g = (struct ct_group){.format = *own ? own : text_of(all, "format"),
                            .type = text_of(weights, "type"),
                            .bits = size_of(json_member(weights, "num_bits")),
-                           .symmetric = !cJSON_IsFalse(json_member(weights, "symmetric"))};
+                           .zeros = cJSON_IsFalse(json_member(weights, "symmetric")),
+                           .ordered = config_says(weights, "actorder", "group") ||
+                                      cJSON_IsTrue(json_member(weights, "actorder"))};
     if (!cJSON_IsObject(weights) || !read_block(weights, &g->block))
         return false;
     g->block.bits = g->bits;
@@ -85,39 +87,26 @@ int ct_groups(const cJSON *config, struct ct_group g[CT_GROUPS])
     return n;
 }
 
-/* What AutoRound has in one of these formats, and calls by kinds of numbers. */
-static int autoround_claims(const cJSON *config, const char *const *formats, int least, int most,
-                            struct block_size *b, int max)
+static bool is_kind(const struct ct_group *g, const struct ct_kind *k)
 {
-    static const struct {
-        const char *format, *kind;
-    } table[] = {{"mxfp4-pack-quantized", "mx_fp"},
-                 {"mxfp8-quantized", "mx_fp"},
-                 {"nvfp4-pack-quantized", "nv_fp"},
-                 {"float-quantized", "fp"}};
-    size_t i = 0;
-
-    while (i < sizeof table / sizeof *table && !in_words(formats, table[i].format))
-        i++;
-    return i == sizeof table / sizeof *table
-               ? 0
-               : autoround_find(config, AUTOROUND_FLOAT, table[i].kind, least, most, b, max);
+    return in_words(k->formats, g->format) && strcmp(g->type, k->type) == 0 && g->bits >= k->least &&
+           g->bits <= k->most && g->zeros == k->zeros && g->ordered == k->ordered;
 }
 
-int ct_claims(const cJSON *config, const char *const *formats, const char *type, int least, int most,
-              struct block_size *b, int max)
+int ct_claims(const cJSON *config, const struct ct_kind *kind, struct block_size *b, int max)
 {
     struct ct_group g[CT_GROUPS];
     int groups = ct_groups(config, g), n = 0, i, k;
 
+    if (kind->autoround && config_says(config, "quant_method", "auto-round"))
+        return autoround_find(config, AUTOROUND_FLOAT, kind->autoround, kind->least, kind->most, b, max);
     for (i = 0; i < groups && n < max; i++) {
-        if (!in_words(formats, g[i].format) || strcmp(g[i].type, type) != 0 || g[i].bits < least ||
-            g[i].bits > most || (!g[i].symmetric && strcmp(type, "float") == 0))
+        if (!is_kind(&g[i], kind))
             continue;
         for (k = 0; k < n && memcmp(&b[k], &g[i].block, sizeof *b) != 0; k++)
             ;
         if (k == n)
             b[n++] = g[i].block;
     }
-    return groups ? n : autoround_claims(config, formats, least, most, b, max);
+    return n;
 }

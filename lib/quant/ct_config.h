@@ -13,7 +13,8 @@ struct ct_group {
     const char *format; /* of the group, or of all: "pack-quantized" */
     const char *type;   /* "int", "float" */
     int bits;
-    bool symmetric;
+    bool zeros;              /* there are zero points */
+    bool ordered;            /* each element of a row says its group */
     struct block_size block; /* what shares a scale, by the strategy; bits are those of a code */
 };
 
@@ -21,10 +22,17 @@ struct ct_group {
  * are turned or sparse, too, which is not read. A group that makes no sense is left out. */
 int ct_groups(const struct cJSON *config, struct ct_group g[CT_GROUPS]);
 
-/* The block sizes of the groups, each once, in one of these formats (ends with NULL) and of this type and so
- * many bits; as struct format's claims. */
-int ct_claims(const struct cJSON *config, const char *const *formats, const char *type, int least, int most,
-              struct block_size *b, int max);
+/* Groups of a kind. */
+struct ct_kind {
+    const char *const *formats; /* one of these, ends with NULL */
+    const char *type;
+    int least, most;       /* bits */
+    bool zeros, ordered;   /* with zero points; with groups that are no runs */
+    const char *autoround; /* how AutoRound's data_type begins, which writes the same under its own name;
+                              NULL: it does not */
+};
+/* The different block sizes of the groups of a kind, as struct format's claims. */
+int ct_claims(const struct cJSON *config, const struct ct_kind *kind, struct block_size *b, int max);
 
 /* Of activations that are not scaled as they come. */
 #define CT_ACTIVATIONS                                                                                       \

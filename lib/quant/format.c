@@ -169,7 +169,7 @@ bool piece_has_shape(const struct piece *p, struct block_size b, uint64_t out, u
 
     if (p->use == USE_OTHER)
         return true;
-    if (p->use == USE_WEIGHT)
+    if (p->use == USE_WEIGHT || v->rank == rank)
         return v->rank == rank && memcmp(want, v->shape, (size_t)rank * sizeof *want) == 0;
     n = squeeze(want, rank, few[0]);
     return squeeze(v->shape, v->rank, few[1]) == n && memcmp(few[0], few[1], (size_t)n * sizeof **few) == 0;

@@ -10,14 +10,14 @@ static int fp8_ct_claims(const struct cJSON *config, struct block_size *b, int m
 {
     static const char *const formats[] = {"float-quantized", "naive-quantized", NULL};
 
-    return ct_claims(config, formats, "float", 8, 8, b, max);
+    return ct_claims(config, &(struct ct_kind){formats, "float", 8, 8, false, false, "fp"}, b, max);
 }
 
 static int mxfp8_ct_claims(const struct cJSON *config, struct block_size *b, int max)
 {
     static const char *const formats[] = {"mxfp8-quantized", NULL};
 
-    return ct_claims(config, formats, "float", 8, 8, b, max);
+    return ct_claims(config, &(struct ct_kind){formats, "float", 8, 8, false, false, "mx_fp"}, b, max);
 }
 
 const struct format format_fp8_ct = {

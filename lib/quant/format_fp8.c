@@ -9,18 +9,9 @@
 #include "base/json.h"
 #include "quant/format_rows.h"
 #include "quant/mxfp4.h"
+#include "quant/schemes.h"
 
 enum { MAX_SIDE = 1 << 20 };
-
-static bool is_mx(const cJSON *config)
-{
-    return config_says(config, "quant_method", "mxfp8");
-}
-
-static bool is_fp8(const cJSON *config)
-{
-    return config_says(config, "quant_method", "fp8") || is_mx(config);
-}
 
 /* A side of a block, as weight_block_size has it. */
 static int side(const cJSON *size, int i)
@@ -37,6 +28,18 @@ static const cJSON *block_size(const cJSON *config)
     const cJSON *size = json_member(config, "weight_block_size");
 
     return cJSON_IsNull(size) ? NULL : size;
+}
+
+static bool is_mx(const cJSON *config)
+{
+    return config_says(config, "quant_method", "mxfp8");
+}
+
+/* AutoRound writes blocks under its own name, too. */
+static bool is_fp8(const cJSON *config)
+{
+    return config_says(config, "quant_method", "fp8") || is_mx(config) ||
+           (autoround_packing(config) == AUTOROUND_FLOAT && block_size(config));
 }
 
 /* What scales are rounded to (ue8m0: powers of two) is no affair of who multiplies by them. */

@@ -11,7 +11,7 @@
 static int mxfp4_ct_claims(const cJSON *config, struct block_size *b, int max)
 {
     static const char *const formats[] = {"mxfp4-pack-quantized", NULL};
-    int n = ct_claims(config, formats, "float", 4, 4, b, max);
+    int n = ct_claims(config, &(struct ct_kind){formats, "float", 4, 4, false, false, "mx_fp"}, b, max);
 
     return n == 1 && b->in == MXFP4_BLOCK;
 }

@@ -9,7 +9,7 @@ static int nvfp4_ct_claims(const struct cJSON *config, struct block_size *b, int
 {
     static const char *const formats[] = {"nvfp4-pack-quantized", NULL};
 
-    return ct_claims(config, formats, "float", 4, 4, b, max);
+    return ct_claims(config, &(struct ct_kind){formats, "float", 4, 4, false, false, "nv_fp"}, b, max);
 }
 
 const struct format format_nvfp4_ct = {

@@ -20,7 +20,11 @@
     ROW(mxfp4_ct) \
     ROW(nvfp4_ct) \
     ROW(ct_int8) \
+    ROW(ct_int8_zeros) \
     ROW(ct_packed) \
+    ROW(ct_packed_zeros) \
+    ROW(ct_packed_ordered) \
+    ROW(ct_packed_zeros_ordered) \
     ROW(modelopt_fp8) \
     ROW(modelopt_nvfp4) \
     ROW(modelopt_mxfp8) \
