@@ -137,7 +137,7 @@ static int compare(const struct tokenizer *a, const struct tokenizer *b, const c
     struct err e = {0};
     bool same = tokenizer_encode(a, text, n, true, &x, &e) == 0 &&
                 tokenizer_encode(b, text, n, true, &y, &e) == 0 && x.n == y.n &&
-                memcmp(x.id, y.id, x.n * sizeof *x.id) == 0;
+                (!x.n || memcmp(x.id, y.id, x.n * sizeof *x.id) == 0);
 
     if (!same && !wrong)
         printf("%s: '%.80s': %s\n", what, text, e.msg);

@@ -154,6 +154,23 @@ static void test_bytes(void)
     check_small(begun);
 }
 
+/* Of a run of 25,000 characters and "bc" behind it the "bc" alone is left. */
+static void check_cut(void)
+{
+    struct tokenizer *t = open_file();
+    struct ids all = {0};
+    struct str text = {0};
+    struct err e = {0};
+
+    while (text.n < 25000)
+        str_addc(&text, 'a');
+    str_adds(&text, "bc");
+    CHECK(t && tokenizer_encode(t, text.p, text.n, false, &all, &e) == 0 && all.id[all.n - 1] == 10);
+    ids_free(&all);
+    str_free(&text);
+    tokenizer_close(t);
+}
+
 /* Of tiktoken: the ids are its own, as in test_kinds.c. */
 static void test_ranks(void)
 {
@@ -194,6 +211,7 @@ static void test_ranks(void)
     begin("gpt2", "kimi-k2");
     put_small(tokens, false);
     check_small(ids);
+    check_cut();
 }
 
 static void test_characters(void)
@@ -262,8 +280,10 @@ static void test_refused(void)
     begin("gpt2", "qwen2");
     put_small(letters, false);
     put_merges("a b\n");
-    put_number("eos_token_id", 100);
-    refused("eos_token_id: there is no token of this number");
+    put_number("bos_token_id", 100);
+    tokenizer_close(open_file()); /* it is not asked for */
+    put_flag("add_bos_token", true);
+    refused("add_bos_token is true, but bos_token is not a token");
     begin("gpt2", "qwen2");
     put_small(letters, false);
     put_uint(&one, 1, 4);
@@ -274,6 +294,30 @@ static void test_refused(void)
     put_merges("a b\n");
     refused("add_bos_token is true, but bos_token is not a token");
     str_free(&one);
+}
+
+static void check_problem(int vocab, const char *want)
+{
+    struct err e = {0};
+    char *problem;
+
+    CHECK(tokenizer_problem(&problem, write_file(), vocab, &e) == 0);
+    CHECK_MSG(want ? problem && strstr(problem, want) : !problem, "%s", problem ? problem : "none");
+    free(problem);
+}
+
+/* What moe-inspect --check says of it: padding counts as little as a kind that is not understood. */
+static void test_problems(void)
+{
+    begin("gpt2", "qwen2");
+    put_small(letters, false);
+    check_problem(100, "tokenizer.ggml.merges is missing");
+    put_merges("a b\n");
+    check_problem(9, NULL);
+    check_problem(8, "the tokenizer has ids up to 8, the model's vocabulary ends at 7");
+    begin("gpt2", "no-such");
+    put_small(letters, false);
+    check_problem(1, NULL);
 }
 
 /* ---- chat templates ---- */
@@ -330,6 +374,7 @@ int main(void)
     test_ranks();
     test_characters();
     test_refused();
+    test_problems();
     test_templates();
     str_free(&values);
     CHECK_END();

@@ -193,7 +193,7 @@ static int read_bytes(struct tokenizer_source *s, bool *begins, struct err *e)
         return want_merges(s, e);
     s->tokens = gguf_tokens_bytes;
     s->rank = gguf_id_rank;
-    s->raw = true;
+    s->raw = s->cuts = true;
     return 0;
 }
 
