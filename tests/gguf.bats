@@ -132,6 +132,9 @@ edit() {
     edit x.gguf 'ffn_up_exps' 'ffn_xp_exps'
     fails_with "'model.layers.*ffn_xp_exps.weight' is not understood|up_proj' is missing" moe-inspect x.gguf
     cp "$FILES/ernie.gguf" x.gguf
+    edit x.gguf 'blk.1.ffn_up_exps' 'blk.1.ffn_up.0012'
+    fails_with "tensor 'blk.1.ffn_up.0012.weight' is of one expert, as before April 2024" moe-inspect x.gguf
+    cp "$FILES/ernie.gguf" x.gguf
     printf 'GGUF\3\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\14\0\0\0\0\0\0\0general.type\10\0\0\0\7\0\0\0\0\0\0\0imatrix' >imatrix.gguf
     fails_with "is no model, but by its metadata: imatrix" moe-inspect imatrix.gguf
     mkdir folder

@@ -18,11 +18,9 @@ static const struct {
     const char *file, *fixture;
     double apart;
 } pairs[] = {
-    {"kimi-k2.gguf", "deepseek-v3-kimi-k2", 0},
-    {"glm4-mtp.gguf", "glm4-mtp", 0},
-    {"ernie.gguf", "ernie4_5-interval", 0},
-    {"gptoss.gguf", "gptoss-mxfp4", 0.01},
-    {"mixtral-00001-of-00004.gguf", "mixtral-window", 1e-5},
+    {"kimi-k2.gguf", "deepseek-v3-kimi-k2", 0}, {"glm4-mtp.gguf", "glm4-mtp", 0},
+    {"ernie.gguf", "ernie4_5-interval", 0},     {"gptoss.gguf", "gptoss-mxfp4", 0.01},
+    {"gptoss-qkv.gguf", "gptoss-bf16", 0},      {"mixtral-00001-of-00004.gguf", "mixtral-window", 1e-5},
 };
 
 /* A name that nothing has had. */

@@ -172,6 +172,7 @@ struct attention_arch {
     int v_dim;    /* of v */
     enum qk_norm qk_norm;
     bool bias_qkv, bias_o, sinks;
+    bool qkv_one;                  /* q, k and v are one tensor, in that order: as the checkpoint has it */
     double scale, clip;            /* of scores; of q, k and v, 0: none */
     double temp_floor, temp_scale; /* without rope q *= 1 + scale * ln(1 + floor((pos + 1) / floor)); floor
                                       0: off */

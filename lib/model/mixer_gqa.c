@@ -70,9 +70,14 @@ static int gqa_slots(const struct arch *a, const struct layer_arch *l, struct sl
     int q = t->heads * t->head_dim, k = t->kv_heads * t->head_dim, v = t->kv_heads * t->v_dim, n = 0;
     bool full = t->qk_norm == QKN_FULL_PRE, bias = t->bias_qkv;
 
-    s[n++] = (struct slot){SLOT_Q, "self_attn.q_proj", q, a->hidden, bias, true, .at = GQA_QKV};
-    s[n++] = (struct slot){SLOT_K, "self_attn.k_proj", k, a->hidden, bias, true, .at = GQA_QKV};
-    s[n++] = (struct slot){SLOT_V, "self_attn.v_proj", v, a->hidden, bias, true, .at = GQA_QKV};
+    if (t->qkv_one) {
+        s[n++] =
+            (struct slot){SLOT_QKV, "self_attn.qkv_proj", q + k + v, a->hidden, bias, true, .at = GQA_QKV};
+    } else {
+        s[n++] = (struct slot){SLOT_Q, "self_attn.q_proj", q, a->hidden, bias, true, .at = GQA_QKV};
+        s[n++] = (struct slot){SLOT_K, "self_attn.k_proj", k, a->hidden, bias, true, .at = GQA_QKV};
+        s[n++] = (struct slot){SLOT_V, "self_attn.v_proj", v, a->hidden, bias, true, .at = GQA_QKV};
+    }
     s[n++] = (struct slot){SLOT_O, "self_attn.o_proj", a->hidden, t->heads * t->v_dim, t->bias_o,
                            true,   .at = GQA_O};
     if (full || t->qk_norm == QKN_HEAD_PRE) {

@@ -141,14 +141,17 @@ static void find_correction(struct model *m)
         m->arch.corr_name = f->corr_other;
 }
 
-/* Whether k and v come of their latent by one matrix or by two. */
-static void find_latent(struct model *m)
+/* Which maps of attention are one tensor or several: as GGUF files have them. */
+static void find_attention(struct model *m)
 {
     bool two = model_tensor(m, 0, "self_attn.k_b_proj.weight") != NULL;
+    bool one = !m->ckpt.container->folder && model_tensor(m, 0, "self_attn.qkv_proj.weight") != NULL;
     int i;
 
-    for (i = 0; i < m->arch.layers; i++)
+    for (i = 0; i < m->arch.layers; i++) {
         m->arch.layer[i].latent.kv_two = two;
+        m->arch.layer[i].attn.qkv_one = one;
+    }
 }
 
 /* For the digest, where the tensors that tell the layout may be missing: only the module's name. */
@@ -191,7 +194,7 @@ static int open_all(struct model *m, const char *arg, const struct model_options
         return -1;
     find_stem(m);
     find_correction(m);
-    find_latent(m);
+    find_attention(m);
     if (find_roles(m, e))
         return -1;
     if (*m->arch.unread && level != MODEL_DIGEST && is_plain(m, o))

@@ -25,6 +25,7 @@ enum slot_id {
     SLOT_Q,
     SLOT_K,
     SLOT_V,
+    SLOT_QKV, /* all three in one */
     SLOT_O,
     SLOT_Q_NORM,
     SLOT_K_NORM,

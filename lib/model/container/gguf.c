@@ -247,6 +247,22 @@ static int place_tensor(const struct gguf *g, const struct gguf_info *t, struct 
     return 0;
 }
 
+/* Files of before April 2024 have a tensor for each expert, "blk.0.ffn_gate.7.weight". */
+static int check_age(const struct gguf *g, const struct gguf_info *t, struct err *e)
+{
+    char name[SHOWN];
+    int layer, expert, n = 0;
+
+    snprintf(name, sizeof name, "%.*s", (int)(t->name.n < SHOWN ? t->name.n : SHOWN - 1), t->name.p);
+    if (sscanf(name, "blk.%9d.ffn_%*[a-z].%9d.weight%n", &layer, &expert, &n) < 2 || !n || name[n])
+        return 0;
+    return err_set(
+        e, ERR_UNKNOWN,
+        "'%s': tensor '%s' is of one expert, as before April 2024: llama.cpp does not take that any more, "
+        "convert the model anew",
+        g->file.path, name);
+}
+
 /* Our order of dimensions. */
 static void shape_tensor(const struct gguf_info *t, enum gguf_shape shape, struct tensor *to)
 {
@@ -281,7 +297,8 @@ static int take_part(struct checkpoint *c, const struct family *f, struct err *e
     if (!p->t || !p->shape)
         return -1;
     for (i = 0; i < g->n_infos; i++) {
-        if (!(p->t[i].name = gguf_name(f, &g->info[i].name, &p->shape[i], e)) ||
+        if (check_age(g, &g->info[i], e) ||
+            !(p->t[i].name = gguf_name(f, &g->info[i].name, &p->shape[i], e)) ||
             place_tensor(g, &g->info[i], &p->t[i], &next, e))
             return -1;
         shape_tensor(&g->info[i], p->shape[i], &p->t[i]);

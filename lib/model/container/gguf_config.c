@@ -245,7 +245,8 @@ static void write_experts(struct gguf_making *m)
     jo_int(&m->j, "topk_group", gguf_whole(m, "expert_group_used_count", 1));
     if (f->key_attention_bias)
         jo_bool(&m->j, f->key_attention_bias,
-                gguf_has(m, "blk.0.attn_q.bias") || gguf_has(m, "blk.0.attn_q_a.bias"));
+                gguf_has(m, "blk.0.attn_q.bias") || gguf_has(m, "blk.0.attn_qkv.bias") ||
+                    gguf_has(m, "blk.0.attn_q_a.bias"));
 }
 
 /* A part of each head, as the factor that gives just this number of dimensions. */
@@ -289,10 +290,13 @@ static void write_rope(struct gguf_making *m)
     const struct gguf_value *type = gguf_key(m, "rope.scaling.type");
     double factor = gguf_real(m, "rope.scaling.factor", gguf_real(m, "rope.scale_linear", 0));
     struct gguf_text name = {"linear", 6};
+    bool ollama = strcmp(m->arch, "gptoss") == 0; /* it does not say which, and there is one kind only */
     bool scaled = factor != 0 && factor != 1;
     char text[24];
     size_t i;
 
+    if (ollama)
+        name = (struct gguf_text){"yarn", 4};
     gguf_string(type, &name);
     gguf_key(m, "rope.scaling.finetuned");
     jo_double(&m->j, "rope_theta", gguf_real(m, "rope.freq_base", 10000));
@@ -365,7 +369,9 @@ static void write_format(struct gguf_making *m)
 
 static void config_members(struct gguf_making *m)
 {
-    static const char *const early[] = {"rope.dimension_count", "attention.key_length"};
+    /* said where they are no choice, too; of no influence on a text */
+    static const char *const harmless[] = {"rope.dimension_count", "attention.key_length",
+                                           "rope.dimension_sections", "tensor_data_layout"};
     size_t i;
 
     find_arch(m);
@@ -383,8 +389,8 @@ static void config_members(struct gguf_making *m)
         m->row->more(m);
     if (gguf_whole(m, "attention.causal", 1) != 1)
         bad_key(m, "attention.causal", "is false, which is not understood");
-    for (i = 0; i < sizeof early / sizeof *early; i++) /* also said where they are no choice */
-        gguf_key(m, early[i]);
+    for (i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        gguf_key(m, harmless[i]);
     write_rest(m);
     write_format(m);
     jo_close(&m->j);

@@ -25,12 +25,15 @@ static const struct name_row vectors[] = {
     {"attn_q_a_norm.weight", "self_attn.q_a_layernorm.weight", IN_LAYER, SHAPE_PLAIN},
     {"attn_kv_a_norm.weight", "self_attn.kv_a_layernorm.weight", IN_LAYER, SHAPE_PLAIN},
     {"attn_sinks.weight", "self_attn.sinks", IN_LAYER, SHAPE_PLAIN},
+    {"attn_sinks", "self_attn.sinks", IN_LAYER, SHAPE_PLAIN}, /* Ollama's */
 };
 static const struct name_row maps[] = {
     {"attn_q", "self_attn.q_proj", IN_LAYER, SHAPE_PLAIN},
     {"attn_k", "self_attn.k_proj", IN_LAYER, SHAPE_PLAIN},
     {"attn_v", "self_attn.v_proj", IN_LAYER, SHAPE_PLAIN},
+    {"attn_qkv", "self_attn.qkv_proj", IN_LAYER, SHAPE_PLAIN},
     {"attn_output", "self_attn.o_proj", IN_LAYER, SHAPE_PLAIN},
+    {"attn_out", "self_attn.o_proj", IN_LAYER, SHAPE_PLAIN}, /* Ollama's */
     {"attn_q_a", "self_attn.q_a_proj", IN_LAYER, SHAPE_PLAIN},
     {"attn_q_b", "self_attn.q_b_proj", IN_LAYER, SHAPE_PLAIN},
     {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa", IN_LAYER, SHAPE_PLAIN},
