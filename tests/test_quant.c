@@ -3,6 +3,7 @@
 
 #include <float.h>
 
+#include "base/isa.h"
 #include "quant/bf16.h"
 #include "quant/mxfp4.h"
 
@@ -267,6 +268,38 @@ static void test_edges(void)
     CHECK_MSG(finite, "FLT_MAX must saturate at the largest finite value, got %g", (double)w[1]);
 }
 
+/* Whatever set of instructions encodes: the same bytes, and the same sums to the bit. */
+static void test_sets(void)
+{
+    enum { BLOCKS = 4000 };
+    static float v[BLOCKS * MXFP4_BLOCK];
+    static uint8_t block[2][BLOCKS * MXFP4_BYTES], scale[2][BLOCKS];
+    double err[2], sum[2];
+    int i, s;
+
+    for (i = 0; i < BLOCKS * MXFP4_BLOCK; i++) {
+        int kind = i / MXFP4_BLOCK % 8;
+
+        v[i] = (float)(kind == 0   ? ldexp(gauss(), (int)(rng() % 250) - 125)
+                       : kind == 1 ? ldexp(grid[rng() % 8] * (rng() & 1 ? 1 : -1), -i / MXFP4_BLOCK % 120)
+                       : kind == 2 ? copysign(0, gauss())
+                       : kind == 3 ? ldexp(gauss(), -140)
+                                   : gauss() / (kind == 4 ? uniform() : 20));
+    }
+    for (s = ISA_PLAIN; s < ISA_COUNT; s++) {
+        int k = s > ISA_PLAIN;
+
+        isa_limit((enum isa)s);
+        err[k] = sum[k] = 0;
+        mxfp4_from_f32(v, BLOCKS, block[k], scale[k], &err[k], &sum[k]);
+        CHECK_MSG(memcmp(block[0], block[k], sizeof *block) == 0 &&
+                      memcmp(scale[0], scale[k], sizeof *scale) == 0,
+                  "%s encodes to other bytes", isa_name((enum isa)s));
+        CHECK_MSG(err[0] == err[k] && sum[0] == sum[k], "%s sums to other errors", isa_name((enum isa)s));
+    }
+    isa_limit(ISA_COUNT - 1);
+}
+
 int main(void)
 {
     test_bf16();
@@ -276,5 +309,6 @@ int main(void)
     test_thresholds();
     test_scale();
     test_edges();
+    test_sets();
     CHECK_END();
 }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MXFP4_BLOCK = 32, MXFP4_BYTES = 16 };
+enum { MXFP4_BLOCK = 32, MXFP4_BYTES = 16, MXFP4_MOST = 252 /* scale byte that no code overflows with */ };
 
 /* The value of every E2M1 code. */
 extern const float e2m1_value[16];
