@@ -29,6 +29,10 @@ void json_by_category(struct json_out *j, const struct corpus *c,
 /* What compare says to people, in 100 columns: name[r->n] are the candidates' (bench_compare_print.c). */
 void compare_print(FILE *f, const struct compare_report *r, const char *const *name, const struct corpus *c);
 
+/* --dry-run: what judge_forecast says. */
+struct bench;
+void bench_forecast(struct bench *b, const struct candidate *candidate, int n);
+
 /* What the subcommands on text run. */
 struct bench {
     struct model m; /* open_model() first */

@@ -36,7 +36,7 @@ const struct cmd bench_compare = {
     .usage = "moe-bench compare [options] MODEL REF DATA...\n"
              "moe-bench compare (--plan PLAN | --model MODEL)... [options] REF DATA...",
     .opts = opts,
-    .want = WANT_OUT | WANT_FORCE | WANT_JSON,
+    .want = WANT_OUT | WANT_FORCE | WANT_JSON | WANT_DRY_RUN,
     .run = compare,
     .examples = "  moe-bench compare pruned/ original/ eval.jsonl\n"
                 "  moe-bench compare --plan a.tsv --plan b.tsv original/ eval.jsonl\n"
@@ -345,6 +345,12 @@ static int compare(int n, char **argv)
     open_model(&b.m, argv[r0]);
     read_candidates(&b.m, listed ? NULL : argv[0]);
     bench_open(&b, argv + r0 + 1, n - r0 - 1);
+    if (common.dry_run) {
+        bench_forecast(&b, set.of, set.n);
+        bench_close(&b);
+        free_candidates();
+        return EXIT_DONE;
+    }
     if (judge_compare(&r, b.en, &b.m, set.of, set.n, &b.c, &o, pass_display("comparing", b.c.tokens, &b.m),
                       &e))
         die(&e);

@@ -10,7 +10,7 @@ const struct cmd bench_perplexity = {
     .purpose = "perplexity of a model on text, by category",
     .usage = "moe-bench perplexity [options] MODEL DATA...",
     .opts = opts,
-    .want = WANT_OUT | WANT_FORCE | WANT_JSON,
+    .want = WANT_OUT | WANT_FORCE | WANT_JSON | WANT_DRY_RUN,
     .operands = "MODEL DATA...",
     .run = perplexity,
     .examples = "  moe-bench perplexity pruned/ eval.jsonl\n"
@@ -59,6 +59,11 @@ static int perplexity(int n, char **argv)
     f = result_open();
     open_model(&b.m, argv[0]);
     bench_open(&b, argv + 1, n - 1);
+    if (common.dry_run) {
+        bench_forecast(&b, NULL, 0);
+        bench_close(&b);
+        return EXIT_DONE;
+    }
     if (judge_perplexity(&r, b.en, &b.m, &b.c, pass_display("scoring", b.c.tokens, &b.m), &e))
         die(&e);
     progress_done();

@@ -39,6 +39,8 @@ void progress_begin(void);
  * --progress); in a file a plain line a minute. fraction in 0..1; the rest of time is estimated. where: what
  * else is to be said, such as ", layer 3 of 48"; may be "". */
 void progress(const char *what, const char *where, double fraction);
+/* "42 s", "3m07s", "1h05m". */
+char *duration_text(double seconds, char buf[32]);
 /* What comes now and cannot say how far it is: SIGUSR1 alone shows it. */
 void doing(const char *what);
 /* Before anything else is printed: ends the line. */

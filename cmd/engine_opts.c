@@ -1,6 +1,8 @@
 /* engine_opts.c -- what the ENGINE options mean, and the progress display of passes. */
 #include "engine_opts.h"
 
+#include <malloc.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -189,11 +191,20 @@ static void engine_options(struct engine_options *o)
     o->progress = show;
 }
 
+/* Large buffers go back to the system when they are freed. glibc raises its limit of what is large to what
+ * was freed last, so that those of the second pass would lie in the heap, and a fifth more memory would be
+ * held. */
+enum { LARGE = 1 << 20 };
+
 struct engine *open_engine(void)
 {
     struct engine_options o;
     struct engine *en;
     struct err e = {0};
+
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+#endif
 
     engine_options(&o);
     if (engine_open(&en, &o, &e))
@@ -226,4 +237,36 @@ void json_engine(struct json_out *j, const struct engine *en)
     jo_string(j, "library", engine_library(en));
     jo_string(j, "precision", engine_precision(en)->name);
     jo_int(j, "threads", engine_threads(en));
+}
+
+void json_forecast(struct json_out *j, const struct forecast *f)
+{
+    jo_int(j, "passes", f->passes);
+    jo_uint(j, "read_bytes", f->read_bytes);
+    jo_double(j, "flops", f->flops);
+    jo_uint(j, "peak_bytes", f->peak_bytes);
+    jo_uint(j, "peak_device_bytes", f->peak_device_bytes);
+    jo_double(j, "available_bytes", f->available_bytes == UINT64_MAX ? NAN : (double)f->available_bytes);
+    jo_double(j, "seconds", f->measured ? f->seconds : NAN);
+    jo_double(j, "flops_per_second", f->measured ? f->flops_per_second : NAN);
+    jo_double(j, "read_bytes_per_second", f->measured ? f->read_bytes_per_second : NAN);
+}
+
+void print_forecast(const struct forecast *f)
+{
+    char a[32], b[32];
+
+    printf("passes       %lld, %s to read, %.3g operations\n", (long long)f->passes,
+           num_bytes(f->read_bytes, a), f->flops);
+    printf("peak memory  %s", num_bytes(f->peak_bytes, a));
+    if (f->available_bytes != UINT64_MAX)
+        printf(", %s available", num_bytes(f->available_bytes, b));
+    if (f->peak_device_bytes)
+        printf("; %s of the device", num_bytes(f->peak_device_bytes, a));
+    if (f->measured)
+        printf("\ntime         about %s: %.3g operations a second, reading %s/s\n",
+               duration_text(f->seconds, a), f->flops_per_second,
+               num_bytes((uint64_t)f->read_bytes_per_second, b));
+    else
+        printf("\ntime         not known: there is not the memory to measure it in\n");
 }

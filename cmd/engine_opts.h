@@ -14,7 +14,7 @@
 #include "common.h"
 #include "engine/engine.h"
 #include "model/model.h"
-#include "observe/passes.h"
+#include "observe/forecast.h"
 
 struct engine_opts {
     const char *device, *precision;
@@ -59,6 +59,9 @@ void open_model(struct model *m, const char *arg);
 const struct pass_options *pass_display(const char *what, int64_t tokens, const struct model *m);
 /* The members device, library, precision and threads. */
 void json_engine(struct json_out *j, const struct engine *en);
+/* What --dry-run says of time and memory: members, or lines. */
+void json_forecast(struct json_out *j, const struct forecast *f);
+void print_forecast(const struct forecast *f);
 /* "cpu, oneDNN 2.6.3 (avx512_core_bf16), bf16, 2 threads" on stderr with -v. */
 void detail_engine(const struct engine *en);
 

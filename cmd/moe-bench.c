@@ -27,7 +27,7 @@ FILE *result_open(void)
 {
     struct err e = {0};
 
-    if (!common.out || strcmp(common.out, "-") == 0)
+    if (!common.out || strcmp(common.out, "-") == 0 || common.dry_run)
         return stdout;
     check_output(common.out);
     memory = open_memstream(&memory_text, &memory_n);
@@ -84,6 +84,26 @@ void bench_open(struct bench *b, char **data, int n_data)
         err_set(&e, ERR_INPUT, "DATA has no document of two tokens or more, so there is nothing to score"),
             die(&e);
     note_cut(c);
+}
+
+void bench_forecast(struct bench *b, const struct candidate *candidate, int n)
+{
+    struct json_out j = {0};
+    struct forecast f;
+    struct err e = {0};
+
+    if (judge_forecast(&f, b->en, &b->m, candidate, n, &b->c, engine_opts.mem_max, &e))
+        die(&e);
+    if (!common.json) {
+        print_forecast(&f);
+        return;
+    }
+    json_begin(&j);
+    jo_int(&j, "documents", b->c.docs);
+    jo_int(&j, "tokens", b->c.tokens);
+    json_forecast(&j, &f);
+    jo_close(&j);
+    json_print(stdout, &j);
 }
 
 void bench_close(struct bench *b)

@@ -95,34 +95,32 @@ static uint64_t reservoir_size(const struct corpus *c, const struct engine *en, 
     return reservoir_path ? reservoir_bytes(&m->arch, engine_precision(en)->bf16, tokens) : 0;
 }
 
-static void plan_json(const struct corpus *c, const struct category_count *n,
-                      const struct observe_estimate *x, uint64_t mat, uint64_t rows)
+static void plan_json(const struct corpus *c, const struct category_count *n, const struct forecast *x,
+                      uint64_t mat, uint64_t rows)
 {
     struct json_out j = {0};
 
     json_begin(&j);
     categories_json(&j, c, n);
-    jo_int(&j, "passes", x->passes);
-    jo_uint(&j, "read_bytes", x->read_bytes);
-    jo_uint(&j, "memory_bytes", x->memory_bytes);
+    json_forecast(&j, x);
     jo_uint(&j, "matrices_bytes", mat);
     jo_uint(&j, "reservoir_bytes", rows);
     jo_close(&j);
     json_print(stdout, &j);
 }
 
-static void print_plan(const struct corpus *c, const struct category_count *n, const struct engine *en,
+static void print_plan(const struct corpus *c, const struct category_count *n, struct engine *en,
                        const struct model *m)
 {
     uint64_t mat = matrices_size(c, m), rows = reservoir_size(c, en, m);
-    struct observe_estimate x;
+    const struct observe_wanted wanted = {mat + rows, mat != 0, pool_pairs};
+    struct forecast x;
     struct err e = {0};
-    char buf[32], mem[32];
+    char buf[32];
     int k, width = category_width(c);
 
-    if (observe_estimate(&x, engine_precision(en), m, c, engine_opts.mem_max, &e))
+    if (observe_forecast(&x, &wanted, en, m, c, engine_opts.mem_max, &e))
         die(&e);
-    x.memory_bytes += mat + rows;
     if (common.json) {
         plan_json(c, n, &x, mat, rows);
         return;
@@ -133,12 +131,11 @@ static void print_plan(const struct corpus *c, const struct category_count *n, c
         printf("  %10lld  %14s\n", (long long)n[k].documents, num_thousands(n[k].tokens, buf));
     }
     printf("%-*s  %10lld  %14s\n", width, "total", (long long)c->docs, num_thousands(c->tokens, buf));
-    printf("%lld pass%s, %s to read, about %s of memory\n", (long long)x.passes, x.passes == 1 ? "" : "es",
-           num_bytes(x.read_bytes, buf), num_bytes(x.memory_bytes, mem));
+    print_forecast(&x);
     if (mat)
-        printf("matrices: %s, in memory and on disk\n", num_bytes(mat, buf));
+        printf("matrices     %s, in memory and on disk\n", num_bytes(mat, buf));
     if (rows)
-        printf("reservoir: %s, in memory and on disk\n", num_bytes(rows, buf));
+        printf("reservoir    %s, in memory and on disk\n", num_bytes(rows, buf));
 }
 
 static void summary_json(const struct corpus *c, const struct category_count *n, const struct engine *en,

@@ -1,4 +1,5 @@
 /* moe-prune.c -- cuts the experts that a plan does not keep out of a model. */
+#include <math.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -60,7 +61,10 @@ static void prune_json(const struct prune_report *r, const char *out)
     jo_uint(&j, "verified", r->bytes_verified);
     jo_uint(&j, "needed", r->bytes_needed);
     jo_uint(&j, "free", r->bytes_free);
+    jo_uint(&j, "read", r->bytes_read);
     jo_close(&j);
+    jo_double(&j, "seconds", common.dry_run ? r->seconds : NAN);
+    jo_double(&j, "read_bytes_per_second", common.dry_run ? r->read_rate : NAN);
     jo_int(&j, "files", r->files);
     jo_int(&j, "mtp_tensors", r->mtp_tensors);
     jo_bool(&j, "other_model", r->crossed);
@@ -70,18 +74,21 @@ static void prune_json(const struct prune_report *r, const char *out)
 
 static void prune_text(const struct prune_report *r, const char *out)
 {
-    char a[32], b[32];
+    char a[32], b[32], c[32];
 
     printf("experts per layer  %d -> %d\n", r->experts_before, r->experts_after);
     printf("experts per token  %d -> %d\n", r->topk_before, r->topk_after);
     printf("%-18s %s -> %s (%llu bytes in %d file%s)\n", r->container, num_bytes(r->bytes_before, a),
            num_bytes(r->bytes_after, b), (unsigned long long)r->bytes_after, r->files,
            r->files == 1 ? "" : "s");
-    if (common.dry_run)
+    if (common.dry_run) {
         printf("needed             %s, free %s: '%s' %s\n", num_bytes(r->bytes_needed, a),
                num_bytes(r->bytes_free, b), out,
                r->bytes_needed <= r->bytes_free ? "would be written" : "does not fit");
-    else if (want_verify)
+        printf("time               about %s to read %s and write as fast, %s/s\n",
+               duration_text(r->seconds, a), num_bytes(r->bytes_read, b),
+               num_bytes((uint64_t)r->read_rate, c));
+    } else if (want_verify)
         printf("verified           %llu bytes, all as in the source%s\n",
                (unsigned long long)r->bytes_verified, repair_path ? ", but for the repair" : "");
 }

@@ -123,7 +123,10 @@ static void finish_json(const struct quantize_report *r)
     jo_uint(&json, "after", r->bytes_after);
     jo_uint(&json, "needed", r->bytes_needed);
     jo_uint(&json, "free", r->bytes_free);
+    jo_uint(&json, "read", r->bytes_read);
     jo_close(&json);
+    jo_double(&json, "seconds", common.dry_run ? r->seconds : NAN);
+    jo_double(&json, "read_bytes_per_second", common.dry_run ? r->read_rate : NAN);
     jo_int(&json, "files", r->files);
     jo_close(&json);
     json_print(stdout, &json);
@@ -165,7 +168,7 @@ static void print_kinds(const struct quantize_report *r)
 
 static void quantize_text(const struct quantize_report *r, const char *out)
 {
-    char a[32], b[32];
+    char a[32], b[32], c[32];
 
     if (rows.n)
         printf("error      SQNR (dB)     elements  tensor\n%s\n", rows.p);
@@ -173,10 +176,14 @@ static void quantize_text(const struct quantize_report *r, const char *out)
     printf("safetensors        %s -> %s (%llu bytes in %d file%s)\n", num_bytes(r->bytes_before, a),
            num_bytes(r->bytes_after, b), (unsigned long long)r->bytes_after, r->files,
            r->files == 1 ? "" : "s");
-    if (common.dry_run)
+    if (common.dry_run) {
         printf("needed             %s, free %s: '%s' %s\n", num_bytes(r->bytes_needed, a),
                num_bytes(r->bytes_free, b), out,
                r->bytes_needed <= r->bytes_free ? "would be written" : "does not fit");
+        printf("time               about %s to read %s and write as fast, %s/s\n",
+               duration_text(r->seconds, a), num_bytes(r->bytes_read, b),
+               num_bytes((uint64_t)r->read_rate, c));
+    }
 }
 
 static int quantize(int n, char **argv)

@@ -67,6 +67,15 @@ static void line_duration(struct line *l, double seconds)
     line_text(l, s < 3600 ? "s" : "m");
 }
 
+char *duration_text(double seconds, char buf[32])
+{
+    struct line l = {.n = 0};
+
+    line_duration(&l, seconds);
+    snprintf(buf, 32, "%.*s", (int)l.n, l.text);
+    return buf;
+}
+
 static void line_state(struct line *l, const struct state *x, double now)
 {
     line_text(l, option_cmd->name);

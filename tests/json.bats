@@ -65,5 +65,6 @@ holds() {
     moe-bench perplexity -q --json "$TINY_QWEN3" docs.jsonl >0.json
     moe-bench compare -q --json --plan a.plan --model out "$TINY_QWEN3" docs.jsonl >1.json
     moe-bench speed -q --json --docs 2 --tokens 16 --repeat 1 "$TINY_QWEN3" >2.json
-    holds moe-bench [0-2].json
+    moe-bench perplexity -q -n --json "$TINY_QWEN3" docs.jsonl >3.json
+    holds moe-bench [0-3].json
 }

@@ -95,7 +95,7 @@ again() { # OPTION...: observes once more; the file must be the same
 @test "a dry run computes and writes nothing" {
     run moe-observe -n -o dry.stats "$TINY_QWEN3" docs.jsonl
     [ "$status" -eq 0 ]
-    [[ $output == *"1 pass, "*" to read, about "* ]]
+    [[ $output == *"passes       1, "*" to read, "*" operations"* ]]
     [ ! -e dry.stats ]
 }
 
@@ -192,7 +192,7 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     done
     [ "$(cat pairs)" = $'"pairs":"by category"\n"pairs":"pooled"' ]
     run moe-observe -n -q --matrices m --reservoir r "$TINY_QWEN3" docs.jsonl
-    [[ $output == *"matrices: "*" on disk"* && $output == *"reservoir: "*" on disk"* ]]
+    [[ $output == *"matrices     "*" on disk"* && $output == *"reservoir    "*" on disk"* ]]
 }
 
 @test "matrices and reservoir: what is refused" {
@@ -312,4 +312,56 @@ more() { # OPTION...: statistics, matrices and reservoir; in more/
     cmp run.matrices whole.matrices
     run ls
     [[ $output != *partial* ]]
+}
+
+# forecast_of COMMAND...: forecast.json and result.json of a command that takes --json and -o; peaks in MB and how they compare.
+forecast_of() {
+    "$@" -q --json -n -o none >forecast.json
+    /usr/bin/time -f 'peak %M' "$@" -q --json -f -o result >result.json 2>measured
+    ratio=$(jq --argjson kb "$(sed -n 's/^peak //p' measured)" '.peak_bytes / ($kb * 1024)' forecast.json)
+    echo "$ratio of the peak: $*"
+}
+
+@test "dry-run: work and bytes are what a run counts, in every family" {
+    local f vocab
+    for f in "$ROOT"/tests/fixtures/{qwen3-fp8,gptoss-mxfp4,deepseek-v2-groups,deepseek-v3-half,ernie4_5-bias,glm4-mtp,llama4-flat,minimax-m2-fp8,mixtral-fused,olmoe-clip,qwen2-*}; do
+        [ -d "$f" ] || continue
+        printf '{"ids":[%s]}\n' "$(seq -s , 0 15)" "$(seq -s , 1 16)" >two.jsonl
+        moe-observe -q -n --json -o none "$f" two.jsonl >forecast.json
+        moe-bench speed -q --json --docs 2 --tokens 16 --repeat 1 "$f" >run.json
+        jq -se '.[0].flops == .[1].flops and .[0].read_bytes == .[1].read_bytes and .[0].passes == 1
+            and .[0].seconds > 0 and .[0].flops_per_second > 0 and .[0].read_bytes_per_second > 0' forecast.json run.json ||
+            { echo "$f"; cat forecast.json run.json; return 1; }
+    done
+}
+
+@test "dry-run: peak memory is never below what is measured, and within a tenth of it; time is of the size" {
+    [ -x /usr/bin/time ] || skip "no time(1)"
+    [[ $BUILD != *-asan ]] || skip "the sanitizer takes memory of its own"
+    [ "$MOE_DEVICE" = cpu ] || skip "memory of the host alone"
+    local m how ratio times=0
+    # Two megabytes of text: what counts is larger than the process.
+    for i in {1..40}; do cat "$ROOT"/README.md "$ROOT/LICENSE"; done | tr '\n' ' ' | fold -s -w 6000 | jq -Rc '{text: .}' >long.jsonl
+    moe-observe -q -o run.stats "$TINY_QWEN3" docs.jsonl
+    moe-score -q -r 0.5 -o half.plan run.stats
+    for m in "$TINY_QWEN3" "$TINY_GPTOSS"; do
+        for how in '' '--precision f32' '--mem-max 20MB' '--matrices pairs'; do
+            # shellcheck disable=SC2086 # words on purpose
+            forecast_of moe-observe $how "$m" long.jsonl
+            jq -en --argjson r "$ratio" '$r >= 1 and $r <= 1.1'
+            jq -se '.[0].peak_bytes >= .[1].peak_bytes and .[0].passes == .[1].passes and .[0].read_bytes == .[1].read_bytes' \
+                forecast.json result.json
+            # others may run beside: most, not all
+            times=$((times + $(jq -s '.[0].seconds / .[1].seconds | if . > 0.25 and . < 4 then 1 else 0 end' forecast.json result.json)))
+        done
+    done
+    [ $times -ge 6 ]
+    head -n 30 long.jsonl >some.jsonl
+    forecast_of moe-bench perplexity "$TINY_QWEN3" some.jsonl
+    jq -en --argjson r "$ratio" '$r >= 1 and $r <= 1.1'
+    forecast_of moe-bench compare --plan half.plan --plan half.plan "$TINY_QWEN3" some.jsonl
+    jq -en --argjson r "$ratio" '$r >= 1 and $r <= 1.1'
+    run moe-bench perplexity -n "$TINY_QWEN3" some.jsonl
+    [[ $output == *'passes       1, '*' to read, '*'peak memory  '*' available'*'time         about '* ]]
+    [ ! -e none ]
 }

@@ -146,6 +146,24 @@ static uint64_t fixed_bytes(struct pass *p, const struct model *m)
     return weights_bytes(p->d, m) + DEVICE_FIXED + ffn_channel_bytes(p) + watch_sum_bytes(p);
 }
 
+uint64_t pass_device_bytes(struct pass *p, const struct model *m, uint64_t *held)
+{
+    uint64_t wide = (uint64_t)(p->widest + TILE_ROWS), row = (uint64_t)p->a->hidden * p->d->elem_bytes;
+    int64_t tokens = p->b->docs ? p->b->first[p->b->docs] : 0, longest = 0, i;
+    uint64_t n = fixed_bytes(p, m) - (p->d->can.beside ? 0 : DEVICE_FIXED);
+
+    for (i = 0; i < p->b->docs; i++)
+        longest =
+            p->b->first[i + 1] - p->b->first[i] > longest ? p->b->first[i + 1] - p->b->first[i] : longest;
+    for (i = 0; i < p->a->ropes; i++)
+        n += (uint64_t)longest * (uint64_t)p->a->rope[i].rot * sizeof(float);
+    *held = (uint64_t)p->piece * (uint64_t)ffn_held(p->a, p->d->elem_bytes) +
+            (uint64_t)p->widest * (uint64_t)mixing_held(p->a, p->d->elem_bytes);
+    n += (uint64_t)(p->piece + TILE_ROWS) * (uint64_t)piece_row(p) + wide * (uint64_t)chunk_row(p);
+    return n +
+           (uint64_t)p->variants * row * (p->on_host ? STATE_BUFFERS * wide : (uint64_t)(tokens + TILE_ROWS));
+}
+
 /* ---- chunks ---- */
 
 static int cut_chunks(struct pass *p, struct err *e)

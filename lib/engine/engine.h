@@ -144,6 +144,33 @@ struct engine_cost {
     uint64_t peak_device_bytes; /* most device memory held at once; 0: the device is the host */
 };
 
+/* What a forward pass and the head after it take, told beforehand. Host bytes are what this process would
+ * hold at once beside what it holds before; of a device that is the host they are all there is. */
+struct engine_need {
+    double flops;                                      /* as engine_cost */
+    double head_flops;                                 /* of one product of all tokens with the vocabulary */
+    uint64_t layer_bytes, embedding_bytes, head_bytes; /* to be read */
+    uint64_t host, device;                             /* of the forward pass */
+    uint64_t head_host, head_device;                   /* while the head works, the hidden states included */
+};
+/* observer: as it would be given, NULL: none. For `variants` masks at once; what they share is counted for
+ * each. */
+int engine_need(struct engine *en, const struct model *m, const struct batch *b, int variants,
+                const struct observer *observer, struct engine_need *out, struct err *e);
+
+/* How fast this machine is at it, by the layers up to the first one with experts, and b: at least two
+ * documents should be in it, of which some thousand tokens. Runs for a second or so. head: the vocabulary,
+ * too. */
+struct engine_speed {
+    double flops;        /* a second, of a forward pass, with what else goes with tokens */
+    double pack_seconds; /* for each byte of layers */
+    double read; /* bytes of layers a second: of the disk, or of what the system still had of the file */
+    double head_seconds, head_first; /* for each token, and once */
+    uint64_t host;                   /* what engine_need says of these runs */
+};
+int engine_calibrate(struct engine *en, const struct model *m, const struct batch *b, bool head,
+                     const struct observer *observer, struct engine_speed *out, struct err *e);
+
 struct hidden; /* [tokens][H] after the final norm, in the engine's precision */
 /*
  * mask, observer, hidden and cost may be NULL. With hidden NULL the last layer's leftovers (final norm) are

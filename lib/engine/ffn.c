@@ -3,18 +3,23 @@
 
 /* ---- buffers ---- */
 
-int64_t ffn_row(const struct arch *a, size_t elem_bytes)
+int64_t ffn_held(const struct arch *a, size_t elem_bytes)
 {
     int64_t elem = (int64_t)elem_bytes, norms = (a->hidden / 64 + 1) * 2 * (int64_t)sizeof(float);
     int64_t widest = (int64_t)a->topk * a->inter; /* activations, before they go down */
-    int results = a->topk + (a->shared_inter > 0);
+    int64_t inputs = a->family->gate_site == GATE_INPUT ? (int64_t)a->topk * a->hidden : 0; /* times gates */
 
     widest = a->shared_inter > widest ? a->shared_inter : widest;
     widest = a->dense_inter > widest ? a->dense_inter : widest;
-    if (a->family->gate_site == GATE_INPUT) /* inputs times gates */
-        results += a->topk;
-    return elem * (results * (int64_t)a->hidden + widest) + a->topk * norms +
-           (int64_t)sizeof(float) * (a->experts + a->topk);
+    return elem * (inputs + widest) + a->topk * (norms + (int64_t)sizeof(float));
+}
+
+int64_t ffn_row(const struct arch *a, size_t elem_bytes)
+{
+    int results = a->topk + (a->shared_inter > 0);
+
+    return (int64_t)elem_bytes * results * a->hidden + (int64_t)sizeof(float) * a->experts +
+           ffn_held(a, elem_bytes);
 }
 
 static size_t channel_bytes(const struct arch *a)
@@ -106,6 +111,18 @@ void ffn_begin(struct pass *p, const struct layer_weights *w)
             p->op->to_device(p->d, v->channels, v->mask.channels + (size_t)p->layer * n, n);
 }
 
+double ffn_flops(const struct arch *a, const struct layer_arch *l, int64_t n)
+{
+    double mlp = 6.0 * a->hidden, token;
+
+    if (l->ffn != FFN_MOE)
+        return (double)n * mlp * a->dense_inter;
+    token = 2.0 * a->hidden * a->experts + mlp * a->topk * a->inter;
+    if (a->shared_inter)
+        token += mlp * a->shared_inter + (a->family->shared_gated ? 2.0 * a->hidden : 0);
+    return (double)n * token;
+}
+
 /* ---- a piece ---- */
 
 int pass_not_finite(const struct pass *p, int64_t token, struct err *e)
@@ -146,7 +163,6 @@ static void route(struct pass *p, const struct layer_weights *w, const struct va
 
     p->op->linear(p->d, w->router, p->x, n, w->b_router, p->logits);
     p->op->route(p->d, &r);
-    p->flops += 2.0 * (double)n * p->a->hidden * p->a->experts;
 }
 
 /* An expert that every token goes through: the dense MLP or the shared expert. */
@@ -167,22 +183,14 @@ static struct experts_args one_expert(const struct pass *p, const struct ffn_wei
                                  .y = y};
 }
 
-static int run_experts(struct pass *p, const struct experts_args *x, struct err *e)
-{
-    p->flops += 6.0 * (double)x->n * x->topk * x->hidden * x->inter;
-    return p->op->experts(p->d, x, e);
-}
-
 static int shared_expert(struct pass *p, const struct layer_weights *w, int64_t n, struct err *e)
 {
     struct experts_args x = one_expert(p, w->shared, n, p->shared);
 
     x.sums = watch_shared(p, w);
-    if (w->shared_gate) {
+    if (w->shared_gate)
         p->op->linear(p->d, w->shared_gate, p->x, n, NULL, p->shared_gate);
-        p->flops += 2.0 * (double)n * p->a->hidden;
-    }
-    return run_experts(p, &x, e);
+    return p->op->experts(p->d, &x, e);
 }
 
 static bool gated_inputs(const struct pass *p)
@@ -231,7 +239,8 @@ int ffn_piece(struct pass *p, const struct layer_weights *w, const struct varian
         c.gate = in_gate ? NULL : r->gate;
         c.seen = r->residual;
     }
-    if (run_experts(p, &x, e) || (w->shared && shared_expert(p, w, n, e)))
+    p->flops += ffn_flops(a, &a->layer[p->layer], n);
+    if (p->op->experts(p->d, &x, e) || (w->shared && shared_expert(p, w, n, e)))
         return -1;
     c.shared = w->shared ? p->shared : NULL;
     c.shared_gate = w->shared && w->shared_gate ? p->shared_gate : NULL;

@@ -49,19 +49,27 @@ static struct mix_widths widest(const struct arch *a)
     return all;
 }
 
-int64_t mixing_row(const struct arch *a, size_t elem)
+int64_t mixing_held(const struct arch *a, size_t elem)
 {
-    struct mix_widths w = widest(a);
-    int64_t held = 0, one, bytes = (int64_t)elem * ((int64_t)w.x + w.ctx);
+    int64_t held = 0, one;
     int i;
 
     for (i = 0; i < a->layers; i++) {
         one = rows[a->layer[i].mixer]->held(&a->layer[i], elem);
         held = one > held ? one : held;
     }
+    return held;
+}
+
+int64_t mixing_row(const struct arch *a, size_t elem)
+{
+    struct mix_widths w = widest(a);
+    int64_t bytes = (int64_t)elem * ((int64_t)w.x + w.ctx);
+    int i;
+
     for (i = 0; i < MIX_FLOATS; i++)
         bytes += (int64_t)sizeof(float) * w.f[i];
-    return bytes + held;
+    return bytes + mixing_held(a, elem);
 }
 
 int mixing_buffers(struct pass *p, struct err *e)
@@ -90,6 +98,17 @@ void mixing_free(struct pass *p)
         p->op->buf_free(p->d, p->mix[i]);
 }
 
+double mixing_flops(const struct arch *a, const struct layer_arch *l, const int64_t *first, int64_t docs)
+{
+    const struct mixing *m = rows[l->mixer];
+    double flops = (double)(first[docs] - first[0]) * m->token_flops(a, l);
+    int64_t i;
+
+    for (i = 0; i < docs; i++)
+        flops += m->flops(l, first[i + 1] - first[i]);
+    return flops;
+}
+
 int mixing_block(struct pass *p, const struct layer_weights *w, int layer, int64_t doc, int64_t docs,
                  uint8_t *h, struct err *e)
 {
@@ -100,9 +119,7 @@ int mixing_block(struct pass *p, const struct layer_weights *w, int layer, int64
 
     for (i = 0; i <= docs; i++)
         p->first[i] = p->b->first[doc + i] - p->b->first[doc];
-    for (i = 0; i < docs; i++)
-        p->flops += m->flops(l, p->first[i + 1] - p->first[i]);
-    p->flops += (double)s.n * m->token_flops(p->a, l);
+    p->flops += mixing_flops(p->a, l, p->first, docs);
     p->op->norm(p->d, h, s.n, p->a->hidden, w->in_norm, (float)p->a->eps, p->x);
     return m->run(p, w, &s, e);
 }

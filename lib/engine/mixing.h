@@ -39,6 +39,9 @@ MIXERS(MIXING_ROW)
 int mixing_check(const struct device *d, const struct arch *a, struct err *e);
 /* Bytes of a token in the buffers, and in what the device makes of them. */
 int64_t mixing_row(const struct arch *a, size_t elem);
+int64_t mixing_held(const struct arch *a, size_t elem); /* what the device makes of them */
+/* Useful multiply-adds x 2 of documents end to end, as first [docs + 1] says. */
+double mixing_flops(const struct arch *a, const struct layer_arch *l, const int64_t *first, int64_t docs);
 int mixing_buffers(struct pass *p, struct err *e);
 void mixing_free(struct pass *p);
 /* h += the mixer's, from the norm to the residual, of `docs` documents from `doc` on, whose first hidden

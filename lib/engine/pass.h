@@ -115,6 +115,9 @@ int pass_norm(struct pass *p, const struct model *m, struct err *e);
 /* Cuts the batch into chunks and decides where the hidden states are kept; says what is missing when the
  * device is too small. */
 int pass_plan(struct pass *p, const struct model *m, struct err *e);
+/* Device memory that the pass takes as it was planned; *held: what the operations hold of it while they work.
+ */
+uint64_t pass_device_bytes(struct pass *p, const struct model *m, uint64_t *held);
 /* Device memory for rows of a product, TILE_ROWS of them to spare. */
 void *pass_rows(struct pass *p, int64_t rows, int width, size_t size, struct err *e);
 
@@ -146,10 +149,13 @@ int watch_finish(struct pass *p, struct err *e);
 /* Device bytes that a token takes on its way through the experts, with what the operations hold themselves.
  */
 int64_t ffn_row(const struct arch *a, size_t elem_bytes);
+int64_t ffn_held(const struct arch *a, size_t elem_bytes); /* what the operations hold, of these */
 int ffn_buffers(struct pass *p, struct err *e);
 void ffn_free(struct pass *p);
 /* Device bytes for the channels of the masks. */
 uint64_t ffn_channel_bytes(struct pass *p);
+/* Useful multiply-adds x 2 of n tokens in a layer. */
+double ffn_flops(const struct arch *a, const struct layer_arch *l, int64_t n);
 /* Before the pieces of a layer. */
 void ffn_begin(struct pass *p, const struct layer_weights *w);
 /* Router, experts (or the dense MLP) and residual of tokens first .. first+n-1, whose states are h. */

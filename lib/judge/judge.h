@@ -8,6 +8,7 @@
 #define MOE_JUDGE_JUDGE_H
 
 #include "engine/engine.h"
+#include "observe/forecast.h"
 #include "observe/passes.h"
 #include "stats/plan.h"
 #include "text/corpus.h"
@@ -89,6 +90,11 @@ int judge_compare(struct compare_report *r, struct engine *en, const struct mode
 void compare_report_free(struct compare_report *r);
 /* The engine's mask of a plan; rows of dense layers are 1. mask_free. */
 int plan_mask(struct mask *mask, const struct plan *p, const struct model *m, struct err *e);
+
+/* What judge_perplexity (n = 0, candidate NULL) or judge_compare without a cache would take. */
+int judge_forecast(struct forecast *f, struct engine *en, const struct model *ref,
+                   const struct candidate *candidate, int n, const struct corpus *c, uint64_t mem_max,
+                   struct err *e);
 
 /* Prefill speed on made-up token ids: no text, no tokenizer, the same ids for the same seed. */
 struct speed_options {

@@ -106,7 +106,12 @@ void embedding_done(struct embedding *t)
 
 uint64_t embedding_bytes(const struct embedding *t)
 {
-    return t->blob.size;
+    uint64_t n = 0;
+    size_t i;
+
+    for (i = 0; i < t->blob.n; i++)
+        n += t->blob.item[i].size;
+    return n;
 }
 
 void embedding_close(struct embedding *t)

@@ -125,10 +125,10 @@ size_t weights_layer_floats(const struct model *m, int layer)
     return n;
 }
 
-/* Rows are padded, and memory comes in pages. */
+/* Rows are padded, and the memory of a GPU comes in large pages. */
 static uint64_t matrix_bytes(const struct device *d, int64_t out, int64_t in)
 {
-    const uint64_t page = 2 << 20;
+    const uint64_t page = d->can.beside ? 2 << 20 : 64;
     uint64_t n = (uint64_t)out * (uint64_t)((in + 63) / 64 * 64) * d->elem_bytes;
 
     return n < page / 2 ? n : (n + page - 1) / page * page;

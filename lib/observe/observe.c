@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/slots.h"
-
 /* Where the observer stands. */
 struct watch {
     struct stats *s;
@@ -288,66 +286,36 @@ int observe_corpus(struct stats *s, const struct observe_more *more, struct engi
     return rc;
 }
 
-/* Stored bytes of all layers and the embedding, and of the largest layer alone. */
-static int stored_bytes(const struct model *m, uint64_t *all, uint64_t *largest, struct err *e)
+int observe_forecast(struct forecast *f, const struct observe_wanted *wanted, struct engine *en,
+                     const struct model *m, const struct corpus *c, uint64_t mem_max, struct err *e)
 {
-    uint64_t *sum = mem_new((size_t)m->arch.layers, sizeof *sum, e);
-    struct linear_tensors embedding;
-    size_t i;
-    int p;
+    const struct arch *a = &m->arch;
+    struct stats s = {0};
+    struct matrices mat = {0};
+    struct watch w = {.s = &s,
+                      .mat = wanted->matrices ? &mat : NULL,
+                      .gated = a->family->gate_site == GATE_INPUT,
+                      .c = c,
+                      .topk = a->topk};
+    struct observer ob = {.routed = routed, .ctx = &w};
+    const struct observe_more more = {.pool_pairs = wanted->pool_pairs};
+    const struct forecast_work work = {.m = m, .variants = 1, .observer = &ob};
+    int *index = mem_new((size_t)a->layers, sizeof *index, e);
+    uint64_t held = wanted->bytes;
+    int rc = -1;
 
-    *all = 0;
-    model_linear(m, -1, model_slot(m, SLOT_EMBEDDING).name, &embedding);
-    for (p = 0; p < STORED_PIECES; p++)
-        *all += embedding.piece[p] ? embedding.piece[p]->size : 0;
-    *largest = 0;
-    if (!sum)
-        return -1;
-    for (i = 0; i < m->ckpt.n; i++) {
-        int layer = m->role[i].layer;
-
-        if (layer < 0 || layer >= m->arch.layers)
-            continue;
-        *all += m->ckpt.tensor[i]->size;
-        sum[layer] += m->ckpt.tensor[i]->size;
-        if (sum[layer] > *largest)
-            *largest = sum[layer];
+    w.index = index;
+    if (w.mat) {
+        ob.pairs = pairs;
+        ob.sums = sums;
+        ob.viewed = viewed;
     }
-    free(sum);
-    return 0;
-}
-
-/* Weights of the largest layer. */
-static uint64_t layer_weights(const struct model *m)
-{
-    struct slot s[LAYER_SLOTS];
-    uint64_t most = 0;
-    int i, k, n;
-
-    for (i = 0; i < m->arch.layers; i++) {
-        uint64_t all = 0;
-
-        n = layer_slots(m, i, s);
-        for (k = 0; k < n; k++)
-            all += slot_elements(m, &s[k]);
-        most = all > most ? all : most;
+    if (index && new_outputs(&w, &more, en, m, 0, index, e) == 0) {
+        held += (uint64_t)s.n_layers * (uint64_t)s.categories * 2 * (uint64_t)a->experts *
+                (sizeof *s.cell + (size_t)s.extras * sizeof *s.more);
+        rc = forecast_make(f, en, &work, 1, c, pass_state_bytes(m, engine_precision(en)), held, mem_max, e);
+        free_outputs(&w);
     }
-    return most;
-}
-
-int observe_estimate(struct observe_estimate *x, const struct precision_row *precision, const struct model *m,
-                     const struct corpus *c, uint64_t mem_max, struct err *e)
-{
-    uint64_t state = pass_state_bytes(m, precision), largest, all;
-    struct passes ps;
-
-    memset(x, 0, sizeof *x);
-    if (stored_bytes(m, &all, &largest, e) || passes_split(&ps, c, state, mem_max, e))
-        return -1;
-    x->passes = ps.n;
-    x->read_bytes = all * (uint64_t)ps.n;
-    x->memory_bytes = (uint64_t)passes_largest(&ps, c) * state + largest +
-                      layer_weights(m) * (state / (uint64_t)m->arch.hidden);
-    passes_free(&ps);
-    return 0;
+    free(index);
+    return rc;
 }

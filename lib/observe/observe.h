@@ -4,6 +4,7 @@
 #ifndef MOE_OBSERVE_OBSERVE_H
 #define MOE_OBSERVE_OBSERVE_H
 
+#include "observe/forecast.h"
 #include "observe/passes.h"
 #include "observe/reservoir.h"
 #include "stats/matrices.h"
@@ -46,15 +47,12 @@ int observe_corpus(struct stats *s, const struct observe_more *more, struct engi
 /* Everything is written: removes what was kept. */
 void observe_done(const struct observe_partial *p);
 
-/* What observing would take, before anything is computed: an estimate for people. */
-struct observe_estimate {
-    int64_t passes;
-    uint64_t read_bytes; /* all passes */
-    /* Hidden states of the largest pass, one layer decoded and one as it is stored; without the engine's
-     * buffers, which do not grow with model or text. */
-    uint64_t memory_bytes;
+/* What observing would take. */
+struct observe_wanted {
+    uint64_t bytes; /* of matrices and reservoir, which are held in memory */
+    bool matrices, pool_pairs;
 };
-int observe_estimate(struct observe_estimate *x, const struct precision_row *precision, const struct model *m,
-                     const struct corpus *c, uint64_t mem_max, struct err *e);
+int observe_forecast(struct forecast *f, const struct observe_wanted *wanted, struct engine *en,
+                     const struct model *m, const struct corpus *c, uint64_t mem_max, struct err *e);
 
 #endif

@@ -299,7 +299,11 @@ static int prune_run(struct job *j, const char *out, struct err *e)
     j->rw->progress = o->progress;
     j->rw->progress_ctx = o->progress_ctx;
     j->rw->total *= o->verify ? 2 : 1;
+    p.bytes_read = r->tensor_bytes_after * (o->verify ? 3 : 1); /* then both sides once more */
     ret = publish(&p, e);
+    r->bytes_read = p.bytes_read;
+    r->read_rate = p.read_rate;
+    r->seconds = p.seconds;
     r->bytes_needed = p.bytes_needed;
     r->bytes_free = p.bytes_free;
     free(config);

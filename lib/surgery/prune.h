@@ -31,11 +31,15 @@ struct prune_report {
     uint64_t bytes_verified; /* 0 without verify */
     uint64_t bytes_needed;   /* everything that is written, tokenizer and the like included */
     uint64_t bytes_free;     /* where OUT is to be, before */
-    int files;               /* of tensors, written */
-    bool crossed;            /* the plan's digest is another model's */
-    int mtp_tensors;         /* dropped with the multi-token-prediction layers */
-    bool mtp_config;         /* config.json announced such layers; its numbers are 0 now */
-    bool temperature;        /* config.json: attn_temperature_tuning was a number, now it is true or false */
+    uint64_t bytes_read;     /* of tensors, while verifying too */
+    /* dry_run: bytes a second at which the model can be read, and what reading and writing take at that speed
+     */
+    double read_rate, seconds;
+    int files;        /* of tensors, written */
+    bool crossed;     /* the plan's digest is another model's */
+    int mtp_tensors;  /* dropped with the multi-token-prediction layers */
+    bool mtp_config;  /* config.json announced such layers; its numbers are 0 now */
+    bool temperature; /* config.json: attn_temperature_tuning was a number, now it is true or false */
 };
 
 /* What the model's router allows to keep. */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "base/thread.h"
 #include "surgery/carry.h"
 
 /* Names, shapes, index and config.json fit together: what a loader looks at. */
@@ -82,6 +84,33 @@ uint64_t publish_source_bytes(const struct model *m)
     return n;
 }
 
+enum { PROBE_BYTES = 4 << 20 };
+#define PROBE_SECONDS 0.25
+
+/* Reads tensors from one end of the model to the other, a little of each. */
+static int probe_reading(struct publish *p, struct err *e)
+{
+    const struct checkpoint *c = &p->rw->m->ckpt;
+    uint8_t *buf = mem_new(PROBE_BYTES, 1, e);
+    double t0 = seconds_now(), spent = 0;
+    uint64_t done = 0;
+    size_t i;
+    int rc = buf ? 0 : -1;
+
+    for (i = 0; rc == 0 && i < c->n && spent < PROBE_SECONDS; i++) {
+        const struct tensor *t = c->tensor[i];
+        size_t n = t->size < PROBE_BYTES ? (size_t)t->size : PROBE_BYTES;
+
+        rc = checkpoint_read(c, t, 0, buf, n, e);
+        done += n;
+        spent = seconds_now() - t0;
+    }
+    free(buf);
+    p->read_rate = (double)done / (spent > 1e-9 ? spent : 1e-9);
+    p->seconds = p->read_rate > 0 ? (double)(p->bytes_read + p->bytes_needed) / p->read_rate : 0;
+    return rc;
+}
+
 int publish(struct publish *p, struct err *e)
 {
     const struct model *m = p->rw->m;
@@ -91,7 +120,7 @@ int publish(struct publish *p, struct err *e)
         return -1;
     p->bytes_needed += p->rw->w.bytes + (folder ? p->config_n : 0);
     if (p->dry_run)
-        return disk_free(p->out, &p->bytes_free, e);
+        return disk_free(p->out, &p->bytes_free, e) || probe_reading(p, e) ? -1 : 0;
     if (carry_check_space(p->out, p->bytes_needed, &p->bytes_free, e))
         return -1;
     return folder ? publish_folder(p, e) : publish_file(p, e);

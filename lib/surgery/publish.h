@@ -23,7 +23,11 @@ struct publish {
     const char *command;
     const struct model_options *model; /* to open the result */
     bool force, dry_run;               /* dry_run: sizes only */
+    uint64_t bytes_read;               /* of the source's tensors, and of the result's if it is looked at */
     uint64_t bytes_needed, bytes_free; /* results: all that is written, and free space before */
+    /* Results of dry_run: bytes a second at which the source can be read, measured for a quarter of a second,
+     * and what reading and writing take at that speed. */
+    double read_rate, seconds;
 };
 
 /* OUT appears complete or not at all. */

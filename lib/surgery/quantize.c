@@ -80,6 +80,7 @@ static int quantize_run(struct job *j, const char *out, const char *config, size
                         .model = j->o->model,
                         .force = j->o->force,
                         .dry_run = j->o->dry_run};
+    size_t i;
     int r;
 
     j->r->bytes_before = publish_source_bytes(rw->m);
@@ -89,7 +90,13 @@ static int quantize_run(struct job *j, const char *out, const char *config, size
     rw->progress_ctx = j->o->ctx;
     if (pool_open(&j->work.pool, j->o->threads, NULL, e))
         return -1;
+    p.bytes_read = j->r->copied_bytes;
+    for (i = 0; i < j->r->kinds; i++)
+        p.bytes_read += j->r->kind[i].bytes_before;
     r = publish(&p, e);
+    j->r->bytes_read = p.bytes_read;
+    j->r->read_rate = p.read_rate;
+    j->r->seconds = p.seconds;
     pool_close(j->work.pool);
     j->r->bytes_needed = p.bytes_needed;
     j->r->bytes_free = p.bytes_free;

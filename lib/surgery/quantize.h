@@ -35,8 +35,12 @@ struct quantize_options {
 
 struct quantize_report {
     uint64_t bytes_before, bytes_after;
-    uint64_t bytes_needed;   /* everything that is written, tokenizer and the like included */
-    uint64_t bytes_free;     /* where OUT is to be, before */
+    uint64_t bytes_needed; /* everything that is written, tokenizer and the like included */
+    uint64_t bytes_free;   /* where OUT is to be, before */
+    uint64_t bytes_read;   /* of tensors */
+    /* dry_run: bytes a second at which the model can be read, and what reading and writing take at that speed
+     */
+    double read_rate, seconds;
     uint64_t tensors;        /* converted */
     int files;               /* safetensors files written */
     double err2, sum2;       /* over all of them; 0 towards BF16, which holds every MXFP4 value */
