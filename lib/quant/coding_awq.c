@@ -4,24 +4,39 @@
  * and go with the scales: so many neighbouring rows share them.
  */
 #include "quant/coding_rows.h"
+#include "quant/hot.h"
 
-enum { PACK = 8, BITS = 4 };
+enum { PACK = 8, RUN = 128 };
+
+/* n words of codes and of zero points; scale and dst have PACK for each. */
+HOT(static void, decode,
+    (const uint32_t *restrict q, const uint32_t *restrict z, const float *restrict scale, int n,
+     float *restrict dst),
+    (q, z, scale, n, dst))
+{
+    static const uint32_t shift[PACK] = {0, 16, 4, 20, 8, 24, 12, 28}; /* of output 0, 1 .. */
+    int i, k;
+
+    for (i = 0; i < n; i++)
+        for (k = 0; k < PACK; k++)
+            dst[i * PACK + k] = (float)((int32_t)(q[i] >> shift[k] & 15) - (int32_t)(z[i] >> shift[k] & 15)) *
+                                scale[i * PACK + k];
+}
 
 static void awq_f32(const struct stored *s, int64_t row, int64_t col, int n, float *dst)
 {
-    static const uint8_t shift[PACK] = {0, 16, 4, 20, 8, 24, 12, 28}; /* of output 0, 1 .. */
-    const uint8_t *words = stored_row(s, USE_WEIGHT, row), *zeros = stored_row(s, USE_ZERO, row);
     const uint8_t *scales = stored_row(s, USE_SCALE, row);
     enum dtype d = s->piece[USE_SCALE].dtype;
-    uint32_t q, z;
-    int i, k;
+    uint32_t q[RUN / PACK], z[RUN / PACK];
+    float scale[RUN];
+    int c;
 
-    for (i = 0; i < n; i += PACK) {
-        memcpy(&q, words + (size_t)(col + i) / PACK * 4, 4);
-        memcpy(&z, zeros + (size_t)(col + i) / PACK * 4, 4);
-        for (k = 0; k < PACK; k++)
-            dst[i + k] = (float)((int)(q >> shift[k] & 15) - (int)(z >> shift[k] & 15)) *
-                         float_at(d, scales, (size_t)(col + i + k));
+    for (; n > 0; n -= c, col += c, dst += c) {
+        c = n < RUN ? n : RUN;
+        memcpy(q, stored_row(s, USE_WEIGHT, row) + (size_t)col / PACK * 4, (size_t)c / PACK * 4);
+        memcpy(z, stored_row(s, USE_ZERO, row) + (size_t)col / PACK * 4, (size_t)c / PACK * 4);
+        floats_to_f32(d, scales + (size_t)col * dtype_bytes(d), (size_t)c, scale);
+        decode(q, z, scale, c / PACK, dst);
     }
 }
 

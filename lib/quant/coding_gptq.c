@@ -31,21 +31,43 @@ static int64_t group_of(const struct stored *s, int64_t row)
     return g < (uint64_t)groups ? (int64_t)g : -1;
 }
 
-/* n zero points of a row of them, from the one of output col on. */
+/* The codes of n whole words, each of so many bits that a word holds a number of them. */
+HOT(static void, codes_of, (const uint32_t *restrict w, int n, int bits, int more, float *restrict dst),
+    (w, n, bits, more, dst))
+{
+    uint32_t mask = (UINT32_C(1) << bits) - 1;
+    int per = WORD / bits, i, k;
+
+    for (i = 0; i < n; i++)
+        for (k = 0; k < per; k++)
+            dst[i * per + k] = (float)(int32_t)((w[i] >> k * bits & mask) + (uint32_t)more);
+}
+
+/* One zero point of a row of them. */
+static float zero_at(const struct stored *s, const uint8_t *p, int64_t col)
+{
+    uint64_t bit = (uint64_t)col * (uint64_t)s->bits;
+    unsigned at = bit % WORD;
+    uint32_t z = word_at(p, bit / WORD) >> at;
+
+    if (at + (unsigned)s->bits > WORD)
+        z |= word_at(p, bit / WORD + 1) << (WORD - at);
+    return (float)((z & ((UINT32_C(1) << s->bits) - 1)) + (uint32_t)s->zero);
+}
+
+/* n (at most RUN) of them, from the one of output col on. */
 static void zeros_at(const struct stored *s, const uint8_t *p, int64_t col, int n, float *dst)
 {
-    uint32_t mask = (UINT32_C(1) << s->bits) - 1;
-    int i;
+    int per = WORD % s->bits ? 0 : WORD / s->bits, i = 0;
+    uint32_t w[RUN];
 
-    for (i = 0; i < n; i++) {
-        uint64_t bit = (uint64_t)(col + i) * (uint64_t)s->bits;
-        unsigned at = bit % WORD;
-        uint32_t z = word_at(p, bit / WORD) >> at;
-
-        if (at + (unsigned)s->bits > WORD)
-            z |= word_at(p, bit / WORD + 1) << (WORD - at);
-        dst[i] = (float)((z & mask) + (uint32_t)s->zero);
+    if (per && col % per == 0) {
+        i = n / per * per;
+        memcpy(w, p + 4 * (size_t)(col / per), (size_t)(n / per) * 4);
+        codes_of(w, n / per, s->bits, s->zero, dst);
     }
+    for (; i < n; i++)
+        dst[i] = zero_at(s, p, col + i);
 }
 
 /* lo and hi: the words that the codes begin and end in, which may be the same. */
@@ -83,8 +105,9 @@ static void gptq_f32(const struct stored *s, int64_t row, int64_t col, int n, fl
         memcpy(lo, words + 4 * (size_t)col, (size_t)c * 4);
         memcpy(hi, next + 4 * (size_t)col, (size_t)c * 4);
         zeros_at(s, zeros->at + from * (int64_t)zeros->row, col, c, zero);
-        for (i = 0; i < c; i++)
-            scale[i] = float_at(scales->dtype, scales->at + from * (int64_t)scales->row, (size_t)(col + i));
+        floats_to_f32(scales->dtype,
+                      scales->at + from * (int64_t)scales->row + col * (int64_t)dtype_bytes(scales->dtype),
+                      (size_t)c, scale);
         decode(lo, hi, at, (unsigned)s->bits, zero, scale, (size_t)c, dst);
     }
 }
