@@ -312,7 +312,7 @@ static void check_linear(enum kind type, bool in_out, int n, int in, int out, bo
 static void check_decoded(enum kind type, int out, int in)
 {
     struct stored s = stored(type, out, in);
-    float *unit = calloc((size_t)in * (size_t)in, sizeof *unit);
+    float factor = .75f, *unit = calloc((size_t)in * (size_t)in, sizeof *unit);
     struct twin x, y = twin_new(NULL, (size_t)in * (size_t)out, false, (size_t)out);
     struct matrix *m[BOTH];
     char what[80];
@@ -320,6 +320,8 @@ static void check_decoded(enum kind type, int out, int in)
 
     for (i = 0; i < in; i++)
         unit[(size_t)i * (size_t)in + (size_t)i] = 1;
+    s.piece[USE_GLOBAL] = (struct stored_piece){
+        .at = (const uint8_t *)&factor, .row = sizeof factor, .per = out, .dtype = DT_F32};
     x = twin_new(unit, (size_t)in * (size_t)in, true, (size_t)in);
     pack_both(m, (struct matrix_job){.part = {s}, .parts = 1});
     for (i = 0; i < BOTH; i++)

@@ -66,7 +66,8 @@ static __device__ __forceinline__ float e4m3(uint8_t code)
 }
 
 /* Sixteen elements of stored row s.row0 + row, from col on, of blocks of ggml. */
-static __device__ void take_sixteen(const struct decode &d, int row, int col, struct sixteen *s)
+static __device__ __forceinline__ void take_sixteen(const struct decode &d, int row, int col,
+                                                    struct sixteen *s)
 {
     const uint8_t *p = row_of(d.s, USE_WEIGHT, row);
 
