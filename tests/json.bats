@@ -32,8 +32,9 @@ holds() {
     # lines of data, which have no version; what is refused and left out is in model.bats and text.bats
     mkdir folder
     cp docs.jsonl folder
-    { moe-inspect --tokenize folder "$TINY_QWEN3" && moe-inspect --tokenize folder --render "$TINY_QWEN3"; } 2>/dev/null |
-        jq -c '{version: 1} + . + {refused: "", lost: []}' >lines.json
+    moe-inspect --tokenize folder "$TINY_QWEN3" 2>/dev/null >told.json
+    moe-inspect --tokenize folder --render "$TINY_QWEN3" 2>/dev/null >>told.json
+    jq -c '{version: 1} + . + {refused: "", lost: []}' told.json >lines.json
     jq -se 'any(has("ids"))' lines.json
     jq -c 'if has("text") then . else . + {text: ""} end' lines.json >data.json
     holds moe-inspect ./[0-9].json data.json

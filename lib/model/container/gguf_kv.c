@@ -107,7 +107,7 @@ static struct gguf_text take_text(struct parse *p)
 
 /* ---- metadata ---- */
 
-static int bad_value(struct parse *p, const struct gguf_value *v, const char *why)
+static int key_refused(struct parse *p, const struct gguf_value *v, const char *why)
 {
     return err_set(p->e, ERR_INPUT, "'%s': the metadata key '%.*s' %s", p->g->file.path,
                    (int)(v->key.n < SHOWN ? v->key.n : SHOWN), v->key.p, why);
@@ -123,7 +123,7 @@ static bool take_key(struct parse *p, struct gguf_value *v)
         err_set(p->e, ERR_INPUT, "'%s': a metadata key is empty or holds a NUL (byte %zu)", p->g->file.path,
                 p->at);
     else if (map_find(&p->g->keys, v->key.p, v->key.n) >= 0)
-        bad_value(p, v, "is there twice");
+        key_refused(p, v, "is there twice");
     else
         map_set(&p->g->keys, v->key.p, v->key.n, (int32_t)p->g->n_values, p->e);
     return !p->e->kind;
@@ -140,7 +140,7 @@ static void take_elements(struct parse *p, struct gguf_value *v)
         for (i = 0; i < v->n && !p->e->kind; i++)
             take_text(p);
     } else if (!mul_u64(v->n, type_bytes[v->type], &bytes)) {
-        bad_value(p, v, "has more elements than can be");
+        key_refused(p, v, "has more elements than can be");
     } else {
         gguf_take(p, bytes);
     }
@@ -150,7 +150,7 @@ static void take_elements(struct parse *p, struct gguf_value *v)
     v->size = p->at - from;
     for (i = 0; v->type == GGUF_BOOL && i < v->n; i++)
         if (v->at[i] > 1) {
-            bad_value(p, v, "is a boolean that is neither 0 nor 1");
+            key_refused(p, v, "is a boolean that is neither 0 nor 1");
             return;
         }
 }
@@ -175,7 +175,7 @@ static void take_value(struct parse *p)
     if (p->e->kind)
         return;
     if (type >= GGUF_TYPES || type == GGUF_ARRAY) {
-        bad_value(p, in, type == GGUF_ARRAY ? "is an array of arrays" : "has a value of an unknown type");
+        key_refused(p, in, type == GGUF_ARRAY ? "is an array of arrays" : "has a value of an unknown type");
         return;
     }
     in->type = (enum gguf_type)type;
@@ -246,7 +246,7 @@ static int find_data(struct parse *p)
     int64_t a = 32;
 
     if (v && (v->array || v->type != GGUF_U32 || !gguf_int(v, 0, &a) || a < 1 || (a & (a - 1))))
-        return bad_value(p, v, "is no power of two in 32 bits");
+        return key_refused(p, v, "is no power of two in 32 bits");
     p->g->alignment = (uint64_t)a;
     p->g->data = ((uint64_t)p->at + (uint64_t)a - 1) / (uint64_t)a * (uint64_t)a;
     return 0;
