@@ -2,6 +2,7 @@
 #include "inspect_print.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/num.h"
 #include "common.h"
@@ -38,20 +39,30 @@ static const char *storage(const struct family *f)
     return "split, fused";
 }
 
-static void print_formats(void)
+/* The titles of formats of which a map, or all experts together, may be, each once, in lines. */
+static void print_titles(const char *head, bool fused)
 {
-    char plain[64];
-    int n, i, left = 0;
+    enum { WIDTH = 100 };
+    int n, i, k, at = printf("%s %s", head, format_plain.title);
     const struct format *const *f = format_table(&n);
 
-    for (i = 0; i < n; i++)
-        left += f[i]->name && f[i]->piece->suffix;
-    printf("\nsplit: a tensor for each matrix of each expert, in %s", format_plain.title);
-    for (i = 0; i < n; i++)
-        if (f[i]->name && f[i]->piece->suffix)
-            printf(",%s%s", --left ? " " : "\nor ", f[i]->title);
-    dtype_list(DT_FLOATS, plain);
-    printf("; fused: tensors with all experts of a layer, in %s\n", plain);
+    for (i = 0; i < n; i++) {
+        if (!f[i]->name || !piece_suffix(f[i]->piece, fused))
+            continue;
+        for (k = 0; k < i && strcmp(f[k]->title, f[i]->title) != 0; k++)
+            ;
+        if (k == i && at + (int)strlen(f[i]->title) + 2 > WIDTH)
+            at = printf(",\n    %s", f[i]->title);
+        else if (k == i)
+            at += printf(", %s", f[i]->title);
+    }
+    putchar('\n');
+}
+
+static void print_formats(void)
+{
+    print_titles("\nsplit: a tensor for each matrix of each expert, in", false);
+    print_titles("fused: tensors with all experts of a layer, in", true);
 }
 
 static void families_json(const struct family *f, int n)

@@ -99,8 +99,8 @@ static bool may_be_zero(const struct model *m, size_t i)
 }
 
 /* What is wrong with one of n elements of tensor i, the first that is, and which; NULL: nothing. */
-static const char *bad_value(const struct model *m, size_t i, enum dtype type, const unsigned char *p,
-                             size_t n, size_t *at)
+static const char *value_fault(const struct model *m, size_t i, enum dtype type, const unsigned char *p,
+                               size_t n, size_t *at)
 {
     const struct tensor_role *r = &m->role[i];
     uint64_t inputs = tensor_count(m->ckpt.tensor[i]), groups;
@@ -137,7 +137,7 @@ static void check_tensor(void *ctx, long task, int worker)
         if (check_cancelled(&j->errs[worker]) ||
             checkpoint_read(&j->m->ckpt, t, off, j->buf[worker], n, &j->errs[worker]))
             return;
-        if ((found->what = bad_value(j->m, i, type, j->buf[worker], n / block * elements, &at)) != NULL) {
+        if ((found->what = value_fault(j->m, i, type, j->buf[worker], n / block * elements, &at)) != NULL) {
             *found = (struct value_problem){t->name, found->what, off / block * elements + at, false};
             return;
         }
