@@ -4,6 +4,7 @@
  */
 #include "check.h"
 
+#include <limits.h>
 #include <stdint.h>
 
 #include "base/mem.h"
@@ -153,6 +154,11 @@ enum kind {
     IQ4_XS,
     IQ3_S,
     TQ1_0,
+    NVFP4,
+    MXFP8,
+    INT8,
+    W4,
+    W3,
     KINDS
 };
 
@@ -178,6 +184,11 @@ static const struct {
     GGML(IQ3_S),
     GGML(TQ1_0),
 #undef GGML
+    [NVFP4] = {DT_U8, DT_F8_E4M3, {&format_nvfp4_ct, {1, 16, 4}}},
+    [MXFP8] = {DT_F8_E4M3, DT_U8, {&format_mxfp8_ct, {1, 32, 8}}},
+    [INT8] = {DT_I8, DT_F32, {&format_ct_int8_zeros, {1, 64, 8}}},
+    [W4] = {DT_I32, DT_BF16, {&format_ct_packed_zeros, {1, 32, 4}}},
+    [W3] = {DT_I32, DT_F32, {&format_ct_packed_zeros, {1, 64, 3}}},
 };
 
 /* Random blocks of ggml; wherever its scales of f16 may be, there are small numbers. */
@@ -213,6 +224,8 @@ static void fill(enum dtype type, uint8_t *data, size_t n, bool scales)
     }
 }
 
+static const float all_scale = 24;
+
 /* A random map [rows][stride], stored in a way; its pieces to be freed. */
 static struct stored stored(enum kind kind, int rows, int stride)
 {
@@ -225,11 +238,14 @@ static struct stored stored(enum kind kind, int rows, int stride)
 
     s.piece[USE_WEIGHT].dtype = kinds[kind].dtype;
     s.piece[USE_SCALE].dtype = scale;
+    s.piece[USE_ZERO].dtype = kinds[kind].dtype;
     format_describe(&s, &kinds[kind].claim, rows, stride, false);
     n = (size_t)rows * s.piece[USE_WEIGHT].row / dtype_bytes(kinds[kind].dtype);
     s.piece[USE_WEIGHT].at = p = malloc(n * (dtype_bytes(kinds[kind].dtype) + 4));
     if (DT_GGML >> kinds[kind].dtype & 1)
         fill_blocks(kinds[kind].dtype, p, n);
+    else if (kinds[kind].dtype == DT_I32 || kinds[kind].dtype == DT_I8)
+        fill(DT_U8, p, n * dtype_bytes(kinds[kind].dtype), false);
     else
         fill(kinds[kind].dtype, p, n, false);
     if (scaled) {
@@ -239,6 +255,16 @@ static struct stored stored(enum kind kind, int rows, int stride)
         s.piece[USE_SCALE].at = p = malloc(n * 4);
         fill(scale, p, n, true);
     }
+    if (coding == CODING_NVFP4)
+        s.piece[USE_GLOBAL] = (struct stored_piece){
+            .at = (const uint8_t *)&all_scale, .row = 4, .per = INT_MAX, .dtype = DT_F32};
+    if (coding == CODING_INT8 || coding == CODING_PACKED) {
+        const struct stored_piece *q = &s.piece[USE_ZERO];
+
+        n = (size_t)((rows + q->per - 1) / q->per) * q->row;
+        s.piece[USE_ZERO].at = p = malloc(n);
+        fill(DT_U8, p, n, false);
+    }
     return s;
 }
 
@@ -246,6 +272,7 @@ static void source_free(struct stored *s)
 {
     free((void *)(uintptr_t)s->piece[USE_WEIGHT].at);
     free((void *)(uintptr_t)s->piece[USE_SCALE].at);
+    free((void *)(uintptr_t)s->piece[USE_ZERO].at);
 }
 
 static void pack_both(struct matrix **m, struct matrix_job job)
@@ -1072,6 +1099,11 @@ static void check_all(void)
     check_linear(FP8_ROWS, false, 33, 77, 50, false);
     check_linear(Q8_0, false, 33, 96, 50, false);
     check_linear(Q4_K, false, 33, 512, 50, true);
+    check_linear(NVFP4, false, 33, 96, 50, false);
+    check_linear(MXFP8, false, 33, 96, 50, true);
+    check_linear(INT8, false, 33, 77, 50, false);
+    check_linear(W4, false, 33, 104, 50, false);
+    check_linear(W3, false, 33, 77, 50, false);
     for (kind = Q4_0; kind < KINDS; kind++)
         check_decoded((enum kind)kind, 72, 512);
     check_rows_alone();

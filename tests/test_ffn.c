@@ -373,7 +373,7 @@ static void check_fp8_rows(void)
     static const float scale[2 * 3] = {1, 2, 0.5f, 4, 0.25f, 8};
     float f[N * IN];
     uint16_t h[N * IN];
-    const struct format_claim c = {&format_fp8_block, {128, 128}};
+    const struct format_claim c = {&format_fp8_block, {128, 128, 0}};
     struct stored s = {.name = "test"};
     int i, wrong = 0;
 

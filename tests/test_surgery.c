@@ -360,6 +360,10 @@ static void test_config_keys(void)
     check_config(&m, "{\"attn_temperature_tuning\": 0.0}", "{\"attn_temperature_tuning\": false}", NULL);
     check_config(&m, "{\"attn_temperature_tuning\": false}", "{\"attn_temperature_tuning\": false}", NULL);
     m.arch.nested = true;
+    check_config(
+        &m, "{\"text_config\": {\"num_experts\": 16, \"quantization_config\": {\"ignore\": [" E(0, 2) "]}}}",
+        "{\"text_config\": {\"num_experts\": 2, \"quantization_config\": {\"ignore\": [" E(0, 1) "]}}}",
+        NULL);
     check_config(&m,
                  "{\"num_experts\": 16, \"text_config\": {\"num_experts\": 16, \"mtp_a\": 3, \"capacity\": "
                  "[16], \"attn_temperature_tuning\": 8192}}",

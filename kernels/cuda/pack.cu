@@ -26,8 +26,9 @@ struct decode {
 };
 
 /* What this file decodes; cuda_pack refuses other codings. */
-const uint64_t cuda_codings =
-    1ull << CODING_FLOAT | 1ull << CODING_E4M3 | 1ull << CODING_MXFP4 | 1ull << CODING_GGML;
+const uint64_t cuda_codings = 1ull << CODING_FLOAT | 1ull << CODING_E4M3 | 1ull << CODING_MXFP4 |
+                              1ull << CODING_NVFP4 | 1ull << CODING_MXFP8 | 1ull << CODING_INT8 |
+                              1ull << CODING_PACKED | 1ull << CODING_GGML;
 
 /* Where the row of a piece is that stored row s.row0 + row belongs to. */
 static __device__ __forceinline__ const uint8_t *row_of(const struct stored &s, enum piece_use use, int row)
@@ -91,6 +92,77 @@ static __device__ __forceinline__ float factor_of(const struct stored &s)
     return p.at ? plain(p.dtype, p.at, 0) : 1;
 }
 
+/* 2^(byte - 127), the smallest of which is no normal number. */
+static __device__ __forceinline__ float power(int byte)
+{
+    return byte == 255 ? NAN : __uint_as_float(byte ? (uint32_t)byte << 23 : 1u << 22);
+}
+
+/* The scale of an element of NVFP4: that of its block and the one of the map. */
+static __device__ __forceinline__ float nvfp4_scale(const struct stored &s, int row, int col)
+{
+    float scale = e4m3(row_of(s, USE_SCALE, row)[col / s.block]), all = factor_of(s);
+
+    return isinf(all) ? NAN : s.divides ? scale / all : scale * all;
+}
+
+/* Where both codes of a byte are: neighbours in a row, or in a column where two rows share one. */
+static __device__ __forceinline__ int nibble(const struct stored &s, int row, int col)
+{
+    const uint8_t *p = row_of(s, USE_WEIGHT, row);
+
+    return s.piece[USE_WEIGHT].per == 2 ? p[col] >> 4 * ((s.row0 + row) & 1) & 15
+                                        : p[col / 2] >> 4 * (col & 1) & 15;
+}
+
+/* Code `col` of a row of packed integers. */
+static __device__ __forceinline__ int packed_code(const struct stored &s, int row, int col)
+{
+    const uint8_t *p = row_of(s, USE_WEIGHT, row);
+    int64_t at = (int64_t)col * s.bits;
+    int shift = (int)(at % 8);
+    unsigned v = p[at / 8];
+
+    if (shift + s.bits > 8)
+        v |= (unsigned)p[at / 8 + 1] << 8;
+    return (int)(v >> shift & ((1u << s.bits) - 1));
+}
+
+/* Their zero point: packed down a column, that of 32 rows beginning a word. */
+static __device__ __forceinline__ int packed_zero(const struct stored &s, int row, int group)
+{
+    const uint32_t *words = (const uint32_t *)(const void *)row_of(s, USE_ZERO, row);
+    int at = (s.row0 + row) % 32 * s.bits, groups;
+    uint64_t v;
+
+    if (!s.piece[USE_ZERO].at)
+        return 1 << (s.bits - 1);
+    groups = (int)(s.piece[USE_ZERO].row / 4) / s.bits;
+    v = words[at / 32 * groups + group];
+    if (at % 32 + s.bits > 32)
+        v |= (uint64_t)words[(at / 32 + 1) * groups + group] << 32;
+    return (int)(v >> at % 32 & ((1u << s.bits) - 1));
+}
+
+static __device__ float packed(const struct stored &s, int row, int col)
+{
+    int size = s.piece[USE_SCALE].dtype == DT_F32 ? 4 : 2, group = col / s.block;
+
+    if (s.piece[USE_ORDER].at)
+        group = ((const int32_t *)(const void *)s.piece[USE_ORDER].at)[col];
+    if (group < 0 || (size_t)group >= s.piece[USE_SCALE].row / size)
+        return NAN;
+    return (float)(packed_code(s, row, col) - packed_zero(s, row, group)) *
+           plain(s.piece[USE_SCALE].dtype, row_of(s, USE_SCALE, row), group);
+}
+
+static __device__ __forceinline__ float int8(const struct stored &s, int row, int col)
+{
+    int zero = s.piece[USE_ZERO].at ? (int8_t)row_of(s, USE_ZERO, row)[col / s.block] : 0;
+
+    return (float)((int8_t)row_of(s, USE_WEIGHT, row)[col] - zero) * scale_of(s, row, col);
+}
+
 /* Element `col` of stored row s.row0 + row. */
 static __device__ __forceinline__ float stored(const struct decode &d, int row, int col)
 {
@@ -103,6 +175,14 @@ static __device__ __forceinline__ float stored(const struct decode &d, int row, 
         return e4m3(p[col]) * scale_of(d.s, row, col);
     case CODING_MXFP4:
         return mxfp4(p[col / 2] >> 4 * (col & 1) & 15, row_of(d.s, USE_SCALE, row)[col / MXFP4_BLOCK]);
+    case CODING_NVFP4:
+        return mxfp4(nibble(d.s, row, col), 127) * nvfp4_scale(d.s, row, col);
+    case CODING_MXFP8:
+        return e4m3(p[col]) * power(row_of(d.s, USE_SCALE, row)[col / d.s.block]);
+    case CODING_INT8:
+        return int8(d.s, row, col);
+    case CODING_PACKED:
+        return packed(d.s, row, col);
     default: /* cuda_codings has no other than GGML, which decode_sixteens does */
         break;
     }
@@ -133,7 +213,8 @@ __global__ void decode_rows(const struct decode d, int n0)
         put(d, n, k, stored(d, row, k));
 }
 
-/* ---- eight elements at a time, to bf16: BF16, MXFP4 and FP8; sixteen of blocks of ggml ---- */
+/* ---- eight elements at a time, to bf16: all but F16, F32, INT8 and odd integers; sixteen of blocks of ggml
+ * ---- */
 
 static __device__ __forceinline__ void load_eight(const struct decode &d, int row, int col, float v[EIGHT])
 {
@@ -146,11 +227,10 @@ static __device__ __forceinline__ void load_eight(const struct decode &d, int ro
 #pragma unroll
         for (int i = 0; i < EIGHT; i++)
             v[i] = __uint_as_float(i % 2 ? two[i / 2] & 0xffff0000u : two[i / 2] << 16);
-    } else if (d.s.coding == CODING_MXFP4) {
+    } else if (d.s.coding == CODING_MXFP4 || d.s.coding == CODING_NVFP4) {
         uint32_t codes = *(const uint32_t *)(const void *)(p + col / 2);
-        int byte = row_of(d.s, USE_SCALE, row)[col / MXFP4_BLOCK];
-        /* 2^(byte - 127), the smallest of which is no normal number */
-        float scale = byte == 255 ? NAN : __uint_as_float(byte ? (uint32_t)byte << 23 : 1u << 22);
+        float scale = d.s.coding == CODING_NVFP4 ? nvfp4_scale(d.s, row, col)
+                                                 : power(row_of(d.s, USE_SCALE, row)[col / MXFP4_BLOCK]);
 
 #pragma unroll
         for (int i = 0; i < EIGHT; i++) {
@@ -159,9 +239,18 @@ static __device__ __forceinline__ void load_eight(const struct decode &d, int ro
 
             v[i] = (code & 8 ? -one : one) * scale;
         }
-    } else { /* CODING_E4M3: fits_eights */
-        uint2 raw = *(const uint2 *)(const void *)(p + col);
+    } else if (d.s.coding == CODING_PACKED) { /* of 4 bits, in runs of groups: fits_eights */
+        uint32_t codes = *(const uint32_t *)(const void *)(p + col / 2);
+        int zero = packed_zero(d.s, row, col / d.s.block);
         float scale = scale_of(d.s, row, col);
+
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++)
+            v[i] = (float)((int)(codes >> 4 * i & 15) - zero) * scale;
+    } else { /* CODING_E4M3, CODING_MXFP8 */
+        uint2 raw = *(const uint2 *)(const void *)(p + col);
+        float scale = d.s.coding == CODING_E4M3 ? scale_of(d.s, row, col)
+                                                : power(row_of(d.s, USE_SCALE, row)[col / d.s.block]);
 
 #pragma unroll
         for (int i = 0; i < EIGHT; i++)
@@ -232,8 +321,9 @@ static bool fits_eights(const struct decode *d)
 {
     const struct stored *s = &d->s;
     const struct stored_piece *p = &s->piece[USE_WEIGHT];
-    bool type = s->coding == CODING_FLOAT ? p->dtype == DT_BF16
-                                          : s->coding == CODING_MXFP4 || s->coding == CODING_E4M3;
+    bool type = s->coding == CODING_FLOAT    ? p->dtype == DT_BF16
+                : s->coding == CODING_PACKED ? s->bits == 4 && !s->piece[USE_ORDER].at
+                                             : s->coding != CODING_INT8 && s->coding != CODING_GGML;
     int by = s->coding == CODING_MXFP4 ? (int)MXFP4_BLOCK : (int)EIGHT;
 
     return type && d->bf16 && !s->in_out && s->in % EIGHT == 0 && s->stride % by == 0 &&
@@ -385,10 +475,13 @@ static void send_rows(struct cuda *c, const struct stored *s, int r0, struct dec
         return;
     cuda_ok(c, cudaStreamWaitEvent(c->sending, c->decoded[stage], 0), "copying weights");
     for (int i = 0; i < STORED_PIECES; i++) {
-        size_t bytes = piece_bytes(&s->piece[i], r0, d->rows);
+        const struct stored_piece *p = &s->piece[i];
+        size_t bytes = piece_bytes(p, r0, d->rows),
+               left = p->size - (size_t)(p->per ? r0 / p->per : 0) * p->row;
 
         if (!bytes)
             continue;
+        bytes = p->size && left < bytes ? left : bytes;
         cuda_ok(c, cudaMemcpyAsync(staged, to[i].at, bytes, cudaMemcpyHostToDevice, c->sending),
                 "copying weights");
         to[i].at = staged;

@@ -117,6 +117,7 @@ static int blob_describe(const struct blob *b, const struct linear_tensors *l, i
             continue;
         s->piece[i].dtype = t->dtype;
         s->piece[i].name = t->name;
+        s->piece[i].size = (size_t)slice_bytes(t, of);
         s->piece[i].at = blob_part(b, t, slice_begin(t, of, expert));
         if (!s->piece[i].at)
             return err_set(e, ERR_INPUT, "'%s': layer %d: tensor '%s' was not read", b->m->dir, layer,

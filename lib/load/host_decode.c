@@ -77,6 +77,22 @@ static int decode_all(const struct device *d, struct matrix_job *job, int jobs, 
     return rc;
 }
 
+/* Packs; a device knows less of what is wrong with a map than its tensors say. Always -1 if it fails. */
+static int pack_known(struct device *d, struct matrix_job *job, int jobs, struct err *e)
+{
+    int i, k;
+
+    if (d->ops->pack(d, job, jobs, e) == 0)
+        return 0;
+    for (i = 0; i < jobs && e->kind == ERR_INPUT; i++)
+        for (k = 0; k < job[i].parts; k++)
+            if (stored_damaged(&job[i].part[k])) {
+                err_clear(e);
+                return stored_fault(&job[i].part[k], e);
+            }
+    return -1;
+}
+
 int pack_any(struct device *d, struct matrix_job *job, int jobs, struct err *e)
 {
     uint64_t bytes = 0;
@@ -87,9 +103,9 @@ int pack_any(struct device *d, struct matrix_job *job, int jobs, struct err *e)
         for (k = 0; k < job[i].parts; k++)
             bytes += part_bytes(d, &job[i], &job[i].part[k]);
     if (!bytes)
-        return d->ops->pack(d, job, jobs, e);
+        return pack_known(d, job, jobs, e);
     host = d->ops->host_new(d, (size_t)bytes, e);
-    rc = !host || decode_all(d, job, jobs, host, e) || d->ops->pack(d, job, jobs, e) ? -1 : 0;
+    rc = !host || decode_all(d, job, jobs, host, e) || pack_known(d, job, jobs, e) ? -1 : 0;
     d->ops->host_free(d, host);
     return rc;
 }

@@ -135,35 +135,68 @@ static int64_t reach(const struct stored *s)
     return last - s->row0;
 }
 
+/* Whether each group is one that there is. */
+static bool order_holds(const struct stored *s)
+{
+    const struct stored_piece *scale = &s->piece[USE_SCALE];
+    int64_t groups = s->in_out ? (s->in + (int64_t)scale->per - 1) / scale->per
+                               : (int64_t)(scale->row / dtype_bytes(scale->dtype));
+    int32_t g;
+    int i;
+
+    for (i = 0; i < s->in; i++) {
+        memcpy(&g, s->piece[USE_ORDER].at + 4 * (size_t)i, sizeof g);
+        if (g < 0 || g >= groups)
+            return false;
+    }
+    return true;
+}
+
 /* What of a piece makes no finite number; NULL: nothing. */
 static const char *piece_fault(const struct stored *s, enum piece_use use)
 {
     const struct stored_piece *p = &s->piece[use];
     int64_t rows = p->per ? (s->row0 + reach(s)) / p->per - s->row0 / p->per + 1 : 1;
-    size_t n = (size_t)rows * p->row / dtype_bytes(p->dtype) * dtype_elements(p->dtype), at;
+    size_t bytes = (size_t)rows * p->row, at;
 
     if (!p->at)
         return NULL;
-    if (dtype_bad(p->dtype == DT_U8 && use == USE_SCALE ? DT_F8_E8M0 : p->dtype, p->at, n, &at))
+    bytes = p->size && p->size < bytes ? p->size : bytes;
+    if (dtype_bad(p->dtype == DT_U8 && use == USE_SCALE ? DT_F8_E8M0 : p->dtype, p->at,
+                  bytes / dtype_bytes(p->dtype) * dtype_elements(p->dtype), &at))
         return "a value that is not a finite number";
     if (use == USE_GLOBAL && s->divides && float_at(p->dtype, p->at, 0) == 0)
         return "0, which scales are divided by";
-    if (use == USE_ORDER)
+    if (use == USE_ORDER && !order_holds(s))
         return "a number of a group that there is not";
     return NULL;
 }
 
-int stored_fault(const struct stored *s, struct err *e)
+/* The first piece with a fault; STORED_PIECES: none. */
+static int first_fault(const struct stored *s, const char **what)
 {
-    static const enum piece_use order[] = {USE_SCALE, USE_GLOBAL, USE_WEIGHT, USE_ZERO, USE_ORDER};
-    const char *what = NULL, *name = s->name;
+    static const enum piece_use order[] = {USE_SCALE, USE_GLOBAL, USE_WEIGHT, USE_ORDER};
     size_t i;
 
-    for (i = 0; i < sizeof order / sizeof *order && !what; i++) {
-        what = piece_fault(s, order[i]);
-        if (what && s->piece[order[i]].name)
-            name = s->piece[order[i]].name;
-    }
+    for (i = 0; i < sizeof order / sizeof *order; i++)
+        if ((*what = piece_fault(s, order[i])))
+            return order[i];
+    return STORED_PIECES;
+}
+
+bool stored_damaged(const struct stored *s)
+{
+    const char *what;
+
+    return first_fault(s, &what) != STORED_PIECES;
+}
+
+int stored_fault(const struct stored *s, struct err *e)
+{
+    const char *what;
+    int use = first_fault(s, &what);
+    const char *name = use != STORED_PIECES && s->piece[use].name ? s->piece[use].name : s->name;
+
     return err_set(e, ERR_INPUT, "tensor '%s' holds %s", name,
                    what ? what : "a value that is not a finite number");
 }

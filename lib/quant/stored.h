@@ -53,6 +53,7 @@ struct stored_piece {
     int per;
     enum dtype dtype;
     const char *name; /* of the tensor, for messages; may be NULL */
+    size_t size;      /* bytes from `at` on, where the last row may be cut short; 0: all rows are whole */
 };
 
 struct stored {
@@ -84,7 +85,7 @@ static inline struct stored stored_floats(enum dtype d, const void *w, int out, 
     struct stored s = {.coding = CODING_FLOAT, .out = out, .in = in, .step = 1, .stride = in, .block = in};
 
     s.piece[USE_WEIGHT] =
-        (struct stored_piece){(const uint8_t *)w, (size_t)in * (d == DT_F32 ? 4 : 2), 1, d, name};
+        (struct stored_piece){(const uint8_t *)w, (size_t)in * (d == DT_F32 ? 4 : 2), 1, d, name, 0};
     s.name = name;
     return s;
 }
@@ -102,6 +103,8 @@ void stored_span(const struct stored *s, int64_t row, int64_t col, int n, float 
  */
 bool stored_rows(const struct stored *s, int from, int n, void *dst, size_t ld, bool bf16);
 
+/* Whether one of a map's tensors holds what makes no number. */
+bool stored_damaged(const struct stored *s);
 /* Of a map that stored_rows was false for: which of its tensors is to blame, in *e. Always -1. */
 int stored_fault(const struct stored *s, struct err *e);
 
