@@ -36,28 +36,34 @@ static void rebase(struct gguf *g, const uint8_t *from, const uint8_t *to)
         g->info[i].name.p = (const char *)to + (g->info[i].name.p - (const char *)from);
 }
 
-static int read_more(struct parse *p, size_t need)
+/* The first bytes of the file in memory of this size, fewer or more than before. */
+static int resize(struct parse *p, size_t size)
 {
     struct gguf *g = p->g;
-    uint64_t size = p->have ? 2 * (uint64_t)p->have : FIRST_READ;
-    uint8_t *bytes;
+    size_t keep = size < p->have ? size : p->have;
+    uint8_t *bytes = mem_new_aligned(size, 1, p->e);
 
-    size = size < need ? need : size;
-    size = size > g->file.size ? g->file.size : size;
-    bytes = mem_new(1, (size_t)size, p->e);
     if (!bytes)
         return -1;
-    if (p->have)
-        memcpy(bytes, g->bytes, p->have);
-    if (rfile_read(&g->file, p->have, bytes + p->have, (size_t)size - p->have, p->e)) {
+    if (keep)
+        memcpy(bytes, g->bytes, keep);
+    if (size > keep && rfile_read(&g->file, keep, bytes + keep, size - keep, p->e)) {
         free(bytes);
         return -1;
     }
     rebase(g, g->bytes, bytes);
     free(g->bytes);
     g->bytes = bytes;
-    p->have = (size_t)size;
+    p->have = size;
     return 0;
+}
+
+static int read_more(struct parse *p, size_t need)
+{
+    uint64_t size = p->have ? 2 * (uint64_t)p->have : FIRST_READ;
+
+    size = size < need ? need : size;
+    return resize(p, (size_t)(size > p->g->file.size ? p->g->file.size : size));
 }
 
 /* n bytes from here on; NULL: they are not there. */
@@ -270,7 +276,7 @@ int gguf_open(struct gguf *g, const char *path, struct err *e)
     for (i = 0; i < tensors && !local.kind; i++)
         take_info(&p, &names);
     map_free(&names);
-    if (!local.kind && find_data(&p) == 0)
+    if (!local.kind && find_data(&p) == 0 && resize(&p, p.at) == 0)
         return 0;
     gguf_close(g);
     return err_set(e, local.kind, "%s", local.msg);
