@@ -186,6 +186,20 @@ static void test_lost(void)
     CHECK(gives("x",
                 "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"part\"}]}]}",
                 "x") == LOST_CONTENT);
+    /* parts that are no text: written out, or not */
+    CHECK(gives("<image>a",
+                "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\"},{\"type\":\"text\","
+                "\"text\":\"a\"}]}]}",
+                "<image>a") == LOST_CONTENT);
+    CHECK(
+        gives("<image>",
+              "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":"
+              "\"data:\"}}]}]}",
+              "<image>") == LOST_CONTENT);
+    CHECK(gives("why a",
+                "{\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":"
+                "\"why\"},{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":null}]}]}",
+                "why a") == 0);
     CHECK_STR(chat_lost_name(0), "contents");
     CHECK_STR(chat_lost_name(LOST_KINDS - 1), "calls");
 }
@@ -202,7 +216,7 @@ static void test_open(void)
     CHECK(!opened(tmp_dir, NULL, NULL, &why, &e) && strstr(why.p, "line 2: TemplateSyntaxError") &&
           strstr(why.p, "--chat"));
     CHECK(!opened("/", in_tmp("chat_template.jinja"), NULL, &why, &e) && e.kind == ERR_INPUT &&
-          strstr(e.msg, "line 2"));
+          strstr(e.msg, "chat_template.jinja: line 2: "));
     CHECK(!opened("/", in_tmp("none.jinja"), NULL, &why, &e) && e.kind == ERR_IO);
     CHECK(!opened(tmp_dir, "rag", NULL, &why, &e) && e.kind == ERR_USAGE && strstr(e.msg, "but 'default'"));
     unlink(in_tmp("chat_template.jinja"));

@@ -183,6 +183,8 @@ int json_parse(const char *p, size_t n, const char *what, cJSON **out, struct er
     if (too_deep(p, n))
         return err_set(e, ERR_INPUT, "%s: nested deeper than %d", what, MAX_DEPTH);
     *out = parse(p, n, &at);
+    if (!*out && strspn(p, " \t\r\n") == n)
+        return err_set(e, ERR_INPUT, "%s is empty", what);
     if (!*out)
         return err_set(e, ERR_INPUT, "%s: not JSON at byte %zu", what, at);
     for (; at < n; at++)

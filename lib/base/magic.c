@@ -1,16 +1,23 @@
 /* magic.c -- files that are taken for others. */
 #include "base/magic.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define ROW(at, text, what)                                                                                  \
     {                                                                                                        \
-        at, sizeof(text) - 1, text, what                                                                     \
+        at, sizeof(text) - 1, text, what, false                                                              \
+    }
+/* Of letters and digits, as a text may begin too; what follows tells. */
+#define WORD(text, what)                                                                                     \
+    {                                                                                                        \
+        0, sizeof(text) - 1, text, what, true                                                                \
     }
 
 static const struct {
     size_t at, n;
     const char *begin, *what;
+    bool word;
 } kind[] = {
     ROW(0, "version https://git-lfs.github.com/spec/",
         "a Git LFS pointer and not the file itself: git lfs pull gets it"),
@@ -19,17 +26,17 @@ static const struct {
     ROW(0, "<!DOCTYPE", "a page of a web site and not the file itself: download it again"),
     ROW(0, "<!doctype", "a page of a web site and not the file itself: download it again"),
     ROW(0, "<html", "a page of a web site and not the file itself: download it again"),
-    ROW(0, "PAR1", "Parquet"),
-    ROW(0, "ARROW1", "an Arrow file: save it as JSON lines or as Parquet"),
+    WORD("PAR1", "Parquet"),
+    WORD("ARROW1", "an Arrow file: save it as JSON lines or as Parquet"),
     ROW(0, "\xff\xff\xff\xff", "a stream of Arrow: save it as JSON lines or as Parquet"),
     ROW(0, "Obj\1", "Avro: save it as JSON lines"),
-    ROW(0, "ORC", "ORC: save it as JSON lines"),
+    WORD("ORC", "ORC: save it as JSON lines"),
     ROW(0, "SQLite format 3", "an SQLite database: sqlite3 -json prints its tables"),
     ROW(0, "\x89HDF\r\n", "HDF5: safetensors are read"),
-    ROW(0, "GGUF", "GGUF, the format of llama.cpp: safetensors are read"),
+    WORD("GGUF", "GGUF, the format of llama.cpp: safetensors are read"),
     ROW(0, "\x1f\x8b", "compressed by gzip: gunzip it"),
     ROW(0, "\x28\xb5\x2f\xfd", "compressed by zstd: unzstd it"),
-    ROW(0, "BZh", "compressed by bzip2: bunzip2 it"),
+    WORD("BZh", "compressed by bzip2: bunzip2 it"),
     ROW(0,
         "\xfd"
         "7zXZ",
@@ -44,13 +51,27 @@ static const struct {
     ROW(0, "%PDF-", "a PDF: pdftotext makes text of it"),
 };
 
+/* Whether what begins like this may be a text: "ORCHARDS are", "GGUF is a format". */
+static bool is_text(const char *p, size_t n)
+{
+    enum { ENOUGH = 256 };
+    size_t i;
+
+    for (i = 0; i < n && i < ENOUGH; i++)
+        if ((unsigned char)p[i] < ' ' && !(p[i] >= '\t' && p[i] <= '\r'))
+            return false;
+    return true;
+}
+
 const char *magic_kind(const void *text, size_t n)
 {
     const char *p = text;
+    const bool readable = is_text(p, n);
     size_t i;
 
     for (i = 0; i < sizeof kind / sizeof *kind; i++)
-        if (n >= kind[i].at + kind[i].n && memcmp(p + kind[i].at, kind[i].begin, kind[i].n) == 0)
+        if (n >= kind[i].at + kind[i].n && memcmp(p + kind[i].at, kind[i].begin, kind[i].n) == 0 &&
+            !(readable && kind[i].word))
             return kind[i].what;
     return NULL;
 }

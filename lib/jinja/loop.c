@@ -10,17 +10,19 @@ static bool loop_take(struct run *r, struct loop *l, struct value *v)
     struct frame *frame = r->frame;
 
     while (l->at < l->n) {
+        struct value item = l->item[l->at++];
         bool good = true;
 
-        *v = l->item[l->at++];
         if (l->tested) {
             r->frame = l->frame;
-            assign(r, l->node->test_target, *v);
+            assign(r, l->node->test_target, item);
             good = v_true(evaluate(r, l->node->d));
             r->frame = frame;
         }
-        if (good)
+        if (good) {
+            *v = item;
             return true;
+        }
     }
     return false;
 }

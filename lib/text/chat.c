@@ -306,8 +306,8 @@ int chat_open(struct chat **out, struct str *why, const char *dir, const struct 
           choose_texts(&t, dir, config, o, &usual, &with_tools, e);
     if (!bad && usual && parse_texts(c, usual, with_tools, &fault)) {
         if (o->name || fault.kind != ERR_INPUT)
-            bad = err_set(e, fault.kind, "%s%s%s", o->name ? "--chat: " : "", o->name ? o->name : "",
-                          fault.msg);
+            bad = err_set(e, fault.kind, "%s%s%s%s", o->name ? "--chat: " : "", o->name ? o->name : "",
+                          o->name ? ": " : "", fault.msg);
         else
             explain(why, dir, &fault);
     } else if (!bad && !usual) {

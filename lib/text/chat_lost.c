@@ -61,18 +61,6 @@ static const char *text_of(const cJSON *o, const char *name)
     return cJSON_GetStringValue(json_member(o, name));
 }
 
-/* A string, or parts of which some are text. */
-static void look_for_content(struct search *s, const cJSON *content, unsigned bit)
-{
-    const cJSON *part;
-
-    look_for(s, cJSON_GetStringValue(content), bit);
-    cJSON_ArrayForEach(part, content)
-    {
-        look_for(s, cJSON_IsString(part) ? part->valuestring : text_of(part, "text"), bit);
-    }
-}
-
 /* Every string in it; numbers may be spelled otherwise. */
 static void look_for_strings(struct search *s, const cJSON *v, unsigned bit)
 {
@@ -85,6 +73,41 @@ static void look_for_strings(struct search *s, const cJSON *v, unsigned bit)
     cJSON_ArrayForEach(c, v)
     {
         look_for_strings(s, c, bit);
+    }
+}
+
+/* A part of a content: text, something else that is written with strings, or what no text can hold, such as
+ * an image. */
+static void look_for_part(struct search *s, const cJSON *part, unsigned bit)
+{
+    const char *type = text_of(part, "type"), *text = text_of(part, "text");
+    bool said = !type || strcmp(type, "text") == 0;
+    const cJSON *v;
+
+    if (text || !cJSON_IsObject(part)) {
+        look_for(s, text ? text : cJSON_GetStringValue(part), bit);
+        return;
+    }
+    cJSON_ArrayForEach(v, part)
+    {
+        if (strcmp(v->string, "type") == 0)
+            continue;
+        look_for_strings(s, v, bit);
+        said = said || cJSON_IsString(v);
+    }
+    if (!said)
+        s->lost |= bit;
+}
+
+/* A string, or parts. */
+static void look_for_content(struct search *s, const cJSON *content, unsigned bit)
+{
+    const cJSON *part;
+
+    look_for(s, cJSON_GetStringValue(content), bit);
+    cJSON_ArrayForEach(part, content)
+    {
+        look_for_part(s, part, bit);
     }
 }
 

@@ -56,6 +56,13 @@ static const char *const lost[] = {"system",
                                    "audio",
                                    "audios",
                                    "chat_template_kwargs",
+                                   "reasoning_effort",
+                                   "model_identity",
+                                   "custom_instructions",
+                                   "builtin_tools",
+                                   "custom_tools",
+                                   "xml_tools",
+                                   "python_tools",
                                    NULL};
 
 /* What describes a document and is no part of it; and so do names that end in one of these behind _. */
