@@ -366,6 +366,7 @@ static void test_mistakes(void)
         {"{\"text\":\"p\",\"output\":\"c\"}\n", "'output' beside 'text'"},
         {"{\"messages\":[],\"functions\":[{}]}\n", "'functions' beside 'messages'"},
         {"{\"messages\":[],\"images\":[\"x\"]}\n", "'images' beside 'messages'"},
+        {"{\"messages\":[],\"reasoning_effort\":\"high\"}\n", "'reasoning_effort' beside 'messages'"},
         {"{\"instruction\":\"i\",\"context\":\"c\",\"output\":\"o\"}\n", "'context' beside 'instruction'"},
         {"{\"conversations\":[{\"from\":\"gpt\",\"value\":\"x\",\"reasoning\":\"r\"}]}\n",
          "turn 1: 'reasoning' is not understood"},
