@@ -56,6 +56,15 @@ END
     done
 }
 
+@test "ModelOpt's MXFP4 of all experts together, packed along its last dimension, has those of its BF16 form" {
+    local from=$SHARED/formats/modelopt-fused-mxfp4
+    [ -d "$from" ] || skip "no formats beside the checkout"
+    moe-quant -q -t bf16 "$from" bf16
+    moe-inspect --aimer "$from" >a.tsv
+    moe-inspect --aimer bf16 >b.tsv
+    paste a.tsv b.tsv | awk '!/^#/ { n++; d = $3 / $6 - 1; if (d > 1e-12 || d < -1e-12) exit 1 } END { if (n != 16) exit 1 }'
+}
+
 @test "a plan of the weights, cut" {
     moe-inspect --aimer -o aimer.tsv "$TINY_QWEN3"
     fails_with "'aimer.tsv' exists already" moe-inspect --aimer -o aimer.tsv "$TINY_QWEN3"

@@ -340,7 +340,8 @@ static int plan_decode(struct quantization *q, struct rewrite *rw, size_t i, str
     int lead;
 
     map->format = role_format(role);
-    map->io = input_major(q->m, i);
+    map->io =
+        input_major(q->m, i) && !role->piece->last; /* else rows as stored are those of the plain form */
     map->from[USE_WEIGHT] = q->m->ckpt.tensor[i];
     unpacked(q->m->ckpt.tensor[i], role->piece, map, &lead);
     return find_pieces(q, map, base, role->role == ROLE_EXPERTS, e)
