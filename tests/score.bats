@@ -138,7 +138,8 @@ END
     grep -q '^1	3	0	12	4$' plan.tsv
     fails_with "easy_ep needs the column 'tgf', which these statistics do not have: an earlier version made them.*observe again" \
         moe-score -c easy_ep "$GOOD"
-    for order in "$GOOD now.stats" "now.stats $GOOD"; do
+    cp "$GOOD" old.stats # its own path may have spaces
+    for order in "old.stats now.stats" "now.stats old.stats"; do
         # shellcheck disable=SC2086 # two files
         run --separate-stderr moe-score -c freq -o - $order
         [ "$status" -eq 0 ]

@@ -14,6 +14,14 @@
 
 static struct err err;
 
+/* Scales of the key-value cache, which loaders pass over. */
+static bool of_cache(const char *name)
+{
+    const char *end = strrchr(name, '.');
+
+    return end && (!strcmp(end, ".k_scale") || !strcmp(end, ".v_scale"));
+}
+
 /* Elements of tensors that no slot describes. */
 static uint64_t beside(const struct model *m)
 {
@@ -23,7 +31,8 @@ static uint64_t beside(const struct model *m)
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
 
-        if ((m->role[i].role == ROLE_MTP || strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix))) &&
+        if ((m->role[i].role == ROLE_MTP || of_cache(t->name) ||
+             strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix))) &&
             m->role[i].use != USE_SCALE)
             n += tensor_count(t);
     }
