@@ -41,24 +41,65 @@ static void open_model(struct model *m, const char *path)
     }
 }
 
+static float *logits_of(const struct model *m, const int32_t *ids, const int64_t *first, int docs)
+{
+    const struct engine_options o = {
+        .device = on_gpu() ? "cuda" : "cpu", .precision = PREC_F32, .threads = 1};
+    const struct batch b = {ids, first, docs};
+    float *out = mem_new((size_t)first[docs] * (size_t)m->arch.vocab, sizeof *out, &err);
+    struct hidden *h = NULL;
+    struct engine *en;
+
+    CHECK_MSG(engine_open(&en, &o, &err) == 0 && engine_forward(en, m, &b, NULL, NULL, &h, NULL, &err) == 0 &&
+                  engine_logits(en, m, h, 0, (int)first[docs], out, &err) == 0,
+              "%s: %s", m->dir, err.msg);
+    hidden_free(h);
+    engine_close(en);
+    return out;
+}
+
 /* Of few enough tokens that no window matters. */
 static float *some_logits(const struct model *m)
 {
     static const int32_t ids[TOKENS] = {3, 17, 5, 60, 2, 33, 8, 41};
     static const int64_t first[] = {0, 4, TOKENS};
-    const struct engine_options o = {
-        .device = on_gpu() ? "cuda" : "cpu", .precision = PREC_F32, .threads = 1};
-    const struct batch b = {ids, first, 2};
-    float *out = mem_new(TOKENS * (size_t)m->arch.vocab, sizeof *out, &err);
-    struct hidden *h = NULL;
-    struct engine *en;
 
-    CHECK_MSG(engine_open(&en, &o, &err) == 0 && engine_forward(en, m, &b, NULL, NULL, &h, NULL, &err) == 0 &&
-                  engine_logits(en, m, h, 0, TOKENS, out, &err) == 0,
-              "%s: %s", m->dir, err.msg);
-    hidden_free(h);
-    engine_close(en);
-    return out;
+    return logits_of(m, ids, first, 2);
+}
+
+/* What llama.cpp makes of files in F32, where it rounds nothing. */
+static void test_llama_cpp(const char *name)
+{
+    char path[TMP_PATH];
+    struct st_file golden;
+    const struct tensor *t, *z;
+    int64_t first[2] = {0, 0};
+    float *want, *have;
+    double worst = 0;
+    struct model m;
+    int32_t *ids;
+    size_t i;
+
+    snprintf(path, sizeof path, "%s/formats/%s/golden.safetensors", shared_dir(), name);
+    CHECK_MSG(st_open(&golden, path, &err) == 0, "%s", err.msg);
+    snprintf(path, sizeof path, "%s/formats/%s/model.gguf", shared_dir(), name);
+    open_model(&m, path);
+    t = st_find(&golden, "tokens");
+    z = st_find(&golden, "logits");
+    ids = mem_new((size_t)t->size, 1, &err);
+    want = mem_new((size_t)z->size, 1, &err);
+    first[1] = (int64_t)tensor_count(t);
+    CHECK(st_read(&golden, t, 0, ids, (size_t)t->size, &err) == 0 &&
+          st_read(&golden, z, 0, want, (size_t)z->size, &err) == 0);
+    have = logits_of(&m, ids, first, 1);
+    for (i = 0; i < (size_t)tensor_count(z); i++)
+        worst = fmax(worst, fabs((double)have[i] - (double)want[i]));
+    CHECK_MSG(worst < 1e-4, "%s: logits differ by %.3g", name, worst);
+    free(ids);
+    free(want);
+    free(have);
+    model_close(&m);
+    st_close(&golden);
 }
 
 static void same_results(const struct model *a, const struct model *b, double apart)
@@ -161,6 +202,13 @@ int main(void)
         cut_pair(&a, &b, 2, pairs[i].apart);
         model_close(&a);
         model_close(&b);
+    }
+    snprintf(path, sizeof path, "%s/formats/gguf-ernie-f32/model.gguf", shared_dir());
+    if (path_exists(path)) {
+        test_llama_cpp("gguf-ernie-f32");
+        test_llama_cpp("gguf-deepseek2-fused-f32");
+    } else {
+        printf("no GGUF files beside the checkout: not compared with llama.cpp\n");
     }
     CHECK_END();
 }
