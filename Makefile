@@ -45,7 +45,7 @@ HEAVY_SRC := $(filter-out $(if $(filter onednn,$(BLAS)),lib/cpu/gemm_builtin.c,l
 # Hot loops are compiled for several instruction sets, of which one is chosen at run time (lib/base/isa.h):
 # multiply-adds are fused, and gcc vectorises fully at -O3 only.
 SETS = plain
-ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine 2>/dev/null)),)
 SETS += avx2 avx512 avx512_bf16
 endif
 SET_avx2 = -mavx2 -mfma
@@ -61,7 +61,7 @@ HEAVY_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(SET_SRC) $(if $(filter a
              $(SETS:%=$(BUILD)/lib/cpu/%.o)
 CMD_SHARED := $(patsubst %.c,$(BUILD)/%.o,cmd/common.c cmd/progress.c $(wildcard cmd/option*.c))
 # These linked in where that can be: what few runs need makes no start slower.
-linked_in = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l$(1))
+linked_in = $(or $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a 2>/dev/null)),-l$(1))
 UNPACK_LIBS := $(call linked_in,z) $(call linked_in,zstd)
 LIGHT_LIBS = -lcjson -lxxhash -lpcre2-8 -lutf8proc $(UNPACK_LIBS) -lm
 HEAVY_LIBS = $(BLAS_LIBS) -ldl

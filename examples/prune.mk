@@ -13,7 +13,7 @@
 # Every step leaves a file in WORK and is not done again while what it was made from stays the same: another amount
 # costs scoring and judging, not another pass over the calibration text. A run that was interrupted, even by kill -9, goes
 # on where it stopped, within the observation too. An OUT that was not made here is not replaced. (Names must not
-# contain spaces: make's own limit.)
+# contain spaces, make's own limit; the folder in which it runs, and this file's, may.)
 
 # Numbers are written and sorted in one way, whatever the language.
 export LC_ALL := C
@@ -55,6 +55,11 @@ JUDGE    ?= $(OBSERVE)
 # The programs that were built here, or those in the PATH.
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
 BIN  ?= $(patsubst %moe-bench,%,$(wildcard $(HERE)../build/moe-bench))
+
+LINK := (a name with a space? make cannot take it: a symbolic link without one serves)
+$(foreach v,MODEL OUT WORK,$(if $(filter-out 1,$(words $($(v)))),$(error $(v): '$($(v))' is not one name $(LINK))))
+ABSENT := $(firstword $(foreach d,$(DATA) $(EVAL),$(if $(wildcard $d),,$d)))
+$(if $(ABSENT),$(error DATA, EVAL: there is no '$(ABSENT)' $(LINK)))
 
 $(if $(filter 1,$(words $(filter category_mean kl_mean worst_kl,$(BY)))),,$(error BY: '$(BY)' is none of category_mean, kl_mean, worst_kl))
 $(if $(filter-out 1,$(words $(BY))),$(error BY: '$(BY)' is more than one of category_mean, kl_mean, worst_kl))

@@ -403,3 +403,14 @@ prune=(make -f examples/prune.mk BIN="" MODEL=my-tune DATA=prompts/ OBSERVE="--m
     [ "$status" -ne 0 ]
     [[ $output == *"BY: 'worstkl' is none of category_mean, kl_mean, worst_kl"* ]]
 }
+
+@test "prune.mk: names with spaces and text that is not there are told before anything is done" {
+    local prune=(make -f examples/prune.mk BIN="")
+    run "${prune[@]}" MODEL="my models/tune" DATA=calib.jsonl
+    [ "$status" -ne 0 ]
+    [[ $output == *"MODEL: 'my models/tune' is not one name (a name with a space?"* ]]
+    run "${prune[@]}" MODEL=examples/tiny-gptoss DATA="calib.jsonl my text.jsonl"
+    [ "$status" -ne 0 ]
+    [[ $output == *"DATA, EVAL: there is no 'my' (a name with a space?"* ]]
+    [ ! -e tiny-gptoss-pruned.work ]
+}
