@@ -155,6 +155,11 @@ edit() {
     [[ $output == *'expert_group_used_count must be less than expert_group_count'* ]]
 }
 
+@test "moe-quant leaves GGUF files to llama.cpp" {
+    fails_with 'is GGUF: number formats are changed in safetensors only' moe-quant -t bf16 "$FILES/gptoss.gguf" out
+    fails_with 'is GGUF: number formats are changed in safetensors only' moe-quant -t mxfp4 "$FILES/ernie.gguf" out
+}
+
 @test "layers that predict further tokens go, and are announced no more" {
     observed "$FILES/glm4-mtp.gguf" 6
     run -0 --separate-stderr moe-prune "$FILES/glm4-mtp.gguf" plan.tsv out.gguf

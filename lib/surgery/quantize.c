@@ -1,4 +1,5 @@
 /* quantize.c -- a model in another number format: selecting, writing, publishing. */
+#include "model/container.h"
 #include "surgery/quantize.h"
 
 #include <math.h>
@@ -113,6 +114,12 @@ int quantize_model(const struct model *m, const char *target, const char *out,
     int ret = -1;
 
     *r = (struct quantize_report){0};
+    if (!m->ckpt.container->folder)
+        return err_set(
+            e, ERR_UNKNOWN,
+            "'%s' is %s: number formats are changed in safetensors only, of which llama.cpp's quantizer "
+            "makes the others",
+            m->dir, m->ckpt.container->name);
     if (quant_select(&j.q, m, target, o, e))
         return -1;
     if (quant_config(&j.q, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, 0, e) == 0) {
