@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "common.h"
 #include "model/findings.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 #include "model/summary.h"
 #include "surgery/fit.h"
@@ -534,6 +535,7 @@ int print_check(const struct model *m)
 
     if (model_findings(&f, m, 0, working_bytes, &working, &e) ||
         tokenizer_problem(&problem, m->dir, m->arch.vocab, &e) ||
+        findings_add(&f, FINDING_LOADING, problem, &e) || chat_problem(&problem, m->dir, &e) ||
         findings_add(&f, FINDING_LOADING, problem, &e))
         die(&e);
     progress_done();

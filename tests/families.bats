@@ -152,7 +152,7 @@ says() {
     says $expert.3.gate_proj.weight_scale NaN 'a value that is not'
     broken gptoss-nvfp4 $expert.down_proj_weight_scale_2 '\0\0\0\0'
     run -3 moe-inspect --check model
-    [[ $output == *"'$expert.down_proj_weight_scale_2', or an expert in it, is nothing but zeros"* ]]
+    [[ $output == *"'$expert.down_proj_weight_scale_2', or a large part of it, is nothing but zeros"* ]]
 }
 
 @test "of packed integers and NVFP4 a missing piece and another shape are refused by name" {

@@ -265,9 +265,47 @@ damaged() {
         truncate -s $((size / 2)) m/model.safetensors
         truncate -s "$size" m/model.safetensors
         run -3 moe-inspect --check m
-        [[ $output =~ [0-9]+' tensors, or experts in them, are nothing but zeros' ]]
+        [[ $output =~ [0-9]+' tensors, or large parts of them, are nothing but zeros' ]]
         rm -r m
     done
+}
+
+@test "--check: a hole in a tensor, though not in a vocabulary's last rows" {
+    local at end data
+    "$MKMODEL" vocab=4096 hidden=64 qwen3 m
+    tokenizer m
+    moe-inspect --check m
+    data=$(($(od -An -N8 -tu8 m/model.safetensors) + 8))
+    hole() { # TENSOR FROM/OF TO/OF: zeros in that part of it
+        read -r at end < <(tail -c +9 m/model.safetensors | head -c $((data - 8)) | jq -r --arg t "$1" '.[$t].data_offsets | "\(.[0]) \(.[1])"')
+        dd if=/dev/zero of=m/model.safetensors bs=1 seek=$((data + at + (end - at) * $2)) count=$(((end - at) * $3)) conv=notrunc status=none
+    }
+    hole model.embed_tokens.weight 3/4 1/4
+    moe-inspect --check m
+    hole model.layers.0.self_attn.q_proj.weight 1/2 1/2
+    run -3 moe-inspect --check m
+    [[ $output == *"'model.layers.0.self_attn.q_proj.weight', or a large part of it, is nothing but zeros"*'1 problem' ]]
+}
+
+@test "--check: files that git-lfs did not get, a broken chat template, and which file announces a quantization" {
+    "$MKMODEL" qwen3 m
+    tokenizer m
+    local pointer='version https://git-lfs.github.com/spec/v1
+oid sha256:0
+size 5' f
+    for f in generation_config.json tokenizer.model chat_template.jinja; do
+        echo "$pointer" >m/$f
+        run -3 moe-inspect --check m
+        [[ $output == *"$f' is a Git LFS pointer"* ]]
+        rm m/$f
+    done
+    echo '{% if %}' >m/chat_template.jinja
+    run -3 moe-inspect --check m
+    [[ $output == 'problem: the chat template cannot be read: line 1: TemplateSyntaxError'*'1 problem' ]]
+    echo '{% if a %}{% endif %}' >m/chat_template.jinja
+    echo '{"bits": 4}' >m/quantize_config.json
+    run -3 moe-inspect --check m
+    [[ $output == 'problem: quantize_config.json announces a quantization'*'1 problem' ]]
 }
 
 @test "moe-quant: a quantization_config that was left over is in nobody's way" {

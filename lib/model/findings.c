@@ -7,8 +7,10 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/magic.h"
 #include "base/words.h"
 #include "model/container.h"
+#include "model/parts.h"
 #include "model/summary.h"
 
 #define HUB_HEADER_LIMIT 25000000u /* what the hub's own header parser accepts */
@@ -19,7 +21,7 @@ struct search {
     const struct model *m;
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
-    size_t zeros; /* tensors that are nothing but zeros, and the first of them */
+    size_t zeros; /* tensors that are zeros, all or much of them, and the first of these */
     const char *first_zero;
     struct err *e;
 };
@@ -72,6 +74,27 @@ static bool is_shard(const struct checkpoint *c, const char *name)
     return false;
 }
 
+/* What git left in the place of a file. Those of tensors were read already, those of tokenizers and chat
+ * templates are read on their own. */
+static void check_pointer(struct search *s, const char *name)
+{
+    enum { LONGEST = 1024 };
+    bool own = strcmp(name, "tokenizer.json") == 0 || strcmp(name, "tokenizer_config.json") == 0 ||
+               ends_with(name, ".jinja");
+    char *path = own ? NULL : path_join(s->m->dir, name, s->e), *text = NULL;
+    struct err large = {0};
+    const char *kind;
+    size_t n;
+
+    if (path && !path_is_dir(path) && file_read(path, LONGEST, &text, &n, &large) == 0) {
+        kind = magic_kind(text, n);
+        if (kind && strstr(kind, "Git LFS"))
+            found(s, FINDING_LOADING, "'%s' is %s", name, kind);
+    }
+    free(text);
+    free(path);
+}
+
 static void check_files(struct search *s)
 {
     static const char *const tokenizer[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
@@ -100,7 +123,9 @@ static void check_files(struct search *s)
     if (dir_list(s->m->dir, &names, &n, s->e))
         return;
     for (i = 0; i < n; i++)
-        if (ends_with(names[i], ".safetensors") && !is_shard(c, names[i]))
+        if (!ends_with(names[i], ".safetensors"))
+            check_pointer(s, names[i]);
+        else if (!is_shard(c, names[i]))
             found(s, FINDING_LOADING, "'%s' belongs to no index: some loaders would read it", names[i]);
     dir_free(names, n);
 }
@@ -143,11 +168,11 @@ static void check_zeros(struct search *s)
 {
     if (s->zeros == 1)
         found(s, FINDING_WRONG,
-              "tensor '%s', or an expert in it, is nothing but zeros: is the download complete?",
+              "tensor '%s', or a large part of it, is nothing but zeros: is the download complete?",
               s->first_zero);
     else if (s->zeros)
         found(s, FINDING_WRONG,
-              "%zu tensors, or experts in them, are nothing but zeros ('%s' ...): is the download "
+              "%zu tensors, or large parts of them, are nothing but zeros ('%s' ...): is the download "
               "complete?",
               s->zeros, s->first_zero);
 }
@@ -170,13 +195,14 @@ static bool says_itself(struct search *s)
 static void check_announced(struct search *s)
 {
     const struct model *m = s->m;
-    bool modelopt = m->ckpt.container->folder && in_dir(s, "hf_quant_config.json"), coded = model_coded(m);
+    const char *file = m->ckpt.container->folder ? quantization_file(m->dir, s->e) : NULL;
+    bool coded = model_coded(m);
     size_t i;
 
-    if (!coded && !m->cut_only && (m->arch.claims > 1 || *m->arch.unread || modelopt))
+    if (!coded && !m->cut_only && (m->arch.claims > 1 || *m->arch.unread || file))
         found(s, FINDING_LOADING,
               "%s announces a quantization that no tensor has: runtimes look for its scales and fail to load",
-              says_itself(s) ? "quantization_config in config.json" : "hf_quant_config.json");
+              says_itself(s) || !file ? "quantization_config in config.json" : file);
     for (i = 0; i < m->ckpt.n && m->role[i].role != ROLE_MTP; i++)
         ;
     if (m->arch.mtp_layers && i == m->ckpt.n && m->ckpt.container->folder)

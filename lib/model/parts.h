@@ -8,6 +8,8 @@
 
 /* quantization.c: puts into config what a file of the folder says of its quantization, if config does not. */
 int quantization_beside(cJSON *config, const char *dir, struct err *e);
+/* The first of these files that is there, or NULL. */
+const char *quantization_file(const char *dir, struct err *e);
 
 /* names.c */
 const char *part_module(const struct family *f, enum part p); /* layout A module of a part; may be NULL */

@@ -53,3 +53,18 @@ int quantization_beside(cJSON *config, const char *dir, struct err *e)
     }
     return r;
 }
+
+const char *quantization_file(const char *dir, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = path_join(dir, files[i].name, e);
+        bool there = path && path_exists(path);
+
+        free(path);
+        if (there)
+            return files[i].name;
+    }
+    return NULL;
+}

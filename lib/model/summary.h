@@ -25,13 +25,14 @@ uint64_t model_kv_bytes(const struct model *m, int64_t context);
 
 /*
  * Reads every tensor and calls problem() for each that holds a NaN (FP8 too), an infinity, or an MXFP4 scale
- * of 255; index is the first such element. Also for weights that are zero, all of them or those of an expert.
- * Returns 0 when everything could be read (problems or not).
+ * of 255; index is the first such element. Also for weights that are zero, all of them, or on end a quarter
+ * of them (of a vocabulary's half) or a megabyte, by expert. Returns 0 when everything could be read
+ * (problems or not).
  */
 struct value_problem {
     const char *tensor, *what; /* what: "NaN", "infinity", "scale 255 (NaN)" (E8M0) */
     uint64_t index;
-    bool zero; /* no number is wrong, but all are 0; index 0 */
+    bool zero; /* no number is wrong, but too many are 0; index 0 */
 };
 int model_check_values(const struct model *m, int threads,
                        void (*problem)(void *ctx, const struct value_problem *p),

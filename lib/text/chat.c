@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/magic.h"
 #include "base/words.h"
 #include "jinja/jinja.h"
 #include "text/chat_lost.h"
@@ -67,15 +68,18 @@ static int add_text(struct texts *t, const char *name, size_t name_n, char *text
 
 static int add_file_text(struct texts *t, const char *path, const char *name, size_t name_n, struct err *e)
 {
+    const char *kind;
     char *text = NULL;
     size_t n = 0, good;
 
     if (file_read(path, MAX_TEMPLATE, &text, &n, e))
         return -1;
+    kind = magic_kind(text, n);
     good = utf8_check(text, n);
-    if (good < n) {
+    if (kind || good < n) {
         free(text);
-        return err_set(e, ERR_INPUT, "'%s': byte %zu is not UTF-8", path, good);
+        return kind ? err_set(e, ERR_INPUT, "'%s' is %s", path, kind)
+                    : err_set(e, ERR_INPUT, "'%s': byte %zu is not UTF-8", path, good);
     }
     return add_text(t, name, name_n, text, n, e);
 }
@@ -288,13 +292,13 @@ static void explain(struct str *why, const char *dir, const struct err *fault)
     str_adds(why, ": name a file with one with --chat, or give the rendered conversations as \"text\"");
 }
 
-int chat_open(struct chat **out, struct str *why, const char *dir, const struct chat_options *o,
-              struct err *e)
+/* *out is NULL where there is no template, or one that is none: then that is in fault. */
+static int load_chat(struct chat **out, const char *dir, const struct chat_options *o, struct err *fault,
+                     struct err *e)
 {
     const struct text *usual = NULL, *with_tools = NULL;
     struct chat *c = mem_new(1, sizeof *c, e);
     struct texts t = {0};
-    struct err fault = {0};
     cJSON *config = NULL;
     int bad;
 
@@ -304,22 +308,49 @@ int chat_open(struct chat **out, struct str *why, const char *dir, const struct 
     c->date = o->date;
     bad = chat_config(dir, &config, e) || read_tokens(c, dir, config, e) ||
           choose_texts(&t, dir, config, o, &usual, &with_tools, e);
-    if (!bad && usual && parse_texts(c, usual, with_tools, &fault)) {
-        if (o->name || fault.kind != ERR_INPUT)
-            bad = err_set(e, fault.kind, "%s%s%s%s", o->name ? "--chat: " : "", o->name ? o->name : "",
-                          o->name ? ": " : "", fault.msg);
-        else
-            explain(why, dir, &fault);
-    } else if (!bad && !usual) {
-        explain(why, dir, NULL);
-    } else if (!bad) {
+    if (!bad && usual && parse_texts(c, usual, with_tools, fault))
+        bad = fault->kind == ERR_INPUT ? 0 : err_set(e, fault->kind, "%s", fault->msg);
+    else if (!bad && usual)
         *out = c;
-    }
     texts_free(&t);
     cJSON_Delete(config);
     if (!*out)
         chat_close(c);
-    return bad || (!*out && str_ok(why, e)) ? -1 : 0;
+    return bad ? -1 : 0;
+}
+
+int chat_open(struct chat **out, struct str *why, const char *dir, const struct chat_options *o,
+              struct err *e)
+{
+    struct err fault = {0};
+
+    if (load_chat(out, dir, o, &fault, e))
+        return -1;
+    if (*out)
+        return 0;
+    if (o->name && fault.kind)
+        return err_set(e, fault.kind, "--chat: %s: %s", o->name, fault.msg);
+    explain(why, dir, fault.kind ? &fault : NULL);
+    return str_ok(why, e);
+}
+
+int chat_problem(char **problem, const char *dir, struct err *e)
+{
+    const struct chat_options usual = {0};
+    struct err fault = {0};
+    struct chat *c;
+
+    *problem = NULL;
+    if (load_chat(&c, dir, &usual, &fault, e)) {
+        if (e->kind != ERR_INPUT)
+            return -1;
+        fault = *e;
+        *e = (struct err){0};
+    }
+    chat_close(c);
+    if (fault.kind)
+        *problem = mem_printf(e, "the chat template cannot be read: %s", fault.msg);
+    return fault.kind && !*problem ? -1 : 0;
 }
 
 void chat_close(struct chat *c)

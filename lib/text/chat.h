@@ -30,6 +30,8 @@ struct chat_options {
  */
 int chat_open(struct chat **out, struct str *why, const char *dir, const struct chat_options *o,
               struct err *e);
+/* What is wrong with the templates that dir has, to be freed, or NULL. */
+int chat_problem(char **problem, const char *dir, struct err *e);
 void chat_close(struct chat *c);
 /* The first 16 digits of the SHA-256 of the usual template's text. */
 const char *chat_name(const struct chat *c);
