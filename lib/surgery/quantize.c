@@ -1,11 +1,11 @@
 /* quantize.c -- a model in another number format: selecting, writing, publishing. */
-#include "model/container.h"
 #include "surgery/quantize.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "model/container.h"
 #include "surgery/publish.h"
 #include "surgery/quant_kinds.h"
 #include "surgery/quant_select.h"
