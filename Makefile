@@ -104,7 +104,8 @@ $(BUILD)/%.o: %.c $(BUILD)/version.h
 	$(Q)$(CC) $(ALL_CFLAGS) $(FILE_FLAGS) -MMD -MP -c -o $@ $<
 
 # Loops that quant/hot.h compiles for several sets by itself, and products that are of one set only.
-$(patsubst %,$(BUILD)/lib/%.o,quant/stored quant/bf16 quant/mxfp4 quant/mxfp4_encode stats/aimer judge/repair_sums \
+$(patsubst %,$(BUILD)/lib/%.o,quant/stored quant/bf16 quant/mxfp4 quant/mxfp4_encode quant/fp8_encode \
+    quant/int4 quant/nvfp4 quant/format_plain stats/aimer judge/repair_sums \
     $(patsubst lib/%.c,%,$(wildcard lib/quant/coding_*.c))): FILE_FLAGS = $(HOT_FLAGS)
 $(X86_SRC:%.c=$(BUILD)/%.o): FILE_FLAGS = $(HOT_FLAGS) -ffp-contract=fast $(SET_avx512_bf16) -mamx-tile -mamx-bf16
 

@@ -6,12 +6,14 @@
 #include "surgery/quantize.h"
 
 static int to;
-static const char *const targets[] = {"mxfp4", "bf16"}; /* -t's words */
+/* -t's words */
+#define TARGETS "mxfp4|nvfp4|fp8|fp8-channel|int4|int4-32|bf16"
+static const char *const targets[] = {"mxfp4", "nvfp4", "fp8", "fp8-channel", "int4", "int4-32", "bf16"};
 static int64_t threads;
 static struct opt_list include, exclude, ignore_keys, ignore_tensors;
 
 static const struct opt options[] = {
-    OPT_CHOICE("to", 't', &to, "mxfp4|bf16", "the number format to convert to", .required = true),
+    OPT_CHOICE("to", 't', &to, TARGETS, "the number format to convert to", .required = true),
     OPT_LIST("include", 0, &include, "GLOB", "convert these tensors (default: the routed experts)"),
     OPT_LIST("exclude", 0, &exclude, "GLOB", "but not these"),
     OPT_INT("threads", 0, &threads, "N", "threads (default: all processors)", 1, 4096),
@@ -25,7 +27,7 @@ static int quantize(int n, char **argv);
 static const struct cmd cmd = {
     .name = "moe-quant",
     .purpose = "change the number format of a model's weights",
-    .usage = "moe-quant -t mxfp4|bf16 [--include GLOB]... [--exclude GLOB]... MODEL OUT",
+    .usage = "moe-quant -t " TARGETS " [--include GLOB]... [--exclude GLOB]... MODEL OUT",
     .opts = options,
     .want = WANT_JSON | WANT_FORCE | WANT_DRY_RUN,
     .operands = "MODEL OUT",
@@ -84,6 +86,18 @@ static void begin_json(const char *out)
     jo_open(&json, "tensors", '[');
 }
 
+static void json_blocks(struct json_out *j, uint64_t blocks, uint64_t lossless)
+{
+    if (!blocks) {
+        jo_null(j, "blocks");
+        return;
+    }
+    jo_open(j, "blocks", '{');
+    jo_uint(j, "all", blocks);
+    jo_uint(j, "lossless", lossless);
+    jo_close(j);
+}
+
 static void kind_json(const struct quant_kind *k)
 {
     jo_open(&json, NULL, '{');
@@ -98,6 +112,7 @@ static void kind_json(const struct quant_kind *k)
     jo_close(&json);
     if (!common.dry_run)
         json_error(&json, k->err2, k->sum2);
+    json_blocks(&json, k->blocks, k->lossless);
     jo_close(&json);
 }
 
@@ -117,6 +132,7 @@ static void finish_json(const struct quantize_report *r)
     jo_open(&json, "total", '{');
     jo_uint(&json, "tensors", r->tensors);
     json_error(&json, r->err2, r->sum2);
+    json_blocks(&json, r->blocks, r->lossless);
     jo_close(&json);
     jo_open(&json, "bytes", '{');
     jo_uint(&json, "before", r->bytes_before);
@@ -176,6 +192,9 @@ static void quantize_text(const struct quantize_report *r, const char *out)
     printf("safetensors        %s -> %s (%llu bytes in %d file%s)\n", num_bytes(r->bytes_before, a),
            num_bytes(r->bytes_after, b), (unsigned long long)r->bytes_after, r->files,
            r->files == 1 ? "" : "s");
+    if (r->blocks)
+        printf("blocks             %llu, of which %llu have the values that they had\n",
+               (unsigned long long)r->blocks, (unsigned long long)r->lossless);
     if (common.dry_run) {
         printf("needed             %s, free %s: '%s' %s\n", num_bytes(r->bytes_needed, a),
                num_bytes(r->bytes_free, b), out,

@@ -203,7 +203,7 @@ only() {
 
 @test "refused: the wrong direction" {
     fails_with 'quantized already' moe-quant -t mxfp4 "$TINY_GPTOSS" out
-    fails_with 'holds no MXFP4 tensor' moe-quant -t bf16 "$TINY_QWEN3" out
+    fails_with 'holds no quantized tensor' moe-quant -t bf16 "$TINY_QWEN3" out
     mkdir out
     fails_with "'out' exists already" moe-quant -t mxfp4 "$TINY_QWEN3" out
     fails_with "model's own directory" moe-quant -f -t mxfp4 "$TINY_QWEN3" "$TINY_QWEN3"
@@ -216,11 +216,11 @@ only() {
 
 @test "usage" {
     run -2 --separate-stderr moe-quant "$TINY_QWEN3" out
-    [[ $stderr == *'mxfp4 or bf16'* ]]
+    [[ $stderr == *'int4-32 or bf16'* ]]
     run -2 --separate-stderr moe-quant -t int3 "$TINY_QWEN3" out
     [[ $stderr == *"not 'int3'"* ]]
     run -2 --separate-stderr moe-quant -t bf16 --include 'x*' "$TINY_GPTOSS" out
-    [[ $stderr == *'go with -t mxfp4'* ]]
+    [[ $stderr == *'do not go with -t bf16'* ]]
     run -0 moe-quant --help
     [[ $output == *'--include GLOB'* ]]
     only
@@ -248,4 +248,91 @@ only() {
     grep -qE '^ +64  MXFP4 +-> BF16 +278.5 kB -> 1.05 MB +- +-  model.layers.\*.mlp.experts.\*.up_proj.weight_packed$' table
     [ ! -e not ]
     jq -e '.kinds | map(.to) | unique == ["BF16"]' <(moe-quant -n --json -t bf16 "$TINY_GPTOSS" not)
+}
+
+@test "every format: layout, configuration, the error that its tables foretell, and back to BF16" {
+    local t least most kind
+    "$MKMODEL" hidden=128 inter=128 qwen3 model
+    for t in 'nvfp4 0.0055 0.0075 nvfp4-pack-quantized' 'fp8-channel 0.0003 0.0009 float-quantized' \
+        'int4 0.003 0.005 pack-quantized' 'int4-32 0.003 0.004 pack-quantized' 'fp8 0.0003 0.0009 null'; do
+        read -r t least most kind <<<"$t"
+        moe-quant --json -t "$t" model "$t" >said
+        jq -e ".total.error > $least and .total.error < $most" said || { jq .total said; echo "$t"; return 1; }
+        [ "$(jq -r .quantization_config.format "$t/config.json")" = "$kind" ]
+        moe-inspect "$t" >/dev/null
+        # exact in BF16, or as near as that is
+        moe-quant -q -t bf16 "$t" "$t-wide"
+        moe-quant --json -t "$t" "$t-wide" "$t-again" >said
+        jq -e '.total.error < 1e-4' said || { jq .total said; echo "$t again"; return 1; }
+        cmp "model/config.json" "$t-wide/config.json"
+    done
+    local q=.quantization_config
+    [ "$(jq -c "$q | [.quant_method, .weight_block_size]" fp8/config.json)" = '["fp8",[128,128]]' ]
+    [ "$(shape fp8 model.layers.0.mlp.experts.1.up_proj.weight_scale_inv)" = '["F32",[1,1]]' ]
+    [ "$(shape fp8-channel model.layers.0.mlp.experts.1.up_proj.weight_scale)" = '["BF16",[128,1]]' ]
+    [ "$(jq -r "$q.config_groups.group_0.input_activations.strategy" fp8-channel/config.json)" = token ]
+    [ "$(shape nvfp4 model.layers.0.mlp.experts.1.up_proj.weight_scale)" = '["F8_E4M3",[128,8]]' ]
+    [ "$(shape nvfp4 model.layers.0.mlp.experts.1.up_proj.weight_global_scale)" = '["F32",[1]]' ]
+    [ "$(shape int4-32 model.layers.0.mlp.experts.1.up_proj.weight_packed)" = '["I32",[128,16]]' ]
+    [ "$(shape int4-32 model.layers.0.mlp.experts.1.up_proj.weight_scale)" = '["BF16",[128,4]]' ]
+    [ "$(tensor int4 model.layers.0.mlp.experts.1.up_proj.weight_shape | od -An -td8 | xargs)" = '128 128' ]
+    [ "$(jq -c "$q.config_groups.group_0.weights | [.group_size, .num_bits, .type]" int4/config.json)" = '[128,4,"int"]' ]
+    # what was to be is exact the second time: every value of NVFP4 is a BF16 number that NVFP4 has
+    [ "$(jq .total.blocks.all said)" = null ]
+    [ "$(moe-quant -f --json -t nvfp4 nvfp4-wide again | jq '.total.error')" = 0 ]
+}
+
+@test "NVFP4: gate and up of an expert have one global scale, a power of two; MXFP4 becomes it exactly" {
+    "$MKMODEL" hidden=128 inter=64 qwen3 model
+    moe-quant -q -t nvfp4 model four
+    local e bits
+    for e in 0 3; do
+        cmp <(tensor four model.layers.1.mlp.experts.$e.gate_proj.weight_global_scale) \
+            <(tensor four model.layers.1.mlp.experts.$e.up_proj.weight_global_scale)
+        bits=$(tensor four model.layers.1.mlp.experts.$e.down_proj.weight_global_scale | od -An -tu4)
+        [ $((bits % (1 << 23))) -eq 0 ]
+    done
+    moe-quant -q -t mxfp4 model mx
+    moe-quant --json -t nvfp4 mx nv >said
+    jq -e '.total.error == 0 and .total.blocks.all > 0 and .total.blocks.all == .total.blocks.lossless' said
+    moe-quant -t nvfp4 mx nv2 | grep -qE '^blocks  +([0-9]+), of which \1 have the values'
+    moe-quant -q -t bf16 mx a
+    moe-quant -q -t bf16 nv b
+    cmp a/model.safetensors b/model.safetensors
+}
+
+@test "refused: NVFP4 of GPT-OSS, with the reason; blocks that runtimes would misread" {
+    moe-quant -q -t bf16 "$TINY_GPTOSS" wide
+    fails_with 'not written for the family gpt_oss: vLLM gives broken output' moe-quant -t nvfp4 wide out
+    fails_with 'not written for the family gpt_oss' moe-quant -t nvfp4 "$TINY_GPTOSS" out
+    fails_with "no layout of fp8 is known" moe-quant -t fp8 wide out
+    "$MKMODEL" hidden=128 inter=192 qwen3 odd
+    fails_with 'has 192 rows, and runtimes read fp8 right in multiples of 128' \
+        moe-quant -t fp8 --exclude '*down_proj*' odd out
+    fails_with 'rows of 192 elements, int4 needs a multiple of 128' moe-quant -t int4 odd out
+    only wide odd
+}
+
+@test "all pieces of a map are beside each other, and aligned" {
+    moe-quant -q -t nvfp4 "$TINY_QWEN3" four
+    header four/model.safetensors | jq -e 'del(.__metadata__) | to_entries
+        | all(.[]; .value.data_offsets[0] % {U8: 1, F8_E4M3: 1, BF16: 2, F32: 4, I64: 8}[.value.dtype] == 0)'
+    local at
+    at=$(header four/model.safetensors | jq -c 'del(.__metadata__) | to_entries | sort_by(.value.data_offsets[0])
+        | map(.key) | index("model.layers.1.mlp.experts.2.up_proj.weight_global_scale") as $i | .[$i:$i + 3]
+        | map(ltrimstr("model.layers.1.mlp.experts.2.up_proj."))')
+    [ "$at" = '["weight_global_scale","weight_scale","weight_packed"]' ]
+}
+
+@test "whatever is quantized becomes BF16: the same predictions, and other files about it stay behind" {
+    local f
+    printf '{"ids":[%s]}\n' "$(seq -s , 1 60)" >ids.jsonl
+    for f in qwen3-fp8 qwen3-gptq glm4-awq qwen3-modelopt olmoe-autoround minimax-m2-fp8 gptoss-nvfp4 llama4-mx; do
+        moe-quant -q -t bf16 "$ROOT/tests/fixtures/$f" "$f"
+        [ "$(jq .quantization_config "$f/config.json")" = null ]
+        [ ! -e "$f/hf_quant_config.json" ]
+        [ ! -e "$f/quantize_config.json" ]
+        moe-bench compare -q --json --precision f32 "$f" "$ROOT/tests/fixtures/$f" ids.jsonl >said
+        jq -e '.candidates[0].total.kl_mean < 1e-4' said || { echo "$f: $(jq -c .candidates said)"; return 1; }
+    done
 }

@@ -42,7 +42,7 @@ static void check_shapes(void)
     check_shape(&format_fp8_block, 1, row, false, "200,1");
     check_shape(&format_fp8_block, 1, none, false, "1,1");
     check_shape(&format_nvfp4_ct, 1, (struct block_size){1, 16, 4}, false, "200,20");
-    check_shape(&format_nvfp4_ct, 2, none, false, "");
+    check_shape(&format_nvfp4_ct, 2, none, false, "1");
     CHECK(piece_weights(&format_mxfp4_oss.piece[0], none, 160) == 320);
     CHECK(piece_weights(&format_mxfp4_ct.piece[0], none, 160) == 320);
     CHECK(piece_weights(&format_mxfp4_ct.piece[1], none, 10) == 0);

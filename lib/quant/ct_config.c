@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_out.h"
 #include "base/words.h"
 #include "quant/format_rows.h"
 #include "quant/schemes.h"
@@ -109,4 +110,59 @@ int ct_claims(const cJSON *config, const struct ct_kind *kind, struct block_size
             b[n++] = g[i].block;
     }
     return n;
+}
+
+/* ---- writing ---- */
+
+static void write_tokens(struct json_out *j, const struct ct_scheme *s, int bits)
+{
+    if (!s->tokens) {
+        jo_null(j, "input_activations");
+        return;
+    }
+    jo_open(j, "input_activations", '{');
+    jo_bool(j, "dynamic", true);
+    jo_int(j, "num_bits", bits);
+    jo_string(j, "strategy", "token");
+    jo_bool(j, "symmetric", true);
+    jo_string(j, "type", s->type);
+    jo_close(j);
+}
+
+static void write_weights(struct json_out *j, const struct ct_scheme *s, struct block_size block)
+{
+    jo_open(j, "weights", '{');
+    jo_bool(j, "dynamic", false);
+    if (block.in)
+        jo_int(j, "group_size", block.in);
+    jo_int(j, "num_bits", block.bits);
+    if (s->scale_dtype)
+        jo_string(j, "scale_dtype", s->scale_dtype);
+    jo_string(j, "strategy", s->strategy);
+    jo_bool(j, "symmetric", true);
+    jo_string(j, "type", s->type);
+    jo_close(j);
+}
+
+void ct_write(struct json_out *j, const struct ct_scheme *s, struct block_size block,
+              const char *const *ignore)
+{
+    jo_open(j, "config_groups", '{');
+    jo_open(j, "group_0", '{');
+    jo_string(j, "format", s->format);
+    write_tokens(j, s, block.bits);
+    jo_null(j, "output_activations");
+    jo_open(j, "targets", '[');
+    jo_string(j, NULL, "Linear");
+    jo_close(j);
+    write_weights(j, s, block);
+    jo_close(j);
+    jo_close(j);
+    jo_string(j, "format", s->format);
+    jo_open(j, "ignore", '[');
+    for (; *ignore; ignore++)
+        jo_string(j, NULL, *ignore);
+    jo_close(j);
+    jo_string(j, "quant_method", "compressed-tensors");
+    jo_string(j, "quantization_status", "compressed");
 }

@@ -34,6 +34,16 @@ struct ct_kind {
 /* The different block sizes of the groups of a kind, as struct format's claims. */
 int ct_claims(const struct cJSON *config, const struct ct_kind *kind, struct block_size *b, int max);
 
+/* How one group of all linear layers is written. */
+struct ct_scheme {
+    const char *format, *type, *strategy;
+    const char *scale_dtype; /* NULL: left out */
+    bool tokens;             /* activations are rounded to the same type, a scale for each token */
+};
+/* The members of a quantization_config; block: of the weights, with the bits of a code. */
+void ct_write(struct json_out *j, const struct ct_scheme *s, struct block_size block,
+              const char *const *ignore);
+
 /* Of activations that are not scaled as they come. */
 #define CT_ACTIVATIONS                                                                                       \
     GOES_ALONG(".input_scale", NULL), GOES_ALONG(".input_zero_point", NULL),                                 \

@@ -175,8 +175,7 @@ bool piece_has_shape(const struct piece *p, struct block_size b, uint64_t out, u
     return squeeze(v->shape, v->rank, few[1]) == n && memcmp(few[0], few[1], (size_t)n * sizeof **few) == 0;
 }
 
-/* The largest map of which the weight can have this shape; false: none can. */
-static bool extents(const struct format_claim *c, const struct piece_view *v, bool in_out, uint64_t *out,
+bool format_extents(const struct format_claim *c, const struct piece_view *v, bool in_out, uint64_t *out,
                     uint64_t *in)
 {
     const struct dim *d = c->format->piece->dim;
@@ -210,7 +209,7 @@ enum format_fit format_fits(const struct format_claim *c, const struct piece_vie
         return FIT_NONE;
     if (!(p->dtypes >> v->dtype & 1))
         return FIT_NAME;
-    if (!out && !extents(c, v, in_out, &out, &in))
+    if (!out && !format_extents(c, v, in_out, &out, &in))
         return FIT_PIECES;
     if (!piece_has_shape(p, c->block, out, in, in_out, v))
         return FIT_WEIGHT;

@@ -39,6 +39,7 @@ struct piece {
     uint64_t dtypes; /* DT_BIT()s */
     bool optional;
     bool e8m0; /* U8 stands for F8_E8M0 */
+    bool size; /* [2], out and in of the map */
     bool last; /* beside all experts: dim is of the last two dimensions, be they [out][in] or [in][out] */
     /* Beside all experts, [experts] goes before them. Of what is no weight, dimensions of 1 may be there or
      * not; of USE_OTHER they are not looked at. */
@@ -74,18 +75,35 @@ struct format {
     /* The key of a quantization_config of its own method whose value is not read; NULL: there is none, or it
      * is of another method. The member may be NULL. */
     const char *(*stumbles)(const struct cJSON *config);
-    const struct encoder *encode; /* NULL: not written by moe-quant */
+    const struct encoder *encode; /* ends with target NULL; NULL: not written by moe-quant */
+};
+
+/* Rows of a map as numbers, and where they go. */
+struct encode_rows {
+    const float *src;    /* [n][in], finite */
+    size_t n, in;        /* n a multiple of what shares a row of scales, or the last ones */
+    const float *energy; /* [in]: what squared errors weigh when scales are chosen; NULL: all the same */
+    struct block_size block;
+    float global;                  /* the number in USE_GLOBAL */
+    uint8_t *piece[STORED_PIECES]; /* the rows of the pieces that there are */
+    double err2, sum2;             /* are added to: sum (v - q)^2, sum v^2 */
+    uint64_t blocks, lossless;     /* the same, where blocks are counted */
 };
 
 /* Making it. */
 struct encoder {
-    const char *target; /* moe-quant -t; may serve several formats, of which each model can have one */
-    const char *about;  /* for the model card */
-    /* n rows of in finite numbers to the rows of all pieces; adds sum (v - q)^2 and sum v^2. */
-    void (*rows)(const float *src, size_t n, size_t in, uint8_t *const piece[STORED_PIECES], double *err2,
-                 double *sum2);
-    /* The members of quantization_config; ignore: the linear maps that stay as they are, ends with NULL. */
-    void (*config)(struct json_out *j, const char *const *ignore);
+    const char *target;      /* moe-quant -t; may serve several formats, of which each model can have one */
+    const char *about;       /* for the model card */
+    struct block_size block; /* what shares a scale, as config.json will say */
+    int out, in;             /* multiples of these only; 0: of 1, and of the format's multiple */
+    enum dtype weight, scale;
+    const char *broken; /* why models of interleaved layout (GPT-OSS) are refused; NULL: they are not */
+    void (*rows)(struct encode_rows *r);
+    /* The number in USE_GLOBAL for the largest magnitude in all maps that share it; NULL: there is none. */
+    float (*global)(float most);
+    /* The members of quantization_config; ignore: the linear maps that stay as they are, ends with NULL.
+     * NULL: there is no quantization_config. */
+    void (*config)(struct json_out *j, const struct encoder *encode, const char *const *ignore);
 };
 
 /* The table: the plain one is the last. *n rows. */
@@ -109,7 +127,7 @@ static inline const char *piece_suffix(const struct piece *p, bool fused)
 {
     return fused ? p->fused_suffix : p->suffix;
 }
-/* In which it is written. */
+/* The first of its dtypes. */
 static inline enum dtype piece_dtype(const struct piece *p)
 {
     int d = 0;
@@ -117,6 +135,11 @@ static inline enum dtype piece_dtype(const struct piece *p)
     while (!(p->dtypes >> d & 1))
         d++;
     return (enum dtype)d;
+}
+/* In which it is written. */
+static inline enum dtype encoder_dtype(const struct encoder *e, const struct piece *p)
+{
+    return p->use == USE_WEIGHT ? e->weight : p->use == USE_SCALE ? e->scale : p->size ? DT_I64 : DT_F32;
 }
 #define FOR_PIECES(p, f) for ((p) = (f)->piece; (p)->suffix || (p)->fused_suffix; (p)++)
 
@@ -148,6 +171,9 @@ struct piece_view {
 enum format_fit { FIT_NONE, FIT_NAME, FIT_WEIGHT, FIT_SHAPE, FIT_PIECES, FIT_WHOLE };
 enum format_fit format_fits(const struct format_claim *c, const struct piece_view v[FORMAT_PIECES],
                             uint64_t out, uint64_t in, bool in_out);
+/* The largest map of which a weight can have this shape; false: none can. */
+bool format_extents(const struct format_claim *c, const struct piece_view *v, bool in_out, uint64_t *out,
+                    uint64_t *in);
 /* Whether a tensor of this shape is the piece of a map [out][in]. */
 bool piece_has_shape(const struct piece *p, struct block_size b, uint64_t out, uint64_t in, bool in_out,
                      const struct piece_view *v);

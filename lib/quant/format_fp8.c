@@ -7,7 +7,10 @@
 #include <cjson/cJSON.h>
 
 #include "base/json.h"
+#include "base/json_out.h"
+#include "quant/floats.h"
 #include "quant/format_rows.h"
+#include "quant/fp8.h"
 #include "quant/mxfp4.h"
 #include "quant/schemes.h"
 
@@ -86,6 +89,77 @@ static int nibble_claims(const cJSON *config, struct block_size *b, int max)
     return 1;
 }
 
+/* ---- writing ---- */
+
+enum { SIDE = 128, MOST = 448 };
+
+/* The scale that takes a largest magnitude to the largest code. */
+static float scale_for(float most)
+{
+    float s = most / MOST;
+
+    return s > 0 ? s : 1;
+}
+
+/* One row of blocks: n rows, at most SIDE. */
+static void encode_blocks(struct encode_rows *r, const float *src, size_t n, uint8_t *dst, uint8_t *scales)
+{
+    size_t c, w, i;
+
+    for (c = 0; c < r->in; c += w) {
+        float most = 0, scale;
+
+        w = r->in - c < SIDE ? r->in - c : SIDE;
+        for (i = 0; i < n; i++) {
+            float m = largest_f32(src + i * r->in + c, w);
+
+            most = m > most ? m : most;
+        }
+        scale = scale_for(most);
+        float_put(DT_F32, scales, c / SIDE, scale);
+        for (i = 0; i < n; i++)
+            e4m3_from_f32(src + i * r->in + c, scale, w, dst + i * r->in + c, &r->err2, &r->sum2);
+    }
+}
+
+static void fp8_block_rows(struct encode_rows *r)
+{
+    size_t i, n, row = (r->in + SIDE - 1) / SIDE * sizeof(float);
+
+    for (i = 0; i < r->n; i += n) {
+        n = r->n - i < SIDE ? r->n - i : SIDE;
+        encode_blocks(r, r->src + i * r->in, n, r->piece[USE_WEIGHT] + i * r->in,
+                      r->piece[USE_SCALE] + i / SIDE * row);
+    }
+}
+
+static void fp8_block_config(struct json_out *j, const struct encoder *encode, const char *const *ignore)
+{
+    jo_string(j, "activation_scheme", "dynamic");
+    jo_string(j, "fmt", "e4m3");
+    jo_open(j, "modules_to_not_convert", '[');
+    for (; *ignore; ignore++)
+        jo_string(j, NULL, *ignore);
+    jo_close(j);
+    jo_string(j, "quant_method", "fp8");
+    jo_open(j, "weight_block_size", '[');
+    jo_int(j, NULL, encode->block.out);
+    jo_int(j, NULL, encode->block.in);
+    jo_close(j);
+}
+
+/* Partial blocks are not written: transformers takes them for whole ones of another size, without a word. */
+static const struct encoder encoders[] = {{.target = "fp8",
+                                           .about = "FP8 (E4M3 with one scale for each block of 128 x 128)",
+                                           .block = {SIDE, SIDE, 8},
+                                           .out = SIDE,
+                                           .in = SIDE,
+                                           .weight = DT_F8_E4M3,
+                                           .scale = DT_F32,
+                                           .rows = fp8_block_rows,
+                                           .config = fp8_block_config},
+                                          {.target = NULL}};
+
 #define WEIGHT                                                                                               \
     {                                                                                                        \
         ".weight", NULL, USE_WEIGHT, DT_BIT(DT_F8_E4M3), .dim = { {DIM_OUT, 1}, {DIM_IN, 1} }                \
@@ -110,6 +184,7 @@ const struct format format_fp8_block = {
     .scalable = USE_SCALE,
     .claims = block_claims,
     .stumbles = fp8_stumbles,
+    .encode = encoders,
 };
 
 const struct format format_fp8_powers = {

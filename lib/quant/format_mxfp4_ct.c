@@ -3,7 +3,6 @@
  */
 #include <cjson/cJSON.h>
 
-#include "base/json_out.h"
 #include "quant/ct_config.h"
 #include "quant/format_rows.h"
 #include "quant/mxfp4.h"
@@ -16,44 +15,15 @@ static int mxfp4_ct_claims(const cJSON *config, struct block_size *b, int max)
     return n == 1 && b->in == MXFP4_BLOCK;
 }
 
-/* One group of weight-only MXFP4 for all linear layers. */
-static void write_group(struct json_out *j)
+static void mxfp4_ct_config(struct json_out *j, const struct encoder *encode, const char *const *ignore)
 {
-    jo_open(j, "config_groups", '{');
-    jo_open(j, "group_0", '{');
-    jo_string(j, "format", "mxfp4-pack-quantized");
-    jo_null(j, "input_activations");
-    jo_null(j, "output_activations");
-    jo_open(j, "targets", '[');
-    jo_string(j, NULL, "Linear");
-    jo_close(j);
-    jo_open(j, "weights", '{');
-    jo_bool(j, "dynamic", false);
-    jo_int(j, "group_size", MXFP4_BLOCK);
-    jo_int(j, "num_bits", 4);
-    jo_string(j, "scale_dtype", "torch.uint8");
-    jo_string(j, "strategy", "group");
-    jo_bool(j, "symmetric", true);
-    jo_string(j, "type", "float");
-    jo_close(j);
-    jo_close(j);
-    jo_close(j);
+    static const struct ct_scheme scheme = {
+        .format = "mxfp4-pack-quantized", .type = "float", .strategy = "group", .scale_dtype = "torch.uint8"};
+
+    ct_write(j, &scheme, encode->block, ignore);
 }
 
-static void write_config(struct json_out *j, const char *const *ignore)
-{
-    write_group(j);
-    jo_string(j, "format", "mxfp4-pack-quantized");
-    jo_open(j, "ignore", '[');
-    for (; *ignore; ignore++)
-        jo_string(j, NULL, *ignore);
-    jo_close(j);
-    jo_string(j, "quant_method", "compressed-tensors");
-    jo_string(j, "quantization_status", "compressed");
-}
-
-static const struct encoder encoder = {
-    .target = "mxfp4", .about = MXFP4_ABOUT, .rows = mxfp4_encode_rows, .config = write_config};
+static const struct encoder encoders[] = {{MXFP4_ENCODER, .config = mxfp4_ct_config}, {.target = NULL}};
 
 const struct format format_mxfp4_ct = {
     .name = "MXFP4",
@@ -68,5 +38,5 @@ const struct format format_mxfp4_ct = {
     .exact = true,
     .scalable = STORED_PIECES,
     .claims = mxfp4_ct_claims,
-    .encode = &encoder,
+    .encode = encoders,
 };

@@ -13,18 +13,26 @@ static int mxfp4_oss_claims(const cJSON *config, struct block_size *b, int max)
     return max > 0 && config_says(config, "quant_method", "mxfp4");
 }
 
-void mxfp4_encode_rows(const float *src, size_t n, size_t in, uint8_t *const piece[STORED_PIECES],
-                       double *err2, double *sum2)
+void mxfp4_encode_rows(struct encode_rows *r)
 {
-    mxfp4_from_f32(src, n * in / MXFP4_BLOCK, piece[USE_WEIGHT], piece[USE_SCALE], err2, sum2);
+    size_t i, blocks = r->in / MXFP4_BLOCK;
+
+    if (!r->energy) {
+        mxfp4_from_f32(r->src, r->n * blocks, r->piece[USE_WEIGHT], r->piece[USE_SCALE], &r->err2, &r->sum2);
+        return;
+    }
+    for (i = 0; i < r->n; i++)
+        mxfp4_weighed(r->src + i * r->in, r->energy, blocks, r->piece[USE_WEIGHT] + i * blocks * MXFP4_BYTES,
+                      r->piece[USE_SCALE] + i * blocks, &r->err2, &r->sum2);
 }
 
-static void write_config(struct json_out *j, const char *const *ignore)
+static void mxfp4_oss_config(struct json_out *j, const struct encoder *encode, const char *const *ignore)
 {
     static const char *const kept[] = {"model.layers.*.self_attn", "model.layers.*.mlp.router",
                                        "model.embed_tokens", "lm_head"};
     size_t i;
 
+    (void)encode;
     (void)ignore; /* nothing but experts is converted */
     jo_open(j, "modules_to_not_convert", '[');
     for (i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -33,8 +41,7 @@ static void write_config(struct json_out *j, const char *const *ignore)
     jo_string(j, "quant_method", "mxfp4");
 }
 
-static const struct encoder encoder = {
-    .target = "mxfp4", .about = MXFP4_ABOUT, .rows = mxfp4_encode_rows, .config = write_config};
+static const struct encoder encoders[] = {{MXFP4_ENCODER, .config = mxfp4_oss_config}, {.target = NULL}};
 
 const struct format format_mxfp4_oss = {
     .name = "MXFP4",
@@ -50,5 +57,5 @@ const struct format format_mxfp4_oss = {
     .exact = true,
     .scalable = STORED_PIECES,
     .claims = mxfp4_oss_claims,
-    .encode = &encoder,
+    .encode = encoders,
 };

@@ -45,9 +45,11 @@ bool config_says(const struct cJSON *config, const char *key, const char *value)
 bool config_allows(const struct cJSON *config, const char *key, const char *const *values);
 
 /* Both layouts of MXFP4 have one encoder. */
-#define MXFP4_ABOUT                                                                                          \
-    "MXFP4 (blocks of 32 E2M1 values with one E8M0 scale), each scale the better of two by squared error"
-void mxfp4_encode_rows(const float *src, size_t n, size_t in, uint8_t *const piece[STORED_PIECES],
-                       double *err2, double *sum2);
+#define MXFP4_ENCODER                                                                                        \
+    .target = "mxfp4",                                                                                       \
+    .about = "MXFP4 (blocks of 32 E2M1 values with one E8M0 scale), each scale the better of two "           \
+             "by squared error",                                                                             \
+    .block = {1, MXFP4_BLOCK, 4}, .weight = DT_U8, .scale = DT_U8, .rows = mxfp4_encode_rows
+void mxfp4_encode_rows(struct encode_rows *r);
 
 #endif

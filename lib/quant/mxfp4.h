@@ -34,5 +34,9 @@ size_t mxfp4_bad_scale(const uint8_t *scales, size_t n);
  */
 void mxfp4_from_f32(const float *src, size_t n_blocks, uint8_t *blocks, uint8_t *scales, double *err2,
                     double *sum2);
+/* The same for numbers whose squared errors weigh energy[n] >= 0: of three scales, that of the rule, half and
+ * twice it, the best by weighed error. *err2 and *sum2 get what they get above, unweighed. */
+void mxfp4_weighed(const float *src, const float *energy, size_t n_blocks, uint8_t *blocks, uint8_t *scales,
+                   double *err2, double *sum2);
 
 #endif

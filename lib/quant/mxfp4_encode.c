@@ -8,11 +8,11 @@
 #include <immintrin.h>
 #endif
 
+#include "quant/grid.h"
 #include "quant/hot.h"
 #include "quant/mxfp4.h"
 
 enum { BIAS = 127 };
-#define INTO static inline __attribute__((always_inline)) /* the sets of instructions of plain_blocks */
 
 /* 2^e for -127 <= e <= 127; -127 is subnormal in f32. */
 static float power2(int e)
@@ -22,22 +22,6 @@ static float power2(int e)
 
     memcpy(&f, &b, 4);
     return f;
-}
-
-static inline uint32_t bits_of(float v)
-{
-    uint32_t b;
-
-    memcpy(&b, &v, 4);
-    return b;
-}
-
-static inline float of_bits(uint32_t b)
-{
-    float v;
-
-    memcpy(&v, &b, 4);
-    return v;
 }
 
 /* floor(log2 v) of a positive finite number, from its exponent field. */
@@ -87,44 +71,29 @@ INTO double sum_parts(const double *part)
     return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
-/*
- * The elements of a block for the scale 2^e: the nearest of the grid to |v| 2^-e, ties to even. Adding 2^22
- * times the power of two under a number, at least 1, leaves one bit behind it: the grid's steps. Every
- * difference is exact in f32 (an element that underflows is nothing beside the block's largest). Numbers that
- * are not negative are compared by their bits, which vectorises.
- */
-enum { ONE = 0x3f800000, SIX = 0x40c00000 };
-
+/* The elements of a block for the scale 2^e: the nearest of the grid to |v| 2^-e. Every difference is exact
+ * in f32 (an element that underflows is nothing beside the block's largest). */
 INTO void round_block(const float *restrict v, float scale, float *restrict q, float *restrict diff)
 {
     int k;
 
     for (k = 0; k < MXFP4_BLOCK; k++) {
-        float a = fabsf(v[k]) * scale, big;
-        uint32_t power = bits_of(a) & 0x7f800000, r;
+        float a = fabsf(v[k]) * scale;
 
-        big = of_bits((power > ONE ? power : ONE) + (22 << 23));
-        r = bits_of((a + big) - big);
-        q[k] = of_bits(r < SIX ? r : SIX);
+        q[k] = e2m1_nearest(a);
         diff[k] = a - q[k];
     }
 }
 
-/* The codes of numbers of the grid, with the signs of v; two to a byte. */
+/* The codes of numbers of the grid, with the signs of v. */
 INTO void pack_block(const float *restrict v, const float *restrict q, uint8_t *restrict block)
 {
     uint32_t code[MXFP4_BLOCK];
-    uint64_t pair[MXFP4_BYTES];
     int k;
 
-    for (k = 0; k < MXFP4_BLOCK; k++) {
-        uint32_t b = bits_of(q[k]), c = b >> 22 > 0xfc ? (b >> 22) - 0xfc : 1;
-
-        code[k] = (b ? c : 0) | (bits_of(v[k]) >> 28 & 8);
-    }
-    memcpy(pair, code, sizeof pair);
-    for (k = 0; k < MXFP4_BYTES; k++)
-        block[k] = (uint8_t)(pair[k] | pair[k] >> 28);
+    for (k = 0; k < MXFP4_BLOCK; k++)
+        code[k] = e2m1_code(q[k]) | (bits_of(v[k]) >> 28 & 8);
+    pack_nibbles(code, MXFP4_BLOCK, block);
 }
 
 /* Exponents that may be written: every code of theirs is a finite f32. */
@@ -183,6 +152,78 @@ HOT(static void, plain_blocks,
         else
             pack_block(src, none, blocks); /* zeros keep their signs */
     }
+}
+
+/* ---- weighed ---- */
+
+/* Sum of w d^2, in the order of sum_parts. */
+INTO double weigh(const float *restrict w, const float *restrict d)
+{
+    double part[PARTS] = {0};
+    int k, j;
+
+    for (k = 0; k < MXFP4_BLOCK; k += PARTS)
+        for (j = 0; j < PARTS; j++)
+            part[j] += (double)w[k + j] * ((double)d[k + j] * (double)d[k + j]);
+    return sum_parts(part);
+}
+
+/* As encode_block, by weighed squares and of three exponents: one below the rule, too. */
+INTO uint8_t weighed_block(const float *restrict v, const float *restrict w, float a, uint8_t *restrict block,
+                           double *restrict err, double *restrict sum)
+{
+    int ocp = clamp_exponent(floor_log2(a) - 2), best = 1, i, j;
+    float q[3][MXFP4_BLOCK], diff[3][MXFP4_BLOCK];
+    double part[PARTS], least = INFINITY, d;
+
+    for (i = 0; i < 3; i++) {
+        int e = clamp_exponent(ocp + i - 1);
+
+        round_block(v, power2(-e), q[i], diff[i]);
+        d = weigh(w, diff[i]) * power4(e);
+        if (d < least || (d == least && e == ocp)) {
+            least = d;
+            best = i;
+        }
+    }
+    pack_block(v, q[best], block);
+    square_parts(diff[best], part);
+    i = clamp_exponent(ocp + best - 1);
+    for (j = 0; j < PARTS; j++)
+        err[j] += part[j] * power4(i);
+    square_parts(v, part);
+    for (j = 0; j < PARTS; j++)
+        sum[j] += part[j];
+    return (uint8_t)(i + BIAS);
+}
+
+HOT(static void, weighed_blocks,
+    (const float *restrict src, const float *restrict energy, size_t n_blocks, uint8_t *restrict blocks,
+     uint8_t *restrict scales, double *restrict err, double *restrict sum),
+    (src, energy, n_blocks, blocks, scales, err, sum))
+{
+    static const float none[MXFP4_BLOCK];
+    size_t i;
+
+    for (i = 0; i < n_blocks; i++, src += MXFP4_BLOCK, energy += MXFP4_BLOCK, blocks += MXFP4_BYTES) {
+        float a = largest(src);
+
+        scales[i] = 0;
+        if (a > 0)
+            scales[i] = weighed_block(src, energy, a, blocks, err, sum);
+        else
+            pack_block(src, none, blocks);
+    }
+}
+
+void mxfp4_weighed(const float *src, const float *energy, size_t n_blocks, uint8_t *blocks, uint8_t *scales,
+                   double *err2, double *sum2)
+{
+    double err[PARTS] = {0}, sum[PARTS] = {0};
+
+    weighed_blocks(src, energy, n_blocks, blocks, scales, err, sum);
+    *err2 += sum_parts(err);
+    *sum2 += sum_parts(sum);
 }
 
 /* ---- AVX-512 ---- */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/num.h"
@@ -212,11 +213,18 @@ int carry_check_cut(const struct model *m, const struct cut *c, struct err *e)
     return r;
 }
 
-int carry_files(const struct model *m, const struct cut *c, const char *dir, struct err *e)
+int carry_files(const struct model *m, const struct cut *c, bool requantized, const char *dir, struct err *e)
 {
     uint64_t bytes = 0;
+    int i, r = carry(m, c && c->kept < c->experts ? c : NULL, dir, &bytes, e);
 
-    return carry(m, c && c->kept < c->experts ? c : NULL, dir, &bytes, e);
+    for (i = 0; quant_files[i] && requantized && !r && m->ckpt.container->folder; i++) {
+        char *path = path_join(dir, quant_files[i], e);
+
+        r = !path ? -1 : unlink(path) && errno != ENOENT ? err_sys(e, "cannot remove '%s'", path) : 0;
+        free(path);
+    }
+    return r;
 }
 
 /* ---- where OUT may stand ---- */

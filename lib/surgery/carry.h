@@ -16,8 +16,9 @@
  * has nothing beside it that belongs to it.
  */
 int carry_bytes(const struct model *m, uint64_t *bytes, struct err *e);
-/* c: the files of quant_files (quant_names.h) follow this cut; NULL: they go along as they are. */
-int carry_files(const struct model *m, const struct cut *c, const char *dir, struct err *e);
+/* c: the files of quant_files (quant_names.h) follow this cut; NULL: they go along as they are; requantized:
+ * they stay behind, since what they say is true no more. */
+int carry_files(const struct model *m, const struct cut *c, bool requantized, const char *dir, struct err *e);
 /* Refused by name: what they say of experts cannot follow the cut. */
 int carry_check_cut(const struct model *m, const struct cut *c, struct err *e);
 

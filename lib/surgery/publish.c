@@ -42,7 +42,8 @@ static int fill(const struct publish *p, const char *path, struct err *e)
     const struct model *m = p->rw->m;
 
     if (rewrite_write(p->rw, path, p->config, p->config_n, p->put, p->ctx, e) ||
-        carry_files(m, p->cut, path, e) || open_result(p, path, e) || (p->check && p->check(p->ctx, path, e)))
+        carry_files(m, p->cut, p->rw->same_weights, path, e) || open_result(p, path, e) ||
+        (p->check && p->check(p->ctx, path, e)))
         return -1;
     return m->ckpt.container->folder ? write_card(p, path, e) : 0;
 }

@@ -39,20 +39,30 @@ static char *kind_name(const char *name, struct err *e)
     return kind;
 }
 
-static const char *plain_name(const struct quant_map *map)
+static const char *format_or_dtype(const struct format *f, enum dtype d)
 {
-    return map->encode ? dtype_name(map->from[USE_WEIGHT]->dtype) : dtype_name(DT_BF16);
+    return f->name ? f->name : dtype_name(d);
+}
+
+static const char *from_name(const struct quant_map *map)
+{
+    return format_or_dtype(map->from.as->format, map->from.piece[USE_WEIGHT]->dtype);
+}
+
+static const char *to_name(const struct quant_map *map)
+{
+    return format_or_dtype(map->to, map->encode->weight);
 }
 
 static struct quant_kind *kinds_find(const struct quantize_report *r, const struct quant_map *map)
 {
-    const char *plain = plain_name(map);
     size_t i;
 
     for (i = r->kinds; i-- > 0;) {
         const struct quant_kind *k = &r->kind[i];
 
-        if (is_of(k->name, map->from[USE_WEIGHT]->name) && (!map->encode || strcmp(k->from, plain) == 0))
+        if (is_of(k->name, map->from.piece[USE_WEIGHT]->name) && strcmp(k->from, from_name(map)) == 0 &&
+            strcmp(k->to, to_name(map)) == 0)
             return &r->kind[i];
     }
     return NULL;
@@ -62,19 +72,17 @@ static struct quant_kind *kinds_add(struct quantize_report *r, size_t *cap, cons
                                     struct err *e)
 {
     struct quant_kind *k = kinds_find(r, map);
-    const char *coded = map->format->name, *plain = plain_name(map);
     char *name;
 
     if (k)
         return k;
-    name = kind_name(map->from[USE_WEIGHT]->name, e);
+    name = kind_name(map->from.piece[USE_WEIGHT]->name, e);
     if (!name || mem_grow(&r->kind, cap, r->kinds + 1, sizeof *r->kind, e)) {
         free(name);
         return NULL;
     }
     k = &r->kind[r->kinds++];
-    *k = (struct quant_kind){
-        .name = name, .from = map->encode ? plain : coded, .to = map->encode ? coded : plain};
+    *k = (struct quant_kind){.name = name, .from = from_name(map), .to = to_name(map)};
     return k;
 }
 
@@ -99,7 +107,7 @@ static int count_tensor(struct quantize_report *r, size_t *cap, const struct out
     k->tensors++;
     k->elements += t->map->n * t->map->out * t->map->in;
     for (i = 0; i < STORED_PIECES; i++)
-        k->bytes_before += t->map->from[i] ? t->map->from[i]->size : 0;
+        k->bytes_before += t->map->from.piece[i] ? t->map->from.piece[i]->size : 0;
     return 0;
 }
 
@@ -122,6 +130,8 @@ void quant_kinds_made(struct quantize_report *r, const struct quant_map *map)
     if (k) {
         k->err2 += map->err2;
         k->sum2 += map->sum2;
+        k->blocks += map->blocks;
+        k->lossless += map->lossless;
     }
 }
 

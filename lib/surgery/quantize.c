@@ -32,6 +32,8 @@ static int put_tensor(void *ctx, const struct out_tensor *t, struct err *e)
     j->r->tensors++;
     j->r->err2 += rep.err2;
     j->r->sum2 += rep.sum2;
+    j->r->blocks += t->map->blocks;
+    j->r->lossless += t->map->lossless;
     quant_kinds_made(j->r, t->map);
     if (j->o->tensor)
         j->o->tensor(j->o->ctx, &rep);
@@ -42,25 +44,25 @@ static void quantize_describe(void *ctx, struct card *card, struct str *s)
 {
     const struct job *j = ctx;
     const struct quantize_report *r = j->r;
-    const struct format *to = j->q.to;
+    const struct encoder *to = j->q.encode;
+    bool plain = j->q.to == &format_plain;
     char before[32], after[32];
 
-    card->tag = to ? to->encode->target : "bf16";
-    card->quantized = to;
-    if (to)
-        str_addf(s, "%llu tensors were converted to %s; everything else is a byte-for-byte copy.\n\n",
-                 (unsigned long long)r->tensors, to->encode->about);
-    else
-        str_addf(s,
-                 "%llu %s tensors were decoded to BF16, which holds every one of their values exactly; "
-                 "everything else is a byte-for-byte copy.\n\n",
-                 (unsigned long long)r->tensors, j->q.map->format->name);
+    card->tag = to->target;
+    card->quantized = !plain;
+    str_addf(s, "%llu tensors were %s %s", (unsigned long long)r->tensors,
+             plain ? "decoded to" : "converted to", to->about);
+    if (plain && r->err2 == 0)
+        str_adds(s, ", which holds every one of their values exactly");
+    if (j->o->matrices)
+        str_adds(s, ", the errors of each input weighed by what is known of its size");
+    str_adds(s, "; everything else is a byte-for-byte copy.\n\n");
     str_addf(s,
              "| | before | after |\n|---|---|---|\n"
              "| safetensors | %s (%llu bytes) | %s (%llu bytes) |\n",
              num_bytes(r->bytes_before, before), (unsigned long long)r->bytes_before,
              num_bytes(r->bytes_after, after), (unsigned long long)r->bytes_after);
-    if (to && r->err2 > 0)
+    if (r->err2 > 0)
         str_addf(s, "\nRelative squared error of the converted weights: %.3g (%.2f dB).\n", r->err2 / r->sum2,
                  10 * log10(r->sum2 / r->err2));
     else
@@ -124,6 +126,8 @@ int quantize_model(const struct model *m, const char *target, const char *out,
         return -1;
     if (quant_config(&j.q, &config, &n, e) == 0 && rewrite_open(&rw, m, NULL, 0, e) == 0) {
         rw.same_weights = true;
+        j.work.map = j.q.map;
+        j.work.maps = j.q.maps;
         if (quant_plan(&j.q, &rw, e) == 0 && rewrite_sizes(&rw, e) == 0 && quant_kinds(r, &rw, e) == 0)
             ret = quantize_run(&j, out, config, n, e);
     }
