@@ -66,6 +66,16 @@ $(if $(filter-out 1,$(words $(BY))),$(error BY: '$(BY)' is more than one of cate
 override PLANS += $(if $(REFINE),refine cut)
 ODD := $(filter-out worst super turns,$(foreach p,$(PLANS),$(wordlist 2,9,$(subst +, ,$(p)))))
 $(if $(ODD),$(error PLANS: $(firstword $(ODD)) is none of worst, super, turns))
+# The rest too is looked at before the expensive step: criteria by moe-score itself, and numbers.
+ODD := $(strip $(foreach p,$(sort $(filter-out refine cut,$(foreach p,$(PLANS),$(firstword $(subst +, ,$p))))),$(shell \
+    $(BIN)moe-score -q -c '$p' /nonexistent/stats 2>&1 | sed -n 's/^moe-score: \(unknown criterion[^:]*\).*/\1;/p')))
+$(if $(ODD),$(error PLANS: $(ODD) moe-score --list prints them))
+, := ,
+NUMBER  := ([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?
+no       = $(if $($1),$(if $(shell printf '%s\n' '$($1)' | grep -Ex '$2'),,$(error $1: '$($1)' is not $3)))
+$(call no,LIMIT,$(NUMBER),a number such as 0.3)$(call no,LIMIT_CATEGORY,$(NUMBER),a number such as 0.6)
+$(call no,RATIO,0|0?\.[0-9]+|[0-9]{1$(,)2}(\.[0-9]*)?%,a share such as 0.25 or 25%)$(call no,KEEP,[1-9][0-9]*,a number of experts)
+$(if $(KEEP),$(if $(FIT),$(error KEEP, FIT: give one of them)))
 
 STATS := $(WORK)/run.stats
 # Plans and what was judged of them, for each amount.
@@ -91,7 +101,7 @@ judge: $(DIR)/table.txt $(DIR)/best.tsv $(DIR)/report.html
 # Expensive: passes over the text. Depends on the model's files where MODEL is a directory, and on the files of a
 # folder of text. What older text left half done is no beginning.
 files = $1 $(wildcard $(1:%=%/*))
-$(STATS): $(call files,$(DATA)) $(wildcard $(MODEL)/*.json $(MODEL)/*.jinja $(MODEL)/*.safetensors) $(WORK)/observed
+$(STATS): $(call files,$(DATA)) $(wildcard $(MODEL)/*.json $(MODEL)/*.jinja $(MODEL)/*.safetensors) $(WORK)/observed | $(if $(FIT),$(DIR)/keep)
 	@rm -f $@ $(WORK)/run.matrices
 	@if [ -n "$$(find $(DATA) -newer $@.partial 2>/dev/null)" ]; then rm -f $@.partial $(WORK)/run.matrices.partial*; fi
 	$(strip $(BIN)moe-observe $(observed_text) $(MATRICES) --resume -o $@ $(MODEL) $(DATA))

@@ -404,6 +404,26 @@ prune=(make -f examples/prune.mk BIN="" MODEL=my-tune DATA=prompts/ OBSERVE="--m
     [[ $output == *"BY: 'worstkl' is none of category_mean, kl_mean, worst_kl"* ]]
 }
 
+@test "prune.mk: what is no number or criterion, and what does not fit, is told before anything is observed" {
+    local prune=(make -f examples/prune.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl OUT=none)
+    told() { # TEXT ARGUMENT...: it is, and nothing is begun
+        run "${prune[@]}" "${@:2}"
+        [ "$status" -ne 0 ]
+        [[ $output == *"$1"* ]] || { echo "$output"; return 1; }
+        [ ! -e none.work/run.stats ]
+    }
+    told "LIMIT: '0,5' is not a number" LIMIT=0,5
+    told "LIMIT_CATEGORY: 'x' is not a number" LIMIT_CATEGORY=x
+    told "RATIO: '25' is not a share" RATIO=25
+    told "KEEP: '0' is not a number of experts" KEEP=0
+    told 'KEEP, FIT: give one of them' KEEP=3 FIT=3MB
+    told "unknown criterion 'reaap' (did you mean reap?)" CRITERION="gram reaap+worst"
+    told 'does not fit into 1.00 kB' FIT=1KB
+    for ok in LIMIT=.5 LIMIT=1e-3 RATIO=25% RATIO=0.125 CRITERION="reap_sum S(0,2,1)" KEEP=3; do
+        make -n -f examples/prune.mk BIN="" MODEL=examples/tiny-gptoss DATA=calib.jsonl OUT=none "$ok"
+    done
+}
+
 @test "prune.mk: names with spaces and text that is not there are told before anything is done" {
     local prune=(make -f examples/prune.mk BIN="")
     run "${prune[@]}" MODEL="my models/tune" DATA=calib.jsonl
