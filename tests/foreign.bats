@@ -70,12 +70,29 @@ plan() {
 }
 
 @test "layer_types of a family whose layers are all alike" {
+    "$MKMODEL" qwen3 m
+    edit m/config.json '.layer_types = [range(.num_hidden_layers) | "full_attention"]'
+    moe-inspect m # its window is off
+    edit m/config.json '.use_sliding_window = true | .sliding_window = 4'
+    fails_with layer_types moe-inspect m
+    cp -r "$BATS_TEST_DIRNAME/fixtures/mixtral-fused" x
+    chmod -R u+w x
+    edit x/config.json '.sliding_window = null | .layer_types = [range(.num_hidden_layers) | "full_attention"]'
+    moe-inspect x
     cp -r "$BATS_TEST_DIRNAME/fixtures/glm4-plain" g
     chmod -R u+w g
     edit g/config.json '.layer_types = [range(.num_hidden_layers) | "full_attention"]'
     moe-inspect g
     edit g/config.json '.layer_types[0] = "sliding_attention"'
     fails_with "the key 'layer_types' is not understood" moe-inspect g
+}
+
+@test "factors of 1, and what names a model, change nothing" {
+    "$MKMODEL" qwen3 m
+    edit m/config.json '.embedding_multiplier = 1.0 | .logit_scale = 1 | .is_causal = true | .model_name = "x"'
+    moe-inspect m
+    edit m/config.json '.logit_scale = 2'
+    fails_with 'logit_scale is not 1' moe-inspect m
 }
 
 @test "a draft model is named as one" {

@@ -37,7 +37,7 @@ static const char *const common_keys[] = {"architectures",
 static const char *const harmless_keys[] = {
     /* of the checkpoint and its software */
     "transformers_version", "_name_or_path", "_commit_hash", "auto_map", "model_max_length",
-    "tokenizer_class", "unsloth_version", "unsloth_fixed", "torchscript", "use_bfloat16",
+    "tokenizer_class", "model_name", "unsloth_version", "unsloth_fixed", "torchscript", "use_bfloat16",
     "_attn_implementation", "_attn_implementation_autoset", "attn_implementation",
     "_attn_implementation_internal", "_experts_implementation", "_experts_implementation_internal",
     "experts_implementation", "use_flash_attention", "use_flash_attention_2", "use_flash_attn",
@@ -73,6 +73,12 @@ static const char *const wrapper_keys[] = {
 /* What no family has otherwise. */
 static const struct fixed_key common_fixed[] = {{"position_embedding_type", "rope"},
                                                 {"use_rmsnorm", "true"},
+                                                {"is_causal", "true"},
+                                                {"rope_ratio", "1"},
+                                                {"embedding_multiplier", "1"},
+                                                {"residual_multiplier", "1"},
+                                                {"logits_scaling", "1"},
+                                                {"logit_scale", "1"},
                                                 {"n_group", "1"},
                                                 {"topk_group", "1"},
                                                 {"routed_scaling_factor", "1"},
@@ -194,12 +200,30 @@ static void unknown_key(struct keys *k, const cJSON *v)
         str_adds(&k->unknown, ", ...");
 }
 
-/* Layers that all attend to everything, in a family of no other kind. */
+/* Whether the other keys say that all layers attend to everything. */
+static bool no_window(const struct keys *k)
+{
+    switch (k->f->mask_rule) {
+    case MASKS_FULL:
+        return true;
+    case MASKS_USE_SLIDING:
+        return !cJSON_IsTrue(config_get(k->c, "use_sliding_window"));
+    case MASKS_IF_WINDOW: {
+        const cJSON *window = config_get(k->c, "sliding_window");
+
+        return !window || cJSON_IsNull(window);
+    }
+    default:
+        return false;
+    }
+}
+
+/* Layers that all attend to everything, and would without being listed. */
 static bool plain_layers(const struct keys *k, const cJSON *v)
 {
     const cJSON *t = v->child;
 
-    if (strcmp(v->string, "layer_types") != 0 || k->f->mask_rule != MASKS_FULL || !cJSON_IsArray(v))
+    if (strcmp(v->string, "layer_types") != 0 || !no_window(k) || !cJSON_IsArray(v))
         return false;
     while (t && cJSON_IsString(t) && strcmp(t->valuestring, "full_attention") == 0)
         t = t->next;
