@@ -92,7 +92,8 @@ OPT_worst := --select worst
 OPT_super := --protect super
 OPT_turns := --protect turns=2
 
-verdict: $(WORK)/checked $(DIR)/verdict.txt $(DIR)/report.html
+# The page comes first, so that it is there when the verdict is a refusal.
+verdict: $(DIR)/report.html $(WORK)/checked $(DIR)/verdict.txt
 	@cat $(DIR)/verdict.txt
 
 judge: $(DIR)/table.txt $(DIR)/best.tsv $(DIR)/report.html

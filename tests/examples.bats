@@ -150,6 +150,7 @@ prune=(make -f examples/prune.mk BIN="" MODEL=my-tune DATA=prompts/ OBSERVE="--m
     [ "$status" -ne 0 ]
     [[ $output == *'Refused: KL '*' is above LIMIT=0.001. Nothing was cut.'*'Error 3'* ]]
     [ ! -e my-tune-pruned ]
+    [ -s my-tune-pruned.work/0.5/report.html ]
     touch mark
     sleep 0.02
     run "${prune[@]}" PLANS=reap LIMIT_CATEGORY=0.001 RATIO=0.5
