@@ -3,12 +3,14 @@
 
 #include "base/num.h"
 #include "common.h"
+#include "stats/matrices.h"
 #include "surgery/quantize.h"
 
 static int to;
 /* -t's words */
 #define TARGETS "mxfp4|nvfp4|fp8|fp8-channel|int4|int4-32|bf16"
 static const char *const targets[] = {"mxfp4", "nvfp4", "fp8", "fp8-channel", "int4", "int4-32", "bf16"};
+static const char *matrices_file;
 static int64_t threads;
 static struct opt_list include, exclude, ignore_keys, ignore_tensors;
 
@@ -16,6 +18,7 @@ static const struct opt options[] = {
     OPT_CHOICE("to", 't', &to, TARGETS, "the number format to convert to", .required = true),
     OPT_LIST("include", 0, &include, "GLOB", "convert these tensors (default: the routed experts)"),
     OPT_LIST("exclude", 0, &exclude, "GLOB", "but not these"),
+    OPT_FILE("matrices", 0, &matrices_file, "FILE", "weigh errors by the sizes of inputs (moe-observe)"),
     OPT_INT("threads", 0, &threads, "N", "threads (default: all processors)", 1, 4096),
     OPT_LIST("ignore-key", 0, &ignore_keys, "KEY", "a config.json key that changes nothing"),
     OPT_LIST("ignore-tensor", 0, &ignore_tensors, "NAME",
@@ -27,7 +30,7 @@ static int quantize(int n, char **argv);
 static const struct cmd cmd = {
     .name = "moe-quant",
     .purpose = "change the number format of a model's weights",
-    .usage = "moe-quant -t " TARGETS " [--include GLOB]... [--exclude GLOB]... MODEL OUT",
+    .usage = "moe-quant -t " TARGETS " [--include GLOB]... [--exclude GLOB]... [--matrices FILE] MODEL OUT",
     .opts = options,
     .want = WANT_JSON | WANT_FORCE | WANT_DRY_RUN,
     .operands = "MODEL OUT",
@@ -221,12 +224,16 @@ static int quantize(int n, char **argv)
                                  .progress = working_bytes,
                                  .ctx = &working};
     struct quantize_report r;
+    struct matrices matrices = {0};
     struct model m;
     struct err e = {0};
 
     (void)n;
     if (common.json)
         begin_json(out);
+    if (matrices_file && matrices_read(&matrices, matrices_file, &e))
+        die(&e);
+    o.matrices = matrices_file ? &matrices : NULL;
     if (model_open(&m, model, &mo, &e) || quantize_model(&m, targets[to], out, &o, &r, &e) ||
         str_ok(&rows, &e))
         die(&e);
@@ -238,6 +245,7 @@ static int quantize(int n, char **argv)
     quantize_report_free(&r);
     str_free(&rows);
     model_close(&m);
+    matrices_free(&matrices);
     return EXIT_DONE;
 }
 

@@ -336,3 +336,32 @@ only() {
         jq -e '.candidates[0].total.kl_mean < 1e-4' said || { echo "$f: $(jq -c .candidates said)"; return 1; }
     done
 }
+
+@test "--matrices: scales by what experts see: higher errors, nearer predictions; of this model only" {
+    local t plain weighed
+    jq -nc 'range(30) as $i | {ids: [range(64) | . * (7 + 2 * $i) % 250 + 1]}' >docs.jsonl
+    moe-observe -q -o run.stats --matrices run.matrices "$TINY_QWEN3" docs.jsonl
+    for t in mxfp4 nvfp4 int4-32; do
+        plain=$(moe-quant --json -t $t "$TINY_QWEN3" $t | jq .total.error)
+        weighed=$(moe-quant --json -t $t --matrices run.matrices "$TINY_QWEN3" $t-seen | jq .total.error)
+        awk -v a="$plain" -v b="$weighed" 'BEGIN { exit !(b > a && b < 1.2 * a) }'
+        grep -q 'weighed with the squared size' $t-seen/README.md
+    done
+    moe-bench compare -q --json --precision f32 --model nvfp4 --model nvfp4-seen --model int4-32 \
+        --model int4-32-seen "$TINY_QWEN3" docs.jsonl >said
+    jq -e '[.candidates[].total.kl_mean] | .[1] < .[0] and .[3] < .[2]' said || { jq -c '[.candidates[].total.kl_mean]' said; return 1; }
+    "$MKMODEL" qwen3 other
+    fails_with 'another model' moe-quant -t mxfp4 --matrices run.matrices other out
+    run -2 --separate-stderr moe-quant -t fp8-channel --matrices run.matrices "$TINY_QWEN3" out
+    [[ $stderr == *'has no part in fp8-channel'* ]]
+    run -2 --separate-stderr moe-quant -t bf16 --matrices run.matrices "$TINY_GPTOSS" out
+    [[ $stderr == *'do not go with -t bf16'* ]]
+}
+
+@test "--matrices: GPT-OSS, whose experts are one tensor" {
+    jq -nc 'range(10) as $i | {ids: [range(64) | . * (7 + 2 * $i) % 250 + 1]}' >docs.jsonl
+    moe-quant -q -t bf16 "$TINY_GPTOSS" wide
+    moe-observe -q -o run.stats --matrices run.matrices wide docs.jsonl
+    # values of MXFP4 are exact with any weights
+    [ "$(moe-quant --json -t mxfp4 --matrices run.matrices wide out | jq .total.error)" = 0 ]
+}

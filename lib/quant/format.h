@@ -98,6 +98,7 @@ struct encoder {
     int out, in;             /* multiples of these only; 0: of 1, and of the format's multiple */
     enum dtype weight, scale;
     const char *broken; /* why models of interleaved layout (GPT-OSS) are refused; NULL: they are not */
+    bool weighs;        /* energy has a part in it */
     void (*rows)(struct encode_rows *r);
     /* The number in USE_GLOBAL for the largest magnitude in all maps that share it; NULL: there is none. */
     float (*global)(float most);

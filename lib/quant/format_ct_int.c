@@ -34,8 +34,8 @@ static void int4_config(struct json_out *j, const struct encoder *encode, const 
 #define GROUPS(name, group)                                                                                  \
     {                                                                                                        \
         .target = name, .about = "INT4 (groups of " #group " with one scale, symmetric)",                    \
-        .block = {1, group, 4}, .in = group, .weight = DT_I32, .scale = DT_BF16, .rows = group_rows,         \
-        .config = int4_config                                                                                \
+        .block = {1, group, 4}, .in = group, .weight = DT_I32, .scale = DT_BF16, .weighs = true,             \
+        .rows = group_rows, .config = int4_config                                                            \
     }
 static const struct encoder encoders[] = {GROUPS("int4", 128), GROUPS("int4-32", 32), {.target = NULL}};
 

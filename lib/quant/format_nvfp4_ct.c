@@ -43,6 +43,7 @@ static const struct encoder encoders[] = {
      .weight = DT_U8,
      .scale = DT_F8_E4M3,
      .broken = "vLLM gives broken output with it (vLLM issue 46641)",
+     .weighs = true,
      .rows = nvfp4_rows,
      .global = nvfp4_global,
      .config = nvfp4_config},

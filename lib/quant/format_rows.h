@@ -49,7 +49,7 @@ bool config_allows(const struct cJSON *config, const char *key, const char *cons
     .target = "mxfp4",                                                                                       \
     .about = "MXFP4 (blocks of 32 E2M1 values with one E8M0 scale), each scale the better of two "           \
              "by squared error",                                                                             \
-    .block = {1, MXFP4_BLOCK, 4}, .weight = DT_U8, .scale = DT_U8, .rows = mxfp4_encode_rows
+    .block = {1, MXFP4_BLOCK, 4}, .weight = DT_U8, .scale = DT_U8, .weighs = true, .rows = mxfp4_encode_rows
 void mxfp4_encode_rows(struct encode_rows *r);
 
 #endif

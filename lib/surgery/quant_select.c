@@ -9,6 +9,7 @@
 #include "base/json_out.h"
 #include "base/words.h"
 #include "model/slots.h"
+#include "stats/matrices.h"
 
 static bool matches(const char *name, const char *const *globs)
 {
@@ -194,6 +195,27 @@ static int check_source(const struct quantization *q, const char *target, struct
     return 0;
 }
 
+/* Sums of another model, or without those that are asked for. */
+static int check_matrices(struct quantization *q, const struct quantize_options *o, struct err *e)
+{
+    struct model_id id;
+
+    if (!o->matrices)
+        return 0;
+    if (!q->encode->weighs)
+        return err_set(e, ERR_USAGE, "--matrices has no part in %s, whose scales are not chosen by error",
+                       q->encode->target);
+    if (model_id_of(&id, q->m, e) ||
+        model_id_check(&o->matrices->head.model, "the file of --matrices", &id, q->m->dir, e))
+        return -1;
+    if (!o->matrices->vector[SUM_INPUT_SQUARE] || !o->matrices->vector[SUM_INNER_SQUARE])
+        return err_set(e, ERR_INPUT,
+                       "the file of --matrices has no input_square_sum and inner_square_sum: make it "
+                       "anew with moe-observe");
+    q->matrices = o->matrices;
+    return 0;
+}
+
 static int select_coded(struct quantization *q, const char *target, const struct quantize_options *o,
                         struct err *e)
 {
@@ -201,7 +223,7 @@ static int select_coded(struct quantization *q, const char *target, const struct
     bool any = false;
     size_t i;
 
-    if (check_source(q, target, e))
+    if (check_source(q, target, e) || check_matrices(q, o, e))
         return -1;
     for (i = 0; i < m->ckpt.n; i++) {
         const char *name = m->ckpt.tensor[i]->name;
@@ -327,6 +349,21 @@ static void set_together(const struct model *m, size_t i, struct quant_map *map)
         map->with = SHARED_GATE_UP;
 }
 
+/* The sums of squares of what an expert's matrix reads; NULL: that is not known. */
+static const double *find_energy(const struct matrices *x, const struct tensor_role *r)
+{
+    enum expert_sum sum = r->part == PART_DOWN ? SUM_INNER_SQUARE : SUM_INPUT_SQUARE;
+    int l;
+
+    if (!x || (r->role != ROLE_EXPERT && r->role != ROLE_EXPERTS))
+        return NULL;
+    for (l = 0; l < x->head.n_layers; l++)
+        if (x->head.layer[l] == r->layer)
+            return matrices_vector(x, sum, l) +
+                   (r->role == ROLE_EXPERT ? (size_t)r->expert * (size_t)matrices_width(x, sum) : 0);
+    return NULL; /* of an MTP layer */
+}
+
 static int plan_pieces(struct quantization *q, struct rewrite *rw, size_t i, struct quant_map *map,
                        const char *base, struct err *e)
 {
@@ -347,6 +384,7 @@ static int plan_pieces(struct quantization *q, struct rewrite *rw, size_t i, str
     if (fused && map->from.as->format->piece->dim[2].of != DIM_END)
         lead = t->rank - 3;
     set_together(q->m, i, map);
+    map->energy = q->chosen[i] ? find_energy(q->matrices, &q->m->role[i]) : NULL;
     if (quant_check_source(map, q->m->dir, e))
         return -1;
     FOR_PIECES(p, map->to)

@@ -12,8 +12,9 @@ struct quantization {
     const struct model *m;
     const struct format *to; /* what chosen weights become; all other coded ones become BF16 */
     const struct encoder *encode;
-    bool *chosen;          /* [ckpt.n] weights that become that */
-    struct quant_map *map; /* [maps] */
+    const struct matrices *matrices; /* NULL: none */
+    bool *chosen;                    /* [ckpt.n] weights that become that */
+    struct quant_map *map;           /* [maps] */
     size_t maps;
 };
 

@@ -55,7 +55,8 @@ static void quantize_describe(void *ctx, struct card *card, struct str *s)
     if (plain && r->err2 == 0)
         str_adds(s, ", which holds every one of their values exactly");
     if (j->o->matrices)
-        str_adds(s, ", the errors of each input weighed by what is known of its size");
+        str_adds(s, ", each scale chosen by errors weighed with the squared size of what the input was on "
+                    "calibration text");
     str_adds(s, "; everything else is a byte-for-byte copy.\n\n");
     str_addf(s,
              "| | before | after |\n|---|---|---|\n"
