@@ -34,7 +34,7 @@ LDFLAGS  += $(SAN) -pthread
 
 PROGRAMS = moe-inspect moe-observe moe-score moe-prune moe-quant moe-bench
 # The cheap programs do not link the engine: they start in milliseconds.
-LIGHT_DIRS = base jinja model model/container quant text stats score surgery
+LIGHT_DIRS = base jinja model model/container model/families quant text stats score surgery
 HEAVY_DIRS = device cpu load engine engine/mixers observe judge
 LIGHT_SRC := $(sort $(foreach d,$(LIGHT_DIRS),$(wildcard lib/$(d)/*.c)))
 HEAVY_SRC := $(sort $(foreach d,$(HEAVY_DIRS),$(wildcard lib/$(d)/*.c)))

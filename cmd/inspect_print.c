@@ -66,14 +66,16 @@ static void print_formats(void)
     print_titles("fused: tensors with all experts of a layer, in", true);
 }
 
-static void families_json(const struct family *f, int n)
+static void families_json(const struct family *const *t, int n)
 {
     struct json_out j = {0};
     int i;
 
     json_begin(&j);
     jo_open(&j, "families", '[');
-    for (i = 0; i < n; i++, f++) {
+    for (i = 0; i < n; i++) {
+        const struct family *f = t[i];
+
         jo_open(&j, NULL, '{');
         jo_string(&j, "name", f->name);
         jo_string(&j, "title", f->title);
@@ -94,16 +96,16 @@ static void families_json(const struct family *f, int n)
 void print_families(void)
 {
     int n, i;
-    const struct family *f = family_table(&n);
+    const struct family *const *t = family_table(&n);
 
     if (common.json) {
-        families_json(f, n);
+        families_json(t, n);
         return;
     }
     printf("%-14s %-14s %-24s %s\n", "name", "family", "architecture", "experts stored");
-    for (i = 0; i < n; i++, f++)
-        printf("%-14s %-14s %-24s %s\n    %s\n", f->name, f->title, f->architectures[0], storage(f),
-               f->needs);
+    for (i = 0; i < n; i++)
+        printf("%-14s %-14s %-24s %s\n    %s\n", t[i]->name, t[i]->title, t[i]->architectures[0],
+               storage(t[i]), t[i]->needs);
     print_formats();
 }
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 
 #include "base/file.h"
+#include "base/words.h"
 #include "model/safetensors.h"
 
 enum { GOLDEN_DOCS = 3, QUANTITIES = 4 };
@@ -231,6 +232,27 @@ static void check_fixture(const char *dir, const char *fixture)
     st_close(&f);
 }
 
+/* Is it of a family that is not there, or does it ask for what is not computed? */
+static bool is_skipped(const char *dir, const char *fixture)
+{
+    struct model m;
+    char path[512];
+    bool skipped = ends_with(fixture, "-long");
+
+    snprintf(path, sizeof path, "%s/%s/golden.safetensors", dir, fixture);
+    if (!path_exists(path))
+        return true;
+    snprintf(path, sizeof path, "%s/%s", dir, fixture);
+    if (model_open(&m, path, NULL, &err) == 0)
+        model_close(&m);
+    else if (strstr(err.msg, "moe-inspect --families lists"))
+        skipped = true;
+    if (skipped)
+        printf("skip: %s: %s\n", fixture, *err.msg ? err.msg : "longer than is computed");
+    err_clear(&err);
+    return skipped;
+}
+
 static int check_folder(const char *dir)
 {
     DIR *d = opendir(dir);
@@ -238,7 +260,7 @@ static int check_folder(const char *dir)
     int n = 0;
 
     while (d && (entry = readdir(d)))
-        if (!strchr(entry->d_name, '.')) {
+        if (!strchr(entry->d_name, '.') && !is_skipped(dir, entry->d_name)) {
             check_fixture(dir, entry->d_name);
             n++;
         }
@@ -268,14 +290,18 @@ static void check_bytes(const char *fixture)
 
 int main(void)
 {
+    static const char *const folder[] = {"fixtures", "fixtures-2"};
     char shared[512];
+    int i;
 
     CHECK(check_folder("tests/fixtures") >= 24);
-    snprintf(shared, sizeof shared, "%s/fixtures", shared_dir());
-    if (path_exists(shared))
-        check_folder(shared);
-    else
-        printf("skip: no fixtures in %s\n", shared);
+    for (i = 0; i < 2; i++) {
+        snprintf(shared, sizeof shared, "%s/%s", shared_dir(), folder[i]);
+        if (path_exists(shared))
+            check_folder(shared);
+        else
+            printf("skip: no fixtures in %s\n", shared);
+    }
     check_bytes("deepseek-v2-groups");
     check_bytes("llama4-wrapper");
     CHECK_END();

@@ -32,12 +32,12 @@ static const struct family *find_family(struct config *c)
     const cJSON *archs = config_get(c, "architectures"), *first = archs ? archs->child : NULL;
     const char *type = config_string(c, "model_type");
     int n, i;
-    const struct family *t = family_table(&n);
+    const struct family *const *t = family_table(&n);
 
     if (first && cJSON_IsString(first)) {
         for (i = 0; i < n; i++)
-            if (in_words(t[i].architectures, first->valuestring))
-                return &t[i];
+            if (in_words(t[i]->architectures, first->valuestring))
+                return t[i];
         if (is_draft(first->valuestring))
             err_set(
                 c->e, ERR_UNKNOWN,
@@ -49,8 +49,8 @@ static const struct family *find_family(struct config *c)
         return NULL;
     }
     for (i = 0; type && i < n; i++)
-        if (in_words(t[i].model_type, type))
-            return &t[i];
+        if (in_words(t[i]->model_type, type))
+            return t[i];
     err_set(c->e, ERR_UNKNOWN,
             "'%s': the model type '%s' is not known; moe-inspect --families lists those that are", c->what,
             type ? type : "(none)");
@@ -150,7 +150,8 @@ static void read_router(struct arch *a, struct config *c)
         a->renorm = false;
     a->gate_scale = f->default_gate_scale > 0 ? f->default_gate_scale : 1;
     if (f->gate_scaled)
-        a->gate_scale = config_double(c, "routed_scaling_factor", 0, 1e6, a->gate_scale);
+        a->gate_scale = config_double(c, f->key_gate_scale ? f->key_gate_scale : "routed_scaling_factor", 0,
+                                      1e6, a->gate_scale);
     if (f->scale_unless_renorm && a->renorm)
         a->gate_scale = 1;
     read_groups(a, c);
@@ -204,7 +205,7 @@ int arch_read(struct arch *a, const cJSON *config, const char *what, const struc
     struct err local = {0};
     struct config root = {config, what, &local}, text = root;
 
-    *a = (struct arch){.prefix = ""};
+    *a = (struct arch){.prefix = "", .trunk = "model."};
     if (!cJSON_IsObject(config)) {
         err_set(&local, ERR_INPUT, "'%s' is not a JSON object", what);
     } else {

@@ -328,7 +328,7 @@ static int check_leftovers(struct checker *c)
         /* MTP layers are dropped or refused by who writes; a wrapper's other parts are passed through */
         if (c->seen[i] || m->role[i].role == ROLE_MTP || may_be_ignored(c, name))
             continue;
-        if (*m->arch.prefix && strncmp(name, m->arch.prefix, strlen(m->arch.prefix)) != 0)
+        if (!of_language_model(&m->arch, name))
             continue;
         if (m->role[i].layer >= m->arch.layers)
             return err_set(c->e, ERR_UNKNOWN,
@@ -362,7 +362,7 @@ int check_tensors(struct model *m, const struct model_options *o, struct err *e)
     if (want_slots(&c, m->arch.prefix, s, model_slots(m, s)))
         goto done;
     for (i = 0; i < m->arch.layers; i++) {
-        snprintf(base, sizeof base, "%smodel.layers.%d.", m->arch.prefix, i);
+        snprintf(base, sizeof base, "%s%slayers.%d.", m->arch.prefix, m->arch.trunk, i);
         if (want_slots(&c, base, s, layer_slots(m, i, s)))
             goto done;
     }

@@ -91,10 +91,12 @@ struct family {
     const char *key_attention_bias;          /* NULL: never biased */
     const char *key_shared_count;            /* shared width = its value * I */
     const char *key_shared_width;            /* shared width = its value */
+    const char *key_gate_scale;              /* NULL: routed_scaling_factor */
     const char *key_mtp[3];                  /* numbers of MTP layers; set to 0 when they are dropped */
     const char *key_capacity;                /* list of numbers that must all become the expert count */
     const char *const *own_keys;   /* other keys that this row reads, or that are known not to matter */
     const struct fixed_key *fixed; /* ends with {NULL, NULL} */
+    const struct fixed_key *alike; /* keys that must be what another key is, if both are there */
     enum ffn_rule ffn_rule;
     enum mask_rule mask_rule;
     enum renorm_rule renorm_rule;
@@ -129,13 +131,14 @@ struct family {
     enum gate_site gate_site;
     double renorm_eps;               /* added to the sum */
     double renorm_min;               /* the sum is at least this (moe_norm_min) */
-    bool gate_scaled;                /* times routed_scaling_factor */
+    bool gate_scaled;                /* times key_gate_scale */
     bool scale_unless_renorm;        /* not when renormalised (DeepSeek-V2's own code) */
     bool router_f32;                 /* router product in f32 whatever the precision */
     bool shared_gated;               /* shared expert times sigmoid(shared_expert_gate x) */
     enum expert_layout fused_layout; /* what "experts.gate_up_proj" means in this family */
+    bool fused_by_shape;             /* EXPERTS_FUSED if its shape says so */
 
-    /* names after "model.layers.N." */
+    /* names after "layers.N." */
     const char *ffn_module;                            /* "mlp" */
     const char *fused_module;                          /* layout B's, if it differs (Mixtral: "mlp") */
     const char *router;                                /* "gate" or "router", within ffn_module */
@@ -146,8 +149,8 @@ struct family {
     const char *expert_gate, *expert_up, *expert_down; /* layout A module names; NULL: never split */
 };
 
-/* The table; *n rows. */
-const struct family *family_table(int *n);
+/* The table (families/); *n rows. */
+const struct family *const *family_table(int *n);
 
 /* ---- a row applied ---- */
 
@@ -217,8 +220,9 @@ struct arch {
     bool nested;      /* everything but architectures and quantization is inside "text_config" */
     char unread[300]; /* quantization_config is not understood: what it is; "": it is, or there is none. Where
                          all tensors are plain numbers it is left over, and in the way of nothing */
-    const char *corr_name;                 /* the family's, or its other name, as the checkpoint has it */
-    const char *prefix;                    /* before "model." in tensor names: "" or "language_model." */
+    const char *corr_name; /* the family's, or its other name, as the checkpoint has it */
+    const char *prefix;    /* before every tensor of the language model: "" or "language_model." */
+    const char *trunk;     /* behind that, before all but the head's: "model." or "model.language_model." */
     struct format_claim claim[MAX_CLAIMS]; /* the formats that linear maps may have, the plain one last */
     int claims;
 };

@@ -55,7 +55,11 @@ static const char *const harmless_keys[] = {
     "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder", "tie_encoder_decoder", "tf_legacy_loss",
     "cross_attention_hidden_size", "prefix",
     /* of the other parts of a multimodal model */
-    "vision_config", "image_processor_config", "boi_token_index", "eoi_token_index", "image_token_index",
+    "vision_config", "audio_config", "image_processor_config", "boi_token_index", "eoi_token_index",
+    "image_token_index", "image_token_id", "video_token_index", "video_token_id", "vision_start_token_id",
+    "vision_end_token_id", "vision_feature_layer", "vision_feature_select_strategy", "image_seq_length",
+    "multimodal_projector_bias", "projector_hidden_act", "projector_hidden_size", "spatial_merge_size",
+    "media_placeholder_token_id", "video_placeholder", "use_unified_vision_chunk", "ignore_index",
     /* tokens, and how transformers 4 generates */
     "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id",
     "mask_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id",
@@ -165,13 +169,30 @@ static bool fixed_key(struct keys *k, const struct fixed_key *fixed, const cJSON
     return wrong != NULL;
 }
 
+/* Whether v is one of the keys that must be what another is; that it is not is an error. */
+static bool alike_key(struct keys *k, const cJSON *v)
+{
+    const struct fixed_key *p = k->f->alike;
+    const cJSON *other;
+
+    while (p && p->key && strcmp(p->key, v->string) != 0)
+        p++;
+    if (!p || !p->key)
+        return false;
+    other = config_get(k->c, p->value);
+    if (other && !cJSON_IsNull(other) && !cJSON_IsNull(v) && !cJSON_Compare(other, v, true) &&
+        !vouched_for(k, v->string))
+        err_set(k->c->e, ERR_INPUT, "'%s': %s and %s are not the same", k->c->what, p->key, p->value);
+    return true;
+}
+
 static bool known_key(const struct family *f, const char *key)
 {
     return in_words(common_keys, key) || in_words(harmless_keys, key) || in_words(f->own_keys, key) ||
            in_words(f->key_experts, key) || in_words(f->key_topk, key) || in_words(f->key_mtp, key) ||
            is_key(f->key_inter, key) || is_key(f->key_dense_inter, key) ||
            is_key(f->key_attention_bias, key) || is_key(f->key_shared_count, key) ||
-           is_key(f->key_shared_width, key) || is_key(f->key_capacity, key);
+           is_key(f->key_shared_width, key) || is_key(f->key_gate_scale, key) || is_key(f->key_capacity, key);
 }
 
 static void check_duplicates(const struct config *c)
@@ -233,7 +254,7 @@ static bool plain_layers(const struct keys *k, const cJSON *v)
 static bool understood(struct keys *k, const cJSON *v)
 {
     return in_words(harmless_keys, v->string) || fixed_key(k, k->f->fixed, v) || known_key(k->f, v->string) ||
-           fixed_key(k, common_fixed, v) || plain_layers(k, v);
+           alike_key(k, v) || fixed_key(k, common_fixed, v) || plain_layers(k, v);
 }
 
 static void check_object(struct keys *k)

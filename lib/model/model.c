@@ -57,8 +57,23 @@ static int no_experts(const struct model *m, struct err *e)
     if (f->expert_gate)
         return 0; /* check_tensors says which tensor is missing */
     return err_set(e, ERR_INPUT,
-                   "'%s': tensor 'model.layers.%d.%s.experts.gate_up_proj' is missing (also as _blocks)",
-                   m->dir, first_moe_layer(&m->arch), f->ffn_module);
+                   "'%s': tensor '%slayers.%d.%s.experts.gate_up_proj' is missing (also as _blocks)", m->dir,
+                   m->arch.trunk, first_moe_layer(&m->arch), f->ffn_module);
+}
+
+/* Of experts that may lie either way, whether the weight of a part is [E, out, in]; where both would fit the
+ * same, the other part tells. */
+static bool output_major(const struct model *m)
+{
+    const struct arch *a = &m->arch;
+    bool down = 2 * a->inter == a->hidden;
+    uint64_t out = (uint64_t)(down ? a->hidden : 2 * a->inter), in = (uint64_t)(down ? a->inter : a->hidden);
+    struct linear_tensors l;
+    const struct tensor *t;
+
+    model_expert_linear(m, first_moe_layer(a), 0, down ? PART_DOWN : PART_GATE_UP, &l);
+    t = l.piece[USE_WEIGHT];
+    return t && t->rank == 3 && t->shape[1] == out && t->shape[2] == in;
 }
 
 /* How the experts lie together, from the first MoE layer's tensors; checked against the rest by
@@ -69,6 +84,8 @@ static int detect_layout(struct model *m, struct err *e)
 
     if (!m->ckpt.container->folder &&
         (has_experts(m, f->ffn_module, EXPERTS_STACKED) || has_experts(m, f->ffn_module, EXPERTS_FUSED)))
+        return 0;
+    if (f->fused_by_shape && has_experts(m, f->ffn_module, EXPERTS_FUSED) && output_major(m))
         return 0;
     if (has_experts(m, f->ffn_module, f->fused_layout) ||
         (f->expert_gate && has_experts(m, f->ffn_module, EXPERTS_SPLIT)) ||
@@ -116,19 +133,22 @@ static int read_config(struct model *m, const struct model_options *o, struct er
     return r;
 }
 
-/* What multimodal models put before the names of their language model. */
-static const char *const stems[] = {"language_model."};
+static bool any_begins(const struct model *m, const char *with)
+{
+    size_t i = checkpoint_from(&m->ckpt, with);
 
+    return i < m->ckpt.n && strncmp(m->ckpt.tensor[i]->name, with, strlen(with)) == 0;
+}
+
+/* What multimodal models put around the names of their language model. */
 static void find_stem(struct model *m)
 {
-    size_t i, k, n;
+    static const char before[] = "language_model.", within[] = "model.language_model.";
 
-    for (k = 0; k < sizeof stems / sizeof *stems; k++) {
-        i = checkpoint_from(&m->ckpt, stems[k]);
-        n = strlen(stems[k]);
-        if (i < m->ckpt.n && strncmp(m->ckpt.tensor[i]->name, stems[k], n) == 0)
-            m->arch.prefix = stems[k];
-    }
+    if (any_begins(m, before))
+        m->arch.prefix = before;
+    else if (any_begins(m, within))
+        m->arch.trunk = within;
 }
 
 /* Which of two names the correction bias has, as this checkpoint has it. */

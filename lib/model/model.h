@@ -77,9 +77,11 @@ struct model_options {
 int model_open(struct model *m, const char *arg, const struct model_options *o, struct err *e);
 void model_close(struct model *m);
 
-/* "model.layers.LAYER.SUFFIX" (layer >= 0) or SUFFIX as it is (layer < 0). NULL: absent. */
+/* Is the tensor the language model's, and not of the other parts of a multimodal wrapper? */
+bool of_language_model(const struct arch *a, const char *name);
+/* "layers.LAYER.SUFFIX" (layer >= 0) or SUFFIX as it is (layer < 0). NULL: absent. */
 const struct tensor *model_tensor(const struct model *m, int layer, const char *suffix);
-/* "model.layers.LAYER.MODULE.SUFFIX", MODULE being the MoE module's name in this checkpoint. */
+/* "layers.LAYER.MODULE.SUFFIX", MODULE being the MoE module's name in this checkpoint. */
 const struct tensor *model_ffn_tensor(const struct model *m, int layer, const char *suffix);
 
 /* A linear map: its format and its tensors, by use. */
@@ -88,7 +90,7 @@ struct linear_tensors {
     const struct tensor *piece[STORED_PIECES]; /* NULL: absent */
 };
 /* The map whose weight is "NAME.weight" (or as its format calls it) of a layer (-1: of none); name is what
- * stands after "model.layers.LAYER.". false: there is none. */
+ * stands after "layers.LAYER.". false: there is none. */
 bool model_linear(const struct model *m, int layer, const char *name, struct linear_tensors *l);
 /* The matrix of an expert of a MoE layer; in other layouts than the split one the tensors are those of all
  * experts, and in fused ones parts gate and up are one, PART_GATE_UP. */

@@ -13,7 +13,7 @@ enum { NAME_LEN = 512 };
 
 /* ---- from meaning to names ---- */
 
-/* prefix + name; NULL: absent. */
+/* What the format says, within the language model; NULL: absent. */
 static const struct tensor *find_name(const struct model *m, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -31,12 +31,13 @@ static const struct tensor *find_name(const struct model *m, const char *fmt, ..
 
 const struct tensor *model_tensor(const struct model *m, int layer, const char *suffix)
 {
-    return layer < 0 ? find_name(m, "%s", suffix) : find_name(m, "model.layers.%d.%s", layer, suffix);
+    return layer < 0 ? find_name(m, "%s", suffix)
+                     : find_name(m, "%slayers.%d.%s", m->arch.trunk, layer, suffix);
 }
 
 const struct tensor *model_ffn_tensor(const struct model *m, int layer, const char *suffix)
 {
-    return find_name(m, "model.layers.%d.%s.%s", layer, m->ffn_module, suffix);
+    return find_name(m, "%slayers.%d.%s.%s", m->arch.trunk, layer, m->ffn_module, suffix);
 }
 
 const char *part_module(const struct family *f, enum part p)
@@ -150,8 +151,9 @@ bool find_map(const struct model *m, const char *base, bool fused, int out, int 
 bool model_linear(const struct model *m, int layer, const char *name, struct linear_tensors *l)
 {
     char base[NAME_LEN];
-    int n = layer < 0 ? snprintf(base, sizeof base, "%s%s", m->arch.prefix, name)
-                      : snprintf(base, sizeof base, "%smodel.layers.%d.%s", m->arch.prefix, layer, name);
+    int n = layer < 0
+                ? snprintf(base, sizeof base, "%s%s", m->arch.prefix, name)
+                : snprintf(base, sizeof base, "%s%slayers.%d.%s", m->arch.prefix, m->arch.trunk, layer, name);
 
     *l = (struct linear_tensors){0};
     return n > 0 && n < NAME_LEN && find_map(m, base, false, 0, 0, l);
@@ -172,8 +174,8 @@ bool model_expert_linear(const struct model *m, int layer, int expert, enum part
 {
     bool split = m->layout == EXPERTS_SPLIT;
     char base[NAME_LEN];
-    int n =
-        snprintf(base, sizeof base, "%smodel.layers.%d.%s.experts.", m->arch.prefix, layer, m->ffn_module);
+    int n = snprintf(base, sizeof base, "%s%slayers.%d.%s.experts.", m->arch.prefix, m->arch.trunk, layer,
+                     m->ffn_module);
 
     *l = (struct linear_tensors){0};
     if (part == PART_NONE || (part != PART_DOWN && (part == PART_GATE_UP) != layout_fused(m->layout)))
@@ -187,7 +189,8 @@ bool model_expert_linear(const struct model *m, int layer, int expert, enum part
 
 const struct tensor *model_expert_bias(const struct model *m, int layer, enum part part)
 {
-    return find_name(m, "model.layers.%d.%s.experts.%s_bias", layer, m->ffn_module, fused_part(part));
+    return find_name(m, "%slayers.%d.%s.experts.%s_bias", m->arch.trunk, layer, m->ffn_module,
+                     fused_part(part));
 }
 
 bool model_in_out(const struct model *m, const struct format *f)
@@ -255,6 +258,15 @@ static bool take_ffn(const char **s, const char *module)
     return true;
 }
 
+bool of_language_model(const struct arch *a, const char *name)
+{
+    bool inside = take_word(&name, a->prefix);
+
+    return *a->prefix || strcmp(a->trunk, "model.") == 0
+               ? inside
+               : take_word(&name, a->trunk) || take_word(&name, "lm_head");
+}
+
 struct tensor_role role_of(const struct arch *a, const char *name)
 {
     const struct family *f = a->family;
@@ -263,8 +275,8 @@ struct tensor_role role_of(const struct arch *a, const char *name)
 
     if (f->key_mtp[0] && strncmp(name, "model.mtp_", 10) == 0)
         r.role = ROLE_MTP;
-    if (!take_word(&s, a->prefix) || !take_word(&s, "model.layers.") || !take_number(&s, &r.layer) ||
-        *s++ != '.')
+    if (!take_word(&s, a->prefix) || !take_word(&s, a->trunk) || !take_word(&s, "layers.") ||
+        !take_number(&s, &r.layer) || *s++ != '.')
         return r;
     if (f->key_mtp[0] && r.layer >= a->layers) {
         r.role = ROLE_MTP;

@@ -159,8 +159,10 @@ int model_slots(const struct model *m, struct slot *s)
 {
     const struct arch *a = &m->arch;
 
-    s[0] = (struct slot){SLOT_EMBEDDING, "model.embed_tokens", a->vocab, a->hidden, .owner = OF_MODEL};
-    s[1] = (struct slot){SLOT_FINAL_NORM, "model.norm.weight", .out = a->hidden};
+    s[0] = (struct slot){SLOT_EMBEDDING, "", a->vocab, a->hidden, .owner = OF_MODEL};
+    snprintf(s[0].name, sizeof s[0].name, "%sembed_tokens", a->trunk);
+    s[1] = (struct slot){SLOT_FINAL_NORM, "", .out = a->hidden};
+    snprintf(s[1].name, sizeof s[1].name, "%snorm.weight", a->trunk);
     s[2] = (struct slot){SLOT_HEAD, "lm_head", a->vocab, a->hidden, a->bias_head, true, .optional = a->tied};
     return MODEL_SLOTS;
 }
@@ -200,7 +202,9 @@ bool slot_of(const struct model *m, size_t i, struct slot *s)
         return false;
     name += strlen(prefix);
     slots = r->layer < 0 ? model_slots(m, all) : layer_slots(m, r->layer, all);
-    for (k = 0; r->layer >= 0 && k < 3; k++) /* behind "model.layers.N." */
+    if (r->layer >= 0)
+        name += strlen(m->arch.trunk);
+    for (k = 0; r->layer >= 0 && k < 2; k++) /* behind "layers.N." */
         name = strchr(name, '.') + 1;
     for (k = 0; k < slots; k++)
         if ((n = matched(&all[k], r, name)) > best) {

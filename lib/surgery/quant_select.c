@@ -136,7 +136,7 @@ static int check_chosen(const struct quantization *q, size_t i, struct err *e)
         why = "is a router, which stays as it is";
     else if (s.id == SLOT_SHARED_SWITCH)
         why = "is the gate of a shared expert, which stays as it is";
-    else if (strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix)) != 0)
+    else if (!of_language_model(&m->arch, t->name))
         why = "is no part of the language model";
     else if (!q->to->piece->suffix && !is_expert_weight(m, i))
         why = "is no expert's weight, and the layout of this family has no other in that format";

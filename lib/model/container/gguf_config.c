@@ -106,11 +106,11 @@ const struct gguf_info *gguf_entry(const struct gguf_set *s, const char *name, i
 static const struct family *find_row_family(const char *name)
 {
     int n, i;
-    const struct family *f = family_table(&n);
+    const struct family *const *f = family_table(&n);
 
-    for (i = 0; i < n && strcmp(f[i].name, name) != 0; i++)
+    for (i = 0; i < n && strcmp(f[i]->name, name) != 0; i++)
         ;
-    return i < n ? &f[i] : NULL;
+    return i < n ? f[i] : NULL;
 }
 
 /* Of the rows of this name, the one whose gating it is. */
