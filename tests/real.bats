@@ -18,6 +18,7 @@ setup() {
     echo '{{ messages | tojson }}{{ tools | tojson }}{{ bos_token }}' >have/flat/all.jinja
     echo '{"other": 1}' >have/flat/vocab.json
     echo '{"architectures": [' >have/flat/half_config.json
+    ln -s .. have/flat/loop
     mkdir -p b
     ln -sfn "$BUILD/tests" b/tests
 }

@@ -258,9 +258,17 @@ static bool has_tokens(const char *dir)
     return path_exists(path);
 }
 
-static void walk(const char *dir, size_t root, int depth);
+/* A folder and those that it is in; a link to one of them would go round and round. */
+struct above {
+    const struct above *up;
+    dev_t dev;
+    ino_t ino;
+    int depth;
+};
 
-static void one_file(const char *dir, const char *file, size_t root, int depth)
+static void walk(const char *dir, size_t root, const struct above *up);
+
+static void one_file(const char *dir, const char *file, size_t root, const struct above *up)
 {
     char path[4096], name[300];
     const char *shown = path + root;
@@ -269,7 +277,7 @@ static void one_file(const char *dir, const char *file, size_t root, int depth)
     if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, file) >= sizeof path || stat(path, &s))
         return;
     if (S_ISDIR(s.st_mode) && *file != '.') {
-        walk(path, root, depth + 1);
+        walk(path, root, up);
     } else if (S_ISREG(s.st_mode) && ends_with(file, ".jinja")) {
         name_of(dir, file, shown, name);
         open_template(has_tokens(dir) ? dir : tokens_of_our_own(), path, name);
@@ -278,18 +286,25 @@ static void one_file(const char *dir, const char *file, size_t root, int depth)
     }
 }
 
-static void walk(const char *dir, size_t root, int depth)
+static void walk(const char *dir, size_t root, const struct above *up)
 {
+    struct above here = {.up = up, .depth = up ? up->depth + 1 : 0};
     struct err e = {0};
+    struct stat s;
     char **names;
     size_t n, i;
 
-    if (depth > DEEPEST || dir_list(dir, &names, &n, &e)) {
-        fprintf(stderr, "%s: %s\n", dir, depth > DEEPEST ? "too deep" : e.msg);
+    if (stat(dir, &s) == 0)
+        here.dev = s.st_dev, here.ino = s.st_ino;
+    for (; up; up = up->up)
+        if (up->ino == here.ino && up->dev == here.dev)
+            return;
+    if (here.depth > DEEPEST || dir_list(dir, &names, &n, &e)) {
+        fprintf(stderr, "%s: %s\n", dir, here.depth > DEEPEST ? "too deep" : e.msg);
         return;
     }
     for (i = 0; i < n; i++)
-        one_file(dir, names[i], root, depth);
+        one_file(dir, names[i], root, &here);
     dir_free(names, n);
 }
 
@@ -327,7 +342,7 @@ int main(int argc, char **argv)
 
         while (n > 1 && argv[i][n - 1] == '/')
             argv[i][--n] = 0;
-        walk(argv[i], n + 1, 0);
+        walk(argv[i], n + 1, NULL);
     }
     for (i = 0; i < conversations; i++)
         cJSON_Delete(conversation[i]);
