@@ -1,20 +1,26 @@
 /* text_opts.c -- what the TEXT options mean. */
 #include "text_opts.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 struct text_opts text_opts = {.max_len = 2048, .seed = -1};
 
 static bool is_date(const char *s)
 {
     static const char form[] = "dddd-dd-dd";
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int year, month, day;
     size_t i;
 
     for (i = 0; form[i]; i++)
         if (form[i] == '-' ? s[i] != '-' : s[i] < '0' || s[i] > '9')
             return false;
-    return !s[i] && (s[5] != '0' || s[6] != '0') && strncmp(s + 5, "12", 2) <= 0 &&
-           (s[8] != '0' || s[9] != '0') && strncmp(s + 8, "31", 2) <= 0;
+    year = (int)strtol(s, NULL, 10);
+    month = (int)strtol(s + 5, NULL, 10);
+    day = (int)strtol(s + 8, NULL, 10);
+    if (s[i] || year < 1 || month < 1 || month > 12 || day < 1)
+        return false;
+    return day <= days[month - 1] + (month == 2 && year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
 }
 
 void text_options(struct corpus_options *o)

@@ -138,6 +138,7 @@ static void test_nearest(void)
     CHECK_STR(meant("refnie"), "refine");
     CHECK_STR(meant("max-length"), "max-len");
     CHECK_STR(meant("max_kl"), "max-kl");
+    CHECK_STR(meant("COMPARE"), "compare");
     CHECK_STR(meant("prune"), "-");
     CHECK_STR(meant(""), "-");
     CHECK_STR(meant("a-word-that-is-longer-than-all-that-could-be-meant-by-it"), "-");

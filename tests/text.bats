@@ -77,6 +77,7 @@ setup() {
     [ "$status" -eq 2 ]
     run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --chat "$D/t.jinja" --date 2025-02-30 "$TINY_GPTOSS"
     [ "$status" -eq 2 ]
+    [[ $stderr == *"--date: '2025-02-30' is not a date like"* ]]
     run moe-inspect --tokenize "$D/x.jsonl" --render --chat "$D/t.jinja" --date 2025-12-01 "$TINY_GPTOSS"
     [ "$status" -eq 0 ]
     [ "$output" = '{"line":0,"text":"01 December 2025 x"}' ]

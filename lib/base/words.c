@@ -40,6 +40,11 @@ static size_t least(size_t a, size_t b)
 }
 
 /* a and b of at most LONGEST letters. */
+static bool same_letter(char a, char b)
+{
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
 static size_t distance(const char *a, size_t n, const char *b, size_t k)
 {
     size_t row[3][LONGEST + 1], i, j; /* of i - 2, i - 1 and i letters of a, in turn */
@@ -51,8 +56,8 @@ static size_t distance(const char *a, size_t n, const char *b, size_t k)
 
         now[0] = i;
         for (j = 1; j <= k; j++) {
-            now[j] = least(last[j - 1] + (a[i - 1] != b[j - 1]), least(last[j], now[j - 1]) + 1);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+            now[j] = least(last[j - 1] + !same_letter(a[i - 1], b[j - 1]), least(last[j], now[j - 1]) + 1);
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) && same_letter(a[i - 2], b[j - 1]))
                 now[j] = least(now[j], before[j - 2] + 1);
         }
     }

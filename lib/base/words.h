@@ -16,7 +16,7 @@ bool take_number(const char **s, int *out);
 /*
  * Letters that were changed, left out, put in, or exchanged with their neighbour between what was typed and a
  * word: the optimal string alignment distance. Of the words that are compared with `typed`, the nearest that
- * is near enough to have been meant: a third of the letters at most.
+ * is near enough to have been meant: a third of the letters at most; capitals count as small ones.
  *
  *     struct nearest x = {.typed = name};
  *     nearest_try(&x, "perplexity"), nearest_try(&x, "compare");
