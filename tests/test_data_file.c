@@ -69,7 +69,7 @@ static void test_forms(void)
         /* texts that begin like another kind of file */
         {"x.txt", "ORCHARDS bear\n", DATA_TEXT, "0:ORCHARDS bear\n "},
         {"x.md", "GGUF is a format", DATA_TEXT, "0:GGUF is a format "},
-        {"x.txt", "PAR1\tBZh", DATA_TEXT, "0:PAR1\tBZh "},
+        {"x.txt", "BZh\tx", DATA_TEXT, "0:BZh\tx "},
         {"x.html", "<!DOCTYPE html>", DATA_TEXT, "0:<!DOCTYPE html> "},
     };
     enum data_form form;
@@ -88,7 +88,7 @@ static void test_refused(void)
     static const struct {
         const char *name, *text, *why;
     } cases[] = {
-        {"x.parquet", "PAR1\x15\x04 and more", "FROM '"},
+        {"x.parquet", "PAR1 and more", "FROM '"},
         {"x.csv", "text,category\na,b\n", "is CSV, a table; DuckDB makes JSON lines of it: duckdb -c"},
         {"x.bz2", "BZh91AY&SY\x02", "bunzip2"},
         {"x.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"},

@@ -26,8 +26,8 @@ static const struct {
     ROW(0, "<!DOCTYPE", "a page of a web site and not the file itself: download it again"),
     ROW(0, "<!doctype", "a page of a web site and not the file itself: download it again"),
     ROW(0, "<html", "a page of a web site and not the file itself: download it again"),
-    WORD("PAR1", "Parquet"),
-    WORD("ARROW1", "an Arrow file: save it as JSON lines or as Parquet"),
+    ROW(0, "PAR1", "Parquet"),
+    ROW(0, "ARROW1", "an Arrow file: save it as JSON lines or as Parquet"),
     ROW(0, "\xff\xff\xff\xff", "a stream of Arrow: save it as JSON lines or as Parquet"),
     ROW(0, "Obj\1", "Avro: save it as JSON lines"),
     WORD("ORC", "ORC: save it as JSON lines"),
@@ -51,27 +51,31 @@ static const struct {
     ROW(0, "%PDF-", "a PDF: pdftotext makes text of it"),
 };
 
-/* Whether what begins like this may be a text: "ORCHARDS are", "GGUF is a format". */
-static bool is_text(const char *p, size_t n)
+static size_t row_of(const char *p, size_t n)
 {
-    enum { ENOUGH = 256 };
-    size_t i;
+    size_t i = 0;
 
-    for (i = 0; i < n && i < ENOUGH; i++)
-        if ((unsigned char)p[i] < ' ' && !(p[i] >= '\t' && p[i] <= '\r'))
-            return false;
-    return true;
+    while (i < sizeof kind / sizeof *kind &&
+           (n < kind[i].at + kind[i].n || memcmp(p + kind[i].at, kind[i].begin, kind[i].n) != 0))
+        i++;
+    return i;
 }
 
 const char *magic_kind(const void *text, size_t n)
 {
-    const char *p = text;
-    const bool readable = is_text(p, n);
-    size_t i;
+    size_t i = row_of(text, n);
 
-    for (i = 0; i < sizeof kind / sizeof *kind; i++)
-        if (n >= kind[i].at + kind[i].n && memcmp(p + kind[i].at, kind[i].begin, kind[i].n) == 0 &&
-            !(readable && kind[i].word))
-            return kind[i].what;
-    return NULL;
+    return i < sizeof kind / sizeof *kind ? kind[i].what : NULL;
+}
+
+bool magic_may_be_text(const void *text, size_t n)
+{
+    enum { ENOUGH = 256 };
+    const unsigned char *p = text;
+    size_t row = row_of(text, n), i;
+
+    for (i = 0; i < n && i < ENOUGH; i++)
+        if (p[i] < ' ' && !(p[i] >= '\t' && p[i] <= '\r'))
+            return false;
+    return row < sizeof kind / sizeof *kind && kind[row].word;
 }

@@ -278,8 +278,9 @@ static int check_kind(const struct data_file *f, struct err *e)
     static const char *const pages[] = {".html", ".htm", ".xhtml", NULL};
     const char *what = magic_kind(f->text, f->n);
 
-    if (what && *f->text == '<' && any_suffix(f->name, without_packing(f->name), pages))
-        what = NULL; /* a page that is called one: text like any other */
+    if (what && (magic_may_be_text(f->text, f->n) ||
+                 (*f->text == '<' && any_suffix(f->name, without_packing(f->name), pages))))
+        what = NULL; /* a text that begins like that, or a page that is called one */
     if (what && strcmp(what, "Parquet") == 0)
         return refuse_table(f, what, e);
     if (what)
