@@ -5,7 +5,10 @@
 
 #include "base/isa.h"
 #include "quant/bf16.h"
+#include "quant/fp8.h"
+#include "quant/int4.h"
 #include "quant/mxfp4.h"
+#include "quant/nvfp4.h"
 
 static const double grid[8] = {0, .5, 1, 1.5, 2, 3, 4, 6};
 
@@ -300,6 +303,227 @@ static void test_sets(void)
     isa_limit(ISA_COUNT - 1);
 }
 
+/* ---- other formats ---- */
+
+/* Normal, Laplace and Student's t with five degrees of freedom. */
+static double draw(int kind)
+{
+    double g = gauss(), chi = 0;
+    int i;
+
+    if (kind == 0)
+        return g;
+    if (kind == 1)
+        return copysign(log(uniform()), g);
+    for (i = 0; i < 5; i++) {
+        double x = gauss();
+
+        chi += x * x;
+    }
+    return g / sqrt(chi / 5);
+}
+
+/* The nearest E4M3 code to every number, ties to even, by search. */
+static void test_e4m3(void)
+{
+    static float v[20000];
+    static uint8_t code[20000];
+    double err = 0, sum = 0;
+    int i, c, wrong = 0;
+
+    for (i = 0; i < 20000; i++)
+        v[i] = i < 1000 ? (float)(i - 500) / 1024 : (float)ldexp(gauss(), (int)(rng() % 22) - 11);
+    for (c = 0; c < 126; c++) { /* and what lies between two of them */
+        v[2 * c] = (e4m3_value[c] + e4m3_value[c + 1]) / 2;
+        v[2 * c + 1] = -e4m3_value[c];
+    }
+    e4m3_from_f32(v, 1, 20000, code, &err, &sum);
+    for (i = 0; i < 20000; i++) {
+        double got = fabs(fabs((double)v[i]) - fabs((double)e4m3_value[code[i]]));
+
+        for (c = 0; c < 127; c++) {
+            double d = fabs(fabs((double)v[i]) - (double)e4m3_value[c]);
+
+            wrong += d < got || (d == got && c != (code[i] & 127) && !(c & 1));
+        }
+        wrong += (code[i] >> 7) != !!signbit(v[i]);
+    }
+    CHECK_MSG(wrong == 0, "%d of 20000 numbers have another E4M3 code", wrong);
+}
+
+/* Weighed error of a block of 16 with the scale d, the nearest of the grid for each. */
+static double nvfp4_error(const float *v, const float *w, double d)
+{
+    double err = 0;
+    int k, c;
+
+    for (k = 0; k < NVFP4_BLOCK; k++) {
+        double best = INFINITY;
+
+        for (c = 0; c < 8; c++) {
+            double x = fabs((double)v[k]) - grid[c] * d;
+
+            best = x * x < best ? x * x : best;
+        }
+        err += best * (double)w[k];
+    }
+    return err;
+}
+
+/* No code of E4M3 is better than the one of the sweep. */
+static void test_sweep(void)
+{
+    int i, k, c, wrong = 0;
+
+    for (i = 0; i < 2000; i++) {
+        float v[NVFP4_BLOCK], w[NVFP4_BLOCK], global = i % 4 ? 64 : (float)ldexp(1, (int)(rng() % 20));
+        uint8_t code[NVFP4_BLOCK / 2], scale;
+        double err2 = 0, sum2 = 0, got, best = INFINITY;
+
+        for (k = 0; k < NVFP4_BLOCK; k++) {
+            v[k] = (float)(draw(i % 3) * exp2(4 * uniform() - 2));
+            w[k] = i % 2 ? 1 : (float)exp2(6 * uniform());
+        }
+        nvfp4_row(v, i % 2 ? NULL : w, NVFP4_BLOCK, global, code, &scale, &err2, &sum2);
+        got = nvfp4_error(v, w, (double)e4m3_value[scale] / (double)global);
+        for (c = 0; c < 127; c++) {
+            double err = nvfp4_error(v, w, (double)e4m3_value[c] / (double)global);
+
+            best = err < best ? err : best;
+        }
+        wrong += got > best * 1.00001;
+    }
+    CHECK_MSG(wrong == 0, "%d of 2000 blocks have a better scale", wrong);
+}
+
+/* Blocks of MXFP4 whose scales lie 17 powers of two apart come back, block for block. */
+static void test_cast(void)
+{
+    float v[18 * MXFP4_BLOCK], most = 0;
+    uint8_t code[18 * MXFP4_BYTES], scale[36];
+    double err2 = 0, sum2 = 0;
+    size_t same;
+    int i;
+
+    for (i = 0; i < 18 * MXFP4_BLOCK; i++) {
+        v[i] = (float)ldexp(grid[i % 8] * (rng() & 1 ? 1 : -1), -i / MXFP4_BLOCK);
+        most = fabsf(v[i]) > most ? fabsf(v[i]) : most;
+    }
+    same = nvfp4_row(v, NULL, 18 * MXFP4_BLOCK, nvfp4_global(most), code, scale, &err2, &sum2);
+    CHECK_MSG(same == 36 && err2 == 0, "%zu of 36 blocks are the same", same);
+    CHECK(nvfp4_global(6) == 256 && nvfp4_global(6.1f) == 128 && nvfp4_global(3) == 512 &&
+          nvfp4_global(0) == 1);
+}
+
+/* The errors that the literature's distributions have: block scales spread over an octave. */
+static void test_table(void)
+{
+    enum { BLOCKS = 20000, N = MXFP4_BLOCK };
+    static const double mx[3] = {.01251, .01500, .01491}, nv[3] = {.00660, .00680, .00674};
+    double rel[2], err, sum;
+    int kind, i, k;
+
+    for (kind = 0; kind < 3; kind++) {
+        rel[0] = rel[1] = 0;
+        for (i = 0; i < BLOCKS; i++) {
+            float v[N];
+            uint8_t code[N / 2], scale[2];
+            double phase = exp2(uniform());
+
+            for (k = 0; k < N; k++)
+                v[k] = (float)(phase * draw(kind));
+            err = sum = 0;
+            mxfp4_from_f32(v, 1, code, scale, &err, &sum);
+            rel[0] += err / (phase * phase);
+            err = 0;
+            nvfp4_row(v, NULL, N, 64, code, scale, &err, &sum);
+            rel[1] += err / (phase * phase);
+        }
+        sum = BLOCKS * (double)N * (kind == 0 ? 1 : kind == 1 ? 2 : 5. / 3);
+        printf("kind %d: MXFP4 %.5f, NVFP4 %.5f\n", kind, rel[0] / sum, rel[1] / sum);
+        CHECK_MSG(fabs(rel[0] / sum / mx[kind] - 1) < .02, "MXFP4: %.5f, not %.5f", rel[0] / sum, mx[kind]);
+        CHECK_MSG(fabs(rel[1] / sum / nv[kind] - 1) < .02, "NVFP4: %.5f, not %.5f", rel[1] / sum, nv[kind]);
+    }
+}
+
+static void test_int4(void)
+{
+    enum { GROUP = 32 };
+    int i, k, t, wrong = 0;
+
+    for (i = 0; i < 1000; i++) {
+        float v[GROUP], most = 0;
+        uint8_t code[GROUP / 2];
+        uint16_t scale;
+        double err2 = 0, sum2 = 0, got = 0, best = INFINITY;
+
+        for (k = 0; k < GROUP; k++) {
+            v[k] = (float)draw(i % 3);
+            most = fabsf(v[k]) > most ? fabsf(v[k]) : most;
+        }
+        int4_row(v, NULL, GROUP, GROUP, code, &scale, &err2, &sum2);
+        for (k = 0; k < GROUP; k++) {
+            double d = (double)v[k] - ((code[k / 2] >> 4 * (k & 1) & 15) - 8) * (double)bf16_to_f32(scale);
+
+            got += d * d;
+        }
+        wrong += fabs(got - err2) > 1e-6 * got;
+        for (t = 0; t < 21; t++) {
+            double s = (double)bf16_to_f32(f32_to_bf16(most / (6.5f + .25f * (float)t))), err = 0;
+
+            for (k = 0; k < GROUP; k++) {
+                double q = fmin(7, fmax(-8, nearbyint((double)v[k] / s))), d = (double)v[k] - q * s;
+
+                err += d * d;
+            }
+            best = err < best ? err : best;
+        }
+        wrong += got > best * 1.00001;
+    }
+    CHECK_MSG(wrong == 0, "%d of 1000 groups have a better scale, or another error", wrong);
+}
+
+/* Whatever set of instructions encodes: the same bytes and sums. */
+static void test_other_sets(void)
+{
+    enum { N = 128 * 40 };
+    static float v[N];
+    static struct {
+        uint8_t four[N / 2], int4[N / 2], fp8[N], scale[N / 16];
+        uint16_t group[N / 128];
+        double sum[6];
+    } out[2];
+    int i, s;
+
+    for (i = 0; i < N; i++)
+        v[i] = (float)(draw(i % 3) * exp2(i / 128 - 20));
+    for (s = ISA_PLAIN; s < ISA_COUNT; s++) {
+        int k = s > ISA_PLAIN;
+
+        isa_limit((enum isa)s);
+        memset(&out[k], 0, sizeof out[k]);
+        nvfp4_row(v, NULL, N, .01f, out[k].four, out[k].scale, &out[k].sum[0], &out[k].sum[1]);
+        int4_row(v, NULL, N, 128, out[k].int4, out[k].group, &out[k].sum[2], &out[k].sum[3]);
+        e4m3_from_f32(v, 1.1f, N, out[k].fp8, &out[k].sum[4], &out[k].sum[5]);
+        CHECK_MSG(memcmp(&out[0], &out[k], sizeof out[0]) == 0, "%s differs", isa_name((enum isa)s));
+    }
+    isa_limit(ISA_COUNT - 1);
+}
+
+/* Numbers so small that a scale for them has no inverse, and zeros. */
+static void test_smallest(void)
+{
+    float v[32] = {FLT_TRUE_MIN, -FLT_TRUE_MIN, 0x1p-130f};
+    uint8_t code[32], scale[2];
+    uint16_t half;
+    double err2 = 0, sum2 = 0;
+
+    int4_row(v, NULL, 32, 32, code, &half, &err2, &sum2);
+    CHECK(half == f32_to_bf16(1) && code[0] == 0x88 && code[15] == 0x88);
+    nvfp4_row(v, NULL, 32, nvfp4_global(v[2]), code, scale, &err2, &sum2);
+    CHECK(code[8] == 0 && code[7] == 0 && scale[1] == 0);
+}
+
 int main(void)
 {
     test_bf16();
@@ -310,5 +534,12 @@ int main(void)
     test_scale();
     test_edges();
     test_sets();
+    test_e4m3();
+    test_sweep();
+    test_cast();
+    test_table();
+    test_int4();
+    test_smallest();
+    test_other_sets();
     CHECK_END();
 }

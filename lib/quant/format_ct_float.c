@@ -31,7 +31,7 @@ static void channel_rows(struct encode_rows *r)
         const float *src = r->src + i * r->in;
         float scale = bf16_to_f32(f32_to_bf16(largest_f32(src, r->in) / 448));
 
-        scale = scale > 0 ? scale : 1;
+        scale = scale >= 0x1p-126f ? scale : 1; /* whose inverse is finite */
         float_put(DT_BF16, r->piece[USE_SCALE], i, scale);
         e4m3_from_f32(src, scale, r->in, r->piece[USE_WEIGHT] + i * r->in, &r->err2, &r->sum2);
     }

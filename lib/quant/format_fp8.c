@@ -98,7 +98,7 @@ static float scale_for(float most)
 {
     float s = most / MOST;
 
-    return s > 0 ? s : 1;
+    return s >= 0x1p-126f ? s : 1; /* whose inverse is finite */
 }
 
 /* One row of blocks: n rows, at most SIDE. */

@@ -20,7 +20,7 @@ float nvfp4_global(float most)
     if (ldexpf(6, e - 1) >= most)
         e--;
     e = 8 - e;
-    return ldexpf(1, e > 126 ? 126 : e);
+    return ldexpf(1, e > 100 ? 100 : e);
 }
 
 /* The values of a block for the scale d: their weighed squared error. */
@@ -44,15 +44,29 @@ INTO float try_scale(const float *restrict v, const float *restrict energy, floa
 /* What clipping at 6 d costs. */
 INTO float clipped(const float *restrict v, const float *restrict energy, float d)
 {
-    float sum = 0;
+    float part[NVFP4_BLOCK], sum = 0;
     int k;
 
     for (k = 0; k < NVFP4_BLOCK; k++) {
-        float over = fabsf(v[k]) - 6 * d;
+        int32_t over = (int32_t)bits_of(fabsf(v[k]) - 6 * d);
+        float o = of_bits(over > 0 ? (uint32_t)over : 0);
 
-        sum += over > 0 ? over * over * energy[k] : 0;
+        part[k] = o * o * energy[k];
     }
+    for (k = 0; k < NVFP4_BLOCK; k++)
+        sum += part[k];
     return sum;
+}
+
+/* The least code whose six-fold reaches the largest magnitude, or the last one. */
+INTO int code_reaching(float most, float unit)
+{
+    uint32_t x = bits_of(most / (6 * unit));
+    int code = (int)e4m3_code(e4m3_nearest(of_bits(x < 0x43e00000 ? x : 0x43e00000)));
+
+    while (code < CODE_MOST && (code == 0 || e4m3_value[code] * unit * 6 < most))
+        code++;
+    return code;
 }
 
 /* The best code, q its values. unit: of scales, 1 / global. */
@@ -60,10 +74,8 @@ INTO int sweep(const float *restrict v, const float *restrict energy, float most
                float *restrict q)
 {
     float least = INFINITY, err, trial[NVFP4_BLOCK];
-    int code, first = 1, best = 0;
+    int first = code_reaching(most, unit), best = 0, code;
 
-    while (first < CODE_MOST && e4m3_value[first] * unit * 6 < most)
-        first++;
     for (code = first; code <= CODE_MOST; code++) {
         if (code > CODE_COARSE && e4m3_value[code] * unit * 3.5f > most && code > first)
             break;
@@ -90,13 +102,16 @@ INTO int encode_nvfp4(const float *restrict v, const float *restrict energy, flo
                       uint8_t *restrict codes, uint8_t *restrict scale, double *restrict err2,
                       double *restrict sum2)
 {
-    float most = 0, q[NVFP4_BLOCK] = {0};
-    uint32_t code[NVFP4_BLOCK];
+    float q[NVFP4_BLOCK] = {0}, most;
+    uint32_t code[NVFP4_BLOCK], bits = 0, b;
     double err = 0, d;
     int k;
 
-    for (k = 0; k < NVFP4_BLOCK; k++)
-        most = fabsf(v[k]) > most ? fabsf(v[k]) : most;
+    for (k = 0; k < NVFP4_BLOCK; k++) {
+        b = bits_of(v[k]) & 0x7fffffff;
+        bits = b > bits ? b : bits;
+    }
+    most = of_bits(bits);
     *scale = (uint8_t)(most > 0 ? sweep(v, energy, most, unit, q) : 0);
     for (k = 0; k < NVFP4_BLOCK; k++) {
         code[k] = e2m1_code(q[k]) | (bits_of(v[k]) >> 28 & 8);
