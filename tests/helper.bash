@@ -10,6 +10,8 @@ TINY_GPTOSS=$ROOT/examples/tiny-gptoss
 export PATH ROOT BUILD SHARED
 # Tests compare lists of names: sorted by bytes, whatever the user's language.
 unset LC_ALL
+# Makefiles of examples/ take what the environment has.
+unset MODEL DATA OUT WORK RATIO KEEP FIT EVAL
 export LC_COLLATE=C
 
 # What runs a model runs on the CPU, with make check-gpu on the GPU, unless a test says where: not on what happens to

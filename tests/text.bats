@@ -158,7 +158,7 @@ END
     printf '%b' "$rows" | moe-observe -q -o "$D/pipe2" "$TINY_QWEN3" -
     cmp "$D/pipe1" "$D/pipe2"
     grep -q $'\t-\t' "$D/pipe1"
-    printf 'PAR1....' >"$D/x.parquet"
+    printf 'PAR1\025\004\025\0' >"$D/x.parquet"
     fails_with "is Parquet, a table; .*duckdb -c .*TO 'x.jsonl' .FORMAT json." moe-inspect --tokenize "$D/x.parquet" "$TINY_QWEN3"
 }
 

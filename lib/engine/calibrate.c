@@ -112,6 +112,7 @@ int engine_calibrate(struct engine *en, const struct model *m, const struct batc
     if (rc)
         return -1;
     solve(out, &one, &all, need.layer_bytes);
+    out->seconds = all.seconds;
     out->read = (double)need.layer_bytes / fmax(first.read_seconds, 1e-9);
     out->host = need.host > need.head_host * head ? need.host : need.head_host;
     return 0;

@@ -211,8 +211,8 @@ int pass_plan(struct pass *p, const struct model *m, struct err *e)
     bytes = (uint64_t)need.tokens * row;
     if (p->en->o.mem_max && bytes > p->en->o.mem_max)
         return err_set(e, ERR_USAGE,
-                       "%lld tokens need %.3g GB for their hidden states, more than --mem-max allows",
-                       (long long)need.tokens, (double)bytes * 1e-9);
+                       "%lld tokens need %.4g MB for their hidden states, more than --mem-max allows",
+                       (long long)need.tokens, (double)bytes * 1e-6);
     need.states = bytes + TILE_ROWS * row;
     need.fixed = fixed_bytes(p, m);
     for (i = 0; i < a->ropes; i++)

@@ -166,6 +166,7 @@ struct engine_speed {
     double pack_seconds; /* for each byte of layers */
     double read; /* bytes of layers a second: of the disk, or of what the system still had of the file */
     double head_seconds, head_first; /* for each token, and once */
+    double seconds;                  /* of computing all of the text: little of it tells nothing */
     uint64_t host;                   /* what engine_need says of these runs */
 };
 int engine_calibrate(struct engine *en, const struct model *m, const struct batch *b, bool head,

@@ -8,7 +8,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { SAMPLE_TOKENS = 4096 };
+/* Text to measure with: this much, and four times as much until that takes a while. */
+enum { SAMPLE_TOKENS = 4096, MORE = 4 };
+static const double A_WHILE = 0.1; /* seconds */
 
 struct forecasting {
     struct forecast *out;
@@ -20,6 +22,7 @@ struct forecasting {
     double layers;          /* of all passes and models */
     double head_tokens;
     uint64_t host, device; /* most at once */
+    int64_t first_pass;    /* documents of it: more are never held at once */
 };
 
 /* ---- memory of this process ---- */
@@ -108,27 +111,44 @@ static int count_passes(struct forecasting *x, uint64_t held, uint64_t mem_max, 
         corpus_pass_close(&p);
     }
     x->out->passes = ps.n;
+    x->first_pass = ps.doc[1];
     passes_free(&ps);
     return rc;
 }
 
 /* ---- time ---- */
 
-/* Of the first documents. */
-static int calibrate(struct forecasting *x, struct engine_speed *speed, struct err *e)
+/* Of the first documents, with at least so many tokens. *docs: how many these are. */
+static int calibrate(struct forecasting *x, int64_t enough, struct engine_speed *speed, int64_t *docs,
+                     struct err *e)
 {
     const struct forecast_work *w = &x->work[0];
     struct corpus_pass p;
-    int64_t docs = 0, tokens = 0;
+    int64_t tokens = 0;
     int rc;
 
-    while (docs < x->c->docs && tokens < SAMPLE_TOKENS)
-        tokens += x->c->doc[docs++].n;
-    if (corpus_pass_open(&p, x->c, 0, docs, e))
+    for (*docs = 0; *docs < x->first_pass && tokens < enough; (*docs)++)
+        tokens += x->c->doc[*docs].n;
+    if (corpus_pass_open(&p, x->c, 0, *docs, e))
         return -1;
     rc = engine_calibrate(x->en, w->m, &p.batch, w->heads > 0, w->observer, speed, e);
     corpus_pass_close(&p);
     return rc;
+}
+
+static int calibrate_long_enough(struct forecasting *x, struct engine_speed *speed, struct err *e)
+{
+    int64_t tokens = SAMPLE_TOKENS, docs;
+    double cold = 0; /* the first time the weights came from where they are */
+
+    do {
+        if (calibrate(x, tokens, speed, &docs, e))
+            return -1;
+        cold = cold > 0 ? cold : speed->read;
+        tokens *= MORE;
+    } while (speed->seconds < A_WHILE && docs < x->first_pass);
+    speed->read = cold;
+    return 0;
 }
 
 static double seconds_of(const struct forecasting *x, const struct engine_speed *s)
@@ -148,7 +168,7 @@ static int measure(struct forecasting *x, uint64_t before, struct err *e)
     struct forecast *f = x->out;
     struct engine_speed s;
 
-    if (calibrate(x, &s, e))
+    if (calibrate_long_enough(x, &s, e))
         return -1;
     reached = resident_most();
     if (reached > most && reached > before + s.host)
