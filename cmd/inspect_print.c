@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "common.h"
+#include "inspect_serving.h"
 #include "model/findings.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -401,29 +402,43 @@ void print_experts(const struct model *m)
     }
 }
 
-static void size_answer(const struct model *m, int keep, uint64_t size)
+static void note_few(const struct model *m)
 {
+    note("fewer than the %d experts that a token uses: every token would run through all of them",
+         m->arch.topk);
+}
+
+static void size_answer(const struct model *m, int keep, uint64_t size, int64_t context)
+{
+    struct json_out j = {.pretty = true};
     struct model_summary s;
-    struct json_out j = {0};
+    struct serving serving;
+    struct err e = {0};
     char b1[32], b2[32];
 
     model_summarize(m, &s);
+    if (serving_open(&serving, m, &e))
+        die(&e);
     if (common.json) {
         json_begin(&j);
         jo_int(&j, "keep", keep);
         jo_int(&j, "experts", m->arch.experts);
         jo_uint(&j, "bytes", size);
         jo_uint(&j, "bytes_now", s.file_bytes);
+        serving_json(&j, &serving, keep, size, context);
         jo_close(&j);
         json_print(stdout, &j);
     } else {
         printf("%d of %d experts in every layer: %s (%llu bytes) of %s, %.1f%%\n", keep, m->arch.experts,
                num_bytes(size, b1), (unsigned long long)size, num_bytes(s.file_bytes, b2),
                percent(size, s.file_bytes));
+        serving_text(&serving, keep, size, context);
     }
+    if (keep < m->arch.topk)
+        note_few(m);
 }
 
-void print_keep(const struct model *m, int keep)
+void print_keep(const struct model *m, int keep, int64_t context)
 {
     uint64_t size;
     struct err e = {0};
@@ -432,10 +447,10 @@ void print_keep(const struct model *m, int keep)
         usage_error("--keep %d: this model has %d experts", keep, m->arch.experts);
     if (prune_size(m, keep, &size, &e))
         die(&e);
-    size_answer(m, keep, size);
+    size_answer(m, keep, size, context);
 }
 
-void print_plan_size(const struct model *m, const char *plan_path)
+void print_plan_size(const struct model *m, const char *plan_path, int64_t context)
 {
     struct err e = {0};
     struct plan p;
@@ -443,7 +458,7 @@ void print_plan_size(const struct model *m, const char *plan_path)
 
     if (plan_read(&p, plan_path, &e) || prune_plan_size(m, &p, &size, &e))
         die(&e);
-    size_answer(m, plan_kept(&p, 0), size);
+    size_answer(m, plan_kept(&p, 0), size, context);
     plan_free(&p);
 }
 
@@ -478,8 +493,7 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
         if (m->arch.groups > 1 && f.keep < m->arch.experts)
             note("only such numbers are considered as the %d groups of the router allow", m->arch.groups);
         if (f.keep < m->arch.topk)
-            note("fewer than the %d experts that a token uses: every token would run through all of them",
-                 m->arch.topk);
+            note_few(m);
         if (f.keep < m->arch.experts)
             note("a runtime needs 1 to 2 GB more for itself; moe-score -k %d makes the plan", f.keep);
     } else {
@@ -494,9 +508,11 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
 
 /* ---- --check ---- */
 
-static void check_json(const struct model *m, const struct findings *f)
+static void check_json(const struct model *m, const struct findings *f, const struct serving *serving,
+                       int64_t context)
 {
     struct json_out j = {.pretty = true};
+    struct model_summary s;
     size_t i;
 
     json_begin(&j);
@@ -506,12 +522,16 @@ static void check_json(const struct model *m, const struct findings *f)
     jo_close(&j);
     jo_uint(&j, "tensors", m->ckpt.n);
     jo_uint(&j, "bytes", m->ckpt.tensor_bytes);
+    model_summarize(m, &s);
+    serving_json(&j, serving, m->arch.experts, s.file_bytes, context);
     jo_close(&j);
     json_print(stdout, &j);
 }
 
-static void check_text(const struct model *m, const struct findings *f)
+static void check_text(const struct model *m, const struct findings *f, const struct serving *serving,
+                       int64_t context)
 {
+    struct model_summary s;
     char b[32];
     size_t i;
 
@@ -525,11 +545,14 @@ static void check_text(const struct model *m, const struct findings *f)
     else
         printf("good: %zu tensors, %d layers x %d experts, %s, every value a number\n", m->ckpt.n,
                m->arch.moe_layers, m->arch.experts, num_bytes(m->ckpt.tensor_bytes, b));
+    model_summarize(m, &s);
+    serving_text(serving, m->arch.experts, s.file_bytes, context);
 }
 
-int print_check(const struct model *m)
+int print_check(const struct model *m, int64_t context)
 {
     struct working working = {"checking values", NULL};
+    struct serving serving;
     struct findings f;
     struct err e = {0};
     char *problem;
@@ -538,13 +561,14 @@ int print_check(const struct model *m)
     if (model_findings(&f, m, 0, working_bytes, &working, &e) ||
         tokenizer_problem(&problem, m->dir, m->arch.vocab, &e) ||
         findings_add(&f, FINDING_LOADING, problem, &e) || chat_problem(&problem, m->dir, &e) ||
-        findings_add(&f, FINDING_LOADING, problem, &e))
+        findings_add(&f, FINDING_LOADING, problem, &e) || serving_open(&serving, m, &e))
         die(&e);
+    serving_problems(&f, &serving);
     progress_done();
     if (common.json)
-        check_json(m, &f);
+        check_json(m, &f, &serving, context);
     else
-        check_text(m, &f);
+        check_text(m, &f, &serving, context);
     status = f.n ? EXIT_NO : EXIT_DONE;
     findings_free(&f);
     return status;

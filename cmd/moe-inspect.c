@@ -23,20 +23,20 @@ static const struct opt options[] = {
              .want = WANT_JSON),
     OPT_FLAG("experts", 0, &want_experts, "where every expert's bytes are", .mode = "MODEL",
              .want = WANT_JSON),
-    OPT_FLAG("check", 0, &want_check, "read everything; exit 3 if something is wrong", .mode = "MODEL",
-             .want = WANT_JSON),
+    OPT_FLAG("check", 0, &want_check, "read everything; exit 3 if something is wrong; which servers take it",
+             .mode = "MODEL", .want = WANT_JSON),
     OPT_FLAG("digest", 0, &want_digest, "what statistics and plans of it carry; its routers are enough",
              .mode = "MODEL", .want = WANT_JSON),
     OPT_FLAG("families", 0, &want_families, "the model families that are understood", .mode = "",
              .want = WANT_JSON),
     OPT_HEADING("What pruning would give"),
-    OPT_INT("keep", 'k', &keep, "N", "size with N experts in every layer", 1, 65536, .mode = "MODEL",
-            .want = WANT_JSON),
+    OPT_INT("keep", 'k', &keep, "N", "size with N experts in every layer, and what servers say of it", 1,
+            65536, .mode = "MODEL", .want = WANT_JSON),
     OPT_TEXT("plan", 0, &plan, "PLAN", "size with this plan", .mode = "MODEL", .want = WANT_JSON),
     OPT_SIZE("fit", 0, &fit, "SIZE", "how many experts fit into SIZE (16GB); exit 3 if none", .mode = "MODEL",
              .want = WANT_JSON),
-    OPT_INT("context", 0, &context, "N", "with --fit: tokens in the key-value cache (8192)", 0, 1LL << 40,
-            .needs = "fit"),
+    OPT_INT("context", 0, &context, "N", "tokens in the key-value cache (8192)", 0, 1LL << 40,
+            .needs = "fit|keep|plan|check"),
     OPT_HEADING("What its experts are worth by their weights"),
     OPT_FLAG("aimer", 0, &want_aimer, "write a criterion file for moe-score -c file:FILE", .mode = "MODEL",
              .want = WANT_OUT | WANT_FORCE),
@@ -55,8 +55,8 @@ static const struct opt options[] = {
 static const struct cmd cmd = {
     .name = "moe-inspect",
     .purpose = "what is in a model, and what pruning would give",
-    .usage = "moe-inspect [--json] [--tensors | --experts | --check | --digest] MODEL\n"
-             "moe-inspect [--json] --keep N | --plan PLAN | --fit SIZE [--context N] MODEL\n"
+    .usage = "moe-inspect [--json] [--tensors | --experts | --digest] MODEL\n"
+             "moe-inspect [--json] --check | --keep N | --plan PLAN | --fit SIZE [--context N] MODEL\n"
              "moe-inspect --aimer [-o FILE] MODEL\n"
              "moe-inspect --tokenize DATA [--render] [--chat FILE] [--date YYYY-MM-DD] [--no-special]\n"
              "            [--ignore-add-bos] MODEL\n"
@@ -74,7 +74,7 @@ static const struct cmd cmd = {
 static int show(const struct model *m)
 {
     if (want_check)
-        return print_check(m);
+        return print_check(m, context);
     if (want_digest)
         print_digest(m);
     else if (want_aimer)
@@ -84,9 +84,9 @@ static int show(const struct model *m)
     else if (want_experts)
         print_experts(m);
     else if (keep)
-        print_keep(m, (int)keep);
+        print_keep(m, (int)keep, context);
     else if (plan)
-        print_plan_size(m, plan);
+        print_plan_size(m, plan, context);
     else if (fit)
         return print_fit(m, fit, context);
     else

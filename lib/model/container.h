@@ -31,8 +31,7 @@ struct container {
     const char *(*meta)(const struct checkpoint *c, const char *key);
     /* What is right in itself, but runtimes that this container is for refuse or fail on: a line each. NULL:
      * nothing is known. */
-    void (*limits)(const struct checkpoint *c, const struct arch *a, void (*say)(void *ctx, const char *line),
-                   void *ctx);
+    void (*limits)(const struct checkpoint *c, void (*say)(void *ctx, const char *line), void *ctx);
     /* What lies in c->own and what the shards point to. */
     void (*close)(struct checkpoint *c);
     const struct container_writer_ops *writer;

@@ -237,7 +237,7 @@ int model_findings(struct findings *f, const struct model *m, int threads,
     if (!e->kind && m->ckpt.container->folder)
         check_files(&s);
     if (!e->kind && m->ckpt.container->limits)
-        m->ckpt.container->limits(&m->ckpt, &m->arch, limit_found, &s);
+        m->ckpt.container->limits(&m->ckpt, limit_found, &s);
     if (!e->kind)
         check_index_size(&s);
     if (!e->kind)

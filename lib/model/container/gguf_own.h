@@ -25,7 +25,6 @@ struct gguf_own {
 };
 
 /* gguf_limits.c */
-void gguf_limits(const struct checkpoint *c, const struct arch *a, void (*say)(void *ctx, const char *line),
-                 void *ctx);
+void gguf_limits(const struct checkpoint *c, void (*say)(void *ctx, const char *line), void *ctx);
 
 #endif
