@@ -77,6 +77,7 @@ void bench_open(struct bench *b, char **data, int n_data)
     detail_engine(b->en);
     text_options(&o);
     o.vocab = b->m.arch.vocab;
+    o.longest = b->m.arch.longest;
     doing("reading the text");
     if (corpus_read(c, b->m.dir, (const char *const *)data, n_data, &o, &e))
         die(&e);

@@ -305,6 +305,7 @@ static int run(int n, char **argv)
     en = open_engine();
     detail_engine(en);
     co.vocab = m.arch.vocab;
+    co.longest = m.arch.longest;
     doing("reading the text");
     if (corpus_read(&c, m.dir, (const char *const *)argv + 1, n - 1, &co, &e))
         die(&e);

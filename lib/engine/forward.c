@@ -22,6 +22,12 @@ static int check_batch(const struct batch *b, const struct arch *a, struct err *
     for (i = 0; i < b->docs; i++)
         if (b->first[i + 1] < b->first[i])
             return err_set(e, ERR_USAGE, "document %lld of a batch ends before it begins", (long long)i);
+    for (i = 0; a->longest && i < b->docs; i++)
+        if (b->first[i + 1] - b->first[i] > a->longest)
+            return err_set(e, ERR_UNKNOWN,
+                           "a document of %lld tokens: of more than %d %s sees only some, and which is not "
+                           "computed",
+                           (long long)(b->first[i + 1] - b->first[i]), a->longest, a->family->title);
     for (i = 0; i < n; i++)
         if (b->ids[i] < 0 || b->ids[i] >= a->vocab)
             return err_set(e, ERR_INPUT, "token id %ld is outside the model's vocabulary of %d",

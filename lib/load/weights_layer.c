@@ -34,6 +34,8 @@ static int gather(const struct slot *s, int n, struct piece_of *piece)
     for (i = 0; i < n; i++) {
         struct piece_of *p;
 
+        if (s[i].owner == OF_INDEXER)
+            continue;
         for (k = 0; k < pieces && !same_place(piece[k].slot[0], &s[i]); k++)
             ;
         p = &piece[k];

@@ -102,6 +102,17 @@ static void read_quantization(struct arch *a, struct config *c)
     cJSON_free(value);
 }
 
+/* Which of both says how the model is quantized; that they say different things is an error. */
+static struct config *quantized_config(struct config *root, struct config *text)
+{
+    const cJSON *outside = config_get(root, "quantization_config");
+    const cJSON *inside = config_get(text, "quantization_config");
+
+    if (outside && inside && !cJSON_Compare(outside, inside, true))
+        err_set(root->e, ERR_INPUT, "'%s': quantization_config is another inside text_config", root->what);
+    return outside ? root : text;
+}
+
 static void read_groups(struct arch *a, struct config *c)
 {
     const struct family *f = a->family;
@@ -197,6 +208,8 @@ static void read_text(struct arch *a, struct config *c)
     layers_read(a, c);
     for (i = 0; i < a->layers && !c->e->kind; i++)
         mixer_of(&a->layer[i])->read(a, c, &a->layer[i]);
+    if (!c->e->kind)
+        indexer_read(a, c);
 }
 
 int arch_read(struct arch *a, const cJSON *config, const char *what, const struct arch_options *o,
@@ -216,7 +229,7 @@ int arch_read(struct arch *a, const cJSON *config, const char *what, const struc
         if (a->family) {
             a->corr_name = a->family->corr_name;
             keys_check(&text, a->nested ? &root : NULL, a->family, o);
-            read_quantization(a, config_has(&root, "quantization_config") ? &root : &text);
+            read_quantization(a, quantized_config(&root, &text));
             read_text(a, &text);
             if (a->nested && config_has(&root, "tie_word_embeddings") &&
                 !config_has(&text, "tie_word_embeddings"))

@@ -38,6 +38,9 @@ const cJSON *rope_dictionary(struct config *c);
  * there is none of these numbers yet; -1 with c->e set. */
 int rope_read(struct arch *a, struct config *c, int rotated);
 
+/* indexer.c: which layers have an indexer, and a->longest. */
+void indexer_read(struct arch *a, struct config *c);
+
 /* layer_kinds.c: which layers have experts, which mixer and mask each has, and whether it has rope (0 until
  * its mixer reads which). Sets a->layer, moe_layers, dense_inter. */
 void layers_read(struct arch *a, struct config *c);

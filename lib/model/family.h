@@ -30,6 +30,9 @@ enum mixer_kind { MIXERS(MIXER_ID) MIXER_KINDS };
 /* ROPE_FACTORS: a divisor for each frequency, as GGUF files have them. */
 enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_FACTORS };
 enum ffn_kind { FFN_DENSE, FFN_MOE };
+/* What chooses the tokens that attention sees (DeepSeek-V3.2): nothing; in each layer; in some layers, for
+ * those that follow too (GLM-5). */
+enum indexer_kind { INDEXER_NONE, INDEXER_EACH, INDEXER_SHARED };
 /* The gate multiplies the expert's output, or its input (Llama4). */
 enum gate_site { GATE_OUTPUT, GATE_INPUT };
 
@@ -109,13 +112,15 @@ struct family {
     int default_kv_heads;          /* 0: heads */
     int default_window, default_first_dense, default_shared;
     int default_q_lora, default_nope, default_v; /* MLA */
-    int default_groups, default_topk_group;      /* 0: 1 */
-    double default_gate_scale;                   /* 0: 1 */
+    int default_index_heads;
+    int default_groups, default_topk_group; /* 0: 1 */
+    double default_gate_scale;              /* 0: 1 */
     bool default_attention_bias, default_tied, default_qk_norm, default_renorm;
 
     /* operations */
     enum norm_kind norm;
     enum mixer_kind mixer;
+    enum indexer_kind indexer;
     enum qk_norm qk_norm;
     bool qk_norm_key; /* only if use_qk_norm (absent: default_qk_norm) */
     enum rope_layout rope_layout;
@@ -193,11 +198,16 @@ struct latent_arch {
                     checkpoint has it */
 };
 
+struct indexer_arch {
+    int heads, dim; /* 0: the layer has none of its own */
+};
+
 struct layer_arch {
     enum ffn_kind ffn;
     enum mixer_kind mixer; /* it says which of the following count */
     struct attention_arch attn;
     struct latent_arch latent;
+    struct indexer_arch indexer;
 };
 
 struct arch {
@@ -216,6 +226,7 @@ struct arch {
     struct layer_arch *layer; /* [layers] */
     int moe_layers;           /* how many are FFN_MOE */
     int max_position;
+    int longest;      /* tokens of a document; longer ones would be attended to in part (indexer.c). 0: any */
     int mtp_layers;   /* MTP/nextn layers that config.json announces */
     bool nested;      /* everything but architectures and quantization is inside "text_config" */
     char unread[300]; /* quantization_config is not understood: what it is; "": it is, or there is none. Where

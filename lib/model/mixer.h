@@ -44,6 +44,8 @@ MIXERS(MIXER_ROW)
  * `rotated` dimensions; and how many of a sequence's tokens the mask keeps in sight. */
 void attention_read(struct arch *a, struct config *c, struct attention_arch *t);
 void attention_rope(struct arch *a, struct config *c, struct attention_arch *t, int rotated);
+/* indexer.c: its tensors. */
+int indexer_slots(const struct arch *a, const struct layer_arch *l, struct slot *s);
 int64_t attention_kept(const struct attention_arch *t, int64_t tokens);
 
 #endif

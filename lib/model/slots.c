@@ -152,6 +152,7 @@ int layer_slots(const struct model *m, int layer, struct slot *s)
     mixer = mixer_of(l)->slots(a, l, s + n);
     for (i = 0; i < mixer; i++)
         s[n++].owner = OF_MIXER;
+    n += indexer_slots(a, l, s + n);
     return n + ffn_slots(m, l, s + n);
 }
 

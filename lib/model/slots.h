@@ -38,6 +38,10 @@ enum slot_id {
     SLOT_KV_UP, /* k without its rotated part, and v; or each by itself */
     SLOT_K_UP,
     SLOT_V_UP,
+    SLOT_INDEX_Q, /* of an indexer */
+    SLOT_INDEX_K,
+    SLOT_INDEX_WEIGHTS,
+    SLOT_INDEX_NORM,
     SLOT_ROUTER,
     SLOT_CORRECTION, /* added to the scores for the ranking */
     SLOT_GATE,       /* of a dense MLP */
@@ -53,8 +57,18 @@ enum slot_id {
     SLOT_EXPERT_GATE_UP, /* both in one tensor, as the layout says */
 };
 
-/* Whose matrix or vector it is, see struct slot's at. */
-enum slot_owner { OF_MODEL, OF_LAYER, OF_MIXER, OF_ROUTER, OF_DENSE, OF_SHARED, OF_EXPERTS, SLOT_OWNERS };
+/* Whose matrix or vector it is, see struct slot's at. What is an indexer's is not loaded. */
+enum slot_owner {
+    OF_MODEL,
+    OF_LAYER,
+    OF_MIXER,
+    OF_INDEXER,
+    OF_ROUTER,
+    OF_DENSE,
+    OF_SHARED,
+    OF_EXPERTS,
+    SLOT_OWNERS
+};
 
 enum { SLOT_NAME = 160, LAYER_SLOTS = 40, MODEL_SLOTS = 3 };
 

@@ -120,6 +120,8 @@ static int new_stats(struct stats *s, struct engine *en, const struct model *m, 
     int i, n = 0, rc = -1;
 
     str_addf(&run, "precision=%s\tmaxlen=%d\tchat=%s", engine_precision(en)->name, max_len, c->chat);
+    if (a->longest)
+        str_addf(&run, "\tlongest=%d", a->longest);
     layer = mem_new((size_t)a->layers, sizeof *layer, e);
     if (!layer || str_ok(&run, e) || model_id_of(&id, m, e))
         goto out;

@@ -485,6 +485,15 @@ static int take_files(struct corpus *c, struct reading *r, struct err *e)
     return 0;
 }
 
+/* After the cut, for the model. */
+static bool is_too_long(const struct reading *r)
+{
+    const struct corpus_options *o = r->o;
+    size_t n = o->max_len > 0 && r->ids.n > (size_t)o->max_len ? (size_t)o->max_len : r->ids.n;
+
+    return o->longest > 0 && n > (size_t)o->longest;
+}
+
 /* A conversation that the template refuses is only counted. */
 static int take_document(struct corpus *c, size_t *ids_cap, size_t *docs_cap, const struct reading *r,
                          const struct place *p, struct map *seen, struct err *e)
@@ -495,6 +504,12 @@ static int take_document(struct corpus *c, size_t *ids_cap, size_t *docs_cap, co
         return -1;
     if (r->result.raised.kind)
         return 0;
+    if (is_too_long(r))
+        return err_set(
+            e, ERR_INPUT,
+            "%s: a document of %zu tokens; the model attends to all of at most %d, and beyond that "
+            "it is not computed: --max-len %d cuts it",
+            where(r, p->file, p->line, buf), r->ids.n, r->o->longest, r->o->longest);
     return add_doc(c, ids_cap, docs_cap, p, &r->ids, r->o->max_len, e) || told_repeat(c, seen, &r->ids, e)
                ? -1
                : 0;

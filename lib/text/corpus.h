@@ -40,6 +40,7 @@ struct corpus_options {
     bool no_special;
     bool rules_only; /* add_bos_token and add_eos_token of the configuration count for nothing */
     int vocab;       /* ids must be below; 0: not checked */
+    int longest;     /* a document of more tokens is refused; 0: none is */
 };
 
 struct doc {

@@ -23,7 +23,9 @@
     ROW(qwen2_moe)                                                                                           \
     ROW(olmoe)                                                                                               \
     ROW(qwen3_vl_moe)                                                                                        \
-    ROW(hy_v3)
+    ROW(hy_v3)                                                                                               \
+    ROW(deepseek_v32)                                                                                        \
+    ROW(glm_moe_dsa)
 
 #define FAMILY_ROW(name) extern const struct family family_##name;
 FAMILIES(FAMILY_ROW)
