@@ -6,7 +6,7 @@ load helper
 FIXTURES=$ROOT/tests/fixtures
 # one of each family
 EACH="qwen3-yarn gptoss-mxfp4 llama4-wrapper mixtral-window deepseek-v2-groups deepseek-v3-fp8 ernie4_5-interval
-    glm4-mtp glm4-lite-flash minimax-m2-fp8 qwen2-window olmoe-clip"
+    glm4-mtp glm4-lite-flash minimax-m2-fp8 qwen2-window olmoe-clip hy3-mtp glm-dsa-types deepseek-v32-fp8"
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
@@ -195,7 +195,7 @@ says() {
             rm -rf out
             case ${f%/} in # what their groups allow
             *deepseek-v2-groups | *deepseek-v3-half | *glm4-lite-types) continue ;;
-            *deepseek-v3-fp8) keep=4 ;;
+            *deepseek-v3-fp8 | *deepseek-v32-fp8) keep=4 ;;
             esac
             moe-score -q -f -k $keep -o plan.tsv model.stats
             moe-prune -q --verify "$f" plan.tsv out 2>said || { cat said; echo "$f $keep"; return 1; }
@@ -345,12 +345,15 @@ says() {
     for f in "$FIXTURES"/*/; do
         case ${f%/} in *deepseek-v2-groups | *deepseek-v3-half | *glm4-lite-types) continue ;; esac
         rm -rf out
-        keep=4
+        keep=4 cut=
         case ${f%/} in *gptoss* | *llama4* | *minimax* | *qwen3-fp8 | *qwen3-gptq) keep=3 ;; *mixtral-fused) continue ;; esac # top-4 of 4
-        moe-observe -q -f --precision f32 -o run.stats "$f" ids.jsonl
+        case ${f%/} in *glm-dsa* | *deepseek-v32*) cut='--max-len 24' ;; esac
+        # shellcheck disable=SC2086
+        moe-observe -q -f --precision f32 $cut -o run.stats "$f" ids.jsonl
         moe-score -q -f -k $keep -o plan.tsv run.stats
         moe-prune -q "$f" plan.tsv out
-        moe-bench compare -q --json --precision f32 --plan plan.tsv --model out "$f" ids.jsonl >r.json
+        # shellcheck disable=SC2086
+        moe-bench compare -q --json --precision f32 $cut --plan plan.tsv --model out "$f" ids.jsonl >r.json
         jq -e '[.candidates[].total] | map(.kl_mean) as $kl | map(.kl_max) as $max | map(.nll) as $nll
             | $kl[0] > 1e-7 and ($kl[0] - $kl[1] | fabs) <= 1e-5 and ($max[0] - $max[1] | fabs) <= 1e-5
               and ($nll[0] / $nll[1] - 1 | fabs) <= 1e-6' r.json >/dev/null ||
@@ -364,6 +367,34 @@ copy() {
     cp -r "$FIXTURES/$1" model
     rm model/golden.safetensors
     chmod -R u+w model
+}
+
+# What an indexer chooses is not computed; of documents that it leaves nothing out of it need not be.
+@test "an indexer: longer documents than it chooses are refused with the option that cuts them, its tensors are copied" {
+    local f=$FIXTURES/glm-dsa-types t n=0
+    printf '{"ids":[1]}\n{"ids":[%s]}\n' "$(seq -s , 1 25)" >ids.jsonl
+    fails_with "ids.jsonl line 2: a document of 25 tokens; .* at most 24, .*--max-len 24" \
+        moe-observe -o run.stats "$f" ids.jsonl
+    fails_with "a document of 25 tokens; .*--max-len 24" moe-bench perplexity "$f" ids.jsonl
+    moe-observe -q --precision f32 --max-len 24 -o run.stats "$f" ids.jsonl
+    grep -qP '^#run\tprecision=f32\tmaxlen=24\tchat=-\tlongest=24$' run.stats
+    plan "$f" 4
+    moe-prune -q "$f" plan.tsv out
+    for t in $(header out | jq -r 'keys[]' | grep indexer); do
+        cmp <(tensor "$f" "$t") <(tensor out "$t")
+        n=$((n + 1))
+    done
+    [ $n -eq 10 ]
+    copy glm-dsa-types
+    sed -i 's/"full", *"shared", *"full"/"shared","full","full"/' model/config.json
+    sed -i -z 's/"full",\n *"shared",\n *"full"/"shared","full","full"/' model/config.json
+    fails_with 'the first layer takes its tokens from one before it' moe-inspect model
+}
+
+@test "keys that must agree with another are held to it" {
+    copy hy3-mtp
+    sed -i 's/"expert_hidden_dim": 12/"expert_hidden_dim": 16/' model/config.json
+    fails_with 'expert_hidden_dim and moe_intermediate_size are not the same' moe-inspect model
 }
 
 @test "refused in each family: a key that is not understood" {
@@ -392,7 +423,7 @@ copy() {
     local f name
     for f in $EACH; do
         copy "$f"
-        name=$(header model | jq -r 'keys[]' | grep -E '(mlp\.gate|router|block_sparse_moe\.gate|feed_forward\.router)\.weight$' | head -1)
+        name=$(header model | jq -r 'keys[]' | grep -E '(mlp\.gate|router|router\.gate|block_sparse_moe\.gate|feed_forward\.router)\.weight$' | head -1)
         LC_ALL=C sed -i -E "s/(\"$name\": ?\{[^}]*\"shape\": ?\[)([0-9]+)(, ?)([0-9]+)\]/\1\4\3\2]/" model/model.safetensors
         fails_with "tensor '$name' has shape \[32, [0-9]+\] where config.json asks for \[[0-9]+, 32\]" moe-inspect model
     done

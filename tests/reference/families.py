@@ -233,6 +233,52 @@ GLM4_LITE = {
     "rope_scaling": None,
 }
 
+# As many tokens as the longest sequence of the golden has: the indexers leave out none
+INDEXER = {"index_topk": 24, "index_n_heads": 3, "index_head_dim": 12, "attention_bias": False}
+
+DEEPSEEK_V32 = {**DEEPSEEK_V3, **INDEXER, "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32"}
+
+GLM_DSA = {
+    **DEEPSEEK_V3,
+    **INDEXER,
+    "architectures": ["GlmMoeDsaForCausalLM"],
+    "model_type": "glm_moe_dsa",
+    "num_hidden_layers": 4,
+    "n_group": 1,
+    "topk_group": 1,
+    "head_dim": 8,
+    "indexer_types": ["full", "shared", "full", "shared"],
+    "index_topk_freq": 2,
+    "index_skip_topk_offset": 1,
+    "indexer_rope_interleave": True,
+    "mlp_layer_types": ["dense", "sparse", "dense", "sparse"],
+    "moe_router_dtype": "float32",
+    "rope_scaling": None,
+}
+
+HY_V3 = {
+    "architectures": ["HYV3ForCausalLM"],
+    "model_type": "hy_v3",
+    "head_dim": 16,
+    "intermediate_size": 40,
+    "moe_intermediate_size": 12,
+    "expert_hidden_dim": 12,
+    "num_experts": 6,
+    "num_experts_per_tok": 2,
+    "num_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "router_scaling_factor": 2.826,
+    "route_norm": True,
+    "qk_norm": True,
+    "moe_router_use_sigmoid": True,
+    "moe_router_enable_expert_bias": True,
+    "enable_moe_fp32_combine": False,
+    "enable_lm_head_fp32": True,
+    "num_nextn_predict_layers": 1,
+    "rope_theta": 11158840.0,
+    "rope_scaling": None,
+}
+
 MINIMAX_M2 = {
     "architectures": ["MiniMaxM2ForCausalLM"],
     "model_type": "minimax_m2",
@@ -606,6 +652,29 @@ FAMILIES = {
                 "drop": ["first_k_dense_replace", "num_nextn_predict_layers", "topk_method"],
                 "set": {"mlp_layer_types": ["dense", "sparse", "dense", "sparse"], "n_group": 4, "topk_group": 2, "routed_scaling_factor": 1.5},
             },
+        },
+    },
+    "deepseek-v32": {
+        "config": DEEPSEEK_V32,
+        "variants": {
+            "fp8": {
+                **KEPT,
+                "layout": "fp8",
+                "tensors": "mtp",
+                "set": {"rms_norm_eps": 1e-6, "num_hidden_layers": 2, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1},
+            },
+        },
+    },
+    "glm-dsa": {
+        "config": GLM_DSA,
+        "variants": {
+            "types": {**KEPT, "tensors": "mtp"},
+        },
+    },
+    "hy3": {
+        "config": HY_V3,
+        "variants": {
+            "mtp": {**KEPT, "tensors": "mtp"},
         },
     },
     "minimax-m2": {

@@ -144,8 +144,8 @@ def run(model, tokens, seq_len, hidden=True, moe_out=True):
 
 # ---- how clear the choices are ----
 
-SOFTMAX = {"qwen3_moe", "qwen2_moe", "olmoe", "mixtral", "deepseek_v2", "ernie4_5_moe"}
-SIGMOID = {"glm4_moe", "glm4_moe_lite", "deepseek_v3", "minimax_m2"}
+SOFTMAX = {"qwen3_moe", "qwen3_vl_moe_text", "qwen2_moe", "olmoe", "mixtral", "deepseek_v2", "ernie4_5_moe"}
+SIGMOID = {"glm4_moe", "glm4_moe_lite", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "hy_v3", "minimax_m2"}
 
 
 def gap(scores, k):

@@ -67,7 +67,7 @@ def draw(key, name, shape, model_type):
 
 def is_f32(name, model_type, style):
     """What transformers keeps in float32 whatever the model's dtype; ERNIE's routers only since 5."""
-    return "e_score_correction_bias" in name or (model_type == "ernie4_5_moe" and style == "v5" and name.endswith(".gate.weight"))
+    return "e_score_correction_bias" in name or name.endswith(".expert_bias") or (model_type == "ernie4_5_moe" and style == "v5" and name.endswith(".gate.weight"))
 
 
 def skeleton(config):
