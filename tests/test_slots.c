@@ -31,8 +31,7 @@ static uint64_t beside(const struct model *m)
     for (i = 0; i < m->ckpt.n; i++) {
         const struct tensor *t = m->ckpt.tensor[i];
 
-        if ((m->role[i].role == ROLE_MTP || of_cache(t->name) ||
-             strncmp(t->name, m->arch.prefix, strlen(m->arch.prefix))) &&
+        if ((m->role[i].role == ROLE_MTP || of_cache(t->name) || !of_language_model(&m->arch, t->name)) &&
             m->role[i].use != USE_SCALE)
             n += tensor_count(t);
     }
@@ -58,7 +57,8 @@ static void check_owner(const char *dir, const struct slot *s)
         [OF_LAYER] = LAYER_VECTORS, [OF_MIXER] = MIXER_VECTORS, [OF_ROUTER] = ROUTER_VECTORS};
     int most = (s->in ? matrices : vectors)[s->owner];
 
-    CHECK_MSG(s->at >= 0 && s->at < most, "%s: %s is number %d of %d", dir, s->name, s->at, most);
+    if (s->owner != OF_INDEXER) /* which is not loaded */
+        CHECK_MSG(s->at >= 0 && s->at < most, "%s: %s is number %d of %d", dir, s->name, s->at, most);
 }
 
 static void check_aligned(const char *dir, int layer, const char *what, const float *p)
