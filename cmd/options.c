@@ -299,11 +299,26 @@ static int short_options(int argc, char **argv, int i)
     return i;
 }
 
+/* Of an absolute path its end: where somebody keeps his files is nobody's affair who reads a model card. */
+static const char *without_folder(const char *word)
+{
+    const char *end = word + strlen(word);
+
+    if (*word != '/')
+        return word;
+    while (end > word && end[-1] == '/')
+        end--;
+    while (end > word && end[-1] != '/')
+        end--;
+    return *end ? end : word;
+}
+
 static void remember_word(const char *word)
 {
     bool plain = *word;
     const char *p;
 
+    word = without_folder(word);
     for (p = word; *p; p++)
         plain = plain && (strchr("-_./=,:@%+", *p) || (*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') ||
                           (*p >= 'a' && *p <= 'z'));

@@ -128,7 +128,7 @@ struct cmd {
 int cmd_main(const struct cmd *c, int argc, char **argv);
 /* The check of cmd.operands, for a run that looks at them itself. */
 void cmd_operands(const char *operands, int n, char **argv);
-/* Command line as it was typed, quoted for a shell; valid until exit. */
+/* Command line as it was typed, quoted for a shell, but of absolute paths their ends; valid until exit. */
 const char *command_line(void);
 
 #endif

@@ -167,7 +167,7 @@ only() {
     moe-prune -q first one.tsv second
     cmp first/README.md second/README.base.md
     make_plan second 6 >two.tsv
-    moe-prune -q --verify second two.tsv third
+    moe-prune -q --verify second "$PWD/two.tsv" "$PWD/third/" # whose folder is nobody's affair
     cmp first/README.md third/README.base.base.md
     cmp second/README.md third/README.base.md
     [ "$(jq .num_local_experts third/config.json)" -eq 6 ]
