@@ -16,7 +16,7 @@ setup() {
     grep -qE '^  SGLang        slower   .*multiple of 4 \(' <<<"$output"
     grep -qE '^  llama.cpp     fine     .*YaRN' <<<"$output"
     grep -qxE '  Ollama        fine' <<<"$output"
-    [[ ${lines[-1]} == '  8 experts, the nearest such number, '* ]]
+    [[ ${lines[-1]} == '  4 or 8 experts, the nearest such numbers, '* ]]
     [ -z "$stderr" ]
     run -0 moe-inspect --keep 8 "$TINY_GPTOSS"
     [[ $output != *nearest* ]]
@@ -27,7 +27,7 @@ setup() {
     moe-inspect --json --keep 6 "$TINY_GPTOSS" >keep.json
     jq -e '[.serving[].server] | unique | length == 5' keep.json
     jq -e '.serving | all((.grade | IN("fine", "slower", "refuses")) and ((.reason == null) == (.source == null)))' keep.json
-    jq -e '.nearest == [8] and .weights_bytes == .bytes and .total_bytes == .weights_bytes + .kv_bytes' keep.json
+    jq -e '.nearest == [4,8] and .weights_bytes == .bytes and .total_bytes == .weights_bytes + .kv_bytes' keep.json
     for n in 100 8192; do
         moe-inspect --json --keep 6 --context $n "$TINY_GPTOSS" >keep.json
         sum=$(jq .total_bytes keep.json)

@@ -39,11 +39,17 @@ static int mtp_experts(const struct tensor *t)
     return t->rank && t->shape[0] < INT32_MAX ? (int)t->shape[0] : 0;
 }
 
-/* Whether a matrix [.., rows, columns] ends inside a block. */
+/* Whether n is some whole blocks and a part of one: of a part alone the block is as long as it is. */
+static bool cuts_block(uint64_t n, int block)
+{
+    return n > (uint64_t)block && n % (uint64_t)block;
+}
+
+/* Whether a matrix [.., rows, columns] ends so. */
 static bool cuts_tiles(const struct tensor *t, struct block_size b)
 {
     return b.out > 1 && b.in > 1 && t->rank >= 2 &&
-           (t->shape[t->rank - 2] % (uint64_t)b.out || t->shape[t->rank - 1] % (uint64_t)b.in);
+           (cuts_block(t->shape[t->rank - 2], b.out) || cuts_block(t->shape[t->rank - 1], b.in));
 }
 
 static void look_at(struct serving *s, const struct tensor *t, const struct tensor_role *r)
@@ -140,16 +146,20 @@ int serving_rules(const struct serving *s, int keep, enum server server,
     return n;
 }
 
-/* The more rules, the larger; a refusal outweighs all that only makes slower. */
-static int against(const struct serving *s, int keep)
+/* How many rules of each grade. */
+struct against {
+    int n[SERVING_REFUSES + 1];
+};
+
+static struct against against(const struct serving *s, int keep)
 {
-    static const int weight[] = {[SERVING_FINE] = 0, [SERVING_SLOWER] = 1, [SERVING_REFUSES] = SERVING_RULES};
+    struct against a = {{0}};
     const struct serving_rule *r;
-    int rules, sum = 0;
+    int rules;
 
     for (r = serving_rule_table(&rules); rules--; r++)
-        sum += bites(s, keep, r) ? weight[r->grade] : 0;
-    return sum;
+        a.n[r->grade] += bites(s, keep, r);
+    return a;
 }
 
 static bool may_be(const struct serving *s, int keep)
@@ -159,18 +169,30 @@ static bool may_be(const struct serving *s, int keep)
     return keep >= groups.topk && keep < groups.experts && groups_allow(&groups, keep);
 }
 
+/* Whether keep has so few refusals, and fewer of what slows down if `slower` says a number. */
+static bool is_better(const struct serving *s, int keep, int refuses, int slower)
+{
+    struct against a;
+
+    if (!may_be(s, keep))
+        return false;
+    a = against(s, keep);
+    return a.n[SERVING_REFUSES] == refuses && (slower < 0 || a.n[SERVING_SLOWER] < slower);
+}
+
 void serving_near(const struct serving *s, int keep, int *below, int *above)
 {
-    int least = against(s, keep), now = least, experts = s->m->arch.experts, n, k;
+    struct against now = against(s, keep);
+    int refuses = now.n[SERVING_REFUSES], slower, k;
 
-    *below = *above = 0;
-    for (k = 1; k < experts; k++)
-        if (may_be(s, k) && (n = against(s, k)) < least)
-            least = n;
-    if (least == now)
-        return;
-    for (k = keep - 1; k > 0 && !*below; k--)
-        *below = may_be(s, k) && against(s, k) == least ? k : 0;
-    for (k = keep + 1; k < experts && !*above; k++)
-        *above = may_be(s, k) && against(s, k) == least ? k : 0;
+    for (k = 1; k < s->m->arch.experts; k++)
+        if (may_be(s, k) && against(s, k).n[SERVING_REFUSES] < refuses)
+            refuses = against(s, k).n[SERVING_REFUSES];
+    slower = refuses < now.n[SERVING_REFUSES] ? -1 : now.n[SERVING_SLOWER];
+    for (*below = keep - 1; *below > 0 && !is_better(s, *below, refuses, slower); --*below)
+        ;
+    for (*above = keep + 1; *above < s->m->arch.experts && !is_better(s, *above, refuses, slower); ++*above)
+        ;
+    *below = *below > 0 ? *below : 0;
+    *above = *above < s->m->arch.experts ? *above : 0;
 }

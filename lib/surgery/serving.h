@@ -27,7 +27,7 @@ struct serving {
     const struct model *m;
     bool used[MAX_CLAIMS]; /* is any linear map in this of arch.claim? */
     bool zeros;            /* packed integers of compressed-tensors have zero points */
-    bool cut_tiles;        /* some FP8 matrix is no whole number of the blocks that share a scale */
+    bool cut_tiles;        /* some FP8 matrix is whole blocks that share a scale and a part of one */
     bool nvfp4;            /* there are NVFP4 blocks of ggml */
     bool stale;            /* config.json has a key for the number of experts that says another one */
     bool autoround;        /* quant_method is auto-round */
@@ -64,8 +64,8 @@ int serving_rules(const struct serving *s, int keep, enum server server,
                   const struct serving_rule *rule[SERVING_RULES]);
 
 /* The nearest smaller and larger numbers of experts (less than all, no less than a token uses, and as the
- * groups allow) with the fewest rules against them, refusals first; 0: there is none. Both 0: there is none
- * better than keep. */
+ * groups allow) that have the fewest refusals there can be, if these are fewer than keep's; if not, that have
+ * fewer rules against them that slow down. 0: there is none. */
 void serving_near(const struct serving *s, int keep, int *below, int *above);
 
 #endif
