@@ -462,7 +462,7 @@ void print_plan_size(const struct model *m, const char *plan_path, int64_t conte
     plan_free(&p);
 }
 
-static void fit_json(const struct model *m, const struct fit *f, uint64_t limit)
+static void fit_json(const struct model *m, const struct fit *f, uint64_t limit, int below)
 {
     struct json_out j = {0};
 
@@ -472,6 +472,10 @@ static void fit_json(const struct model *m, const struct fit *f, uint64_t limit)
     jo_uint(&j, "weights_bytes", f->weights);
     jo_uint(&j, "kv_bytes", f->kv);
     jo_uint(&j, "limit_bytes", limit);
+    jo_open(&j, "nearest", '[');
+    if (below)
+        jo_int(&j, NULL, below);
+    jo_close(&j);
     jo_close(&j);
     json_print(stdout, &j);
 }
@@ -481,11 +485,13 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
     char b1[32], b2[32], b3[32];
     struct err e = {0};
     struct fit f;
+    int below;
 
     if (fit_keep(m, bytes, context, &f, &e))
         die(&e);
+    below = f.keep ? serving_below(m, f.keep) : 0;
     if (common.json) {
-        fit_json(m, &f, bytes);
+        fit_json(m, &f, bytes, below);
     } else if (f.keep) {
         printf("%d of %d experts fit into %s: weights %s, key-value cache of %lld tokens %s (bf16)\n", f.keep,
                m->arch.experts, num_bytes(bytes, b1), num_bytes(f.weights, b2), (long long)context,
@@ -496,6 +502,8 @@ int print_fit(const struct model *m, uint64_t bytes, int64_t context)
             note_few(m);
         if (f.keep < m->arch.experts)
             note("a runtime needs 1 to 2 GB more for itself; moe-score -k %d makes the plan", f.keep);
+        if (below)
+            note("with %d experts there are fewer obstacles to serving; --keep %d names them", below, f.keep);
     } else {
         printf(
             "does not fit into %s: with %d expert%s a layer, the fewest, the weights still take %s, and the "

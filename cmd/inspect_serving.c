@@ -89,6 +89,18 @@ void serving_json(struct json_out *j, const struct serving *s, int keep, uint64_
     jo_close(j);
 }
 
+int serving_below(const struct model *m, int keep)
+{
+    struct serving s;
+    struct err e = {0};
+    int below, above;
+
+    if (serving_open(&s, m, &e))
+        die(&e);
+    serving_near(&s, keep, &below, &above);
+    return below;
+}
+
 void serving_problems(struct findings *f, const struct serving *s)
 {
     const struct serving_rule *rule[SERVING_RULES];

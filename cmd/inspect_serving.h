@@ -12,6 +12,8 @@
 void serving_text(const struct serving *s, int keep, uint64_t weights, int64_t context);
 /* Members of the object that is open. */
 void serving_json(struct json_out *j, const struct serving *s, int keep, uint64_t weights, int64_t context);
+/* The nearest smaller number of experts that meets fewer obstacles; 0: there is none. */
+int serving_below(const struct model *m, int keep);
 /* What llama.cpp refuses of a GGUF file, which is for nothing else, is a problem of that file. */
 void serving_problems(struct findings *f, const struct serving *s);
 

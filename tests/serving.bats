@@ -44,6 +44,15 @@ setup() {
     moe-inspect --json --plan a.plan "$TINY_GPTOSS" | jq -e --slurpfile k keep.json '.serving == $k[0].serving'
 }
 
+@test "--fit: the nearest smaller number that servers like better" {
+    local sum
+    sum=$(moe-inspect --json --keep 7 "$TINY_GPTOSS" | jq .total_bytes)
+    run -0 --separate-stderr moe-inspect --fit "$sum" "$TINY_GPTOSS"
+    [[ $output == '7 of 16 experts fit '* && $stderr == *': with 4 experts there are fewer obstacles to serving; --keep 7 names them'* ]]
+    moe-inspect --json --fit "$sum" "$TINY_GPTOSS" | jq -e '.keep == 7 and .nearest == [4]'
+    moe-inspect --json --fit 1GB "$TINY_GPTOSS" | jq -e '.keep == 16 and .nearest == []'
+}
+
 @test "a server that refuses a model in a folder makes it no worse; llama.cpp is what GGUF files are for" {
     mkdir m
     cp "$FIXTURES"/gptoss-nvfp4/{config.json,model.safetensors} m
