@@ -58,6 +58,9 @@ static void note_chat(const struct corpus_told *t)
     if (t->refused)
         note("%lld of %lld conversations are left out, because the chat template refuses them (%s)",
              (long long)t->refused, (long long)t->conversations, t->refused_first);
+    if (t->given)
+        note("%lld of %lld conversations give the chat template variables of their own (%s, for example)",
+             (long long)t->given, (long long)t->conversations, t->given_first);
     for (i = 0; i < LOST_KINDS; i++)
         if (t->lost[i])
             note("the chat template does not print all %s of %lld of %lld conversations (%s, for example)",

@@ -166,7 +166,7 @@ static void one_template(struct chat *c, const char *why, const char *name)
         str_clear(&out);
         result = (struct chat_result){.lost = 0};
         if (chat_render(c, json_member(conversation[i], "messages"), json_member(conversation[i], "tools"),
-                        "conversation", &out, &result, &e))
+                        NULL, "conversation", &out, &result, &e))
             result.raised = e;
         if (result.raised.kind && !raised.kind)
             raised = result.raised;

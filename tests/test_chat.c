@@ -34,7 +34,8 @@ static char *render(const struct chat *c, const char *line, size_t n, struct cha
 
     err_clear(e);
     bad = json_parse(line, n, "line", &row, e) || json_keep_numbers(row, line, n, "line", e) ||
-          chat_render(c, json_member(row, "messages"), json_member(row, "tools"), "line", &out, result, e);
+          chat_render(c, json_member(row, "messages"), json_member(row, "tools"), NULL, "line", &out, result,
+                      e);
     cJSON_Delete(row);
     if (!bad && !result->raised.kind)
         return out.p;

@@ -338,6 +338,65 @@ static void test_digest(void)
     unput();
 }
 
+#define CHAT "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"
+
+/* What stands beside messages is the template's, as keywords of apply_chat_template are, if it looks at it.
+ */
+static void test_variables(void)
+{
+    static const struct {
+        const char *template, *more, *want; /* the text, or the refusal */
+        int given;
+    } cases[] = {
+        {"{{ enable_thinking|default('unset') }}", "", "unset", 0},
+        {"{{ enable_thinking|default('unset') }}", ",\"enable_thinking\":false", "False", 1},
+        {"{{ enable_thinking|default('unset') }}", ",\"enable_thinking\":null", "unset", 0},
+        {"{{ enable_thinking is defined }}", ",\"enable_thinking\":false", "True", 1},
+        {"{{ thinking_budget + 1 }}", ",\"thinking_budget\":18446744073709551615", "18446744073709551616", 1},
+        {"{{ documents[0].a }}", ",\"documents\":[{\"a\":\"b\"}]", "b", 1},
+        {"{{ reasoning_effort }}", ",\"reasoning_effort\":\"high\"", "high", 1},
+        {"{{ kind }}", ",\"source\":\"s\",\"kind\":{\"k\":1}", "{'k': 1}", 1},
+        {"x", ",\"enable_thinking\":false", "x", 0},
+        {"x", ",\"reasoning_effort\":\"high\"", "'reasoning_effort' beside 'messages' is not understood", 0},
+        {"x", ",\"documents\":[{}]", "'documents' beside 'messages' is not understood", 0},
+        {"{% set system = 'own' %}{{ system }}", ",\"system\":\"s\"", "'system' beside 'messages'", 0},
+        {"x", ",\"continue_final_message\":true", "'continue_final_message' beside 'messages'", 0},
+        {"{{ a }}", ",\"a\":1,\"a\":2", "the member 'a' occurs twice", 0},
+        {"{{ add_generation_prompt }}", ",\"add_generation_prompt\":false",
+         "'add_generation_prompt' is not for the document to give", 0},
+        {"{{ eos_token }}", ",\"eos_token\":\"e\"", "'eos_token' is not for the document to give", 0},
+        {"{{ max_length }}", ",\"max_length\":1", "'max_length' is not for the document to give", 0},
+    };
+    struct corpus_options o = {.max_len = 99};
+    size_t i;
+
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seen seen = {.n = 0};
+        struct corpus c = {0};
+        struct err e = {0};
+        char line[400];
+        const char *data;
+        bool bad;
+
+        o.chat.name = put_tmp("beside.jinja", cases[i].template);
+        snprintf(line, sizeof line, CHAT "%s}\n", cases[i].more);
+        data = put_tmp("x.jsonl", line);
+        bad = corpus_read(&c, "examples/tiny-qwen3", &data, 1, &o, &e) != 0;
+        if (bad)
+            CHECK_MSG(strstr(e.msg, cases[i].want), "case %zu: '%s'", i, e.msg);
+        else
+            CHECK_MSG(c.told.given == cases[i].given && !c.told.given_first == !cases[i].given, "case %zu",
+                      i);
+        corpus_free(&c);
+        if (bad)
+            continue;
+        CHECK(corpus_each("examples/tiny-qwen3", &data, 1, &o, true, look, &seen, &e) == 0);
+        CHECK_MSG(strstr(seen.text.p, cases[i].want), "case %zu: '%s'", i, seen.text.p);
+        str_free(&seen.text);
+    }
+    unput();
+}
+
 static void test_mistakes(void)
 {
     static const struct {
@@ -364,9 +423,12 @@ static void test_mistakes(void)
         {"{\"prompt\":\"p\",\"canonical_solution\":\"c\"}\n", "'canonical_solution' beside 'prompt'"},
         {"{\"prompt\":\"p\",\"tools\":[{}]}\n", "'tools' beside 'prompt'"},
         {"{\"text\":\"p\",\"output\":\"c\"}\n", "'output' beside 'text'"},
-        {"{\"messages\":[],\"functions\":[{}]}\n", "'functions' beside 'messages'"},
-        {"{\"messages\":[],\"images\":[\"x\"]}\n", "'images' beside 'messages'"},
-        {"{\"messages\":[],\"reasoning_effort\":\"high\"}\n", "'reasoning_effort' beside 'messages'"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"functions\":[{}]}\n",
+         "'functions' beside 'messages'"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"images\":[\"x\"]}\n",
+         "'images' beside 'messages'"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"reasoning_effort\":\"high\"}\n",
+         "'reasoning_effort' beside 'messages'"},
         {"{\"instruction\":\"i\",\"context\":\"c\",\"output\":\"o\"}\n", "'context' beside 'instruction'"},
         {"{\"conversations\":[{\"from\":\"gpt\",\"value\":\"x\",\"reasoning\":\"r\"}]}\n",
          "turn 1: 'reasoning' is not understood"},
@@ -381,9 +443,10 @@ static void test_mistakes(void)
         {"{\"conversations\":{}}\n", "'conversations' is not a list"},
         {"{\"conversations\":[{\"from\":\"bing\",\"value\":\"x\"}]}\n", "turn 1: 'from' is 'bing'"},
         {"{\"conversations\":[{\"from\":\"gpt\"}]}\n", "turn 1: 'value'"},
-        {"{\"conversations\":[],\"system\":\"s\"}\n", "'system' beside 'conversations'"},
+        {"{\"conversations\":[{\"from\":\"human\",\"value\":\"x\"}],\"system\":\"s\"}\n",
+         "'system' beside 'conversations'"},
         {"{\"instruction\":\"i\"}\n", "'output' is not a string"},
-        {"{\"instruction\":\"i\",\"response\":\"r\"}\n", "'response' beside"},
+        {"{\"instruction\":\"i\",\"output\":\"o\",\"response\":\"r\"}\n", "'response' beside"},
         {"{\"messages\":[{\"role\":\"user\"}]}\n", "refuses every conversation, and there is nothing else: "},
         {"{\"messages\":[{\"role\":\"user\"}]}\n",
          "x.jsonl line 1: line 2: UndefinedError: 'dict object' has no attribute"},
@@ -474,7 +537,7 @@ static void test_repeats(void)
 int main(void)
 {
     tmp_open();
-    test_beside();
+    test_variables();
     test_category_field();
     test_repeats();
     test_ids();
@@ -485,6 +548,7 @@ int main(void)
     test_samples();
     test_hold_out();
     test_digest();
+    test_beside();
     test_mistakes();
     CHECK_END();
 }

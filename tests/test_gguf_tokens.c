@@ -333,7 +333,7 @@ static void check_render(const char *name, const char *tools, const char *want)
 
     CHECK_MSG(chat_open(&c, &why, in_tmp("model.gguf"), &o, &e) == 0 && c, "%s%s", e.msg, why.p ? why.p : "");
     if (c) {
-        CHECK_MSG(chat_render(c, messages, t, "here", &out, &result, &e) == 0, "%s", e.msg);
+        CHECK_MSG(chat_render(c, messages, t, NULL, "here", &out, &result, &e) == 0, "%s", e.msg);
         CHECK_MSG(out.p && strcmp(out.p, want) == 0, "'%s'", out.p ? out.p : "");
     }
     chat_close(c);

@@ -68,7 +68,7 @@ static void give(const cJSON *given)
 {
     const cJSON *v;
 
-    cJSON_ArrayForEach(v, given) variable[variables++] = (struct jinja_variable){v->string, v};
+    cJSON_ArrayForEach(v, given) variable[variables++] = (struct jinja_variable){v->string, v, false};
 }
 
 static cJSON *first; /* the row of variables */

@@ -43,7 +43,8 @@ static void compare(const char *file, const struct chat *c, const struct err *fa
     struct err e = {0};
     char hex[SHA256_HEX], got[40];
 
-    if (c && chat_render(c, json_member(row, "messages"), json_member(row, "tools"), "x", &out, &result, &e))
+    if (c &&
+        chat_render(c, json_member(row, "messages"), json_member(row, "tools"), NULL, "x", &out, &result, &e))
         exception(e.msg, got);
     else if (!c || result.raised.kind)
         exception(c ? result.raised.msg : fault->msg, got);
@@ -148,7 +149,7 @@ static void show(const char *dir, const char *file, int i)
     struct chat *c = open_template(dir, file, &e);
 
     if (c && chat_render(c, json_member(conversation[i], "messages"), json_member(conversation[i], "tools"),
-                         "x", &out, &result, &e) == 0)
+                         NULL, "x", &out, &result, &e) == 0)
         fwrite(out.p, 1, out.n, stdout);
     printf("%s%s\n", e.msg, result.raised.msg);
 }

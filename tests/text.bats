@@ -108,6 +108,16 @@ END
     fails_with 'refuses every conversation.*line 2: TemplateError' moe-observe -n --chat "$D/t.jinja" -o "$D/x.stats" "$TINY_QWEN3" "$D/x.jsonl"
 }
 
+@test "variables that data give to the chat template are used, and told" {
+    echo '{"messages":[{"role":"user","content":"x"}],"enable_thinking":false}' >"$D/x.jsonl"
+    echo '{{ messages[0].content }}{% if enable_thinking is false %}no{% endif %}' >"$D/t.jinja"
+    run --separate-stderr moe-inspect --tokenize "$D/x.jsonl" --render --chat "$D/t.jinja" "$TINY_QWEN3"
+    [ "$output" = '{"line":0,"text":"xno"}' ]
+    run --separate-stderr moe-observe -n --chat "$D/t.jinja" "$TINY_QWEN3" "$D/x.jsonl"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"1 of 1 conversations give the chat template variables"*"('enable_thinking' in "*"x.jsonl line 1, "* ]]
+}
+
 @test "bad data names file and line" {
     printf '{"text":"x"}\n{"text":"\\u0000"}\n' >"$D/x.jsonl"
     fails_with 'x.jsonl line 2: .*U\+0000' moe-inspect --tokenize "$D/x.jsonl" "$TINY_QWEN3"

@@ -24,6 +24,7 @@ static struct value name_value(struct run *r, const struct node *n)
         if (f->slot[n->place[i].slot].kind != MISSING)
             return f->slot[n->place[i].slot];
     }
+    r->read[n->symbol] = true;
     if (r->global[n->symbol].kind != MISSING)
         return r->global[n->symbol];
     return v_undefined(n->value.s, n->value.n, OF_NAME);

@@ -34,9 +34,10 @@ size_t digits_convert(char *digits, size_t max, const char *s, size_t n, int fro
         for (k = 0; k < used || carry; k++) {
             if (k == max)
                 return 0;
-            carry += k < used ? number[k] * from : 0;
-            number[k] = (unsigned char)(carry % to);
-            carry /= to;
+            const div_t d = div(carry + (k < used ? number[k] * from : 0), to);
+
+            number[k] = (unsigned char)d.rem;
+            carry = d.quot;
             used = k < used ? used : k + 1;
         }
     }

@@ -114,6 +114,8 @@ static void set_globals(struct run *r, const struct jinja_variable *v, int n)
 
     r->global = run_get(r, symbols->n * sizeof *r->global);
     memset(r->global, 0, symbols->n * sizeof *r->global);
+    r->read = run_get(r, symbols->n * sizeof *r->read);
+    memset(r->read, 0, symbols->n * sizeof *r->read);
     for (f = functions; f->name; f++) {
         int32_t k = map_find(symbols, f->name, strlen(f->name));
 
@@ -128,6 +130,17 @@ static void set_globals(struct run *r, const struct jinja_variable *v, int n)
     }
 }
 
+static void tell_read(const struct run *r, struct jinja_variable *v, int n)
+{
+    int i;
+
+    for (i = 0; i < n; i++) {
+        int32_t k = map_find(&r->t->symbols, v[i].name, strlen(v[i].name));
+
+        v[i].read = k >= 0 && r->read[k];
+    }
+}
+
 static void check_surrogates(struct run *r)
 {
     size_t n = r->out->n - r->start;
@@ -136,7 +149,7 @@ static void check_surrogates(struct run *r)
         run_fail(r, "UnicodeEncodeError", "the text has half a character: surrogates not allowed");
 }
 
-int jinja_render(const struct jinja *t, const struct jinja_variable *v, int n, const struct jinja_options *o,
+int jinja_render(const struct jinja *t, struct jinja_variable *v, int n, const struct jinja_options *o,
                  struct str *out, struct err *e)
 {
     jmp_buf leave;
@@ -161,6 +174,7 @@ int jinja_render(const struct jinja *t, const struct jinja_variable *v, int n, c
         execute(r, t->body);
         run_spend(r, 0);
         check_surrogates(r);
+        tell_read(r, v, n);
         bad = 0;
     }
     arena_free(&r->arena);

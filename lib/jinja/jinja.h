@@ -21,6 +21,7 @@
 #define MOE_JINJA_JINJA_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,10 +34,12 @@ struct jinja; /* a parsed template; not changed by rendering */
 struct jinja *jinja_open(const char *text, size_t n, struct err *e);
 void jinja_close(struct jinja *t);
 
-/* value: NULL is none. A number with a valuestring (numbers.h) is what that spells. */
+/* value: NULL is none. A number with a valuestring (numbers.h) is what that spells. Of two with one name the
+ * later counts. */
 struct jinja_variable {
     const char *name;
     const cJSON *value;
+    bool read; /* becomes true when the rendering looks at the variable of that name, whatever for */
 };
 
 struct jinja_options {
@@ -48,7 +51,7 @@ struct jinja_options {
 
 /* Adds the rendered text to out. The variables must live until it returns. After a failure out holds what was
  * printed before. */
-int jinja_render(const struct jinja *t, const struct jinja_variable *v, int n, const struct jinja_options *o,
+int jinja_render(const struct jinja *t, struct jinja_variable *v, int n, const struct jinja_options *o,
                  struct str *out, struct err *e);
 
 #endif

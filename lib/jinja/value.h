@@ -94,6 +94,7 @@ struct run {
     struct str *out;
     const char *now;
     struct value *global; /* [symbols] the variables given and the functions that there are; MISSING: none */
+    bool *read;           /* [symbols] the template looked there */
     struct frame *frame;  /* variables of the innermost unit */
     struct frame *root;
     uint64_t steps, bytes;

@@ -2,6 +2,7 @@
 #include "text/chat.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -462,30 +463,82 @@ static int alias_all(const cJSON *messages, cJSON **out, struct err *e)
     return 0;
 }
 
+/* Parameters of apply_chat_template that are not for the template. */
+static bool is_parameter(const char *name)
+{
+    static const char *const list[] = {"chat_template",
+                                       "continue_final_message",
+                                       "tokenize",
+                                       "padding",
+                                       "truncation",
+                                       "max_length",
+                                       "return_tensors",
+                                       "return_dict",
+                                       "return_assistant_tokens_mask",
+                                       "tokenizer_kwargs"};
+    size_t i;
+
+    for (i = 0; i < sizeof list / sizeof *list && strcmp(name, list[i]) != 0; i++)
+        ;
+    return i < sizeof list / sizeof *list;
+}
+
+/* own[0..n) is what a template is given in any case. */
+static int check_more(const struct chat_more *more, const struct jinja_variable *own, int n,
+                      struct chat_result *result, const char *where, struct err *e)
+{
+    int i, k;
+
+    for (i = 0; i < more->n; i++) {
+        const struct jinja_variable *v = &more->v[i];
+
+        if (!v->read)
+            continue;
+        for (k = 0; k < n && strcmp(own[k].name, v->name) != 0; k++)
+            ;
+        if (k < n || is_parameter(v->name))
+            return err_set(e, ERR_INPUT,
+                           "%s: '%.60s' is not for the document to give to the chat template: remove it",
+                           where, v->name);
+        if (!result->given[0])
+            snprintf(result->given, sizeof result->given, "%.60s", v->name);
+    }
+    return 0;
+}
+
+/* -1: result says what the template raised; 1: more cannot be given, e says why. */
 static int print(const struct chat *c, const cJSON *messages, const cJSON *tools, bool generate,
-                 struct str *out, struct err *e)
+                 struct chat_more *more, const char *where, struct str *out, struct chat_result *result,
+                 struct err *e)
 {
     const struct jinja_options o = {.now = c->date};
     const cJSON prompt = {.type = generate ? cJSON_True : cJSON_False}, *t;
     const bool has_tools = tools && !cJSON_IsNull(tools);
-    int n = 4 + cJSON_GetArraySize(c->tokens), bad;
-    struct jinja_variable *v = mem_new((size_t)n, sizeof *v, e);
+    const int first = 1 + (more ? more->n : 0);
+    int n = first + 3 + cJSON_GetArraySize(c->tokens), bad;
+    struct jinja_variable *v = mem_new((size_t)n, sizeof *v, &result->raised);
 
     if (!v)
         return -1;
-    n = 0;
-    cJSON_ArrayForEach(t, c->tokens) v[n++] = (struct jinja_variable){t->string, t};
-    v[n++] = (struct jinja_variable){"messages", messages};
-    v[n++] = (struct jinja_variable){"tools", has_tools ? tools : NULL};
-    v[n++] = (struct jinja_variable){"documents", NULL};
-    v[n++] = (struct jinja_variable){"add_generation_prompt", &prompt};
-    bad = jinja_render(has_tools && c->with_tools ? c->with_tools : c->usual, v, n, &o, out, e);
+    v[0] = (struct jinja_variable){.name = "documents"};
+    if (first > 1)
+        memcpy(v + 1, more->v, (size_t)more->n * sizeof *v);
+    n = first;
+    cJSON_ArrayForEach(t, c->tokens) v[n++] = (struct jinja_variable){t->string, t, false};
+    v[n++] = (struct jinja_variable){"messages", messages, false};
+    v[n++] = (struct jinja_variable){"tools", has_tools ? tools : NULL, false};
+    v[n++] = (struct jinja_variable){"add_generation_prompt", &prompt, false};
+    bad = jinja_render(has_tools && c->with_tools ? c->with_tools : c->usual, v, n, &o, out, &result->raised);
+    if (!bad && first > 1) {
+        memcpy(more->v, v + 1, (size_t)more->n * sizeof *v);
+        bad = check_more(more, v + first, n - first, result, where, e) ? 1 : 0;
+    }
     free(v);
     return bad;
 }
 
-int chat_render(const struct chat *c, const cJSON *messages, const cJSON *tools, const char *where,
-                struct str *out, struct chat_result *result, struct err *e)
+int chat_render(const struct chat *c, const cJSON *messages, const cJSON *tools, struct chat_more *more,
+                const char *where, struct str *out, struct chat_result *result, struct err *e)
 {
     size_t before = out->n;
     cJSON *given = NULL;
@@ -498,7 +551,10 @@ int chat_render(const struct chat *c, const cJSON *messages, const cJSON *tools,
     role = cJSON_GetStringValue(
         json_member(messages->child->prev, "role")); /* cJSON: the first one's prev is the last */
     bad = alias_all(messages, &given, e);
-    if (!bad && print(c, given, tools, !role || strcmp(role, "assistant") != 0, out, &result->raised)) {
+    if (!bad)
+        bad = print(c, given, tools, !role || strcmp(role, "assistant") != 0, more, where, out, result, e);
+    if (result->raised.kind) {
+        bad = 0;
         out->n = before;
         if (result->raised.kind == ERR_USAGE && !c->date)
             bad = err_set(e, ERR_USAGE,

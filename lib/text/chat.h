@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "jinja/jinja.h"
 
 struct chat; /* the templates of a model, parsed, and the tokens that they print */
 
@@ -45,18 +46,28 @@ const char *chat_lost_name(int i);
 
 struct chat_result {
     struct err
-        raised;    /* the template refused the conversation: what and in which line of it; out is as it was */
-    unsigned lost; /* LOST_ bits: what is not found in the text, as it is or as JSON spells it */
+        raised; /* the template refused the conversation: what and in which line of it; out is as it was */
+    char given[64]; /* the first of the more that the template looked at; "": none */
+    unsigned lost;  /* LOST_ bits: what is not found in the text, as it is or as JSON spells it */
+};
+
+/* What a document says beside its conversation: variables for the template, as apply_chat_template takes
+ * keywords. read says which it looked at. */
+struct chat_more {
+    struct jinja_variable *v;
+    int n;
 };
 
 /*
  * One conversation as the template prints it, added to out. messages: array of objects; tools: array of
- * objects or NULL. Their reasoning is given under all names that it goes by (reasoning_content, thinking,
- * reasoning). A generation prompt is added when the last role is not assistant. where names the document in
- * messages ("data.jsonl line 3"). Numbers print as they were spelled if json_keep_numbers has gone through
- * the tree. -1: what is no conversation, or a date that is missing; a template that raises is told in result.
+ * objects or NULL; more: or NULL; one of it that the template looks at, and is given otherwise or could not
+ * be given to apply_chat_template for it, is an error. Their reasoning is given under all names that it goes
+ * by (reasoning_content, thinking, reasoning). A generation prompt is added when the last role is not
+ * assistant. where names the document in messages ("data.jsonl line 3"). Numbers print as they were spelled
+ * if json_keep_numbers has gone through the tree. -1: what is no conversation, or a date that is missing; a
+ * template that raises is told in result.
  */
-int chat_render(const struct chat *c, const cJSON *messages, const cJSON *tools, const char *where,
-                struct str *out, struct chat_result *result, struct err *e);
+int chat_render(const struct chat *c, const cJSON *messages, const cJSON *tools, struct chat_more *more,
+                const char *where, struct str *out, struct chat_result *result, struct err *e);
 
 #endif

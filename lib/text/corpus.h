@@ -5,7 +5,8 @@
  * (one document), either of them compressed by gzip or zstd, a directory of such files (sorted by name, one
  * level), or "-" (JSON on standard input); what is what: data_file.h. An object has one of
  * messages, conversations (ShareGPT), instruction+output (Alpaca; optional input), prompt (raw text), text,
- * ids; optionally category and tools. Whatever else it says beside them is refused, not left out. Category:
+ * ids; optionally category and tools. Beside a conversation, variables that its template
+ * looks at. Whatever else is content by its name is refused, not left out. Category:
  * the field, else the file's stem; standard input without one: "-". Empty lines and, in directories, names
  * that begin with a dot are passed over.
  *
@@ -57,6 +58,8 @@ struct corpus_told {
     int64_t conversations;
     int64_t refused;     /* for which it raises; they are left out */
     char *refused_first; /* "data.jsonl line 3: line 12: TemplateError: ..."; NULL: none */
+    int64_t given;       /* in which the template was given what stands beside the messages */
+    char *given_first;   /* "'enable_thinking' in data.jsonl line 3" */
     int64_t lost[LOST_KINDS];
     char *lost_first[LOST_KINDS]; /* "data.jsonl line 3" */
 };

@@ -17,6 +17,11 @@ int told_add(struct corpus_told *t, const struct chat_result *result, const char
         if (!t->refused_first)
             return -1;
     }
+    if (result->given[0] && !t->given++) {
+        t->given_first = mem_printf(e, "'%s' in %s", result->given, where);
+        if (!t->given_first)
+            return -1;
+    }
     for (i = 0; i < LOST_KINDS; i++) {
         if (!(result->lost & 1u << i) || t->lost[i]++)
             continue;
@@ -32,6 +37,7 @@ void told_free(struct corpus_told *t)
     int i;
 
     free(t->refused_first);
+    free(t->given_first);
     for (i = 0; i < LOST_KINDS; i++)
         free(t->lost_first[i]);
     *t = (struct corpus_told){0};

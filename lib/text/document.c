@@ -1,6 +1,7 @@
 /* document.c -- the kinds of content, and conversations in the shape that templates read. */
 #include "text/document.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -55,7 +56,9 @@ static const char *const lost[] = {"system",
                                    "videos",
                                    "audio",
                                    "audios",
+                                   "chat_template",
                                    "chat_template_kwargs",
+                                   "continue_final_message",
                                    "reasoning_effort",
                                    "model_identity",
                                    "custom_instructions",
@@ -151,6 +154,12 @@ static bool hides(const cJSON *mask)
     return false;
 }
 
+/* What stands beside a conversation may be for its template, which is asked when it is rendered. */
+static bool is_chat(enum document_kind kind)
+{
+    return kind == DOC_MESSAGES || kind == DOC_CONVERSATIONS || kind == DOC_INSTRUCTION;
+}
+
 bool document_is_content(const cJSON *object)
 {
     int i;
@@ -158,6 +167,14 @@ bool document_is_content(const cJSON *object)
     for (i = 0; i < KINDS && !get(object, content[i].name); i++)
         ;
     return i < KINDS;
+}
+
+static int refuse_lost(const cJSON *v, int found, const char *where, struct err *e)
+{
+    return err_set(e, ERR_INPUT,
+                   "%s: '%.60s' beside '%s' is not understood and would be left out: make messages of "
+                   "both, or remove it",
+                   where, v->string, content[found].name);
 }
 
 static int find_content(struct document *d, const char *category_field, const char *where, struct err *e)
@@ -183,12 +200,8 @@ static int find_content(struct document *d, const char *category_field, const ch
     {
         if (is_used(found, v->string) && is_twice(d->json, v->string))
             return err_set(e, ERR_INPUT, "%s: has '%s' twice", where, v->string);
-        if (would_be_lost(found, v, category_field))
-            return err_set(
-                e, ERR_INPUT,
-                "%s: '%.60s' beside '%s' is not understood and would be left out: make messages of "
-                "both, or remove it",
-                where, v->string, content[found].name);
+        if (!is_chat(content[found].kind) && would_be_lost(found, v, category_field))
+            return refuse_lost(v, found, where, e);
     }
     d->kind = content[found].kind;
     return 0;
@@ -206,6 +219,7 @@ int document_parse(struct document *d, const char *line, size_t n, const char *c
         return err_set(e, ERR_INPUT, "%s: is not a JSON object (one a line is expected)", where);
     category = get(d->json, category_field);
     d->category = cJSON_GetStringValue(category);
+    d->category_field = category_field;
     if (category && (!d->category || !*d->category))
         return err_set(e, ERR_INPUT, "%s: '%s' is not a string with something in it", where, category_field);
     return find_content(d, category_field, where, e);
@@ -219,7 +233,7 @@ void document_free(struct document *d)
 
 bool document_is_chat(const struct document *d)
 {
-    return d->kind == DOC_MESSAGES || d->kind == DOC_CONVERSATIONS || d->kind == DOC_INSTRUCTION;
+    return is_chat(d->kind);
 }
 
 int document_ids(const struct document *d, int vocab, const char *where, struct ids *out, struct err *e)
@@ -341,24 +355,70 @@ static int from_alpaca(cJSON *messages, const cJSON *json, const char *where, st
     return r;
 }
 
+/* ---- what stands beside them ---- */
+
+static int find_more(const struct document *d, int found, struct chat_more *more, struct err *e)
+{
+    const cJSON *v;
+
+    more->v = mem_new((size_t)cJSON_GetArraySize(d->json), sizeof *more->v, e);
+    if (!more->v)
+        return -1;
+    cJSON_ArrayForEach(v, d->json)
+    {
+        if (!cJSON_IsNull(v) && !is_used(found, v->string))
+            more->v[more->n++] = (struct jinja_variable){v->string, v, false};
+    }
+    return 0;
+}
+
+/* What the template did not look at is left out, which is only right for what is no content. */
+static int check_more(const struct document *d, int found, const struct chat_more *more, const char *where,
+                      struct err *e)
+{
+    int i;
+
+    for (i = 0; i < more->n; i++) {
+        const struct jinja_variable *v = &more->v[i];
+
+        if (!v->read && would_be_lost(found, v->value, d->category_field))
+            return refuse_lost(v->value, found, where, e);
+    }
+    return 0;
+}
+
+static int chat_and_more(const struct document *d, const cJSON *messages, const struct chat *c,
+                         const char *where, struct str *out, struct chat_result *result, struct err *e)
+{
+    struct chat_more more = {0};
+    int found = 0, bad;
+
+    while (content[found].kind != d->kind)
+        found++;
+    bad = find_more(d, found, &more, e) ||
+          chat_render(c, messages, get(d->json, "tools"), &more, where, out, result, e) ||
+          (!result->raised.kind && check_more(d, found, &more, where, e));
+    free(more.v);
+    return bad ? -1 : 0;
+}
+
 int document_chat(struct document *d, const char *line, size_t n, const struct chat *c, const char *where,
                   struct str *out, struct chat_result *result, struct err *e)
 {
-    const cJSON *tools = get(d->json, "tools");
     cJSON *made;
     int r;
 
     if (json_keep_numbers(d->json, line, n, where, e))
         return -1;
     if (d->kind == DOC_MESSAGES)
-        return chat_render(c, get(d->json, "messages"), tools, where, out, result, e);
+        return chat_and_more(d, get(d->json, "messages"), c, where, out, result, e);
     made = cJSON_CreateArray();
     if (!made)
         return err_set(e, ERR_NOMEM, "out of memory: a conversation");
     r = d->kind == DOC_CONVERSATIONS ? from_sharegpt(made, get(d->json, "conversations"), where, e)
                                      : from_alpaca(made, d->json, where, e);
     if (!r)
-        r = chat_render(c, made, tools, where, out, result, e);
+        r = chat_and_more(d, made, c, where, out, result, e);
     cJSON_Delete(made);
     return r;
 }

@@ -18,6 +18,7 @@ struct document {
     cJSON *json;
     enum document_kind kind;
     const char *category; /* in json; NULL: none given */
+    const char *category_field;
 };
 
 /* where names the line in messages. The line must outlive d; document_free also after a failure. */
@@ -32,7 +33,9 @@ bool document_is_chat(const struct document *d);
 int document_ids(const struct document *d, int vocab, const char *where, struct ids *out, struct err *e);
 /* Of a document that is text: adds it to out. */
 int document_text(const struct document *d, const char *where, struct str *out, struct err *e);
-/* Of a document that is a conversation: renders it. line[0..n) is what it was parsed from. */
+/* Of a document that is a conversation: renders it; what stands beside it is given to the template, and
+ * refused if that does not look at it though it is content by its name. line[0..n) is what it was parsed
+ * from. */
 int document_chat(struct document *d, const char *line, size_t n, const struct chat *c, const char *where,
                   struct str *out, struct chat_result *result, struct err *e);
 
