@@ -393,7 +393,9 @@ END
     jq -n --arg a "$e.$gone.up_proj" --arg b "$e.$kept.up_proj" \
         '{quantization: {exclude_modules: ["lm_head", $a, $b], quantized_layers: {($a): {}, ($b): {n: 1}}}}' >m/hf_quant_config.json
     jq -n --arg a "-:.*layers\\.0\\..*experts\\.$gone\\..*" '{dynamic: {($a): {}}}' >m/quantize_config.json
+    jq -n --arg a "$e.$gone" --arg b "$e.$kept" '{modules_to_not_convert: [$a, $b]}' >m/quant_config.json
     moe-prune -q m plan.tsv cut
+    jq -e --arg b "$e.$((after - 1))" '.modules_to_not_convert == [$b]' cut/quant_config.json
     jq -e --arg b "$e.$((after - 1)).up_proj" \
         '.quantization == {exclude_modules: ["lm_head", $b], quantized_layers: {($b): {n: 1}}}' cut/hf_quant_config.json
     jq -e '.dynamic == {}' cut/quantize_config.json

@@ -328,10 +328,14 @@ only() {
     local f
     printf '{"ids":[%s]}\n' "$(seq -s , 1 60)" >ids.jsonl
     for f in qwen3-fp8 qwen3-gptq glm4-awq qwen3-modelopt olmoe-autoround minimax-m2-fp8 gptoss-nvfp4 llama4-mx; do
-        moe-quant -q -t bf16 "$ROOT/tests/fixtures/$f" "$f"
+        cp -r "$ROOT/tests/fixtures/$f" source
+        jq .quantization_config source/config.json >source/quant_config.json
+        moe-quant -q -t bf16 source "$f"
+        rm -r source
         [ "$(jq .quantization_config "$f/config.json")" = null ]
         [ ! -e "$f/hf_quant_config.json" ]
         [ ! -e "$f/quantize_config.json" ]
+        [ ! -e "$f/quant_config.json" ]
         moe-bench compare -q --json --precision f32 "$f" "$ROOT/tests/fixtures/$f" ids.jsonl >said
         jq -e '.candidates[0].total.kl_mean < 1e-4' said || { echo "$f: $(jq -c .candidates said)"; return 1; }
     done

@@ -77,6 +77,9 @@ struct model_options {
 int model_open(struct model *m, const char *arg, const struct model_options *o, struct err *e);
 void model_close(struct model *m);
 
+/* Files beside config.json that say how tensors are stored, as exporters write them: NULL ends them. */
+extern const char *const quantization_files[];
+
 /* Is the tensor the language model's, and not of the other parts of a multimodal wrapper? */
 bool of_language_model(const struct arch *a, const char *name);
 /* "layers.LAYER.SUFFIX" (layer >= 0) or SUFFIX as it is (layer < 0). NULL: absent. */

@@ -10,13 +10,14 @@
 
 enum { MAX_FILE = 64 << 20 };
 
+const char *const quantization_files[] = {"hf_quant_config.json", "quantization_config.json",
+                                          "quantize_config.json", "quant_config.json", NULL};
+
+/* Of each of them. */
 static const struct {
-    const char *name, *member; /* where it is in the file; NULL: all of it */
-    const char *method;        /* its quant_method, if it has none */
-} files[] = {{"hf_quant_config.json", "quantization", "modelopt"},
-             {"quantization_config.json", NULL, NULL},
-             {"quantize_config.json", NULL, "gptq"},
-             {"quant_config.json", NULL, "awq"}};
+    const char *member; /* where it is in the file; NULL: all of it */
+    const char *method; /* its quant_method, if it has none */
+} kinds[] = {{"quantization", "modelopt"}, {NULL, NULL}, {NULL, "gptq"}, {NULL, "awq"}};
 
 /* Puts what a file says to config.json's place for it. */
 static int adopt(cJSON *config, const cJSON *said, const char *method, struct err *e)
@@ -39,15 +40,15 @@ int quantization_beside(cJSON *config, const char *dir, struct err *e)
     size_t i;
     int r = 0, found = !cJSON_IsObject(config) || (said && !cJSON_IsNull(said));
 
-    for (i = 0; i < sizeof files / sizeof *files && !found && !r; i++) {
-        char *path = path_join(dir, files[i].name, e);
+    for (i = 0; quantization_files[i] && !found && !r; i++) {
+        char *path = path_join(dir, quantization_files[i], e);
         cJSON *all = NULL;
 
         r = !path || (path_exists(path) && json_read(path, MAX_FILE, &all, e)) ? -1 : 0;
-        said = files[i].member ? json_member(all, files[i].member) : all;
+        said = kinds[i].member ? json_member(all, kinds[i].member) : all;
         found = cJSON_IsObject(said);
         if (found)
-            r = adopt(config, said, files[i].method, e);
+            r = adopt(config, said, kinds[i].method, e);
         cJSON_Delete(all);
         free(path);
     }
@@ -58,13 +59,13 @@ const char *quantization_file(const char *dir, struct err *e)
 {
     size_t i;
 
-    for (i = 0; i < sizeof files / sizeof *files; i++) {
-        char *path = path_join(dir, files[i].name, e);
+    for (i = 0; quantization_files[i]; i++) {
+        char *path = path_join(dir, quantization_files[i], e);
         bool there = path && path_exists(path);
 
         free(path);
         if (there)
-            return files[i].name;
+            return quantization_files[i];
     }
     return NULL;
 }

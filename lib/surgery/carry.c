@@ -155,9 +155,9 @@ static int carry_dir(const char *from, const char *to, const struct cut *c, bool
             *bytes += size;
             if (to) {
                 dst = path_join(to, as, e);
-                r = !dst                                  ? -1
-                    : c && in_words(quant_files, name[i]) ? write_cut(src, dst, c, e)
-                                                          : copy_file(src, dst, e);
+                r = !dst                                         ? -1
+                    : c && in_words(quantization_files, name[i]) ? write_cut(src, dst, c, e)
+                                                                 : copy_file(src, dst, e);
             }
         }
         free(src);
@@ -203,8 +203,8 @@ int carry_check_cut(const struct model *m, const struct cut *c, struct err *e)
     int i, r = 0;
     size_t n;
 
-    for (i = 0; quant_files[i] && r == 0 && m->ckpt.container->folder && c->kept < c->experts; i++) {
-        path = path_join(m->dir, quant_files[i], e);
+    for (i = 0; quantization_files[i] && r == 0 && m->ckpt.container->folder && c->kept < c->experts; i++) {
+        path = path_join(m->dir, quantization_files[i], e);
         text = NULL;
         r = !path ? -1 : path_exists(path) ? read_cut(path, c, &text, &n, e) : 0;
         free(text);
@@ -218,8 +218,8 @@ int carry_files(const struct model *m, const struct cut *c, bool requantized, co
     uint64_t bytes = 0;
     int i, r = carry(m, c && c->kept < c->experts ? c : NULL, dir, &bytes, e);
 
-    for (i = 0; quant_files[i] && requantized && !r && m->ckpt.container->folder; i++) {
-        char *path = path_join(dir, quant_files[i], e);
+    for (i = 0; quantization_files[i] && requantized && !r && m->ckpt.container->folder; i++) {
+        char *path = path_join(dir, quantization_files[i], e);
 
         r = !path ? -1 : unlink(path) && errno != ENOENT ? err_sys(e, "cannot remove '%s'", path) : 0;
         free(path);

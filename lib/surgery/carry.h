@@ -16,7 +16,7 @@
  * has nothing beside it that belongs to it.
  */
 int carry_bytes(const struct model *m, uint64_t *bytes, struct err *e);
-/* c: the files of quant_files (quant_names.h) follow this cut; NULL: they go along as they are; requantized:
+/* c: the files of quantization_files (model.h) follow this cut; NULL: they go along as they are; requantized:
  * they stay behind, since what they say is true no more. */
 int carry_files(const struct model *m, const struct cut *c, bool requantized, const char *dir, struct err *e);
 /* Refused by name: what they say of experts cannot follow the cut. */

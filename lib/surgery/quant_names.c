@@ -12,9 +12,6 @@
 #include "base/json_out.h"
 #include "base/words.h"
 
-const char *const quant_files[] = {"hf_quant_config.json", "quantization_config.json", "quantize_config.json",
-                                   NULL};
-
 /* What a text is: names, maybe with * as in file names; regular expressions; or names, but for those that
  * begin with re: */
 enum language { NAMES, PATTERNS, MARKED };

@@ -18,7 +18,4 @@
 int quant_names_cut(const char *text, size_t n, const char *what, const struct cut *c, char **out,
                     size_t *out_n, struct err *e);
 
-/* Files beside config.json that say how tensors are stored, NULL-terminated. */
-extern const char *const quant_files[];
-
 #endif
