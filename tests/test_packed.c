@@ -202,12 +202,15 @@ static void check_integers(void)
         "GPTQ 4 1x32, GPTQ 8 1x32, GPTQ 4 1x64");
     check_claims("{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 128, \"version\": \"gemm\"}",
                  "AWQ 4 1x128");
+    check_claims("{\"quant_method\": \"awq\", \"w_bit\": 4, \"q_group_size\": 64, \"version\": \"GEMM\"}",
+                 "AWQ 4 1x64");
     check_stumble(
         "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 128, \"checkpoint_format\": \"marlin\"}",
         "checkpoint_format");
     check_stumble("{\"quant_method\": \"gptq\", \"bits\": 9, \"group_size\": 128}", "bits");
     check_stumble("{\"quant_method\": \"gptq\", \"bits\": 4, \"pack_dtype\": \"int16\"}", "pack_dtype");
     check_stumble("{\"quant_method\": \"awq\", \"bits\": 4, \"version\": \"gemv\"}", "version");
+    check_stumble("{\"quant_method\": \"awq\", \"w_bit\": 8, \"version\": \"GEMM\"}", "w_bit");
     check_stumble("{\"quant_method\": \"awq\", \"bits\": 8, \"version\": \"gemm\"}", "bits");
 }
 

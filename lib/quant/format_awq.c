@@ -8,23 +8,30 @@
 
 enum { BITS = 4, PACK = 8 };
 
+/* As transformers calls a key, unless it is there by AutoAWQ's name alone, as in its own file. */
+static const char *own_key(const cJSON *config, const char *name, const char *other)
+{
+    return !json_member(config, name) && json_member(config, other) ? other : name;
+}
+
 static const char *awq_stumbles(const cJSON *config)
 {
     static const char *const version[] = {"gemm", "GEMM", NULL};
 
     if (!config_says(config, "quant_method", "awq"))
         return NULL;
-    return config_allows(config, "version", version) ? "bits" : "version";
+    return config_allows(config, "version", version) ? own_key(config, "bits", "w_bit") : "version";
 }
 
 static int awq_claims(const cJSON *config, struct block_size *b, int max)
 {
-    static const struct scheme_keys keys = {"bits", "group_size", NULL, NULL};
+    const struct scheme_keys keys = {own_key(config, "bits", "w_bit"),
+                                     own_key(config, "group_size", "q_group_size"), NULL, NULL};
     const char *key = awq_stumbles(config);
 
     if (!key)
         return autoround_find(config, AUTOROUND_AWQ, "int", BITS, BITS, b, max);
-    return strcmp(key, "bits") == 0 ? schemes_find(config, &keys, "int", BITS, BITS, b, max) : 0;
+    return strcmp(key, keys.bits) == 0 ? schemes_find(config, &keys, "int", BITS, BITS, b, max) : 0;
 }
 
 #define WORDS DT_BIT(DT_I32) | DT_BIT(DT_U32)
