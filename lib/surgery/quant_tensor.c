@@ -363,7 +363,7 @@ struct looking {
     struct task_result all;
 };
 
-static int look_at(void *ctx, struct slab *s, uint64_t i, size_t row, struct err *e)
+static int note_most(void *ctx, struct slab *s, uint64_t i, size_t row, struct err *e)
 {
     struct looking *l = ctx;
 
@@ -375,7 +375,7 @@ static int look(struct quant_work *q, const struct quant_map *m, float *most, st
 {
     struct looking l = {.q = q};
     struct slab s = {0};
-    int r = slab_new(&s, m, pool_threads(q->pool), e) || each_slab(q, &s, look_at, &l, e) ? -1 : 0;
+    int r = slab_new(&s, m, pool_threads(q->pool), e) || each_slab(q, &s, note_most, &l, e) ? -1 : 0;
 
     slab_free(&s);
     *most = l.all.most > *most ? l.all.most : *most;
