@@ -211,6 +211,13 @@ check-asan:
 	    $(MAKE) --no-print-directory check BUILD=$(BUILD)-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	    SAN='-fsanitize=address,undefined -fno-sanitize-recover=all'
 
+## check-interop: what other programs make of our files, with the packages of PYTHON=DIR/bin/python3 (tests/README.md)
+PYTHON ?= python3
+check-interop:
+	@$(MAKE) $(PARALLEL) --no-print-directory all
+	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/tests/logits $(BUILD)/tests/mkrandom
+	@'$(PYTHON)' tests/interop/check.py '$(BUILD)' $(TESTS)
+
 ## check-real: what of the config.json files and chat templates in REAL="DIR ..." is taken (a hub cache, say)
 check-real: $(BUILD)/tests/real
 	@BUILD='$(BUILD)' tests/check-real $(REAL)
@@ -278,6 +285,6 @@ BLAS_CHOICE = $(if $(filter file,$(origin BLAS)),,$(BLAS))
 # All cores, unless the user gave -j.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: all stale help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin check-real compatibility lint bench quality install uninstall clean FORCE
+.PHONY: all stale help cuda demo check check-gpu check-gpu-sanitizer test-programs check-asan check-builtin check-interop check-real compatibility lint bench quality install uninstall clean FORCE
 .SECONDARY:
 -include $(LIGHT_OBJ:.o=.d) $(HEAVY_OBJ:.o=.d) $(wildcard $(BUILD)/lib/cpu/*/*.d) $(wildcard $(BUILD)/cmd/*.d) $(wildcard $(BUILD)/tests/*.d) $(wildcard $(BUILD)/kernels/*.d $(BUILD)/kernels/cuda/*.d)

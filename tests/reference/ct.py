@@ -1,7 +1,7 @@
 """Checkpoints of compressed-tensors: written by the library, decoded here, and the two compared.
 
 A group of config_groups has a list of targets; the first group with a regular expression that a module's name matches
-is the module's. Other modules stay as they are.
+is the module's, or one of all linear layers. Other modules stay as they are.
 """
 
 import re
@@ -15,8 +15,8 @@ from formats import E2M1
 
 def group_of(name, config):
     for group in config["config_groups"].values():
-        if any(re.match(t.removeprefix("re:"), name) for t in group["targets"]):
-            return group
+        if any(t == "Linear" or re.match(t.removeprefix("re:"), name) for t in group["targets"]):
+            return {"format": config["format"]} | group
     return None
 
 
@@ -116,8 +116,11 @@ def encode_all(tensors, config):
 
 def decode_all(tensors, config):
     modules = {}
-    for name in [k for k in tensors if group_of(k.rsplit(".", 1)[0], config)]:
+    scaled = {k.removesuffix(".weight_scale") for k in tensors if k.endswith(".weight_scale")}
+    for name in [k for k in tensors if k.rsplit(".", 1)[0] in scaled and group_of(k.rsplit(".", 1)[0], config)]:
         module, suffix = name.rsplit(".", 1)
+        if suffix == "bias":
+            continue
         modules.setdefault(module, {})[suffix] = tensors.pop(name)
     for module, state in modules.items():
         tensors[module + ".weight"] = decode(state, group_of(module, config))

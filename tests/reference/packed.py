@@ -307,7 +307,7 @@ BESIDE = {
 
 
 def decode_integers(tensors, quantization):
-    v1 = quantization.get("checkpoint_format", "gptq") == "gptq" and quantization.get("packing_format") is None
+    v1 = quantization.get("checkpoint_format", "gptq") == "gptq" and quantization.get("packing_format") in (None, "auto_round:auto_gptq")
     for name in [k for k in tensors if k.endswith(".qweight")]:
         base = name.removesuffix(".qweight")
         t = {k: tensors.pop(f"{base}.{k}") for k in ("qweight", "qzeros", "scales", "g_idx") if f"{base}.{k}" in tensors}

@@ -68,7 +68,7 @@ def plain(directory):
     quantization = config.pop("quantization_config", {})
     if os.path.exists(f"{directory}/hf_quant_config.json"):
         quantization = {"quant_method": "modelopt"}
-    if quantization.get("format") == "mixed-precision":
+    if quantization.get("quant_method") == "compressed-tensors":
         ct.decode_all(tensors, quantization)
     packed.decode(tensors, quantization)
     decode_fp8(tensors, quantization.get("weight_block_size", [128])[0])
