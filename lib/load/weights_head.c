@@ -128,12 +128,13 @@ void embedding_close(struct embedding *t)
 /* ---- final norm and head ---- */
 
 /* A vector that is in no layer: n elements, device. */
-static int vector(struct device *d, const struct model *m, const char *name, size_t n, float **out,
-                  struct err *e)
+static int vector(struct device *d, const struct model *m, const char *name, size_t n, float more,
+                  float **out, struct err *e)
 {
     const struct tensor *t = model_tensor(m, -1, name);
     float *host = mem_new(n, sizeof *host, e);
     int rc = -1;
+    size_t i;
 
     *out = NULL;
     if (!host)
@@ -142,6 +143,8 @@ static int vector(struct device *d, const struct model *m, const char *name, siz
         err_set(e, ERR_INPUT, "'%s': tensor '%s' is missing", m->dir, name);
     } else if (model_read_f32(m, t, host, e) == 0 &&
                (*out = d->ops->buf_new(d, n * sizeof *host, e)) != NULL) {
+        for (i = 0; i < n; i++)
+            host[i] += more;
         d->ops->to_device(d, *out, host, n * sizeof *host);
         rc = 0;
     }
@@ -153,7 +156,7 @@ int weights_final_norm(struct device *d, const struct model *m, float **out, str
 {
     const struct slot s = model_slot(m, SLOT_FINAL_NORM);
 
-    return vector(d, m, s.name, (size_t)s.out, out, e);
+    return vector(d, m, s.name, (size_t)s.out, s.plus_one ? 1 : 0, out, e);
 }
 
 void head_weights_free(struct device *d, struct head_weights *h)
@@ -180,7 +183,7 @@ int weights_head(struct device *d, const struct model *m, struct head_weights *o
         rc = pack_any(d, &job, 1, e);
     snprintf(bias, sizeof bias, "%s.bias", head.name);
     if (rc == 0 && head.bias)
-        rc = vector(d, m, bias, (size_t)head.out, &out->bias, e);
+        rc = vector(d, m, bias, (size_t)head.out, 0, &out->bias, e);
     if (rc)
         head_weights_free(d, out);
     blob_free(&b);

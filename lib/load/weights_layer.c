@@ -249,7 +249,7 @@ int weights_layer_vectors(struct weights *w, int layer, struct err *e)
     w->vectors_n = 0;
     for (i = 0; i < l.n; i++) {
         const struct slot *s = l.piece[i].slot[0];
-        size_t n = floats_of(&l.piece[i], &w->m->arch);
+        size_t n = floats_of(&l.piece[i], &w->m->arch), k;
         float *dst;
         int rc;
 
@@ -261,6 +261,8 @@ int weights_layer_vectors(struct weights *w, int layer, struct err *e)
                                       : stacked_biases(w, layer, &l.piece[i], dst, e);
         if (rc)
             return -1;
+        for (k = 0; s->plus_one && k < n; k++)
+            dst[k] += 1;
     }
     op->finish_copy(w->d,
                     op->copy_up(w->d, w->to->vectors, w->host_vectors, w->vectors_n * sizeof(float), 0));

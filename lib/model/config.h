@@ -27,6 +27,8 @@ const char *config_string(struct config *c, const char *key);
 /* Is value in the list of numbers under key (absent: no)? */
 bool config_list_has(struct config *c, const char *key, int value);
 
+/* keys.c: is v the value that the text says: true, false, null, a number or a string without quotes? */
+bool config_value_is(const cJSON *v, const char *text);
 /* keys.c: every key is understood, here and in the rope dictionary. wrapper: what text stands in, or NULL. */
 void keys_check(struct config *text, const struct config *wrapper, const struct family *f,
                 const struct arch_options *o);

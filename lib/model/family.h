@@ -30,9 +30,9 @@ enum mixer_kind { MIXERS(MIXER_ID) MIXER_KINDS };
 /* ROPE_FACTORS: a divisor for each frequency, as GGUF files have them. */
 enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_FACTORS };
 enum ffn_kind { FFN_DENSE, FFN_MOE };
-/* What chooses the tokens that attention sees (DeepSeek-V3.2): nothing; in each layer; in some layers, for
- * those that follow too (GLM-5). */
-enum indexer_kind { INDEXER_NONE, INDEXER_EACH, INDEXER_SHARED };
+/* What chooses the tokens that attention sees: nothing; in each layer (DeepSeek-V3.2); in some layers, for
+ * those that follow too (GLM-5); blocks of tokens, in some layers (MiniMax-M3). */
+enum indexer_kind { INDEXER_NONE, INDEXER_EACH, INDEXER_SHARED, INDEXER_BLOCKS };
 /* The gate multiplies the expert's output, or its input (Llama4). */
 enum gate_site { GATE_OUTPUT, GATE_INPUT };
 
@@ -96,6 +96,7 @@ struct family {
     const char *key_shared_width;            /* shared width = its value */
     const char *key_gate_scale;              /* NULL: routed_scaling_factor */
     const char *key_mtp[3];                  /* numbers of MTP layers; set to 0 when they are dropped */
+    const char *key_moe_layers;              /* list: which layers have experts (FFN_FIRST_K) */
     const char *key_capacity;                /* list of numbers that must all become the expert count */
     const char *const *own_keys;   /* other keys that this row reads, or that are known not to matter */
     const struct fixed_key *fixed; /* ends with {NULL, NULL} */
@@ -119,6 +120,7 @@ struct family {
 
     /* operations */
     enum norm_kind norm;
+    bool norm_plus_one; /* the weights of norms are stored less one */
     enum mixer_kind mixer;
     enum indexer_kind indexer;
     enum qk_norm qk_norm;
@@ -145,6 +147,7 @@ struct family {
 
     /* names after "layers.N." */
     const char *ffn_module;                            /* "mlp" */
+    const char *dense_module;                          /* of layers without experts, if it differs */
     const char *fused_module;                          /* layout B's, if it differs (Mixtral: "mlp") */
     const char *router;                                /* "gate" or "router", within ffn_module */
     const char *corr_name;                             /* correction bias within ffn_module; NULL: none */

@@ -59,6 +59,7 @@ static const char *const harmless_keys[] = {
     "image_token_index", "image_token_id", "video_token_index", "video_token_id", "vision_start_token_id",
     "vision_end_token_id", "vision_feature_layer", "vision_feature_select_strategy", "image_seq_length",
     "multimodal_projector_bias", "projector_hidden_act", "projector_hidden_size", "spatial_merge_size",
+    "img_token_compression_config", "image_grid_pinpoints", "num_reward_heads", "process_image_mode",
     "media_placeholder_token_id", "video_placeholder", "use_unified_vision_chunk", "ignore_index",
     /* tokens, and how transformers 4 generates */
     "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id",
@@ -126,8 +127,7 @@ static bool neutral(const cJSON *v)
            (cJSON_IsString(v) && !*v->valuestring) || ((cJSON_IsArray(v) || cJSON_IsObject(v)) && !v->child);
 }
 
-/* Is v the value that the text says: true, false, null, a number or a string without quotes? */
-static bool has_value(const cJSON *v, const char *text)
+bool config_value_is(const cJSON *v, const char *text)
 {
     if (cJSON_IsString(v))
         return strcmp(v->valuestring, text) == 0;
@@ -159,7 +159,7 @@ static bool fixed_key(struct keys *k, const struct fixed_key *fixed, const cJSON
     for (; fixed && fixed->key; fixed++) {
         if (strcmp(fixed->key, v->string) != 0)
             continue;
-        if (cJSON_IsNull(v) || has_value(v, fixed->value) || vouched_for(k, v->string))
+        if (cJSON_IsNull(v) || config_value_is(v, fixed->value) || vouched_for(k, v->string))
             return true;
         wrong = fixed;
     }
@@ -192,7 +192,8 @@ static bool known_key(const struct family *f, const char *key)
            in_words(f->key_experts, key) || in_words(f->key_topk, key) || in_words(f->key_mtp, key) ||
            is_key(f->key_inter, key) || is_key(f->key_dense_inter, key) ||
            is_key(f->key_attention_bias, key) || is_key(f->key_shared_count, key) ||
-           is_key(f->key_shared_width, key) || is_key(f->key_gate_scale, key) || is_key(f->key_capacity, key);
+           is_key(f->key_shared_width, key) || is_key(f->key_gate_scale, key) ||
+           is_key(f->key_moe_layers, key) || is_key(f->key_capacity, key);
 }
 
 static void check_duplicates(const struct config *c)

@@ -90,6 +90,21 @@ static void read_mlp_types(struct arch *a, struct config *c)
     }
 }
 
+/* A list of true and false, or 1 and 0. */
+static void read_moe_list(struct arch *a, struct config *c, const char *key)
+{
+    const cJSON *list = key && is_list(c, key) ? config_get(c, key) : NULL, *v;
+    int i = 0;
+
+    if (list && cJSON_GetArraySize(list) != a->layers) {
+        err_set(c->e, ERR_INPUT, "'%s': %s has %d entries for %d layers", c->what, key,
+                cJSON_GetArraySize(list), a->layers);
+        return;
+    }
+    cJSON_ArrayForEach(v, list) a->layer[i++].ffn =
+        cJSON_IsTrue(v) || (cJSON_IsNumber(v) && v->valuedouble != 0) ? FFN_MOE : FFN_DENSE;
+}
+
 static void read_ffn(struct arch *a, struct config *c)
 {
     const struct family *f = a->family;
@@ -113,8 +128,10 @@ static void read_ffn(struct arch *a, struct config *c)
             a->layer[i].ffn = FFN_MOE;
         break;
     }
-    if (f->ffn_rule == FFN_FIRST_K)
+    if (f->ffn_rule == FFN_FIRST_K) {
+        read_moe_list(a, c, f->key_moe_layers);
         read_mlp_types(a, c);
+    }
     for (i = 0; i < a->layers; i++)
         a->moe_layers += a->layer[i].ffn == FFN_MOE;
     if (!a->moe_layers)

@@ -133,7 +133,8 @@ static int ffn_slots(const struct model *m, const struct layer_arch *l, struct s
     int n;
 
     if (l->ffn != FFN_MOE)
-        return mlp_slots(a, a->family->ffn_module, a->dense_inter, SLOT_GATE, OF_DENSE, s);
+        return mlp_slots(a, a->family->dense_module ? a->family->dense_module : a->family->ffn_module,
+                         a->dense_inter, SLOT_GATE, OF_DENSE, s);
     n = router_slots(a, m->ffn_module, s);
     n += shared_slots(a, m->ffn_module, s + n);
     return n + expert_slots(m, s + n);
@@ -152,6 +153,8 @@ int layer_slots(const struct model *m, int layer, struct slot *s)
     mixer = mixer_of(l)->slots(a, l, s + n);
     for (i = 0; i < mixer; i++)
         s[n++].owner = OF_MIXER;
+    for (i = 0; i < n; i++)
+        s[i].plus_one = a->family->norm_plus_one && !s[i].in && s[i].id != SLOT_SINKS;
     n += indexer_slots(a, l, s + n);
     return n + ffn_slots(m, l, s + n);
 }
@@ -164,6 +167,7 @@ int model_slots(const struct model *m, struct slot *s)
     snprintf(s[0].name, sizeof s[0].name, "%sembed_tokens", a->trunk);
     s[1] = (struct slot){SLOT_FINAL_NORM, "", .out = a->hidden};
     snprintf(s[1].name, sizeof s[1].name, "%snorm.weight", a->trunk);
+    s[1].plus_one = a->family->norm_plus_one;
     s[2] = (struct slot){SLOT_HEAD, "lm_head", a->vocab, a->hidden, a->bias_head, true, .optional = a->tied};
     return MODEL_SLOTS;
 }

@@ -82,6 +82,7 @@ struct slot {
     bool bias;     /* it has out more */
     bool linear;   /* in any of the storage formats; else BF16, F16 or F32 */
     bool row;      /* a vector that is stored as [1, out] */
+    bool plus_one; /* a vector that is stored less one */
     bool optional; /* need not be there, but for its bias */
     int turned; /* so many blocks of rows (heads) are each stored transposed, [in, out / turned]; 0: none */
     enum role role;

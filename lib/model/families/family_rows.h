@@ -25,7 +25,8 @@
     ROW(qwen3_vl_moe)                                                                                        \
     ROW(hy_v3)                                                                                               \
     ROW(deepseek_v32)                                                                                        \
-    ROW(glm_moe_dsa)
+    ROW(glm_moe_dsa)                                                                                         \
+    ROW(minimax_m3)
 
 #define FAMILY_ROW(name) extern const struct family family_##name;
 FAMILIES(FAMILY_ROW)
