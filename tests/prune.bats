@@ -402,6 +402,12 @@ END
     jq -n --arg a ".*experts\\.[0-3]\\..*" '{dynamic: {($a): {}}}' >m/quantize_config.json
     fails_with "cannot be renumbered: the number is not a plain one" moe-prune -q m plan.tsv none
     [ ! -e none ]
+    jq -n '{dynamic: {"-:.*experts\\.\\d\\.up_proj": {}}}' >m/quantize_config.json # one digit of up to two
+    fails_with "cannot be renumbered: the number is not a plain one" moe-prune -q m plan.tsv none
+    jq -n '{dynamic: {"-:.*experts\\.[0-9]+\\.up_proj": {}, "-:.*experts.(\\d+).w1": {}, "-:.*experts\\.\\d{1,2}\\.w2": {},
+        "-:.*experts\\.[0-9].*": {}}}' >m/quantize_config.json # any number
+    moe-prune -q m plan.tsv any
+    cmp m/quantize_config.json any/quantize_config.json
     make_plan m 16 >all.tsv
     moe-prune -q m all.tsv all
     cmp m/quantize_config.json all/quantize_config.json

@@ -89,15 +89,40 @@ static int layer_before(const char *s, const char *end)
 }
 
 /* A digit that comes after "experts" as part of a class, a group or a range. */
-static bool in_class(const char *s)
+static bool in_class(const char *s, bool pattern)
 {
     while (*s && strchr("\\.([?:^{|", *s))
         s++;
-    return isdigit((unsigned char)*s);
+    return isdigit((unsigned char)*s) || (pattern && *s == 'd' && s[-1] == '\\');
 }
 
-/* The first number of an expert at or after `begin`. */
-static bool find_mention(const char *s, size_t begin, bool pattern, struct mention *x)
+/* What comes after "experts" in a pattern stands for any digits, as many as a number of so many experts may
+ * have: it tells none from another. */
+static bool any_number(const char *s, int experts)
+{
+    int most = 1, numbers;
+
+    while (*s && strchr("\\.(?:", *s) && strncmp(s, "\\d", 2) != 0)
+        s++;
+    if (strncmp(s, "\\d", 2) == 0)
+        s += 2;
+    else if (strncmp(s, "[0-9]", 5) == 0)
+        s += 5;
+    else
+        return false;
+    while (*s == ')')
+        s++;
+    if (!*s || *s == '+' || *s == '*' || strncmp(s, ".*", 2) == 0)
+        return true;
+    if (strncmp(s, "{1,", 3) == 0 && isdigit((unsigned char)s[3]) && s[4] == '}')
+        most = s[3] - '0';
+    for (numbers = 10; most > 1 && numbers < experts; most--)
+        numbers *= 10;
+    return numbers >= experts;
+}
+
+/* The first number of an expert, of so many, at or after `begin`. */
+static bool find_mention(const char *s, size_t begin, bool pattern, int experts, struct mention *x)
 {
     const char *p, *at;
 
@@ -105,7 +130,7 @@ static bool find_mention(const char *s, size_t begin, bool pattern, struct menti
         const char *word = p;
 
         p += strlen("experts");
-        if ((word > s && is_word(word[-1])) || !in_class(p))
+        if ((word > s && is_word(word[-1])) || !in_class(p, pattern) || (pattern && any_number(p, experts)))
             continue;
         *x = (struct mention){.layer = layer_before(s, word), .expert = -1};
         at = skip_dot(p);
@@ -173,7 +198,7 @@ static int rename_item(struct renumber *r, const char *s, enum language language
     int number;
 
     str_clear(renamed);
-    if (!find_mention(s, 0, pattern, &x))
+    if (!find_mention(s, 0, pattern, r->c->experts, &x))
         return 1;
     if (x.expert < 0)
         return refuse(r, s, "the number is not a plain one");
@@ -183,7 +208,7 @@ static int rename_item(struct renumber *r, const char *s, enum language language
     if (x.open &&
         (begins_others(x.expert, r->c->experts) || (number >= 0 && begins_others(number, r->c->kept))))
         return refuse(r, s, "other numbers begin like it");
-    if (find_mention(s, x.to, pattern, &other))
+    if (find_mention(s, x.to, pattern, r->c->experts, &other))
         return refuse(r, s, "it has several numbers");
     if (number >= 0 && number != x.expert) {
         str_add(renamed, s, x.from);
@@ -243,7 +268,9 @@ static int pattern_ok(struct renumber *r, const char *s)
 {
     struct mention x;
 
-    return find_mention(s, 0, false, &x) ? refuse(r, s, "it is no list or map of modules that is known") : 1;
+    return find_mention(s, 0, false, r->c->experts, &x)
+               ? refuse(r, s, "it is no list or map of modules that is known")
+               : 1;
 }
 
 /* Whether the text that was read stays, see rename_item. */
