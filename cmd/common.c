@@ -144,7 +144,9 @@ void check_output(const char *path)
 {
     struct err e = {0};
 
-    if (!common.dry_run && path && strcmp(path, "-") != 0 && output_check(path, common.force, &e))
+    if (!path || strcmp(path, "-") == 0)
+        return;
+    if (common.dry_run ? output_place(path, &e) : output_check(path, common.force, &e))
         die(&e);
 }
 

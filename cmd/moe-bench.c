@@ -27,9 +27,9 @@ FILE *result_open(void)
 {
     struct err e = {0};
 
+    check_output(common.out);
     if (!common.out || strcmp(common.out, "-") == 0 || common.dry_run)
         return stdout;
-    check_output(common.out);
     memory = open_memstream(&memory_text, &memory_n);
     if (!memory)
         err_set(&e, ERR_NOMEM, "out of memory"), die(&e);

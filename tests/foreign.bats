@@ -197,6 +197,16 @@ plan() {
     figure out
 }
 
+@test "a key that stands twice with one value is no reason to refuse" {
+    cp -r "$BATS_TEST_DIRNAME/fixtures/qwen3-fp8" m
+    chmod -R u+w m
+    want=$(figure m)
+    sed -i '0,/{/s//{"hidden_act": "silu", "hidden_act": "silu",/' m/config.json
+    [ "$(figure m)" = "$want" ]
+    sed -i '0,/"silu"/s//"gelu"/' m/config.json
+    fails_with "'hidden_act' occurs twice, with two values" moe-observe -o s m ids.jsonl
+}
+
 @test "FP8: what quantization_config means, and the key that is not read" {
     cp -r "$BATS_TEST_DIRNAME/fixtures/qwen3-fp8" m
     chmod -R u+w m
@@ -301,7 +311,7 @@ damaged() {
     moe-inspect --check m
     hole model.layers.0.self_attn.q_proj.weight 1/2 1/2
     run -3 moe-inspect --check m
-    [[ $output == *"'model.layers.0.self_attn.q_proj.weight', or a large part of it, is nothing but zeros"*'1 problem' ]]
+    [[ $output == *"'model.layers.0.self_attn.q_proj.weight', or a large part of it, is nothing but zeros"*'1 problem'* ]]
 }
 
 @test "--check: files that git-lfs did not get, a broken chat template, and which file announces a quantization" {
@@ -318,11 +328,11 @@ size 5' f
     done
     echo '{% if %}' >m/chat_template.jinja
     run -3 moe-inspect --check m
-    [[ $output == 'problem: the chat template cannot be read: line 1: TemplateSyntaxError'*'1 problem' ]]
+    [[ $output == 'problem: the chat template cannot be read: line 1: TemplateSyntaxError'*'1 problem'* ]]
     echo '{% if a %}{% endif %}' >m/chat_template.jinja
     echo '{"bits": 4}' >m/quantize_config.json
     run -3 moe-inspect --check m
-    [[ $output == 'problem: quantize_config.json announces a quantization'*'1 problem' ]]
+    [[ $output == 'problem: quantize_config.json announces a quantization'*'1 problem'* ]]
 }
 
 @test "moe-quant: a quantization_config that was left over is in nobody's way" {

@@ -173,3 +173,15 @@ stays() {
     [ ! -e out/part ]
     [ "$(cat out.partial-*/part)" = old ]
 }
+
+@test "a dry run fails where the run would: there is no folder for the output" {
+    local said="cannot be written: there is no folder 'nodir'"
+    fails_with "$said" moe-observe -n -o nodir/s model docs.jsonl
+    fails_with "$said" moe-observe -n -o s --matrices nodir/m model docs.jsonl
+    fails_with "$said" moe-score -n -r 0.5 -o nodir/p run.stats
+    fails_with "'nodir/out' as the output: No such file" moe-prune -n model half.plan nodir/out
+    fails_with "'nodir/out' as the output: No such file" moe-quant -n -t mxfp4 model nodir/out
+    fails_with "$said" moe-bench perplexity -n -o nodir/p model docs.jsonl
+    moe-score -q -n -r 0.5 -o p run.stats
+    [ ! -e p ] && [ ! -e nodir ]
+}

@@ -432,8 +432,9 @@ static void test_mistakes(void)
         {"{\"instruction\":\"i\",\"context\":\"c\",\"output\":\"o\"}\n", "'context' beside 'instruction'"},
         {"{\"conversations\":[{\"from\":\"gpt\",\"value\":\"x\",\"reasoning\":\"r\"}]}\n",
          "turn 1: 'reasoning' is not understood"},
-        {"{\"text\":\"x\",\"category\":1}\n", "'category' is not a string"},
-        {"{\"text\":\"x\",\"category\":\"\"}\n", "'category' is not a string with"},
+        {"{\"text\":\"x\",\"category\":1.5}\n", "'category' is neither a string with something"},
+        {"{\"text\":\"x\",\"category\":true}\n", "'category' is neither a string with something"},
+        {"{\"text\":\"x\",\"category\":\"\"}\n", "'category' is neither a string with something"},
         {"{\"ids\":{}}\n", "'ids' is not a list"},
         {"{\"ids\":[1,-1]}\n", "line 1: id 1 is not a whole number"},
         {"{\"ids\":[1.5]}\n", "id 0 is not a whole number"},
@@ -503,6 +504,22 @@ static void test_beside(void)
     unput();
 }
 
+/* A ClassLabel is a number in its table. */
+static void test_category_number(void)
+{
+    struct corpus_options o = {.max_len = 9};
+    struct corpus c = read_data("/",
+                                put_tmp("x.jsonl", "{\"ids\":[1],\"category\":3}\n{\"ids\":[2],\"category\":"
+                                                   "\"3\"}\n{\"ids\":[2],\"category\":-1}\n"),
+                                &o);
+
+    CHECK(c.categories == 2);
+    CHECK_STR(c.category[0], "-1");
+    CHECK_STR(c.category[1], "3");
+    corpus_free(&c);
+    unput();
+}
+
 static void test_category_field(void)
 {
     struct corpus_options o = {.category_field = "kidn"};
@@ -538,6 +555,7 @@ int main(void)
 {
     tmp_open();
     test_variables();
+    test_category_number();
     test_category_field();
     test_repeats();
     test_ids();

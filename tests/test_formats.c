@@ -75,6 +75,9 @@ static void check_claims(void)
     CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [64, 32], \"scale_fmt\": \"ue8m0\"}",
                  c) == 4);
     CHECK(c[0].format == &format_fp8_block && c[0].block.out == 64 && c[0].block.in == 32);
+    CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": 64, \"fmt\": \"E4M3\"}", c) == 4);
+    CHECK(c[0].format == &format_fp8_block && c[0].block.out == 64 && c[0].block.in == 64);
+    CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": 0}", c) == 1);
     CHECK(claims("{\"quant_method\": \"mxfp4\"}", c) == 2 && c[0].format == &format_mxfp4_oss);
     CHECK(claims("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128], \"fmt\": null}", c) == 4);
     CHECK(c[0].format == &format_fp8_block && c[0].block.out == 128 && c[0].block.in == 128);

@@ -105,6 +105,8 @@ int wfile_commit(struct wfile *w, struct err *e);
 void wfile_close(struct wfile *w);
 /* Fails where wfile_open would, before any work is done; afterwards what is there now cannot be read. */
 int output_check(const char *path, bool force, struct err *e);
+/* Of a dry run: fails where there is no folder for it in which files can be made. Makes none. */
+int output_place(const char *path, struct err *e);
 /* The three steps in one, for small files. */
 int file_write(const char *path, const void *p, size_t n, bool force, struct err *e);
 

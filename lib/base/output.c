@@ -149,6 +149,19 @@ int output_check(const char *path, bool force, struct err *e)
     return input_forbid(path, e);
 }
 
+int output_place(const char *path, struct err *e)
+{
+    char *dir = path_dir(path, e);
+    int r = dir ? 0 : -1;
+
+    if (dir && !path_is_dir(dir))
+        r = err_set(e, ERR_INPUT, "'%s' cannot be written: there is no folder '%s'", path, dir);
+    else if (dir && access(dir, W_OK | X_OK))
+        r = err_sys(e, "cannot create a file in '%s'", dir);
+    free(dir);
+    return r;
+}
+
 static const char *wname(const struct wfile *w)
 {
     return w->to_stdout ? "<stdout>" : w->path;

@@ -203,8 +203,8 @@ static void check_duplicates(const struct config *c)
     cJSON_ArrayForEach(v, c->obj)
     {
         for (w = v->next; w; w = w->next)
-            if (strcmp(w->string, v->string) == 0)
-                err_set(c->e, ERR_INPUT, "'%s': '%s' occurs twice", c->what, v->string);
+            if (strcmp(w->string, v->string) == 0 && !cJSON_Compare(v, w, true))
+                err_set(c->e, ERR_INPUT, "'%s': '%s' occurs twice, with two values", c->what, v->string);
     }
 }
 

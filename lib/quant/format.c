@@ -4,6 +4,7 @@
 #include <cjson/cJSON.h>
 #include <limits.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -28,11 +29,18 @@ bool config_says(const cJSON *config, const char *key, const char *value)
     return cJSON_IsString(v) && strcmp(v->valuestring, value) == 0;
 }
 
+static bool in_words_any_case(const char *const *list, const char *word)
+{
+    while (*list && strcasecmp(*list, word) != 0)
+        list++;
+    return *list != NULL;
+}
+
 bool config_allows(const cJSON *config, const char *key, const char *const *values)
 {
     const cJSON *v = json_member(config, key);
 
-    return !v || cJSON_IsNull(v) || (cJSON_IsString(v) && in_words(values, v->valuestring));
+    return !v || cJSON_IsNull(v) || (cJSON_IsString(v) && in_words_any_case(values, v->valuestring));
 }
 
 const char *format_stumbles(const cJSON *config)

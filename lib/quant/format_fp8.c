@@ -16,11 +16,11 @@
 
 enum { MAX_SIDE = 1 << 20 };
 
-/* A side of a block, as weight_block_size has it. */
+/* A side of a block, as weight_block_size has it; a number is that of a square. */
 static int side(const cJSON *size, int i)
 {
-    const cJSON *v = cJSON_GetArrayItem(size, i);
-    double x = cJSON_IsNumber(v) && cJSON_GetArraySize(size) == 2 ? v->valuedouble : 0;
+    const cJSON *v = cJSON_IsNumber(size) ? size : cJSON_GetArrayItem(size, i);
+    double x = cJSON_IsNumber(v) && (v == size || cJSON_GetArraySize(size) == 2) ? v->valuedouble : 0;
 
     return x >= 1 && x <= MAX_SIDE && x == (int)x ? (int)x : 0;
 }

@@ -1,6 +1,8 @@
 /* document.c -- the kinds of content, and conversations in the shape that templates read. */
 #include "text/document.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -207,6 +209,16 @@ static int find_content(struct document *d, const char *category_field, const ch
     return 0;
 }
 
+static const char *category_of(struct document *d, const cJSON *category)
+{
+    double x = cJSON_IsNumber(category) ? category->valuedouble : NAN;
+
+    if (!(fabs(x) < 9007199254740992.0) || x != trunc(x))
+        return cJSON_GetStringValue(category);
+    snprintf(d->number, sizeof d->number, "%lld", (long long)x);
+    return d->number;
+}
+
 int document_parse(struct document *d, const char *line, size_t n, const char *category_field,
                    const char *where, struct err *e)
 {
@@ -218,10 +230,11 @@ int document_parse(struct document *d, const char *line, size_t n, const char *c
     if (!cJSON_IsObject(d->json))
         return err_set(e, ERR_INPUT, "%s: is not a JSON object (one a line is expected)", where);
     category = get(d->json, category_field);
-    d->category = cJSON_GetStringValue(category);
+    d->category = category_of(d, category);
     d->category_field = category_field;
     if (category && (!d->category || !*d->category))
-        return err_set(e, ERR_INPUT, "%s: '%s' is not a string with something in it", where, category_field);
+        return err_set(e, ERR_INPUT, "%s: '%s' is neither a string with something in it nor a whole number",
+                       where, category_field);
     return find_content(d, category_field, where, e);
 }
 

@@ -17,7 +17,8 @@ enum document_kind { DOC_MESSAGES, DOC_CONVERSATIONS, DOC_INSTRUCTION, DOC_PROMP
 struct document {
     cJSON *json;
     enum document_kind kind;
-    const char *category; /* in json; NULL: none given */
+    const char *category; /* of json, or number; NULL: none given */
+    char number[24];      /* one that is given as a whole number, as a table's ClassLabel is */
     const char *category_field;
 };
 
