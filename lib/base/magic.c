@@ -51,7 +51,7 @@ static const struct {
     ROW(0, "%PDF-", "a PDF: pdftotext makes text of it"),
 };
 
-static size_t row_of(const char *p, size_t n)
+static size_t magic_row(const char *p, size_t n)
 {
     size_t i = 0;
 
@@ -63,7 +63,7 @@ static size_t row_of(const char *p, size_t n)
 
 const char *magic_kind(const void *text, size_t n)
 {
-    size_t i = row_of(text, n);
+    size_t i = magic_row(text, n);
 
     return i < sizeof kind / sizeof *kind ? kind[i].what : NULL;
 }
@@ -72,7 +72,7 @@ bool magic_may_be_text(const void *text, size_t n)
 {
     enum { ENOUGH = 256 };
     const unsigned char *p = text;
-    size_t row = row_of(text, n), i;
+    size_t row = magic_row(text, n), i;
 
     for (i = 0; i < n && i < ENOUGH; i++)
         if (p[i] < ' ' && !(p[i] >= '\t' && p[i] <= '\r'))
