@@ -6,7 +6,8 @@ load helper
 FIXTURES=$ROOT/tests/fixtures
 # one of each family
 EACH="qwen3-yarn gptoss-mxfp4 llama4-wrapper mixtral-window deepseek-v2-groups deepseek-v3-fp8 ernie4_5-interval
-    glm4-mtp glm4-lite-flash minimax-m2-fp8 qwen2-window olmoe-clip hy3-mtp glm-dsa-types deepseek-v32-fp8"
+    glm4-mtp glm4-lite-flash minimax-m2-fp8 qwen2-window olmoe-clip hy3-mtp glm-dsa-types deepseek-v32-fp8
+    minimax-m3-wrapper kimi-k25-wrapper qwen3-vl-inside"
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return
@@ -347,7 +348,7 @@ says() {
         rm -rf out
         keep=4 cut=
         case ${f%/} in *gptoss* | *llama4* | *minimax* | *qwen3-fp8 | *qwen3-gptq) keep=3 ;; *mixtral-fused) continue ;; esac # top-4 of 4
-        case ${f%/} in *glm-dsa* | *deepseek-v32*) cut='--max-len 24' ;; esac
+        case ${f%/} in *glm-dsa* | *deepseek-v32* | *minimax-m3*) cut='--max-len 24' ;; esac
         # shellcheck disable=SC2086
         moe-observe -q -f --precision f32 $cut -o run.stats "$f" ids.jsonl
         moe-score -q -f -k $keep -o plan.tsv run.stats
@@ -402,7 +403,7 @@ copy() {
     for f in $EACH; do
         copy "$f"
         case $f in # its text model's keys
-        llama4-wrapper) sed -i 's/"text_config": {/&"router_temperature": 2.5,/' model/config.json ;;
+        *-wrapper | *-inside) sed -i 's/"text_config": {/&"router_temperature": 2.5,/' model/config.json ;;
         *) sed -i '1s/{/{"router_temperature": 2.5,/' model/config.json ;;
         esac
         fails_with "the key 'router_temperature' is not understood.*--ignore-key" moe-inspect model

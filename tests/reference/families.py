@@ -6,7 +6,7 @@ FAMILIES[family]["config"] is spelled as transformers 4 writes it. A variant may
   layout       "split" (default where the family has it), "fused" (transformers 5's own), "mxfp4", "fp8", "fp8-rows", "fp8-scales", "fp8-whole", "ct-mixed",
                those of packed.py: "gptq", "awq", "autoround", "modelopt", "modelopt-nvfp4" and "modelopt-mx" (fused)
   tensors      extra tensors: "mtp" (a multi-token-prediction layer), "vision" (of a wrapper), "lm_head" (tied, and there)
-  wrapper      the multimodal wrapper: everything inside text_config, tensors prefixed
+  wrapper      the multimodal wrapper: everything inside text_config, tensors prefixed; "inside": model.language_model.
   shards       number of files
   kept         True: committed under tests/fixtures
 """
@@ -47,6 +47,22 @@ QWEN3 = {
     "max_window_layers": 3,
     "rope_theta": 20000.0,
     "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "attention_factor": 1.2},
+}
+
+QWEN3_VL = {
+    "architectures": ["Qwen3VLMoeForCausalLM"],
+    "model_type": "qwen3_vl_moe_text",
+    "head_dim": 16,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 12,
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+    "norm_topk_prob": False,  # which nothing reads
+    "mlp_only_layers": [1],
+    "decoder_sparse_step": 1,
+    "attention_bias": True,
+    "rope_theta": 20000.0,
+    "rope_scaling": {"rope_type": "default", "mrope_interleaved": True, "mrope_section": [4, 2, 2]},
 }
 
 GPT_OSS = {
@@ -296,6 +312,45 @@ MINIMAX_M2 = {
     "rope_theta": 10000,
 }
 
+MINIMAX_M3 = {
+    "architectures": ["MiniMaxM3SparseForCausalLM"],
+    "model_type": "minimax_m3_vl_text",
+    "num_hidden_layers": 3,
+    "head_dim": 16,
+    "hidden_act": "swigluoai",
+    "swiglu_alpha": 1.702,
+    "swiglu_limit": 7.0,
+    "intermediate_size": 12,
+    "dense_intermediate_size": 40,
+    "shared_intermediate_size": 12,
+    "n_shared_experts": 1,
+    "num_local_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_layer_freq": [0, 1, 1],
+    "routed_scaling_factor": 2.0,
+    "rotary_dim": 8,
+    "partial_rotary_factor": 0.5,
+    "scoring_func": "sigmoid",
+    "use_gemma_norm": True,
+    "use_qk_norm": True,
+    "qk_norm_type": "per_head",
+    "use_routing_bias": True,
+    "rope_theta": 5000000,
+    # three blocks of eight: as many tokens as the longest sequence of the golden has
+    "sparse_attention_config": {
+        "use_sparse_attention": True,
+        "sparse_index_dim": 8,
+        "sparse_num_index_heads": 2,
+        "sparse_topk_blocks": 3,
+        "sparse_block_size": 8,
+        "sparse_disable_index_value": [0, 1, 1],
+        "sparse_score_type": "max",
+        "sparse_init_block": 0,
+        "sparse_local_block": 1,
+        "sparse_attention_freq": [0, 1, 1],
+    },
+}
+
 QWEN2 = {
     "architectures": ["Qwen2MoeForCausalLM"],
     "model_type": "qwen2_moe",
@@ -427,6 +482,12 @@ FAMILIES = {
                 "set": {**LINEAR, "num_hidden_layers": 2, "mlp_only_layers": [0], "intermediate_size": 64, "moe_intermediate_size": 16},
             },
             "sharded": {"shards": 3, "set": {"mlp_only_layers": [], "rope_scaling": None}},
+        },
+    },
+    "qwen3-vl": {
+        "config": QWEN3_VL,
+        "variants": {
+            "inside": {**KEPT, "wrapper": "inside", "layout": "input-major"},
         },
     },
     "gptoss": {
@@ -642,6 +703,18 @@ FAMILIES = {
             },
         },
     },
+    "kimi-k25": {
+        "config": {**DEEPSEEK_V3, "architectures": ["KimiK25ForCausalLM"], "model_type": "kimi_k2"},
+        "variants": {
+            # quantization_config inside text_config
+            "wrapper": {
+                **KEPT,
+                "wrapper": True,
+                "layout": "fp8",
+                "set": {"num_hidden_layers": 2, "n_group": 1, "topk_group": 1, "attention_bias": False, "num_nextn_predict_layers": 0},
+            },
+        },
+    },
     "glm4-lite": {
         "config": GLM4_LITE,
         "variants": {
@@ -682,6 +755,12 @@ FAMILIES = {
         "variants": {
             "fp8": {**KEPT, "layout": "fp8", "set": {"head_dim": 40, "rotary_dim": 20, "num_local_experts": 4, "intermediate_size": 68}},
             "fused": {"style": "v5", "layout": "fused", "drop": ["rotary_dim"], "set": {"partial_rotary_factor": 0.5}},
+        },
+    },
+    "minimax-m3": {
+        "config": MINIMAX_M3,
+        "variants": {
+            "wrapper": {**KEPT, "wrapper": True, "layout": "minimax-m3"},
         },
     },
     "qwen2": {

@@ -11,10 +11,42 @@ import tempfile
 
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM
+import transformers.models.auto.modeling_auto as auto
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers.modeling_outputs import CausalLMOutput
 
 from formats import write_json, write_tensors
 from plain import plain
+
+
+class WithHead(torch.nn.Module):
+    """The text model of a wrapper that transformers has no causal class for."""
+
+    def __init__(self, config, model=None):
+        super().__init__()
+        self.config, self.model = config, AutoModel.from_config(config, dtype=torch.float32) if model is None else model
+        self.lm_head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, input_ids, **kw):
+        out = self.model(input_ids=input_ids, **kw)
+        return CausalLMOutput(logits=self.lm_head(out.last_hidden_state), hidden_states=out.hidden_states)
+
+
+def has_causal_class(model_type):
+    return model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+
+def load_with_head(config, tensors):
+    """(model, names missing and unexpected)"""
+    cfg = AutoConfig.for_model(**config)
+    cfg._attn_implementation = "eager"
+    cfg._experts_implementation = "eager"
+    model = WithHead(cfg)
+    own = model.state_dict()
+    # input-major on disk, output-major in the model
+    tensors = {k: t.transpose(1, 2).contiguous() if k in own and t.dim() == 3 and t.shape != own[k].shape else t for k, t in tensors.items()}
+    missing, unexpected = model.load_state_dict({k: t.float() for k, t in tensors.items()}, strict=False)
+    return model, {"missing_keys": missing, "unexpected_keys": unexpected}
 
 
 def load(directory):
@@ -23,7 +55,7 @@ def load(directory):
     with tempfile.TemporaryDirectory() as tmp:
         write_json(os.path.join(tmp, "config.json"), config)
         write_tensors(tmp, tensors)
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = (load_with_head(config, tensors) if not has_causal_class(config["model_type"]) else None) or AutoModelForCausalLM.from_pretrained(
             tmp,
             dtype=torch.float32,
             attn_implementation="eager",
@@ -48,14 +80,19 @@ def expert_output(experts, kind, j, x):
         gate, up = (x @ gate_up).chunk(2, -1)
         return (F.silu(gate) * up) @ down
     gate, up = F.linear(x, gate_up).chunk(2, -1)
+    if kind == "minimax_m3_vl_text":
+        gate, up = gate.clamp(max=7), up.clamp(-7, 7)
+        return F.linear((up + 1) * gate * torch.sigmoid(1.702 * gate), down)
     return F.linear(F.silu(gate) * up, down)
 
 
 class MoeTap:
     """Records one layer's MoE block for one sequence."""
 
-    def __init__(self, layer, block, kind):
-        self.layer, self.block, self.kind = layer, block, kind
+    def __init__(self, layer, block, config):
+        self.layer, self.block, self.kind = layer, block, config.model_type
+        # multiplies what the experts give together instead of each one's gate
+        self.factor = config.routed_scaling_factor if self.kind == "minimax_m3_vl_text" else 1
         self.router = block.gate if hasattr(block, "gate") else block.router
         self.handles = [
             block.register_forward_pre_hook(lambda m, args, kw: self.enter(args, kw), with_kwargs=True),
@@ -98,21 +135,20 @@ class MoeTap:
         torch.testing.assert_close(moe_out, out, rtol=1e-4, atol=1e-5)
         self.record = {
             "expert_id": self.id.int(),
-            "gate": self.gate.float(),
+            "gate": self.factor * self.gate.float(),
             "norm": f.norm(dim=-1),
-            "contrib": c.norm(dim=-1),
+            "contrib": self.factor * c.norm(dim=-1),
             "absmax": f.abs().amax(-1),
-            "moe_out": moe_out,
+            "moe_out": self.factor * moe_out,
         }
 
 
 def moe_taps(model):
-    kind = model.config.model_type
     taps = []
     for i, layer in enumerate(model.model.layers):
         for block in layer.children():
             if hasattr(block, "experts"):
-                taps.append(MoeTap(i, block, kind))
+                taps.append(MoeTap(i, block, model.config))
     return taps
 
 
@@ -145,7 +181,7 @@ def run(model, tokens, seq_len, hidden=True, moe_out=True):
 # ---- how clear the choices are ----
 
 SOFTMAX = {"qwen3_moe", "qwen3_vl_moe_text", "qwen2_moe", "olmoe", "mixtral", "deepseek_v2", "ernie4_5_moe"}
-SIGMOID = {"glm4_moe", "glm4_moe_lite", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "hy_v3", "minimax_m2"}
+SIGMOID = {"glm4_moe", "glm4_moe_lite", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "hy_v3", "minimax_m2", "minimax_m3_vl_text"}
 
 
 def gap(scores, k):

@@ -32,7 +32,7 @@ def spelled(config, cfg, v):
             return {**json.load(f), "dtype": "bfloat16"}
 
 
-def wrapped(config, tensors):
+def wrapped(config, tensors, inside):
     """The multimodal wrapper: nested configuration, prefixed names, something beside the text model."""
     text = {k: x for k, x in config.items() if k not in ("architectures", "transformers_version")}
     outer = {
@@ -47,7 +47,10 @@ def wrapped(config, tensors):
         "torch_dtype": "bfloat16",
         "transformers_version": config["transformers_version"],
     }
-    out = {"language_model." + k: t for k, t in tensors.items()}
+    if inside:
+        out = {k.replace("model.", "model.language_model.", 1): t for k, t in tensors.items()}
+    else:
+        out = {"language_model." + k: t for k, t in tensors.items()}
     beside = {"vision_model.class_embedding": (8,), "multi_modal_projector.linear_1.weight": (config["hidden_size"], 8)}
     return outer, out | {k: uniform(k, s).bfloat16() for k, s in beside.items()}
 
@@ -64,7 +67,7 @@ def make(family, name, out, hidden=False):
         if layout in QUANTIZATION:
             written["quantization_config"] = QUANTIZATION[layout]
         if v.get("wrapper"):
-            written, tensors = wrapped(written, tensors)
+            written, tensors = wrapped(written, tensors, v["wrapper"] == "inside")
         os.makedirs(out, exist_ok=True)
         write_json(os.path.join(out, "config.json"), written)
         if layout in packed.BESIDE:

@@ -50,6 +50,30 @@ def join_split(tensors):
         tensors[base + ".down_proj"] = torch.stack([by["down", j] for j in experts])
 
 
+def join_minimax_m3(tensors):
+    """From the released names to those of transformers' text model (weights.to_minimax_m3)."""
+    parts = {}
+    for name in list(tensors):
+        to = name.replace(".block_sparse_moe.", ".mlp.").replace(".mlp.e_score", ".mlp.gate.e_score")
+        to = re.sub(r"self_attn\.index_", "self_attn.indexer.", to)
+        expert = re.match(r"(.*\.experts)\.(\d+)\.(w\d)\.weight$", to)
+        half = re.match(r"(.*\.)(gate|up)_proj\.weight$", to)
+        value = tensors.pop(name)
+        if expert:
+            parts.setdefault(expert[1], {})[int(expert[2]), expert[3]] = value
+        elif half:
+            parts.setdefault(half[1] + "gate_up_proj.weight", {})[half[2]] = value
+        else:
+            tensors[to] = value
+    for name, by in parts.items():
+        if "gate" in by:
+            tensors[name] = torch.cat([by["gate"], by["up"]])
+            continue
+        experts = range(1 + max(j for j, _ in by))
+        tensors[name + ".gate_up_proj"] = torch.stack([torch.cat([by[j, "w1"], by[j, "w3"]]) for j in experts])
+        tensors[name + ".down_proj"] = torch.stack([by[j, "w2"] for j in experts])
+
+
 def is_mtp(name, layers):
     layer = re.match(r"model\.layers\.(\d+)\.", name)
     return "mtp" in name or bool(layer and int(layer[1]) >= layers)
@@ -65,6 +89,11 @@ def plain(directory):
         if any(k.startswith(prefix) for k in tensors):
             aside += [k for k in tensors if not k.startswith(prefix)]
             tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        prefix = "model.language_model."
+        if any(k.startswith(prefix) for k in tensors):
+            own = [k for k in tensors if k.startswith((prefix, "lm_head."))]
+            aside += [k for k in tensors if k not in own]
+            tensors = {k.replace(prefix, "model.", 1): tensors[k] for k in own}
     quantization = config.pop("quantization_config", {})
     if os.path.exists(f"{directory}/hf_quant_config.json"):
         quantization = {"quant_method": "modelopt"}
@@ -74,6 +103,8 @@ def plain(directory):
     decode_fp8(tensors, quantization.get("weight_block_size", [128])[0])
     decode_mxfp4(tensors)
     join_split(tensors)
+    if config["model_type"] == "minimax_m3_vl_text":
+        join_minimax_m3(tensors)
     for name in [k for k in tensors if is_mtp(k, config["num_hidden_layers"])]:
         aside.append(name)
         del tensors[name]

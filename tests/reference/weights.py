@@ -11,6 +11,7 @@ import tempfile
 import zlib
 
 import ct
+import golden
 import numpy as np
 import packed
 import torch
@@ -77,6 +78,8 @@ def skeleton(config):
     if "attn_temperature_tuning" in known:
         known["attn_temperature_tuning"] = bool(known["attn_temperature_tuning"])
     cfg = AutoConfig.for_model(**known)
+    if not golden.has_causal_class(known["model_type"]):
+        return {k: tuple(v.shape) for k, v in golden.WithHead(cfg).state_dict().items()}, cfg
     model = AutoModelForCausalLM.from_config(cfg, dtype=torch.float32)
     with tempfile.TemporaryDirectory() as tmp:
         model.save_pretrained(tmp)
@@ -129,6 +132,35 @@ def to_fused(tensors):
         out[base + ".experts.gate_up_proj"] = torch.stack([torch.cat([by[j, gate], by[j, up]]) for j in range(n)])
         out[base + ".experts.down_proj"] = torch.stack([by[j, down] for j in range(n)])
     return out
+
+
+def to_minimax_m3(tensors):
+    """MiniMax-M3 as it is released; transformers' text model has gate and up in one, and other names (plain.py)."""
+    out = {}
+    for name, t in tensors.items():
+        base, leaf = re.match(r"(model\.layers\.\d+\.|)(.*)", name).groups()
+        leaf = re.sub(r"^self_attn\.indexer\.", "self_attn.index_", leaf)
+        leaf = leaf.replace("mlp.gate.e_score", "mlp.e_score")
+        if re.match(r"mlp\.(e_score|gate\.|experts\.|shared_experts\.)", leaf):
+            leaf = leaf.replace("mlp.", "block_sparse_moe.", 1)
+        module = leaf.rsplit(".", 1)[0]
+        if leaf.endswith("experts.gate_up_proj"):
+            for j, w in enumerate(t):
+                gate, up = w.chunk(2)
+                out |= {f"{base}{module}.{j}.w1.weight": gate.clone(), f"{base}{module}.{j}.w3.weight": up.clone()}
+        elif leaf.endswith("experts.down_proj"):
+            out |= {f"{base}{module}.{j}.w2.weight": w.clone() for j, w in enumerate(t)}
+        elif leaf.endswith("gate_up_proj.weight"):
+            gate, up = t.chunk(2)
+            out |= {base + leaf.replace("gate_up", "gate"): gate.clone(), base + leaf.replace("gate_up", "up"): up.clone()}
+        else:
+            out[base + leaf] = t
+    return out
+
+
+def to_input_major(tensors):
+    """Fused, as Qwen3-VL-MoE is released: [expert, in, out]."""
+    return {k: t.transpose(1, 2).contiguous() if ".experts." in k else t for k, t in tensors.items()}
 
 
 def to_split(tensors):
@@ -254,7 +286,9 @@ def to_fp8_whole(tensors):
     return out
 
 
-LAYOUTS = {"fp8-scales": to_fp8_scales, "fp8-whole": to_fp8_whole, "ct-mixed": to_ct_mixed, "fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, "fp8-rows": to_fp8_rows, None: dict, **packed.LAYOUTS}
+LAYOUTS = {
+    "input-major": to_input_major,
+    "minimax-m3": to_minimax_m3,"fp8-scales": to_fp8_scales, "fp8-whole": to_fp8_whole, "ct-mixed": to_ct_mixed, "fused": to_fused, "split": to_split, "mxfp4": to_mxfp4, "fp8": to_fp8, "fp8-rows": to_fp8_rows, None: dict, **packed.LAYOUTS}
 
 QUANTIZATION = {
     "ct-mixed": CT_MIXED,
