@@ -260,6 +260,8 @@ LIST
     make_plan "$TINY_GPTOSS" 6 | sed -n 's/experts=16/experts=8/; /^#/p' | sed '$d' >plan.tsv
     rows 4 8 6 >>plan.tsv
     fails_with 'gpt_oss with 8 experts' moe-prune -f "$TINY_GPTOSS" plan.tsv cut
+    make_plan "$ROOT/tests/fixtures/qwen3-fp8" 3 >plan.tsv # whose layer 0 is dense
+    fails_with 'has rows for layer 0, which has no experts' moe-prune -f "$ROOT/tests/fixtures/qwen3-fp8" plan.tsv cut
     only plan.tsv
 }
 

@@ -69,8 +69,10 @@ static int check_layers(const struct model *m, const struct plan *p, struct err 
     for (i = 0; i < m->arch.layers; i++) {
         if (m->arch.layer[i].ffn != FFN_MOE)
             continue;
-        if (n >= p->n_layers || p->layer[n] != i)
+        if (n >= p->n_layers || p->layer[n] > i)
             return err_set(e, ERR_INPUT, "the plan has no rows for layer %d of '%s'", i, m->dir);
+        if (p->layer[n] < i)
+            break;
         n++;
     }
     if (n < p->n_layers)
