@@ -294,6 +294,8 @@ def section_vllm(work):
         want = list(IDS)
         for _ in range(8):
             want.append(int(our_logits(model, work, want)[-1].argmax()))
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         llm = LLM(model, dtype="float32", enforce_eager=True, max_model_len=512, max_num_seqs=2)
         got = llm.generate({"prompt_token_ids": IDS}, SamplingParams(temperature=0, max_tokens=8, ignore_eos=True))
         got = list(got[0].outputs[0].token_ids)
