@@ -7,7 +7,7 @@ FIXTURES=$ROOT/tests/fixtures
 # one of each family
 EACH="qwen3-yarn gptoss-mxfp4 llama4-wrapper mixtral-window deepseek-v2-groups deepseek-v3-fp8 ernie4_5-interval
     glm4-mtp glm4-lite-flash minimax-m2-fp8 qwen2-window olmoe-clip hy3-mtp glm-dsa-types deepseek-v32-fp8
-    minimax-m3-wrapper kimi-k25-wrapper qwen3-vl-inside"
+    minimax-m3-wrapper kimi-k25-wrapper qwen3-vl-inside solar-yarn dots1-window"
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work" && cd "$BATS_TEST_TMPDIR/work" || return

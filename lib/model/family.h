@@ -62,13 +62,15 @@ static inline bool layout_fused(enum expert_layout l)
 enum ffn_rule { FFN_ALL_MOE, FFN_SPARSE_STEP, FFN_FIRST_K, FFN_START_END, FFN_INTERLEAVE };
 /* Masks: full; sliding everywhere if use_sliding_window; sliding everywhere if sliding_window is a number;
  * by layer_types, absent: even layers slide (GPT-OSS); by layer_types, absent: even layers below
- * max_window_layers if use_sliding_window (Qwen2); chunked where rope is on (Llama4). */
+ * max_window_layers if use_sliding_window (Qwen2); by layer_types, absent: from max_window_layers on
+ * (dots.llm1); chunked where rope is on (Llama4). */
 enum mask_rule {
     MASKS_FULL,
     MASKS_USE_SLIDING,
     MASKS_IF_WINDOW,
     MASKS_LAYER_TYPES,
     MASKS_QWEN2,
+    MASKS_LATE,
     MASKS_CHUNKED_ON_ROPE
 };
 /* How the selected gate weights are divided: not at all; by their sum + eps always; that if norm_topk_prob.

@@ -207,6 +207,8 @@ static bool slides(const struct arch *a, struct config *c, int layer)
     case MASKS_QWEN2:
         return config_bool(c, "use_sliding_window", false) && layer % 2 == 0 &&
                layer < config_int(c, "max_window_layers", 0, INT_MAX, 28);
+    case MASKS_LATE:
+        return layer >= config_int(c, "max_window_layers", 0, INT_MAX, 62);
     default:
         return false;
     }
@@ -224,7 +226,8 @@ static void read_masks(struct arch *a, struct config *c)
 
         a->layer[i].attn.mask = on && window ? (chunked ? MASK_CHUNKED : MASK_SLIDING) : MASK_FULL;
     }
-    if (f->mask_rule == MASKS_LAYER_TYPES || f->mask_rule == MASKS_QWEN2 || chunked)
+    if (f->mask_rule == MASKS_LAYER_TYPES || f->mask_rule == MASKS_QWEN2 || f->mask_rule == MASKS_LATE ||
+        chunked)
         read_layer_types(a, c, window);
     for (i = 0; i < a->layers; i++)
         if (a->layer[i].attn.mask != MASK_FULL)

@@ -230,6 +230,29 @@ GLM4 = {
     "rope_scaling": None,
 }
 
+SOLAR_OPEN = {
+    **{k: v for k, v in GLM4.items() if k not in ("num_nextn_predict_layers", "partial_rotary_factor")},
+    "architectures": ["SolarOpenForCausalLM"],
+    "model_type": "solar_open",
+    "use_qk_norm": False,
+    "first_k_dense_replace": 0,
+    "n_group": 1,
+    "topk_group": 1,
+    "rope_scaling": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16},
+}
+
+DOTS1 = {
+    **SOLAR_OPEN,
+    "architectures": ["Dots1ForCausalLM"],
+    "model_type": "dots1",
+    "first_k_dense_replace": 1,
+    "n_shared_experts": 2,
+    "max_window_layers": 2,
+    "sliding_window": 5,
+    "rope_scaling": None,
+}
+del DOTS1["use_qk_norm"]
+
 # GLM-4.7-Flash: DeepSeek-V3's layers under GLM's names
 GLM4_LITE = {
     **MLA,
@@ -650,6 +673,8 @@ FAMILIES = {
             "all-rotated": {"set": {"partial_rotary_factor": 1.0, "n_group": 1}},
         },
     },
+    "solar": {"config": SOLAR_OPEN, "variants": {"yarn": {**KEPT, "set": {"num_hidden_layers": 2}}}},
+    "dots1": {"config": DOTS1, "variants": {"window": {**KEPT}}},
     "deepseek-v3": {
         "config": DEEPSEEK_V3,
         "variants": {

@@ -181,7 +181,7 @@ def run(model, tokens, seq_len, hidden=True, moe_out=True):
 # ---- how clear the choices are ----
 
 SOFTMAX = {"qwen3_moe", "qwen3_vl_moe_text", "qwen2_moe", "olmoe", "mixtral", "deepseek_v2", "ernie4_5_moe"}
-SIGMOID = {"glm4_moe", "glm4_moe_lite", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "hy_v3", "minimax_m2", "minimax_m3_vl_text"}
+SIGMOID = {"glm4_moe", "glm4_moe_lite", "deepseek_v3", "deepseek_v32", "glm_moe_dsa", "hy_v3", "dots1", "solar_open", "minimax_m2", "minimax_m3_vl_text"}
 
 
 def gap(scores, k):

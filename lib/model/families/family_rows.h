@@ -26,7 +26,9 @@
     ROW(hy_v3)                                                                                               \
     ROW(deepseek_v32)                                                                                        \
     ROW(glm_moe_dsa)                                                                                         \
-    ROW(minimax_m3)
+    ROW(minimax_m3)                                                                                          \
+    ROW(solar_open)                                                                                          \
+    ROW(dots1)
 
 #define FAMILY_ROW(name) extern const struct family family_##name;
 FAMILIES(FAMILY_ROW)
