@@ -46,10 +46,10 @@ def name_of(path):
 
 
 def observe(model, work, *options):
-    """Statistics of 2 documents, that any vocabulary can say: WORK/run.stats."""
+    """Statistics of five documents that any vocabulary can say and any model reads to the end: WORK/run.stats."""
     ids = os.path.join(work, "ids.jsonl")
     with open(ids, "w", encoding="utf-8") as f:
-        f.writelines(json.dumps({"ids": [i * k % 61 for i in range(60)]}) + "\n" for k in (1, 7))
+        f.writelines(json.dumps({"ids": [i * k % 61 for i in range(24)]}) + "\n" for k in (1, 7, 11, 13, 17))
     program("moe-observe", "-q", "-f", "--precision", "f32", *options, "-o", f"{work}/run.stats", model, ids)
 
 
