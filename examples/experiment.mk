@@ -44,7 +44,8 @@ $(WORK)/table.txt: $(RUNS:%=$(WORK)/%.judged) FORCE
 	    /^#columns/ { for (i = 2; i <= NF; i++) at[$$i] = i - 1 } \
 	    !/^#/ && $$at["category"] == "*" { name = $$1; sub(/.*\//, "", name); sub(/\.tsv$$/, "", name); split(name, part, "@"); \
 	        printf "%-24s %-8s %10.4f %9.2f%% %10.4f\n", part[1], part[2], $$at["kl_mean"], 100 * $$at["same_top"], $$at["ppl_ratio"] }' \
-	    $(RUNS:%=$(WORK)/%.judged) >$@
+	    $(RUNS:%=$(WORK)/%.judged) >$@.new
+	@mv $@.new $@
 
 # What the expensive steps were told; touched only when that changes. A hub id may mean another model than before.
 # Sizes and times are in it, since a file that takes another's place may be older.

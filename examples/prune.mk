@@ -111,7 +111,8 @@ $(DIR)/keep: $(WORK)/observed
 	@mkdir -p $(DIR)
 	$(BIN)moe-inspect --fit $(FIT) --context $(CONTEXT) $(MODEL) >$@.text || { status=$$?; cat $@.text; exit $$status; }
 	@cat $@.text
-	@awk '{ if ($$1 == $$3) { print "the whole model fits: nothing has to go" >"/dev/stderr"; exit 1 } print $$1 }' $@.text >$@
+	@awk '{ if ($$1 == $$3) { print "the whole model fits: nothing has to go" >"/dev/stderr"; exit 1 } print $$1 }' $@.text >$@.new
+	@mv $@.new $@
 
 # Cheap: a plan for each criterion.
 SEARCHED := $(DIR)/refine.tsv $(DIR)/cut.tsv
@@ -137,14 +138,17 @@ $(DIR)/table.txt: $(DIR)/compare.tsv $(DIR)/chosen
 	    !/^#/ && $$at["category"] == "*" { sub(/.*\//, "", $$1); sub(/\.tsv$$/, "", $$1); \
 	        print $$at[by], $$1, $$at["category_mean"], $$at["kl_mean"], $$at["worst_kl"], $$at["worst"] }' $< | sort -s -g -k 1,1 | \
 	    awk 'BEGIN { printf "%-32s %13s %10s %10s %s\n", "plan", "category_mean", "kl_mean", "worst_kl", "worst" } \
-	         { printf "%-32s %13.5f %10.5f %10.5f %s\n", $$2, $$3, $$4, $$5, $$6 }' >$@
+	         { printf "%-32s %13.5f %10.5f %10.5f %s\n", $$2, $$3, $$4, $$5, $$6 }' >$@.new
+	@mv $@.new $@
 
 $(DIR)/best.tsv: $(DIR)/table.txt $(TSV)
-	@cp $(DIR)/$$(awk 'NR == 2 { print $$1 }' $<).tsv $@
+	@cp $(DIR)/$$(awk 'NR == 2 { print $$1 }' $<).tsv $@.new
+	@mv $@.new $@
 
 # To look at.
 $(DIR)/report.html: $(DIR)/compare.tsv $(TSV) $(STATS)
-	@$(HERE)report/moe-report -t '$(MODEL)' $(STATS) $(TSV) $(DIR)/compare.tsv >$@
+	@$(HERE)report/moe-report -t '$(MODEL)' $(STATS) $(TSV) $(DIR)/compare.tsv >$@.new
+	@mv $@.new $@
 
 # In words; and whether it is worth cutting.
 $(DIR)/verdict.txt: $(DIR)/best.tsv $(DIR)/compare.tsv $(HERE)verdict $(DIR)/limits
