@@ -183,5 +183,6 @@ stays() {
     fails_with "'nodir/out' as the output: No such file" moe-quant -n -t mxfp4 model nodir/out
     fails_with "$said" moe-bench perplexity -n -o nodir/p model docs.jsonl
     moe-score -q -n -r 0.5 -o p run.stats
-    [ ! -e p ] && [ ! -e nodir ]
+    [ ! -e p ]
+    [ ! -e nodir ]
 }

@@ -31,9 +31,9 @@ length() {
 }
 # Headers may be spaced otherwise.
 same_tensors() {
-    cmp <(tail -c +$(($(length "$1") + 9)) "$1") <(tail -c +$(($(length "$2") + 9)) "$2") &&
-        cmp <(tail -c +9 "$1" | head -c "$(length "$1")" | jq -S 'del(.__metadata__)') \
-            <(tail -c +9 "$2" | head -c "$(length "$2")" | jq -S 'del(.__metadata__)')
+    cmp <(tail -c +$(($(length "$1") + 9)) "$1") <(tail -c +$(($(length "$2") + 9)) "$2") || return
+    cmp <(tail -c +9 "$1" | head -c "$(length "$1")" | jq -S 'del(.__metadata__)') \
+        <(tail -c +9 "$2" | head -c "$(length "$2")" | jq -S 'del(.__metadata__)')
 }
 
 keeps_all() {

@@ -49,7 +49,7 @@ static char kind_at(struct config *c, int layers, int i)
 }
 
 /* Those that choose tokens. */
-static void read_tokens(struct arch *a, struct config *c)
+static void read_topk(struct arch *a, struct config *c)
 {
     const struct family *f = a->family;
     int heads = config_int(c, "index_n_heads", 1, 1 << 16, f->default_index_heads), i;
@@ -152,7 +152,7 @@ void indexer_read(struct arch *a, struct config *c)
     if (a->family->indexer == INDEXER_BLOCKS)
         read_blocks(a, c);
     else if (a->family->indexer != INDEXER_NONE)
-        read_tokens(a, c);
+        read_topk(a, c);
 }
 
 /* Those that lie in the layer; how many. */
