@@ -176,6 +176,17 @@ static void say_editions(int least, int most, bool tensors)
         note("not all of these files have %s: an earlier version made some; it is left out of the sum", some);
 }
 
+static void say_data_twice(const struct stats *s)
+{
+    const struct stats_part *two[2];
+
+    if (stats_data_twice(s, two))
+        note("the same data was observed twice with other options, and what both observations have of it "
+             "counts "
+             "twice (parts %s of %lld documents and %s of %lld)",
+             two[0]->digest, (long long)two[0]->documents, two[1]->digest, (long long)two[1]->documents);
+}
+
 static void read_stats(struct stats *s, char **path, int n)
 {
     struct err e = {0};
@@ -195,6 +206,7 @@ static void read_stats(struct stats *s, char **path, int n)
         stats_free(&more);
     }
     say_editions(s->edition, most, false);
+    say_data_twice(s);
     for (i = 0; i < s->parts; i++)
         detail("data %s, shard %d/%d: %lld documents, %lld tokens", s->part[i].digest, s->part[i].shard,
                s->part[i].shards, (long long)s->part[i].documents, (long long)s->part[i].tokens);

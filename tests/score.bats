@@ -77,6 +77,24 @@ END
     run ! cmp -s a.tsv b.tsv
 }
 
+@test "sums of one text observed with two sets of options say so" {
+    printf '{"ids":[%s]}\n' 1,2,3 4,5,6 >a.jsonl
+    printf '{"ids":[%s]}\n' 1,2,3 4,5,7 >b.jsonl
+    moe-observe -q -o a "$TINY_QWEN3" a.jsonl
+    moe-observe -q -o one --samples-per-category 1 "$TINY_QWEN3" a.jsonl
+    moe-observe -q -o b "$TINY_QWEN3" b.jsonl
+    moe-observe -q -o a1 --shard 1/2 "$TINY_QWEN3" b.jsonl
+    moe-observe -q -o a2 --shard 2/2 "$TINY_QWEN3" b.jsonl
+    run --separate-stderr moe-score -r 0.5 -n a one
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"the same data was observed twice with other options"*"of 2 documents"*"of 1"* ||
+        $stderr == *"the same data was observed twice with other options"*"of 1 documents"*"of 2"* ]]
+    run --separate-stderr moe-score -r 0.5 -n a b
+    [[ $stderr != *"observed twice"* ]]
+    run --separate-stderr moe-score -r 0.5 -n a1 a2
+    [[ $stderr != *"observed twice"* ]]
+}
+
 @test "ratios are decimals, and -k says the same" {
     moe-score -q -r 0.5 "$GOOD" | grep -v criterion >a.tsv
     moe-score -q -r 50% "$GOOD" | grep -v criterion >b.tsv

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 
+#define HASH_DATA  16 /* digits of a corpus's digest that are of its bytes alone */
 #define HASH_HEX   33 /* XXH3-128: 32 lower-case hex digits and a NUL, most significant first */
 #define SHA256_HEX 65
 

@@ -118,6 +118,19 @@ int stats_add_part(struct stats *s, const struct stats_part *p, struct err *e)
     return 0;
 }
 
+bool stats_data_twice(const struct stats *s, const struct stats_part *two[2])
+{
+    int i;
+
+    for (i = 1; i < s->parts; i++) {
+        two[0] = &s->part[i - 1];
+        two[1] = &s->part[i];
+        if (strncmp(two[0]->digest, two[1]->digest, HASH_DATA) == 0 && strcmp(two[0]->digest, two[1]->digest))
+            return true;
+    }
+    return false;
+}
+
 void stats_free(struct stats *s)
 {
     int i;

@@ -82,6 +82,9 @@ static inline void stats_add(struct expert_stats *c, double g, double f, double 
 
 /* Keeps part ordered by digest and shard; refused: a part twice, one digest with two shard counts. */
 int stats_add_part(struct stats *s, const struct stats_part *p, struct err *e);
+/* The first two neighbours that are of the same data, but observed with other options, so that sums of both
+ * count it twice; false: there are none. */
+bool stats_data_twice(const struct stats *s, const struct stats_part *two[2]);
 /* path "-": standard output / input. Same statistics, same bytes. Refused: a sum that is negative, infinite
  * or NaN, since no reader would take it. */
 int stats_write(const struct stats *s, const char *path, bool force, struct err *e);

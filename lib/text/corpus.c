@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/map.h"
+#include "text/corpus_digest.h"
 #include "text/data_file.h"
 #include "text/corpus_told.h"
 #include "text/document.h"
@@ -410,59 +411,44 @@ done:
     return rc;
 }
 
-static void hash_text(struct hash *h, const char *name, const char *text, size_t n)
-{
-    char head[80];
-    int k = snprintf(head, sizeof head, "%s %zu\n", name, n);
-
-    hash_add(h, head, (size_t)k);
-    hash_add(h, text, n);
-}
-
-static void hash_number(struct hash *h, const char *name, uint64_t v)
-{
-    char text[24];
-    int k = snprintf(text, sizeof text, "%llu", (unsigned long long)v);
-
-    hash_text(h, name, text, (size_t)k);
-}
-
 static int digest(struct corpus *c, struct reading *r, struct err *e)
 {
     const struct corpus_options *o = r->o;
     const char *field = category_field(r);
-    struct hash *h = hash_new(e);
+    char data[HASH_HEX];
+    struct hash *h = digest_data(r->source, r->sources, data, e) ? NULL : hash_new(e);
     size_t i;
 
     if (!h)
         return -1;
     for (i = 0; i < r->sources; i++) {
-        hash_text(h, "stem", r->source[i].stem, strlen(r->source[i].stem));
-        hash_text(h, r->source[i].form != DATA_TEXT ? "lines" : "text", r->source[i].text, r->source[i].n);
+        digest_text(h, "stem", r->source[i].stem, strlen(r->source[i].stem));
+        digest_text(h, r->source[i].form != DATA_TEXT ? "lines" : "text", r->source[i].text, r->source[i].n);
     }
-    hash_text(h, "category-field", field, strlen(field));
-    hash_number(h, "max-len", o->max_len > 0 ? (uint64_t)o->max_len : 0);
+    digest_text(h, "category-field", field, strlen(field));
+    digest_number(h, "max-len", o->max_len > 0 ? (uint64_t)o->max_len : 0);
     if (o->hold_out > 0)
-        hash_number(h, o->held_out ? "held-out" : "hold-out", (uint64_t)o->hold_out);
-    hash_number(h, "samples", o->samples_per_category > 0 ? (uint64_t)o->samples_per_category : 0);
+        digest_number(h, o->held_out ? "held-out" : "hold-out", (uint64_t)o->hold_out);
+    digest_number(h, "samples", o->samples_per_category > 0 ? (uint64_t)o->samples_per_category : 0);
     if (o->draw && o->samples_per_category > 0)
-        hash_number(h, "seed", o->seed);
+        digest_number(h, "seed", o->seed);
     if (r->tokenizer) {
-        hash_text(h, "tokenizer", tokenizer_digest(r->tokenizer), strlen(tokenizer_digest(r->tokenizer)));
-        hash_number(h, "no-special", o->no_special);
+        digest_text(h, "tokenizer", tokenizer_digest(r->tokenizer), strlen(tokenizer_digest(r->tokenizer)));
+        digest_number(h, "no-special", o->no_special);
         r->ids.n = 0; /* what tokenizer_config.json adds is not in the tokenizer's digest */
         if (tokenizer_encode(r->tokenizer, "", 0, true, &r->ids, e)) {
             hash_free(h);
             return -1;
         }
         for (i = 0; i < r->ids.n; i++)
-            hash_number(h, "special", (uint64_t)r->ids.id[i]);
+            digest_number(h, "special", (uint64_t)r->ids.id[i]);
     }
-    hash_text(h, "chat", r->chat_used ? chat_digest(r->chat) : "-",
-              r->chat_used ? strlen(chat_digest(r->chat)) : 1);
+    digest_text(h, "chat", r->chat_used ? chat_digest(r->chat) : "-",
+                r->chat_used ? strlen(chat_digest(r->chat)) : 1);
     if (r->chat_used && o->chat.date)
-        hash_text(h, "date", o->chat.date, strlen(o->chat.date));
+        digest_text(h, "date", o->chat.date, strlen(o->chat.date));
     hash_hex(h, c->digest);
+    memcpy(c->digest, data, HASH_DATA);
     hash_free(h);
     return 0;
 }

@@ -86,8 +86,8 @@ struct corpus {
     int shard, shards; /* 1 of 1, or what corpus_shard left */
     char chat[20];     /* chat_name of the template used, or "-" */
     struct corpus_told told;
-    char digest[HASH_HEX]; /* of the DATA bytes and every option (and tokenizer, template) that chooses tokens
-                            */
+    char digest[HASH_HEX]; /* HASH_DATA digits of the DATA bytes, then of them, their files' stems and every
+                              option (and tokenizer, template) that chooses tokens */
 };
 
 /*
