@@ -28,6 +28,24 @@ static void check_shape(const struct format *f, int piece, struct block_size b, 
     CHECK_MSG(strcmp(text, want) == 0, "%s, piece %d: [%s] is not [%s]", f->title, piece, text, want);
 }
 
+static void check_list(uint64_t set, const char *want)
+{
+    char text[64];
+
+    dtype_list(set, text);
+    CHECK_MSG(strcmp(text, want) == 0, "'%s' is not '%s'", text, want);
+}
+
+/* Sets of dtypes as messages have them, which are never cut off. */
+static void check_lists(void)
+{
+    check_list(DT_BIT(DT_U8), "U8");
+    check_list(DT_BIT(DT_U8) | DT_BIT(DT_F8_E8M0) | DT_BIT(DT_I32), "U8, F8_E8M0 or I32");
+    check_list(DT_FLOATS, "BF16, F16 or F32");
+    check_list(DT_GGML, "blocks of ggml");
+    check_list(DT_FLOATS | DT_GGML, "BF16, F16, F32 or blocks of ggml");
+}
+
 static void check_shapes(void)
 {
     const struct block_size none = {0}, square = {128, 128, 0}, row = {1, 0, 0};
@@ -307,6 +325,7 @@ int main(void)
                                         "tests/fixtures/deepseek-v3-fp8"};
     size_t i;
 
+    check_lists();
     check_shapes();
     check_claims();
     check_fits();

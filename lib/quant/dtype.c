@@ -60,13 +60,20 @@ bool dtype_size(enum dtype d, uint64_t n, uint64_t *bytes)
 
 void dtype_list(uint64_t set, char text[64])
 {
+    static const struct {
+        uint64_t set;
+        const char *text;
+    } usual[] = {{DT_FLOATS, "BF16, F16 or F32"}, /* in this order */
+                 {DT_GGML, "blocks of ggml"},
+                 {DT_FLOATS | DT_GGML, "BF16, F16, F32 or blocks of ggml"}};
     size_t at = 0;
     int d;
 
-    if (set == DT_FLOATS) { /* the usual one first */
-        snprintf(text, 64, "BF16, F16 or F32");
-        return;
-    }
+    for (d = 0; d < (int)(sizeof usual / sizeof *usual); d++)
+        if (usual[d].set == set) {
+            snprintf(text, 64, "%s", usual[d].text);
+            return;
+        }
     text[0] = 0;
     for (d = 0; d < DT_COUNT && at < 64; d++) {
         if (!(set >> d & 1))
