@@ -77,7 +77,7 @@ static void test_qwen3(void)
     bad(QWEN(", \"num_experts\": 8, \"logit_softcapping\": 30.0"), "logit_softcapping");
     bad(QWEN(", \"num_experts\": 8, \"hidden_act\": \"gelu\""), "gelu");
     bad(QWEN(", \"num_experts\": 8.5"), "num_experts");
-    bad(QWEN(", \"num_experts\": 8, \"num_experts\": 8"), "twice");
+    bad(QWEN(", \"num_experts\": 8, \"num_experts\": 16"), "twice");
     good(&a, QWEN(", \"num_experts\": 8, \"quantization_config\": {\"quant_method\": \"gptq\"}"));
     CHECK(strstr(a.unread, "the quantization 'gptq' with bits missing is not read"));
     arch_free(&a);
