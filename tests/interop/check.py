@@ -87,8 +87,11 @@ def kind_of(path):
 
 
 def whole_blocks(path):
+    """transformers reads neither blocks that end early nor one scale for a whole matrix."""
     held = read_safetensors(f"{path}/model.safetensors", False)[1]
-    return all(n % 128 == 0 for k in held if k.endswith("_scale_inv") for n in held[k.removesuffix("_scale_inv")]["shape"])
+    scaled = [k for k in held if k.endswith("_scale_inv")]
+    whole = all(n % 128 == 0 for k in scaled for n in held[k.removesuffix("_scale_inv")]["shape"])
+    return whole and all(len(held[k]["shape"]) == 2 for k in scaled)
 
 
 def own_reading(path):
