@@ -87,11 +87,11 @@ def kind_of(path):
 
 
 def whole_blocks(path):
-    """transformers reads neither blocks that end early nor one scale for a whole matrix."""
+    """transformers reads neither blocks that end early nor one scale for a whole matrix, which has another name."""
     held = read_safetensors(f"{path}/model.safetensors", False)[1]
     scaled = [k for k in held if k.endswith("_scale_inv")]
     whole = all(n % 128 == 0 for k in scaled for n in held[k.removesuffix("_scale_inv")]["shape"])
-    return whole and all(len(held[k]["shape"]) == 2 for k in scaled)
+    return bool(scaled) and whole
 
 
 def own_reading(path):
