@@ -31,9 +31,7 @@ const struct family family_qwen2_moe = {
     .ffn_module = "mlp",
     .router = "gate",
     .shared_module = "shared_expert",
-    .expert_gate = "gate_proj",
-    .expert_up = "up_proj",
-    .expert_down = "down_proj",
+    GATE_UP_DOWN,
     .fused_layout = EXPERTS_FUSED,
 };
 
@@ -72,9 +70,7 @@ const struct family family_qwen3_moe = {
     .o_bias = true,
     .ffn_module = "mlp",
     .router = "gate",
-    .expert_gate = "gate_proj",
-    .expert_up = "up_proj",
-    .expert_down = "down_proj",
+    GATE_UP_DOWN,
     .fused_layout = EXPERTS_FUSED,
 };
 
@@ -106,9 +102,7 @@ const struct family family_qwen3_vl_moe = {
     .o_bias = true,
     .ffn_module = "mlp",
     .router = "gate",
-    .expert_gate = "gate_proj",
-    .expert_up = "up_proj",
-    .expert_down = "down_proj",
+    GATE_UP_DOWN,
     .fused_layout = EXPERTS_CONCAT,
     .fused_by_shape = true,
 };
