@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/num.h"
 #include "options_private.h"
 
 static void on_signal(int sig)
@@ -189,4 +190,15 @@ void json_print(FILE *f, struct json_out *j)
     fwrite(j->s.p, 1, j->s.n, f);
     fputc('\n', f);
     str_free(&j->s);
+}
+
+void put_needed(const char *out, uint64_t needed, uint64_t available, uint64_t read, double rate,
+                double seconds)
+{
+    char a[32], b[32], c[32];
+
+    printf("needed             %s, free %s: '%s' %s\n", num_bytes(needed, a), num_bytes(available, b), out,
+           needed <= available ? "would be written" : "does not fit");
+    printf("time               about %s to read %s and write as fast, %s/s\n", duration_text(seconds, a),
+           num_bytes(read, b), num_bytes((uint64_t)rate, c));
 }

@@ -41,6 +41,9 @@ void progress_begin(void);
 void progress(const char *what, const char *where, double fraction);
 /* "42 s", "3m07s", "1h05m". */
 char *duration_text(double seconds, char buf[32]);
+/* Two lines of a dry run: what writing OUT needs, and how long it takes. */
+void put_needed(const char *out, uint64_t needed, uint64_t available, uint64_t read, double rate,
+                double seconds);
 /* What comes now and cannot say how far it is: SIGUSR1 alone shows it. */
 void doing(const char *what);
 /* Before anything else is printed: ends the line. */

@@ -74,21 +74,16 @@ static void prune_json(const struct prune_report *r, const char *out)
 
 static void prune_text(const struct prune_report *r, const char *out)
 {
-    char a[32], b[32], c[32];
+    char a[32], b[32];
 
     printf("experts per layer  %d -> %d\n", r->experts_before, r->experts_after);
     printf("experts per token  %d -> %d\n", r->topk_before, r->topk_after);
     printf("%-18s %s -> %s (%llu bytes in %d file%s)\n", r->container, num_bytes(r->bytes_before, a),
            num_bytes(r->bytes_after, b), (unsigned long long)r->bytes_after, r->files,
            r->files == 1 ? "" : "s");
-    if (common.dry_run) {
-        printf("needed             %s, free %s: '%s' %s\n", num_bytes(r->bytes_needed, a),
-               num_bytes(r->bytes_free, b), out,
-               r->bytes_needed <= r->bytes_free ? "would be written" : "does not fit");
-        printf("time               about %s to read %s and write as fast, %s/s\n",
-               duration_text(r->seconds, a), num_bytes(r->bytes_read, b),
-               num_bytes((uint64_t)r->read_rate, c));
-    } else if (want_verify)
+    if (common.dry_run)
+        put_needed(out, r->bytes_needed, r->bytes_free, r->bytes_read, r->read_rate, r->seconds);
+    else if (want_verify)
         printf("verified           %llu bytes, all as in the source%s\n",
                (unsigned long long)r->bytes_verified, repair_path ? ", but for the repair" : "");
 }

@@ -187,7 +187,7 @@ static void print_kinds(const struct quantize_report *r)
 
 static void quantize_text(const struct quantize_report *r, const char *out)
 {
-    char a[32], b[32], c[32];
+    char a[32], b[32];
 
     if (rows.n)
         printf("error      SQNR (dB)     elements  tensor\n%s\n", rows.p);
@@ -198,14 +198,8 @@ static void quantize_text(const struct quantize_report *r, const char *out)
     if (r->blocks)
         printf("blocks             %llu, of which %llu have the values that they had\n",
                (unsigned long long)r->blocks, (unsigned long long)r->lossless);
-    if (common.dry_run) {
-        printf("needed             %s, free %s: '%s' %s\n", num_bytes(r->bytes_needed, a),
-               num_bytes(r->bytes_free, b), out,
-               r->bytes_needed <= r->bytes_free ? "would be written" : "does not fit");
-        printf("time               about %s to read %s and write as fast, %s/s\n",
-               duration_text(r->seconds, a), num_bytes(r->bytes_read, b),
-               num_bytes((uint64_t)r->read_rate, c));
-    }
+    if (common.dry_run)
+        put_needed(out, r->bytes_needed, r->bytes_free, r->bytes_read, r->read_rate, r->seconds);
 }
 
 static int quantize(int n, char **argv)

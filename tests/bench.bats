@@ -210,7 +210,7 @@ make_plans() {
     grep -qE '^mean KL +1 +2 +3 +4 +5 +6 +7 +8$' many
     grep -qE '^mean KL +9$' many
     moe-bench compare -q --plan half.tsv "$TINY_QWEN3" named.jsonl >one
-    [ "$(grep -v '^mean over' one >cut; columns cut)" -le 100 ]
+    [ "$(grep -v '^mean over' one >'cut'; columns 'cut')" -le 100 ]
     [ "$(grep -c '^a catego...e numbers ' one)" = 2 ]
     [ "$(grep -c '^total ' one)" = 2 ]
     grep -q "worst category .* (0" one

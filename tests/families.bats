@@ -133,7 +133,8 @@ broken() {
 # says TENSOR WHAT: --check, --aimer and moe-observe say it of the tensor in model/.
 says() {
     run moe-inspect --check model
-    [ "$status" -eq 3 ] && [[ $output == *"'$1' holds $2"* ]] || { echo "$output"; return 1; }
+    [ "$status" -eq 3 ]
+    [[ $output == *"'$1' holds $2"* ]] || { echo "$output"; return 1; }
     fails_with "'$1' holds $3" moe-observe -q -f -o out.stats model ids.jsonl
     fails_with "'$1' holds $3" moe-inspect --aimer -f -o out.tsv model
 }

@@ -477,14 +477,13 @@ wrong_usage() {
 
 # asked PID FILE: SIGUSR1, as soon as it is caught; returns when the answer is in FILE.
 asked() {
-    local i
-    for i in {1..1000}; do
+    for _ in {1..1000}; do
         # A shell before it becomes the program catches it too, and the program does not at first (bit 9).
         [[ $(readlink "/proc/$1/exe") != */moe-* ]] || ! grep -q '^SigCgt:.*[2367abef]..$' "/proc/$1/status" || break
         sleep 0.01
     done
     kill -USR1 "$1"
-    for i in {1..1000}; do
+    for _ in {1..1000}; do
         [ ! -s "$2" ] || return 0
         sleep 0.01
     done
@@ -493,12 +492,12 @@ asked() {
 }
 
 @test "SIGUSR1 is answered with one line, with -q too, and changes nothing" {
-    local pid i line='[0-9]+ s$' t='([0-9]+ s|[0-9]+m[0-9]{2}s)' # a busy machine says minutes
+    local pid line='[0-9]+ s$' t='([0-9]+ s|[0-9]+m[0-9]{2}s)' # a busy machine says minutes
     mkfifo pipe
     moe-observe -q -o asked.stats "$TINY_QWEN3" pipe 2>said &
     pid=$!
     asked $pid said
-    for i in {1..60}; do cat "$ROOT/README.md"; done | tr '\n' ' ' | fold -s -w 6000 | jq -Rc '{text: .}' >long.jsonl
+    for _ in {1..60}; do cat "$ROOT/README.md"; done | tr '\n' ' ' | fold -s -w 6000 | jq -Rc '{text: .}' >long.jsonl
     cat long.jsonl >pipe
     while kill -USR1 $pid 2>/dev/null; do sleep 0.05; done
     wait $pid

@@ -323,7 +323,7 @@ forecast_of() {
 }
 
 @test "dry-run: work and bytes are what a run counts, in every family" {
-    local f vocab
+    local f
     for f in "$ROOT"/tests/fixtures/{qwen3-fp8,gptoss-mxfp4,deepseek-v2-groups,deepseek-v3-half,ernie4_5-bias,glm4-mtp,llama4-flat,minimax-m2-fp8,mixtral-fused,olmoe-clip,qwen2-*}; do
         [ -d "$f" ] || continue
         printf '{"ids":[%s]}\n' "$(seq -s , 0 15)" "$(seq -s , 1 16)" >two.jsonl
@@ -341,7 +341,7 @@ forecast_of() {
     [ "$MOE_DEVICE" = cpu ] || skip "memory of the host alone"
     local m how ratio
     # Two megabytes of text: what counts is larger than the process.
-    for i in {1..40}; do cat "$ROOT"/README.md "$ROOT/LICENSE"; done | tr '\n' ' ' | fold -s -w 6000 | jq -Rc '{text: .}' >long.jsonl
+    for _ in {1..40}; do cat "$ROOT"/README.md "$ROOT/LICENSE"; done | tr '\n' ' ' | fold -s -w 6000 | jq -Rc '{text: .}' >long.jsonl
     moe-observe -q -o run.stats "$TINY_QWEN3" docs.jsonl
     moe-score -q -r 0.5 -o half.plan run.stats
     for m in "$TINY_QWEN3" "$TINY_GPTOSS"; do

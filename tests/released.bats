@@ -17,7 +17,8 @@ taken() {
     for f in "$SHARED"/fixtures-2/*/; do
         f=${f%/}
         case $f in *-long) continue ;; esac
-        [ -e "$f/golden.safetensors" ] && moe-inspect --json "$f" >model.json 2>why || continue
+        [ -e "$f/golden.safetensors" ] || continue
+        moe-inspect --json "$f" >model.json 2>why || continue
         rm -rf out
         moe-observe -q -f --precision f32 -o run.stats "$f" ids.jsonl
         "$1" "$f" || { echo "$f"; return 1; }

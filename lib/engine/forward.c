@@ -5,10 +5,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/resident.h"
 #include "base/thread.h"
 
 /* ---- what the caller gave ---- */
@@ -228,13 +228,6 @@ int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e)
     return pass_layers(p, norm, e) || (norm && pass_norm(p, m, e)) ? -1 : 0;
 }
 
-static uint64_t peak_bytes(void)
-{
-    struct rusage r;
-
-    return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
-}
-
 static void add_cost(struct engine_cost *c, const struct engine *en, const struct loading *l)
 {
     struct device_memory memory;
@@ -242,7 +235,7 @@ static void add_cost(struct engine_cost *c, const struct engine *en, const struc
 
     if (l->reader)
         reader_cost(l->reader, &c->read_seconds, &c->bytes_read);
-    c->peak_bytes = peak_bytes();
+    c->peak_bytes = resident_most();
     for (i = 0; i < en->devices; i++) {
         en->device[i]->ops->memory(en->device[i], &memory);
         if (memory.most > c->peak_device_bytes)
@@ -255,14 +248,7 @@ static int forward(struct engine *en, const struct model *m, const struct batch 
                    int variants, const struct observer *observer, struct hidden **hidden,
                    struct engine_cost *cost, struct err *e)
 {
-    struct pass p = {.en = en,
-                     .d = en->d,
-                     .op = en->d->ops,
-                     .a = &m->arch,
-                     .b = b,
-                     .variant = variant,
-                     .variants = variants,
-                     .observer = observer};
+    struct pass p = pass_of(en, m, b, variant, variants, observer);
     struct loading loading = {0};
     struct engine_cost c = {0};
     int64_t doc[ENGINE_DEVICES + 1];

@@ -80,14 +80,7 @@ int engine_need(struct engine *en, const struct model *m, const struct batch *b,
                 const struct observer *observer, struct engine_need *out, struct err *e)
 {
     struct variant *variant = mem_new((size_t)variants, sizeof *variant, e);
-    struct pass p = {.en = en,
-                     .d = en->d,
-                     .op = en->d->ops,
-                     .a = &m->arch,
-                     .b = b,
-                     .variant = variant,
-                     .variants = variants,
-                     .observer = observer};
+    struct pass p = pass_of(en, m, b, variant, variants, observer);
     struct batches g = {0};
     int rc = -1;
 

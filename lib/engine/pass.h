@@ -106,6 +106,20 @@ struct pass {
     double flops;
 };
 
+/* Of one device, the engine's first, with nothing planned or opened yet. */
+static inline struct pass pass_of(struct engine *en, const struct model *m, const struct batch *b,
+                                  struct variant *variant, int variants, const struct observer *observer)
+{
+    return (struct pass){.en = en,
+                         .d = en->d,
+                         .op = en->d->ops,
+                         .a = &m->arch,
+                         .b = b,
+                         .variant = variant,
+                         .variants = variants,
+                         .observer = observer};
+}
+
 /* All of it, from embedding to final norm (norm: the states are wanted); pass_free in any case. */
 int pass_run(struct pass *p, const struct model *m, bool norm, struct err *e);
 void pass_free(struct pass *p);

@@ -101,8 +101,12 @@ static void read_moe_list(struct arch *a, struct config *c, const char *key)
                 cJSON_GetArraySize(list), a->layers);
         return;
     }
-    cJSON_ArrayForEach(v, list) a->layer[i++].ffn =
-        cJSON_IsTrue(v) || (cJSON_IsNumber(v) && v->valuedouble != 0) ? FFN_MOE : FFN_DENSE;
+    cJSON_ArrayForEach(v, list)
+    {
+        bool sparse = cJSON_IsTrue(v) || (cJSON_IsNumber(v) && v->valuedouble != 0);
+
+        a->layer[i++].ffn = sparse ? FFN_MOE : FFN_DENSE;
+    }
 }
 
 static void read_ffn(struct arch *a, struct config *c)

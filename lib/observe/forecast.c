@@ -2,11 +2,8 @@
 #include "observe/forecast.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
+
+#include "base/resident.h"
 
 /* Text to measure with: this much, and four times as much until that takes a while. */
 enum { SAMPLE_TOKENS = 4096, MORE = 4 };
@@ -24,43 +21,6 @@ struct forecasting {
     uint64_t host, device; /* most at once */
     int64_t first_pass;    /* documents of it: more are never held at once */
 };
-
-/* ---- memory of this process ---- */
-
-static uint64_t resident_now(void)
-{
-    unsigned long long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-
-    if (f) {
-        if (fscanf(f, "%*u %llu", &pages) != 1)
-            pages = 0;
-        fclose(f);
-    }
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static uint64_t resident_most(void)
-{
-    struct rusage r;
-
-    return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
-}
-
-/* What the system could give without swapping; UINT64_MAX: it does not say. */
-static uint64_t available(void)
-{
-    unsigned long long kb = 0;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "re");
-    bool there = false;
-
-    while (f && !there && fgets(line, sizeof line, f))
-        there = sscanf(line, "MemAvailable: %llu kB", &kb) == 1;
-    if (f)
-        fclose(f);
-    return there ? kb * 1024 : UINT64_MAX;
-}
 
 /* ---- what the passes take ---- */
 
@@ -188,7 +148,7 @@ int forecast_make(struct forecast *out, struct engine *en, const struct forecast
     struct forecasting x = {.out = out, .en = en, .work = work, .n = n, .c = c};
     uint64_t before = resident_now();
 
-    *out = (struct forecast){.available_bytes = available()};
+    *out = (struct forecast){.available_bytes = resident_available()};
     if (c->docs == 0)
         return err_set(e, ERR_INPUT, "there is no document to tell time and memory by");
     if (count_passes(&x, held, mem_max, e))

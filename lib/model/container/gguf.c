@@ -247,14 +247,31 @@ static int place_tensor(const struct gguf *g, const struct gguf_info *t, struct 
     return 0;
 }
 
+/* "blk.LAYER.ffn_MAP.EXPERT.weight" */
+static bool is_of_one_expert(const char *name)
+{
+    static const char digits[] = "0123456789", letters[] = "abcdefghijklmnopqrstuvwxyz";
+    const char *p = name + 4 * (strncmp(name, "blk.", 4) == 0);
+    size_t layer = strspn(p, digits), map, expert;
+
+    if (p == name || !layer || strncmp(p + layer, ".ffn_", 5) != 0)
+        return false;
+    p += layer + 5;
+    map = strspn(p, letters);
+    if (!map || p[map] != '.')
+        return false;
+    p += map + 1;
+    expert = strspn(p, digits);
+    return expert && strcmp(p + expert, ".weight") == 0;
+}
+
 /* Files of before April 2024 have a tensor for each expert, "blk.0.ffn_gate.7.weight". */
 static int check_age(const struct gguf *g, const struct gguf_info *t, struct err *e)
 {
     char name[SHOWN];
-    int layer, expert, n = 0;
 
     snprintf(name, sizeof name, "%.*s", (int)(t->name.n < SHOWN ? t->name.n : SHOWN - 1), t->name.p);
-    if (sscanf(name, "blk.%9d.ffn_%*[a-z].%9d.weight%n", &layer, &expert, &n) < 2 || !n || name[n])
+    if (!is_of_one_expert(name))
         return 0;
     return err_set(
         e, ERR_UNKNOWN,
