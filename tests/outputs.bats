@@ -104,9 +104,18 @@ keeps() {
     kill -KILL $pid 2>/dev/null || true
     wait $pid || true
     [ -e model/n.partial ] || skip "the run was over too soon"
+    cp model/n.partial first.matrices
     "${run[@]}" -o model/t --matrices model/n model docs.jsonl
     cmp model/s model/t
     cmp model/m model/n
+    # killed after the matrices of a pass and before its statistics: nothing belongs to them, and they are ours
+    rm model/t model/n
+    cp first.matrices model/n.partial.next
+    "${run[@]}" -o model/t --matrices model/n model docs.jsonl
+    cmp model/s model/t
+    cmp model/m model/n
+    run ls model
+    [[ $output != *partial* ]]
 }
 
 # stays DIR MESSAGE: moe-prune and moe-quant do not replace it.

@@ -177,13 +177,37 @@ static int load(const struct observe_partial *p, struct stats *s, struct matrice
     return status;
 }
 
+/* Matrices of a pass whose statistics were not written any more: if they are of this run they may be replaced
+ * wherever they are, as what is kept itself. */
+static void own_left(const char *next, const struct stats *s, const struct corpus *c)
+{
+    struct err ignored = {0};
+    struct matrices got;
+    int64_t n;
+
+    if (!path_exists(next))
+        return;
+    if (matrices_read(&got, next, &ignored)) {
+        input_release(next);
+        return;
+    }
+    if (check_head(next, &got.head, s, c, &n, &ignored) == 0)
+        input_own(next, &ignored); /* if it fails, the output is refused */
+    else
+        input_release(next);
+    matrices_free(&got);
+}
+
 /* What else would stand in the place of what is kept is not found after the first pass, or removed at the
  * end. */
-static int check_names(const struct observe_partial *p, struct err *e)
+static int check_names(const struct observe_partial *p, const struct stats *s, const struct corpus *c,
+                       struct err *e)
 {
     char *next = p->matrices ? next_name(p->matrices, e) : NULL;
     int r = output_check(p->stats, true, e);
 
+    if (next)
+        own_left(next, s, c);
     if (!r && p->matrices)
         r = !next || output_check(p->matrices, true, e) || output_check(next, true, e) ? -1 : 0;
     free(next);
@@ -196,7 +220,7 @@ int resume_load(const struct observe_partial *p, struct stats *s, struct matrice
     *docs = 0;
     if (path_exists(p->stats) && load(p, s, mat, c, docs, e))
         return -1;
-    return check_names(p, e);
+    return check_names(p, s, c, e);
 }
 
 void observe_done(const struct observe_partial *p)
